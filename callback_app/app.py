@@ -1,0 +1,102 @@
+"""The Flask app: authenticate, keep, acknowledge. The gateway repeats a push until it reads SUCCESS (protocol, 推送接口)."""
+
+import hmac
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as LateError
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+from flask import Flask, Response, abort, jsonify, request
+from redis.exceptions import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from callback_app.body import CutShort, TooLarge, read_body
+from callback_app.inbox import Inbox, NotDurable, keep
+from worker.ledger.engine import reading
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS = 3
+"""How long /readyz waits for the ledger and for Redis."""
+
+
+class _App(Flask):
+    def log_exception(self, exc_info: Any) -> None:
+        # Flask's own line has the path in it, and so the token.
+        log.error("a request failed", exc_info=exc_info)
+
+
+def create_app(
+    inbox: Inbox, *, token: str, allow: Sequence[IPv4Network | IPv6Network], trusted_proxies: int = 0
+) -> Flask:
+    """The app. `token` is the secret in the path, `allow` who may push, `trusted_proxies` how many stand before us."""
+    app = _App("callback_app", static_folder=None)
+    if trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+    probes = ThreadPoolExecutor(2, thread_name_prefix="readyz")
+
+    @app.route("/push/<path:given>", methods=["GET", "POST"], provide_automatic_options=False)
+    def push(given: str) -> Response:
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            abort(404)
+        if not _allowed(request.remote_addr, allow):
+            log.warning(
+                "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name", request.remote_addr
+            )
+            abort(403)
+        try:
+            keep(inbox, read_body(request.environ), str(request.remote_addr))
+        except TooLarge:
+            abort(413)
+        except CutShort:
+            abort(400)
+        except NotDurable:
+            log.exception("neither the ledger nor Redis could keep a push, the gateway has to come again")
+            abort(503)
+        return Response("SUCCESS", mimetype="text/plain")
+
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return Response("ok", mimetype="text/plain")
+
+    @app.get("/readyz")
+    def readyz() -> tuple[Response, int]:
+        asked = {"ledger": probes.submit(_ask_ledger, inbox), "redis": probes.submit(_ask_redis, inbox)}
+        answers = {name: _answer(future) for name, future in asked.items()}
+        # One of the two is enough to keep a push; to be taken out of service for the other would turn pushes away.
+        return jsonify(answers), 200 if "ok" in answers.values() else 503
+
+    return app
+
+
+def _allowed(address: str | None, allow: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        ip = ip_address(address or "")
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in allow)
+
+
+def _ask_ledger(inbox: Inbox) -> None:
+    with reading(inbox.engine) as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def _ask_redis(inbox: Inbox) -> None:
+    inbox.redis.ping()
+
+
+def _answer(asked: Future[Any]) -> str:
+    try:
+        asked.result(READY_SECONDS)
+    except LateError:
+        return f"no answer within {READY_SECONDS} s"
+    except (SQLAlchemyError, RedisError) as why:
+        return f"away: {type(why).__name__}"
+    return "ok"

@@ -1,0 +1,80 @@
+"""Where a push is kept before it is acknowledged: in the ledger, or in Redis for as long as the ledger is away."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker import intake
+from worker.domain.lane import PUSH_QUEUE
+from worker.ledger import pushes
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2
+"""How long Redis may take: the gateway waits for its SUCCESS meanwhile."""
+
+
+class NotDurable(RuntimeError):
+    """Neither the ledger nor Redis could keep the push: it is not acknowledged, and the gateway will come again."""
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """The two places, and how to publish a task for what lies in them."""
+
+    engine: Engine
+    redis: Redis
+    publish: Callable[[str, int | str], None]
+
+
+def open_inbox(engine: Engine, redis_url: str) -> Inbox:
+    """An inbox; nothing connects before the first push."""
+    patience = {"socket_connect_timeout": PATIENCE_SECONDS, "socket_timeout": PATIENCE_SECONDS}
+    celery = Celery("sms-callback", broker=redis_url, set_as_current=False)
+    celery.conf.update(task_serializer="json", task_ignore_result=True, broker_transport_options=patience)
+
+    def publish(task: str, which: int | str) -> None:
+        celery.send_task(task, (which,), queue=PUSH_QUEUE, retry=False)
+
+    return Inbox(engine, Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), **patience), publish)
+
+
+def keep(inbox: Inbox, body: bytes, source: str) -> None:
+    """Keeps the push and publishes its task. Raises NotDurable."""
+    now = datetime.now(UTC)
+    try:
+        with inbox.engine.begin() as connection:
+            no = pushes.add(connection, body, source=source, received_at=now)
+    except SQLAlchemyError as why:
+        log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
+        _keep_in_redis(inbox, body, source, now)
+    else:
+        _publish(inbox, "sms.process_push", no)
+
+
+def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> None:
+    push_id = str(uuid.uuid4())
+    try:
+        intake.put_push(inbox.redis, push_id, body, source=source, now=now)
+    except RedisError as why:
+        raise NotDurable from why
+    _publish(inbox, "sms.keep_push", push_id)
+
+
+def _publish(inbox: Inbox, task: str, which: int | str) -> None:
+    try:
+        inbox.publish(task, which)
+    except OperationalError as why:
+        # The push is kept: the upkeep tick finds it and publishes its task.
+        log.warning("push %s is kept, but its task was not published: %s", which, type(why).__name__)

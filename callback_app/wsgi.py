@@ -1,0 +1,20 @@
+"""What gunicorn serves: `gunicorn callback_app.wsgi:app`. A gap in the settings ends it with one message."""
+
+import sys
+
+from callback_app.app import create_app
+from callback_app.inbox import open_inbox
+from worker.config import ConfigError, load_settings, revealed
+from worker.ledger.engine import open_engine
+
+try:
+    settings = load_settings("callback")
+except ConfigError as error:
+    sys.exit(str(error))
+
+app = create_app(
+    open_inbox(open_engine(revealed(settings.ledger_url)), revealed(settings.redis_url)),
+    token=revealed(settings.push_token),
+    allow=settings.push_allow,
+    trusted_proxies=settings.push_trusted_proxies,
+)

@@ -1,0 +1,38 @@
+"""Gunicorn for the callback app, behind nginx.
+
+A gthread worker waits for a request's body as long as its client takes, so its client must be a proxy that hands
+requests over whole: nginx.conf does.
+"""
+
+import logging
+import re
+
+bind = "0.0.0.0:8000"  # the container's own network
+worker_class = "gthread"
+workers = 2
+threads = 8
+worker_tmp_dir = "/dev/shm"  # noqa: S108  # the heartbeat file: in memory, for a slow disk would look like a dead worker
+control_socket_disable = True  # it would lie in a home folder, and there is none
+
+timeout = 30
+graceful_timeout = 20
+keepalive = 2
+max_requests = 20_000
+max_requests_jitter = 2_000
+
+limit_request_line = 8190  # the most it can be: a push by GET has its XML in the query
+limit_request_fields = 32
+limit_request_field_size = 4096
+
+# No access log: the path holds the push token, the query may hold mobiles. nginx logs what can be told.
+accesslog = None
+
+
+def on_starting(server) -> None:
+    server.log.error_log.addFilter(hide_request)
+
+
+def hide_request(record: logging.LogRecord) -> bool:
+    """Takes the push token, and a query, out of what Gunicorn says of a request it could not read or serve."""
+    record.msg, record.args = re.sub(r"/push/[^\s'\"]*", "/push/...", record.getMessage()), ()
+    return True

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""The everyday commands, for a machine that has nothing but Python: they make `.venv` and go on in it.
+
+What is in `.venv` is said by requirements.lock alone; what a command does, by the program it becomes.
+"""
+
+# Annotations stay text, so that a Python too old for this project still gets as far as telling so.
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import NoReturn
+
+USAGE = """\
+usage: python3 run.py COMMAND [ARGS]
+
+  demo    the whole system on this machine, against a simulated gateway
+  test    the tests; ARGS go to pytest
+  lint    ruff, mypy, the import contracts, the lock files
+  bench   the benchmarks
+  sms     any command of the `sms` CLI
+  lock    make the lock files anew from pyproject.toml (needs uv; `lock --upgrade` takes newer versions)"""
+
+REPO = Path(__file__).resolve().parent
+VENV = REPO / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "complete"
+LOCK = REPO / "requirements.lock"
+PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
+
+LINTERS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("lint-imports",))
+# Run in the repo, so that no path of this machine gets into the files.
+COMPILE = "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml"
+
+
+class Stop(Exception):
+    """Nothing can be run until the user has done what this says."""
+
+
+def main(args: list[str]) -> int:
+    """Returns for `lint` and `lock` only: the others become another program, whose signals and exit code are its own."""
+    command, rest = (args[0], args[1:]) if args else ("", [])
+    if command not in ("demo", "test", "lint", "bench", "sms", "lock"):
+        asked = command in ("-h", "--help")
+        print(USAGE, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
+    if command == "lock":
+        return lock(rest)
+    if not supported(tuple(sys.version_info[:2])):
+        become(other_python(), __file__, *args)
+    ensure_venv()
+    if command in ("demo", "sms"):  # these take file names, which mean what they mean where the user stands
+        become(str(PYTHON), str(VENV / "bin" / "sms"), *(["demo"] if command == "demo" else []), *rest)
+    os.chdir(REPO)
+    if command == "lint":
+        return lint()
+    return become(str(PYTHON), "-m", "pytest" if command == "test" else "bench", *rest)
+
+
+def become(program: str, *args: str) -> NoReturn:
+    os.execv(program, [program, *args])
+
+
+def supported(version: tuple[int, ...]) -> bool:
+    return (3, 11) <= version[:2] < (3, 14)
+
+
+def other_python() -> str:
+    """A supported Python on PATH. Each is tried, for a pyenv shim stands there for versions that do not run."""
+    probe = "import sys; print(*sys.version_info[:2], sys.executable)"
+    for path in filter(None, map(shutil.which, ("python3.13", "python3.12", "python3.11"))):
+        said = subprocess.run([path, "-I", "-c", probe], capture_output=True, text=True, check=False)
+        if said.returncode == 0:
+            major, minor, executable = said.stdout.strip().split(" ", 2)
+            if supported((int(major), int(minor))):
+                return executable
+    raise Stop(
+        f"this is Python {platform.python_version()} and the project needs 3.11, 3.12 or 3.13: install one of them "
+        "(on Debian and Ubuntu e.g. `apt-get install python3.11-venv`), and run the same command again."
+    )
+
+
+def stamp() -> str:
+    """What a complete `.venv` was made from: it is made anew when any of this changes, and if the repo was moved."""
+    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    return f"{digest}\n{platform.python_version()} {sysconfig.get_platform()}\n{VENV}\n"
+
+
+def is_complete() -> bool:
+    # The interpreter is looked at too: it is a link, and the Python behind it may have been uninstalled.
+    return STAMP.is_file() and STAMP.read_text() == stamp() and PYTHON.exists()
+
+
+def ensure_venv() -> None:
+    if is_complete():
+        return
+    uv = shutil.which("uv")
+    if not uv and not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        package = f"python3.{sys.version_info[1]}-venv"
+        raise Stop(
+            f"this Python cannot make a virtual environment: `apt-get install {package}` (Debian, Ubuntu), or uv."
+        )
+    directory = os.open(REPO, os.O_RDONLY)  # locked itself, so that no lock file lies about
+    os.set_inheritable(directory, True)  # an installer that outlives a killed run.py holds the lock until it ends
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        if not is_complete():  # another run.py may have made it while this one waited
+            make_venv(uv)
+    except PermissionError as error:
+        raise Stop(
+            f"{VENV} must be made anew and {error.filename} is another user's: run this once as them."
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise Stop(f"{VENV} could not be made, the reason stands above: `{shlex.join(error.cmd)}` failed.") from error
+    finally:
+        os.close(directory)
+
+
+def make_venv(uv: str | None) -> None:
+    print(f"run.py: making {VENV} from {LOCK.name}, this once ...", file=sys.stderr)
+    if VENV.exists():
+        # The stamp goes first and comes last, so whatever interrupts this leaves a .venv that is seen to be half-made.
+        STAMP.unlink(missing_ok=True)
+        shutil.rmtree(VENV)
+    # The Python underneath, should this one be in a virtual environment: it may be the one just removed.
+    python = getattr(sys, "_base_executable", sys.executable)
+    # No source distributions: what builds them would be fetched without a hash.
+    locked = ["--quiet", "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK)]
+    if uv:
+        call(uv, "venv", "--quiet", "--python", python, str(VENV))
+        # Compiled now: whoever runs this next may not be allowed to write there, and would compile on every start.
+        call(uv, "pip", "install", "--python", str(PYTHON), "--compile-bytecode", *locked)
+    else:
+        call(python, "-m", "venv", str(VENV))
+        call(str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *locked)
+    link_project()
+    STAMP.write_text(stamp())
+
+
+def link_project() -> None:
+    """Puts the project in `.venv` by a path file and a launcher.
+
+    All that an editable install comes to, without a build backend, which the lock would have to carry for this alone.
+    """
+    packages = sysconfig.get_path("purelib", "venv", {"base": str(VENV)})
+    Path(packages, "sms-worker.pth").write_text(f"{REPO}\n")
+    launcher = VENV / "bin" / "sms"
+    # Starts as a shell script, as pip's do: the path may be too long, or have blanks, for a `#!` line.
+    launcher.write_text(f"""\
+#!/bin/sh
+'''exec' {shlex.quote(str(PYTHON))} "$0" "$@"
+' '''
+import sys
+
+from worker.cli import main
+
+sys.exit(main())
+""")
+    launcher.chmod(0o755)
+
+
+def call(*command: str) -> None:
+    subprocess.run(command, cwd=REPO, check=True, close_fds=False)
+
+
+def lint() -> int:
+    """Every check runs, whatever the ones before it found. Returns the exit code of the first that failed."""
+    codes = [subprocess.run([VENV / "bin" / name, *args], check=False).returncode for name, *args in LINTERS]
+    for path in (LOCK, PRODUCTION_LOCK):
+        if "://" in path.read_text():
+            print(f"{path}: holds an address, and where packages come from is for each user to say", file=sys.stderr)
+            codes.append(1)
+    return next(filter(None, codes), 0)
+
+
+def lock(args: list[str]) -> int:
+    if not shutil.which("uv"):
+        raise Stop("`lock` needs uv on PATH: `pip install uv` in any virtual environment brings it.")
+    for more in ("--all-extras -o requirements.lock", "-c requirements.lock -o deploy/requirements.lock"):
+        code = subprocess.run([*COMPILE.split(), *more.split(), *args], cwd=REPO, check=False).returncode
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Stop as reason:
+        print(f"run.py: {reason}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

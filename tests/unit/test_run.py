@@ -1,0 +1,93 @@
+"""run.py, in a repo of its own: a copy of it, a lock file that asks for nothing, and a CLI of one line."""
+
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+CLI = "import os, sys\ndef main(): print(os.getcwd(), *sys.argv[1:]); return 3\n"
+
+
+def start(repo, *args, **options):
+    # No uv, and no network: what is made is a virtual environment of the standard library, with nothing in it.
+    environment = {"PATH": "/usr/bin:/bin"}
+    command = [sys.executable, str(repo / "run.py"), *args]
+    return subprocess.Popen(command, env=environment, text=True, stdout=-1, stderr=-1, **options)
+
+
+def ran(repo, *args, **options):
+    process = start(repo, *args, **options)
+    out, err = process.communicate()
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """Its path has a blank and a quote in it: neither may end up bare in a script."""
+    pytest.importorskip("ensurepip", reason="Debian's Python without python3-venv: only uv makes environments here")
+    folder = tmp_path_factory.mktemp("it's a repo")
+    shutil.copy(REPO / "run.py", folder)
+    (folder / "requirements.lock").touch()
+    (folder / "worker").mkdir()
+    (folder / "worker" / "cli.py").write_text(CLI)
+    return folder
+
+
+@pytest.mark.parametrize(("args", "code"), [([], 2), (["unknown"], 2), (["--help"], 0)])
+def test_it_tells_its_commands_with_the_standard_library_alone(args, code):
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", REPO / "run.py", *args], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    assert (done.stderr if code else done.stdout).startswith("usage: python3 run.py COMMAND")
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False), ((4, 0), False)]
+)
+def test_it_runs_on_the_pythons_of_the_project(version, expected):
+    assert runpy.run_path(str(REPO / "run.py"))["supported"](version) is expected
+
+
+def test_it_and_the_project_agree_on_the_pythons():
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11,<3.14"
+
+
+def test_two_at_once_make_one_environment_and_each_becomes_its_command(repo, tmp_path):
+    both = [start(repo, "sms", "show", "an id", cwd=tmp_path) for _ in range(2)]
+    said = [(*process.communicate(), process.returncode) for process in both]
+    assert [(out, code) for out, _, code in said] == [(f"{tmp_path} show an id\n", 3)] * 2
+    assert sum("making" in err for _, err, _ in said) == 1
+
+
+def test_a_second_start_makes_nothing(repo):
+    assert ran(repo, "demo", "--fast", cwd="/") == (3, "/ demo --fast\n", "")
+
+
+def test_a_set_up_that_fails_is_told_and_made_anew_at_the_next_start(repo):
+    lock = repo / "requirements.lock"
+    lock.write_text("-r a-file-that-is-not-there\n")
+    code, _, err = ran(repo, "sms")
+    assert code == 2
+    assert "could not be made, the reason stands above" in err
+    lock.write_text("")
+    (repo / ".venv" / "half-made").touch()
+    code, _, err = ran(repo, "sms")
+    assert (code, "making" in err) == (3, True)
+    assert not (repo / ".venv" / "half-made").exists()
+
+
+def test_lint_tells_of_an_address_in_a_lock_file_and_still_fails_for_the_other_checks(repo):
+    (repo / "deploy").mkdir(exist_ok=True)
+    (repo / "deploy" / "requirements.lock").write_text("--index-url https://packages.example/simple\n")
+    for linter in ("ruff", "mypy", "lint-imports"):
+        (repo / ".venv" / "bin" / linter).symlink_to("/bin/true")
+    code, _, err = ran(repo, "lint")
+    assert code == 1
+    assert "deploy/requirements.lock: holds an address" in err

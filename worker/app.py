@@ -1,0 +1,93 @@
+"""The Celery app and its settings. Nothing connects at import, and nothing is read from the environment before it is needed."""
+
+import sys
+from typing import Any, NoReturn
+
+from celery import Celery
+from celery.signals import beat_init, celeryd_init, worker_init
+from kombu.entity import Exchange, Queue
+
+from worker.config import ConfigError, load_settings, revealed
+from worker.domain.lane import QUEUES, UPKEEP_QUEUE
+from worker.ledger.engine import open_engine
+from worker.ledger.schema import WrongSchema, check
+
+TICK_SECONDS = 1.0
+
+
+def celery_settings() -> dict[str, Any]:
+    """Celery's settings; the reasons are those of docs/architecture.md."""
+    try:
+        settings = load_settings()
+    except ConfigError as error:
+        _stop(error)
+    return {
+        "broker_url": settings.redis_url and settings.redis_url.get_secret_value(),
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": {
+            # A task that comes again finds that its rows have moved on; what it would lose is found by the tick.
+            "visibility_timeout": 2 * settings.lease.total_seconds(),
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "queue_order_strategy": "priority",
+            "socket_connect_timeout": 5,
+            "socket_timeout": 15,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+        },
+        # Each with an exchange of its own, as `send_task(…, queue=NAME)` of an app without these settings makes them.
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        "task_default_queue": UPKEEP_QUEUE,
+        "task_create_missing_queues": False,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_rate_limits": True,
+        "timezone": "UTC",
+        "beat_schedule": {
+            "tick": {
+                "task": "sms.tick",
+                "schedule": TICK_SECONDS,
+                # Ticks that nobody took are worth nothing later.
+                "options": {"queue": UPKEEP_QUEUE, "expires": 10 * TICK_SECONDS},
+            }
+        },
+    }
+
+
+app = Celery("worker", include=["worker.tasks"], set_as_current=False)
+app.add_defaults(celery_settings)
+
+
+@celeryd_init.connect
+def _check_worker(**_: Any) -> None:
+    try:
+        settings = load_settings("worker")
+        engine = open_engine(revealed(settings.ledger_url))
+        check(engine)
+        engine.dispose()
+    except (ConfigError, WrongSchema) as error:
+        _stop(error)
+
+
+@worker_init.connect
+def _note_concurrency(sender: Any, **_: Any) -> None:
+    # What `-c` says is kept by the worker alone; the gateway session is sized to it.
+    app.conf.worker_concurrency = sender.concurrency
+
+
+@beat_init.connect
+def _check_beat(**_: Any) -> None:
+    try:
+        load_settings("beat")
+    except ConfigError as error:
+        _stop(error)
+
+
+def _stop(error: Exception) -> NoReturn:
+    print(error, file=sys.stderr)  # noqa: T201 - whoever started this process reads it
+    raise SystemExit(1)

@@ -1,0 +1,145 @@
+"""What a backend app imports to send messages. Light: celery, redis and the domain, nothing that the workers need.
+
+from worker.client import SmsClient
+
+sms = SmsClient("redis://localhost:6379/0")
+sms.send("13800138000", "您的验证码是 123456", lane="otp", key="login-42")
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any, NoReturn
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from worker import intake
+from worker.domain.lane import LANES
+from worker.domain.message import Fault, Message, Refused, new_id, read_message
+
+__all__ = ["Fault", "Refused", "SmsClient", "Unavailable"]
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 2
+ANSWER_SECONDS = 3
+PUT_AT_ONCE = 500
+
+
+class Unavailable(ConnectionError):
+    """Redis could not be reached, or did not answer. Without a `key` nobody can say whether the message was enqueued;
+    with one, send it again: the same key is one message."""
+
+
+class SmsClient:
+    """Enqueues messages. One for a process is enough; threads may share it, a forked process makes its own."""
+
+    def __init__(self, redis_url: str) -> None:
+        """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message."""
+        patience = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
+        self._redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), health_check_interval=10, **patience)
+        self._celery = Celery("sms-client", broker=redis_url, set_as_current=False)
+        self._celery.conf.update(
+            task_serializer="json",
+            task_ignore_result=True,
+            broker_transport_options={**patience, "health_check_interval": 10},
+        )
+        self._accounts: frozenset[str] | None = None
+
+    def send(
+        self,
+        to: str | Iterable[str],
+        content: str,
+        *,
+        lane: str = "notice",
+        account: str = "default",
+        key: str | None = None,
+        at: datetime | str | None = None,
+        valid_for: timedelta | float | None = None,
+        notify: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Enqueues one message and returns its id; when it returns, the message is kept.
+
+        `to` is one mobile or several, in any usual writing. `at` is an aware time (or ISO 8601) not to send before,
+        `valid_for` (seconds or a timedelta) how long after that it is still worth sending. The same `key` gives the same id
+        and one message. `metadata` is JSON of up to 4 KiB. `notify` is for a later version.
+
+        Raises Refused with every fault of the message, and nothing is enqueued; Unavailable within 5 seconds without Redis.
+        """
+        fields = {
+            "to": to,
+            "content": content,
+            "lane": lane,
+            "account": account,
+            "key": key,
+            "at": at,
+            "valid_for": valid_for,
+            "notify": notify,
+            "metadata": metadata,
+        }
+        return self._enqueue([self._read(fields, datetime.now(UTC))])[0]
+
+    def send_many(self, messages: Iterable[Mapping[str, Any]]) -> list[str]:
+        """Enqueues many messages, each a mapping with the arguments of `send`; their ids, in the order given.
+
+        Raises Refused with the faults of all of them, each under its position, and then nothing is enqueued.
+        """
+        now = datetime.now(UTC)
+        read: list[Message] = []
+        faults: list[Fault] = []
+        for position, fields in enumerate(messages):
+            try:
+                read.append(self._read(fields, now))
+            except Refused as refused:
+                faults += [Fault(f"[{position}].{fault.field}", fault.text) for fault in refused.faults]
+        if faults:
+            raise Refused(faults)
+        return self._enqueue(read)
+
+    def _read(self, fields: Mapping[str, Any], now: datetime) -> Message:
+        account = fields.get("account") or "default"
+        if self._accounts is None or account not in self._accounts:
+            try:
+                self._accounts = intake.known_accounts(self._redis)
+            except RedisError as why:
+                _unavailable(why)
+        return read_message(fields, now=now, default_id=new_id(now, os.urandom(10)), accounts=self._accounts)
+
+    def _enqueue(self, messages: Sequence[Message]) -> list[str]:
+        for start in range(0, len(messages), PUT_AT_ONCE):
+            part = messages[start : start + PUT_AT_ONCE]
+            try:
+                intake.put(self._redis, part, now=datetime.now(UTC))
+            except RedisError as why:
+                _unavailable(why)
+            try:
+                self._publish(part)
+            except OperationalError as why:
+                # They are kept: the upkeep tick finds them in the intake and publishes them.
+                log.warning("%d messages are kept, but their tasks were not published: %s", len(part), why)
+        return [message.id for message in messages]
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        with self._celery.producer_or_acquire() as producer:
+            for lane_name, in_lane in groupby(sorted(messages, key=_lane), key=_lane):
+                lane = LANES[lane_name]
+                ids = [message.id for message in in_lane]
+                for start in range(0, len(ids), lane.per_task):
+                    args = (lane_name, ids[start : start + lane.per_task])
+                    self._celery.send_task("sms.take", args, queue=lane.queue, producer=producer, retry=False)
+
+
+def _lane(message: Message) -> str:
+    return message.lane
+
+
+def _unavailable(why: RedisError) -> NoReturn:
+    raise Unavailable(f"Redis cannot be reached, so nothing can be enqueued: {why}") from why

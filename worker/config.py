@@ -1,0 +1,217 @@
+"""The settings, from the environment and for further accounts from a TOML file; checked whole, with every gap in one error.
+
+Each process asks for what its role needs, so that each can be given no more than that: the callback app has no gateway password.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "SMS_"
+DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
+"""The address in the vendor's document."""
+
+Role = Literal["worker", "beat", "callback", "client", "ledger"]
+
+NEEDS: dict[Role, tuple[str, ...]] = {
+    "worker": ("redis_url", "ledger_url", "accounts"),
+    "beat": ("redis_url",),
+    "callback": ("redis_url", "ledger_url", "push_token", "push_allow"),
+    "client": ("redis_url",),
+    "ledger": ("ledger_url",),
+}
+"""What each role cannot do without."""
+
+REMEDIES = {
+    "redis_url": "the broker and the intake, such as redis://redis:6379/0",
+    "ledger_url": "the database, such as postgresql://sms:…@postgres/sms or sqlite:////var/lib/sms/ledger.db",
+    "accounts": "the gateway account: set SMS_EPR_ID, SMS_USER_ID and SMS_PASSWORD, or name accounts in the file of SMS_CONFIG",
+    "push_token": "the secret in the path of the callback URL, 16 characters or more",
+    "push_allow": "the addresses that the gateway pushes from, as CIDRs with commas between; 0.0.0.0/0,::/0 is everybody",
+}
+
+
+class ConfigError(ValueError):
+    """Something is missing from the settings or wrong with them; the text lists all of it, with what to do."""
+
+
+Network = IPv4Network | IPv6Network
+
+
+def _networks(value: Any) -> Any:
+    return tuple(ip_network(part.strip()) for part in value.split(",")) if isinstance(value, str) else value
+
+
+class Account(BaseModel):
+    """Credentials of the gateway: eprId, userId and password of the vendor's document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epr_id: int
+    user_id: str
+    password: SecretStr
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if "password_file" in values:
+            values = dict(values)
+            values["password"] = _read_secret(values.pop("password_file"))
+        return values
+
+
+class Settings(BaseSettings):
+    """Every setting, each from the variable SMS_ and its name in capitals; the table in README.md says what it is for."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    redis_url: SecretStr | None = None
+    ledger_url: SecretStr | None = None
+    gateway_url: str = Field(default=DEFAULT_GATEWAY, pattern=r"^https?://\S+$")
+    gateway_method: Literal["post", "get"] = "post"
+    gateway_format: Literal["json", "xml"] = "json"
+    epr_id: int | None = None
+    user_id: str | None = None
+    password: SecretStr | None = None
+    push_token: SecretStr | None = Field(default=None, min_length=16)
+    push_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    push_trusted_proxies: int = Field(default=0, ge=0, le=10)
+    connect_timeout: float = Field(default=5, gt=0, le=60)
+    read_timeout: float = Field(default=30, gt=0, le=300)
+    max_mobiles: int = Field(default=50, ge=1, le=1000)
+    config: Path | None = None
+
+    accounts: dict[str, Account] = Field(default_factory=dict, exclude=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claimed submission may take: a call with its retries (a few seconds), and then some."""
+        return timedelta(seconds=3 * self.connect_timeout + self.read_timeout + 15)
+
+
+CREDENTIALS = ("epr_id", "user_id", "password")
+SECRETS = ("redis_url", "ledger_url", "password", "push_token")
+"""What may also be given as the path of a file, in SMS_…_FILE."""
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE") if field_name in SECRETS else None
+        return (_read_secret(path) if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_secret(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as why:
+        raise ConfigError(f"the secret file {path} cannot be read: {why}") from why
+
+
+VARIABLES = frozenset(
+    {PREFIX + name.upper() for name in Settings.model_fields if name != "accounts"}
+    | {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
+)
+"""Every environment variable that means something here."""
+
+
+def revealed(secret: SecretStr | None) -> str:
+    """The secret in the clear, for the one who uses it. Only for settings that the role needs: those are there."""
+    if secret is None:
+        raise ConfigError("a setting was used that this process has not asked for")
+    return secret.get_secret_value()
+
+
+def load_settings(*roles: Role) -> Settings:
+    """The settings, with all that the roles need. Raises ConfigError, which lists every gap and its remedy."""
+    gaps = _unknown(os.environ) + _missing(os.environ, roles)
+    try:
+        settings = Settings()
+        settings.accounts.update(_accounts(settings, gaps))
+    except ValidationError as error:
+        gaps += [f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in _errors(error)]
+    except ConfigError as error:
+        gaps.append(str(error))
+    if gaps:
+        raise ConfigError("the settings are not complete:\n" + "\n".join(f"  - {gap}" for gap in gaps))
+    return settings
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    gaps = []
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in VARIABLES):
+        meant = difflib.get_close_matches(name, VARIABLES, 1)
+        gaps.append(f"{name} is no setting" + (f"; did you mean {meant[0]}?" if meant else "; README.md lists them"))
+    return gaps
+
+
+def _missing(environment: Mapping[str, str], roles: Sequence[Role]) -> list[str]:
+    def given(name: str) -> bool:
+        variable = PREFIX + name.upper()
+        return bool(environment.get(variable) or environment.get(f"{variable}_FILE"))
+
+    gaps = [
+        f"{PREFIX}{need.upper()} is missing: {REMEDIES[need]}"
+        for need in dict.fromkeys(need for role in roles for need in NEEDS[role])
+        if need != "accounts" and not given(need)
+    ]
+    parts = [name for name in CREDENTIALS if not given(name)]
+    if len(parts) == len(CREDENTIALS):
+        if not given("config") and any("accounts" in NEEDS[role] for role in roles):
+            gaps.append(f"no account is there: {REMEDIES['accounts']}")
+    elif parts:
+        names = " and ".join(PREFIX + name.upper() for name in parts)
+        gaps.append(f"{names} missing: an account is eprId, userId and password together")
+    return gaps
+
+
+def _accounts(settings: Settings, gaps: list[str]) -> dict[str, Account]:
+    given = {name: getattr(settings, name) for name in CREDENTIALS}
+    found = {"default": Account.model_validate(given)} if None not in given.values() else {}
+    if settings.config is None:
+        return found
+    try:
+        content = tomllib.loads(settings.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as why:
+        gaps.append(f"SMS_CONFIG: {settings.config} cannot be read: {why}")
+        return found
+    place = f"SMS_CONFIG: {settings.config}"
+    gaps += [f"{place}: [{name}] means nothing here" for name in content if name != "accounts"]
+    for name, values in content.get("accounts", {}).items():
+        if name in found:
+            gaps.append(f"{place}: [accounts.{name}] is the account of SMS_EPR_ID already; give one of them")
+        try:
+            found[name] = Account.model_validate(values)
+        except ValidationError as error:
+            gaps += [
+                f"{place}: [accounts.{name}] {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in _errors(error)
+            ]
+    return found
+
+
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_input=False, include_url=False)

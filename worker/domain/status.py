@@ -1,0 +1,67 @@
+"""Where a submission can stand, how it moves, and what that makes of a recipient. All transitions are in one table."""
+
+from collections.abc import Collection
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a submission stands."""
+
+    HELD = "held"
+    """It waits in the ledger for `due_at`."""
+    QUEUED = "queued"
+    """A task is on its way to a worker."""
+    SUBMITTING = "submitting"
+    """A worker claimed it and may be calling the gateway right now."""
+    ACCEPTED = "accepted"
+    """The gateway took it; its reports follow."""
+    REJECTED = "rejected"
+    """The gateway refused it for good."""
+    UNKNOWN = "unknown"
+    """It cannot be known whether the gateway took it. It is not sent again by itself; a report settles it."""
+    EXPIRED = "expired"
+    """Its validity ran out before it could be sent."""
+    CANCELLED = "cancelled"
+    """Somebody called it off before it was sent."""
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.HELD: frozenset({State.QUEUED, State.EXPIRED, State.CANCELLED}),
+    State.QUEUED: frozenset({State.SUBMITTING, State.HELD, State.EXPIRED, State.CANCELLED}),
+    State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD}),
+    State.ACCEPTED: frozenset(),
+    State.REJECTED: frozenset(),
+    State.UNKNOWN: frozenset(),
+    State.EXPIRED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+WAITING = frozenset(state for state, onward in TRANSITIONS.items() if onward)
+"""The states that beat must look after: a row in one of them always has a `due_at`."""
+
+
+def sources(target: State) -> tuple[State, ...]:
+    """The states that may move to `target`: what a conditional UPDATE asks for."""
+    return tuple(state for state, onward in TRANSITIONS.items() if target in onward)
+
+
+class Report(StrEnum):
+    """What the gateway reported of one recipient (`status` of a pushStatusForm)."""
+
+    DELIVERED = "delivered"
+    """1 成功"""
+    UNDELIVERED = "undelivered"
+    """-1 失败"""
+
+
+STATUSES = (*State, *Report)
+"""Every status that a recipient can have, in the order in which they are counted and shown."""
+
+
+def recipient_status(state: State, reports: Collection[Report]) -> State | Report:
+    """A recipient's status, derived and never copied; the ledger's view `recipient_status` says the same in SQL.
+
+    A report settles whatever its submission's state is. `delivered` is never taken back: it wins over `undelivered`,
+    whichever came first.
+    """
+    return next((report for report in Report if report in reports), state)

@@ -1,0 +1,63 @@
+"""The accounts as the ledger knows them: a small number for each name, and the msgIds it has given out."""
+
+from collections.abc import Iterable, Iterator
+from threading import Lock
+
+from sqlalchemy import Connection, Engine, select, update
+
+from worker.ledger.statements import insert_new
+from worker.ledger.tables import accounts, submissions
+
+MSG_ID_END = 2**31
+"""msgIds are positive and below this: the document calls them int."""
+BLOCK = 1000
+
+
+def register(connection: Connection, names: Iterable[str], *, first_msg_id: int) -> dict[str, int]:
+    """The number of each account, made now where it has none yet; a new account's msgIds begin at `first_msg_id`."""
+    rows = [{"name": name, "next_msg_id": first_msg_id} for name in sorted(names)]
+    connection.execute(insert_new(connection, accounts), rows)
+    return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name)).tuples()}
+
+
+def reserve_msg_ids(connection: Connection, account_id: int) -> range:
+    """The next block of msgIds of an account that no submission in the ledger has. After the last one it begins again at 1."""
+    row = select(accounts.c.next_msg_id).where(accounts.c.id == account_id).with_for_update()
+    first = connection.execute(row).scalar_one()
+    while True:
+        if first + BLOCK > MSG_ID_END:
+            first = 1
+        block = range(first, first + BLOCK)
+        taken = select(submissions.c.no).where(
+            submissions.c.account_id == account_id, submissions.c.msg_id.between(block[0], block[-1])
+        )
+        first = block.stop
+        if connection.execute(taken.limit(1)).first() is None:
+            break
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(next_msg_id=first))
+    return block
+
+
+class MsgIds:
+    """Gives out msgIds, unique within their account across all processes: each process holds a block of its own.
+
+    So nobody waits for anybody's transaction to get one; a process that is killed wastes at most a block.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self._blocks: dict[int, Iterator[int]] = {}
+
+    def take(self, account_id: int, count: int) -> list[int]:
+        """`count` msgIds that nobody else gets. Not to be called within a transaction: it may need one of its own."""
+        with self._lock:
+            taken: list[int] = []
+            while len(taken) < count:
+                msg_id = next(self._blocks.get(account_id, iter(())), None)
+                if msg_id is None:
+                    with self._engine.begin() as connection:
+                        self._blocks[account_id] = iter(reserve_msg_ids(connection, account_id))
+                else:
+                    taken.append(msg_id)
+            return taken

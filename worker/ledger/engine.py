@@ -1,0 +1,67 @@
+"""Opening the ledger, on SQLite or PostgreSQL, and the two ways to use it: `engine.begin()` to write, `reading` to read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+
+CONNECT_SECONDS = 5
+
+
+def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
+    """An engine with at most `connections` open at once; it connects when it is first used.
+
+    Raises sqlalchemy.exc.ArgumentError where the URL is none.
+    """
+    url = make_url(url)
+    if url.get_backend_name() == "sqlite":
+        return _open_sqlite(url, connections)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "sms-worker",
+            # A server that is gone without a word is noticed in half a minute, not in two hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
+    )
+
+
+def _open_sqlite(url: URL, connections: int) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        # Its own transaction handling stays out of the way: `_begin` says when one begins.
+        connect_args={"timeout": 30, "isolation_level": None, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # FULL: what was committed outlasts a power cut too, else a claimed submission could be sent a second time.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that reads first and writes later would fail when another wrote in between; this one waits its turn.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection to read with: each statement sees what is committed, and no writer waits for it."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection

@@ -1,0 +1,130 @@
+"""Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order they come."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select, tuple_, update
+
+from worker.domain.push import Reply, StatusReport
+from worker.ledger.statements import ROWS, chunks, insert_new
+from worker.ledger.tables import accounts, pushes, replies, reports
+
+STRAY_AFTER = timedelta(seconds=30)
+"""A push that was not processed this long after it came has lost its task: then it gets a new one."""
+
+RECEIVED, PROCESSED, QUARANTINED = "received", "processed", "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A push as it came."""
+
+    body: bytes
+    received_at: datetime
+
+
+def add(connection: Connection, body: bytes, *, source: str, received_at: datetime) -> int:
+    """Keeps a push, still unread; its number. `source` is the address that it came from."""
+    row = {
+        "body": body,
+        "source": source,
+        "received_at": received_at,
+        "state": RECEIVED,
+        "due_at": received_at + STRAY_AFTER,
+    }
+    no: int = connection.execute(pushes.insert().returning(pushes.c.no), row).scalar_one()
+    return no
+
+
+def read(connection: Connection, no: int) -> Raw | None:
+    """The push of that number, if there is one."""
+    row = connection.execute(select(pushes.c.body, pushes.c.received_at).where(pushes.c.no == no)).first()
+    return row and Raw(row.body, row.received_at)
+
+
+def finish(connection: Connection, no: int, *, items: int, reason: str | None, quarantined: bool) -> None:
+    """Notes that a push was read: how many items it held, and what in it could not be used."""
+    state = QUARANTINED if quarantined else PROCESSED
+    connection.execute(
+        update(pushes).where(pushes.c.no == no).values(state=state, items=items, reason=reason, due_at=None)
+    )
+
+
+def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:
+    """Pushes that nobody has processed in time: their numbers, each given out once per STRAY_AFTER."""
+    rows = (
+        select(pushes.c.no)
+        .where(pushes.c.due_at <= now)
+        .order_by(pushes.c.due_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    again = update(pushes).where(pushes.c.no.in_(rows), pushes.c.due_at.is_not(None)).values(due_at=now + STRAY_AFTER)
+    return list(connection.execute(again.returning(pushes.c.no)).scalars())
+
+
+def add_reports(
+    connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_no: int, received_at: datetime
+) -> None:
+    """Keeps the reports, one per msgId, mobile and status, with the earliest push that brought it."""
+    rows = [
+        {
+            "account_id": account_id,
+            "msg_id": item.msg_id,
+            "mobile": item.mobile,
+            "status": item.report,
+            "push_no": push_no,
+            "received_at": received_at,
+        }
+        # Sorted, so that two pushes with the same reports wait for each other instead of deadlocking.
+        for item in sorted(set(items))
+    ]
+    for chunk in chunks(rows):
+        statement = insert_new(connection, reports, earliest="received_at", also=("push_no",))
+        connection.execute(statement, chunk)
+
+
+def add_replies(
+    connection: Connection,
+    account_id: int,
+    items: Sequence[Reply],
+    *,
+    push_no: int,
+    received_at: datetime,
+    repeat_window: timedelta,
+) -> None:
+    """Keeps the replies, but those that another push within `repeat_window` has brought already.
+
+    Nothing but its fields tells a reply from the next. So of one that is `n` times in this push, there are `n` in the end,
+    counting those of the pushes around it: twice in one push is twice, the same push once more adds nothing.
+    """
+    # One push of an account at a time: two copies that are read side by side would both find nothing yet.
+    connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
+    for chunk in chunks(Counter(items).items()):
+        key = tuple_(replies.c.mobile, replies.c.msg_id, replies.c.content)
+        known = Counter(
+            Reply(*row)
+            for row in connection.execute(
+                select(replies.c.mobile, replies.c.msg_id, replies.c.content).where(
+                    replies.c.account_id == account_id,
+                    replies.c.received_at.between(received_at - repeat_window, received_at + repeat_window),
+                    key.in_([(reply.mobile, reply.msg_id, reply.content) for reply, _ in chunk]),
+                )
+            )
+        )
+        rows = [
+            {
+                "account_id": account_id,
+                "mobile": reply.mobile,
+                "msg_id": reply.msg_id,
+                "content": reply.content,
+                "push_no": push_no,
+                "received_at": received_at,
+            }
+            for reply, count in chunk
+            for _ in range(count - known[reply])
+        ]
+        if rows:
+            connection.execute(replies.insert(), rows)

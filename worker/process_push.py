@@ -1,0 +1,80 @@
+"""Process a push: read what the callback app kept, and let it take effect. Doing it again changes nothing."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import timedelta
+
+from redis import Redis
+from sqlalchemy import Engine
+
+from worker import intake
+from worker.domain.push import Push, Reply, StatusReport
+from worker.gateway.push import Unreadable, parse_push
+from worker.ledger import pushes
+from worker.ledger.engine import reading
+
+log = logging.getLogger(__name__)
+
+REPEAT_WINDOW = timedelta(minutes=30)
+"""The same reply in another push within this time is the gateway repeating itself (DESIGN 9)."""
+
+
+def keep_push(engine: Engine, redis: Redis, push_id: str) -> int | None:
+    """Moves a push from the intake to the ledger; its number there, None where it has been moved before."""
+    push = intake.read_push(redis, push_id)
+    if push is None:
+        return None
+    with engine.begin() as connection:
+        no = pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
+    intake.remove(redis, intake.PUSHES, [push_id])
+    return no
+
+
+def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], int]) -> None:
+    """Applies the reports and replies of a push. `account_ids` are ours, by (eprId, userId) as the gateway writes them.
+
+    What cannot be used is quarantined with its reason: the whole push, or those of its items.
+    """
+    with reading(engine) as connection:
+        raw = pushes.read(connection, no)
+    if raw is None:
+        log.warning("push %d is not in the ledger", no)
+        return
+    try:
+        push = parse_push(raw.body)
+    except Unreadable as why:
+        push = Push(items=(), faults=(str(why),))
+    reports: defaultdict[int, list[StatusReport]] = defaultdict(list)
+    replies: defaultdict[int, list[Reply]] = defaultdict(list)
+    foreign: set[str] = set()
+    for item in push.items:
+        account_id = account_ids.get((item.epr_id, item.user_id))
+        if account_id is None:
+            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is no account of ours")
+        elif isinstance(item.body, StatusReport):
+            reports[account_id].append(item.body)
+        else:
+            replies[account_id].append(item.body)
+    faults = [*push.faults, *sorted(foreign)]
+    with engine.begin() as connection:
+        for account_id, some in sorted(reports.items()):
+            pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
+        for account_id, some_replies in sorted(replies.items()):
+            pushes.add_replies(
+                connection,
+                account_id,
+                some_replies,
+                push_no=no,
+                received_at=raw.received_at,
+                repeat_window=REPEAT_WINDOW,
+            )
+        pushes.finish(
+            connection,
+            no,
+            items=len(push.items),
+            reason="; ".join([*faults, *([push.note] if push.note else [])]) or None,
+            quarantined=bool(faults),
+        )
+    if faults:
+        log.warning("push %d is quarantined: %s", no, "; ".join(faults)[:500])

@@ -1,0 +1,40 @@
+"""Submit: claim a submission, call the gateway, write down what is known afterwards.
+
+The claim is committed before the call and no transaction is open during it. Whatever goes wrong between the two leaves a row
+in `submitting`, which becomes `unknown` when its lease runs out: never a second call.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from worker.domain.outcome import Outcome, Verdict, next_step
+from worker.ledger.submissions import Claimed, Recorded
+
+log = logging.getLogger(__name__)
+
+
+def submit(
+    no: int,
+    *,
+    claim: Callable[[int], Claimed | None],
+    call: Callable[[Claimed], Outcome],
+    record: Callable[[Recorded], object],
+    clock: Callable[[], datetime],
+    random: Callable[[], float],
+) -> None:
+    """Submits one submission, unless it has moved on already."""
+    claimed = claim(no)
+    if claimed is None:
+        return
+    outcome = call(claimed)
+    if outcome.verdict is Verdict.CLOCK:
+        # Not taken. The call has measured the gateway's clock, so the next one is signed with the right time.
+        outcome = call(claimed)
+    step = next_step(outcome, attempt=claimed.attempt, now=clock(), expires_at=claimed.expires_at, jitter=random())
+    if outcome.verdict is not Verdict.ACCEPTED:
+        log.warning(
+            "submission %d, attempt %d: %s (%s %s), now %s",
+            no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
+        )  # fmt: skip
+    record(Recorded(no, claimed.attempt, step.state, step.due_at, outcome.result, outcome.tips))

@@ -1,0 +1,96 @@
+"""The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celery import Task
+
+from worker import upkeep
+from worker.accept import accept_by_name, accept_from_intake
+from worker.app import app
+from worker.domain.lane import LANES, PUSH_QUEUE
+from worker.process_push import keep_push, process_push
+from worker.submit import submit
+from worker.wiring import Parts, parts, utc_now
+
+
+@app.task(name="sms.send", bind=True)
+def send_by_name(task: Task, message: Mapping[str, Any]) -> None:
+    """Sends a message whose payload is in the task; without an id or key the task's own id names it."""
+    here = _parts()
+    accepted = accept_by_name(here.engine, here.accept, message, task.request.id, here.account_ids, now=utc_now())
+    _submit_all(here, accepted)
+
+
+@app.task(name="sms.take")
+def take(lane: str, ids: Sequence[str]) -> None:
+    """Sends the messages of these ids, which lie in the intake."""
+    here = _parts()
+    accepted = accept_from_intake(here.engine, here.redis, here.accept, lane, ids, here.account_ids, now=utc_now())
+    _submit_all(here, accepted)
+
+
+@app.task(name="sms.submit")
+def submit_queued(nos: Sequence[int]) -> None:
+    """Submits the submissions of these numbers, one after the other."""
+    _submit(_parts(), nos)
+
+
+@app.task(name="sms.process_push")
+def process_kept_push(no: int) -> None:
+    """Applies the push of that number."""
+    here = _parts()
+    process_push(here.engine, no, here.accounts_of_pushes)
+
+
+@app.task(name="sms.keep_push")
+def keep_push_from_intake(push_id: str) -> None:
+    """Moves a push, that came while the ledger was away, from the intake to the ledger, and applies it."""
+    here = _parts()
+    no = keep_push(here.engine, here.redis, push_id)
+    if no is not None:
+        process_push(here.engine, no, here.accounts_of_pushes)
+
+
+@app.task(name="sms.tick")
+def tick() -> None:
+    """What beat has done every second."""
+    here = _parts()
+    upkeep.tick(
+        here.engine,
+        here.redis,
+        here.account_ids,
+        publish_submit=publish_submit,
+        publish_take=publish_take,
+        publish_push=lambda no: process_kept_push.apply_async((no,), queue=PUSH_QUEUE),
+        publish_kept_push=lambda push_id: keep_push_from_intake.apply_async((push_id,), queue=PUSH_QUEUE),
+        now=utc_now(),
+    )
+
+
+def publish_submit(lane: str, nos: Sequence[int]) -> None:
+    """Publishes a task that submits these submissions."""
+    submit_queued.apply_async((list(nos),), queue=LANES[lane].queue)
+
+
+def publish_take(lane: str, ids: Sequence[str]) -> None:
+    """Publishes a task for messages that lie in the intake."""
+    take.apply_async((lane, list(ids)), queue=LANES[lane].queue)
+
+
+def _parts() -> Parts:
+    return parts(app.conf.worker_concurrency or 1)
+
+
+def _submit_all(here: Parts, accepted: Mapping[str, Sequence[int]]) -> None:
+    """Submits what was accepted, by lane: one task's share at once, the rest as tasks that other threads can take."""
+    for lane, nos in accepted.items():
+        share = LANES[lane].per_task
+        for start in range(share, len(nos), share):
+            publish_submit(lane, nos[start : start + share])
+        _submit(here, nos[:share])
+
+
+def _submit(here: Parts, nos: Sequence[int]) -> None:
+    for no in nos:
+        submit(no, claim=here.claim, call=here.call, record=here.record, clock=utc_now, random=here.random)

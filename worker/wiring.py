@@ -1,0 +1,136 @@
+"""Builds the real parts from the settings, once in each process and when they are first needed."""
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+import requests
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine
+
+from worker.accept import Accepted, accept, by_lane
+from worker.config import Settings, load_settings, revealed
+from worker.domain.message import Message
+from worker.domain.outcome import Outcome, Verdict
+from worker.gateway.client import Call, Credentials, Endpoint, open_session, send
+from worker.ledger import accounts as ledger_accounts
+from worker.ledger import submissions
+from worker.ledger.accounts import MSG_ID_END, MsgIds
+from worker.ledger.engine import open_engine
+from worker.ledger.group_commit import GroupCommit
+from worker.ledger.submissions import Claimed, Recorded
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    """The clock of the system."""
+    return datetime.now(UTC)
+
+
+def open_redis(url: str) -> Redis:
+    """A client that fails within seconds where Redis is away, and leaves it to its caller to try again."""
+    return Redis.from_url(
+        url, socket_connect_timeout=2, socket_timeout=5, health_check_interval=10, retry=Retry(NoBackoff(), 0)
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the tasks of one process work with."""
+
+    settings: Settings
+    engine: Engine
+    redis: Redis
+    account_ids: Mapping[str, int]
+    accounts_of_pushes: Mapping[tuple[str, str], int]
+    accept: Callable[[Sequence[Message]], Accepted]
+    claim: Callable[[int], Claimed | None]
+    call: Callable[[Claimed], Outcome]
+    record: Callable[[Recorded], None]
+    random: Callable[[], float]
+
+
+@cache
+def parts(concurrency: int) -> Parts:
+    """The parts of this process, for as many threads as it has."""
+    settings = load_settings("worker")
+    engine = open_engine(revealed(settings.ledger_url))
+    with engine.begin() as connection:
+        # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
+        start = int(utc_now().timestamp()) % MSG_ID_END
+        numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start)
+    account_ids = {name: numbers[name] for name in settings.accounts}
+    msg_ids = MsgIds(engine)
+
+    def accept_all(groups: Sequence[Sequence[Message]]) -> list[Accepted]:
+        messages = [message for group in groups for message in group]
+        queued = accept(engine, msg_ids, account_ids, messages, max_mobiles=settings.max_mobiles, now=utc_now())
+        # Popped, so that of two threads with the same message one submits it.
+        return [by_lane(group, {message.id: queued.pop(message.id, []) for message in group}) for group in groups]
+
+    def claim_all(nos: Sequence[int]) -> list[Claimed | None]:
+        with engine.begin() as connection:
+            claimed = submissions.claim(connection, nos, now=utc_now(), lease=settings.lease)
+        by_no = {one.no: one for one in claimed}
+        return [by_no.pop(no, None) for no in nos]
+
+    def record_all(outcomes: Sequence[Recorded]) -> list[None]:
+        with engine.begin() as connection:
+            written = submissions.record(connection, outcomes, now=utc_now())
+        if written < len(outcomes):
+            log.warning("%d outcomes came after their lease had run out", len(outcomes) - written)
+        return [None] * len(outcomes)
+
+    return Parts(
+        settings=settings,
+        engine=engine,
+        redis=open_redis(revealed(settings.redis_url)),
+        account_ids=account_ids,
+        accounts_of_pushes={
+            (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
+        },
+        accept=GroupCommit(accept_all),
+        claim=GroupCommit(claim_all),
+        call=_caller(settings, account_ids, open_session(concurrency)),
+        record=GroupCommit(record_all),
+        random=random.random,
+    )
+
+
+def _caller(
+    settings: Settings, account_ids: Mapping[str, int], session: requests.Session
+) -> Callable[[Claimed], Outcome]:
+    endpoint = Endpoint(
+        url=settings.gateway_url,
+        method=settings.gateway_method,
+        reply_format=settings.gateway_format,
+        connect_timeout_seconds=settings.connect_timeout,
+        read_timeout_seconds=settings.read_timeout,
+    )
+    credentials = {
+        account_ids[name]: Credentials(account.epr_id, account.user_id, account.password)
+        for name, account in settings.accounts.items()
+    }
+    # How far the gateway's clock is ahead of ours, as last seen when it found our timestamp out of date.
+    skews: dict[int, timedelta] = {}
+
+    def call(claimed: Claimed) -> Outcome:
+        outcome = send(
+            session,
+            endpoint,
+            credentials[claimed.account_id],
+            Call(claimed.msg_id, claimed.mobiles, claimed.content),
+            clock=utc_now,
+            skew=skews.get(claimed.account_id, timedelta(0)),
+        )
+        if outcome.verdict is Verdict.CLOCK and outcome.skew is not None:
+            skews[claimed.account_id] = outcome.skew
+        return outcome
+
+    return call
