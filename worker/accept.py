@@ -74,7 +74,7 @@ def accept(
 def accept_by_name(
     engine: Engine,
     accept_together: Callable[[Sequence[Message]], Accepted],
-    fields: Mapping[str, object],
+    fields: object,
     task_id: str,
     accounts: Collection[str],
     *,

@@ -15,9 +15,13 @@ from worker.wiring import Parts, parts, utc_now
 
 
 @app.task(name="sms.send", bind=True)
-def send_by_name(task: Task, message: Mapping[str, Any]) -> None:
-    """Sends a message whose payload is in the task; without an id or key the task's own id names it."""
+def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
+    """Sends the `message` whose payload is in the task; without an id or key the task's own id names it.
+
+    Other arguments are no error of Celery's, which would drop the task: they are a message that is refused, and seen.
+    """
     here = _parts()
+    message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     accepted = accept_by_name(here.engine, here.accept, message, task.request.id, here.account_ids, now=utc_now())
     _submit_all(here, accepted)
 

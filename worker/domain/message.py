@@ -88,16 +88,16 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def read_message(
-    fields: Mapping[str, Any], *, now: datetime, default_id: str, accounts: Collection[str] | None = None
-) -> Message:
+def read_message(fields: Any, *, now: datetime, default_id: str, accounts: Collection[str] | None = None) -> Message:
     """The message that `fields` describe (those of `SmsClient.send`, as JSON can carry them).
 
     `default_id` names it where it has neither `key` nor `id`. `accounts` are the known ones; None where nobody can say.
     Raises Refused with every fault.
     """
+    if not isinstance(fields, Mapping):
+        raise Refused([Fault("message", f"is no mapping but a {type(fields).__name__}; give to, content and the like")])
     faults: list[Fault] = [
-        Fault(name, f"is no field of a message; there are {', '.join(sorted(FIELDS))}")
+        Fault(str(name), f"is no field of a message; there are {', '.join(sorted(FIELDS))}")
         for name in fields
         if name not in FIELDS
     ]

@@ -17,7 +17,7 @@ def register(connection: Connection, names: Iterable[str], *, first_msg_id: int)
     """The number of each account, made now where it has none yet; a new account's msgIds begin at `first_msg_id`."""
     rows = [{"name": name, "next_msg_id": first_msg_id} for name in sorted(names)]
     connection.execute(insert_new(connection, accounts), rows)
-    return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name)).tuples()}
+    return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name))}
 
 
 def reserve_msg_ids(connection: Connection, account_id: int) -> range:

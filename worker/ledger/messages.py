@@ -30,7 +30,7 @@ def add(
     # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
     rows.sort(key=lambda row: str(row["id"]))
     added = connection.execute(insert_new(connection, messages).returning(messages.c.id, messages.c.no), rows)
-    return dict(added.tuples().all())
+    return dict(added.all())
 
 
 def refuse(connection: Connection, message_id: str, faults: Sequence[str], payload: str, *, now: datetime) -> None:

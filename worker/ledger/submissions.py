@@ -72,7 +72,7 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
     ]
     returned = submissions.c.account_id, submissions.c.msg_id, submissions.c.no
     made = connection.execute(submissions.insert().returning(*returned), rows)
-    number = {(account_id, msg_id): no for account_id, msg_id, no in made.tuples()}
+    number = {(account_id, msg_id): no for account_id, msg_id, no in made}
     nos = [number[one.account_id, one.msg_id] for one in planned]
     connection.execute(
         recipients.insert(),
@@ -118,7 +118,7 @@ def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: t
         select(recipients.c.submission_no, recipients.c.mobile, messages.c.content)
         .join(messages, messages.c.no == recipients.c.message_no)
         .where(recipients.c.submission_no.in_(list(claimed)))
-    ).tuples():
+    ):
         mobiles[no].append(mobile)
         content[no] = text
     return [
@@ -178,7 +178,7 @@ def release(connection: Connection, lane: str, *, now: datetime, most: int = ROW
             updated_at=now,
         ).returning(submissions.c.no, submissions.c.state)
     )
-    return sorted(no for no, state in released.tuples() if state == State.QUEUED)
+    return sorted(no for no, state in released if state == State.QUEUED)
 
 
 def expire_leases(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:

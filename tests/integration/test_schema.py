@@ -1,0 +1,34 @@
+"""The schema: made by the migrations, the same as the tables say, on both databases."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from worker.ledger import schema
+from worker.ledger.engine import open_engine
+from worker.ledger.tables import metadata
+
+
+def test_the_migrated_schema_is_the_one_that_the_tables_describe(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_migrating_twice_changes_nothing(engine: Engine) -> None:
+    before = schema.version(engine)
+    schema.migrate(engine)
+    assert schema.version(engine) == before == schema.wanted_version()
+
+
+def test_an_empty_ledger_is_told_to_be_migrated(tmp_path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path / 'new.db'}")
+    with pytest.raises(schema.WrongSchema, match="run `sms migrate`"):
+        schema.check(engine)
+
+
+def test_an_old_ledger_is_told_from_which_version_to_which(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    with pytest.raises(schema.WrongSchema, match=r"at version 0000, this program needs .*`sms migrate`"):
+        schema.check(engine)

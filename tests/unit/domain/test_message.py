@@ -1,0 +1,152 @@
+"""Reading a message: all of it right, or every fault at once."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.message import (
+    FIELDS,
+    MAX_RECIPIENTS,
+    Message,
+    Refused,
+    from_json,
+    id_of_key,
+    is_id,
+    new_id,
+    read_message,
+    to_json,
+)
+
+NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+GOOD = {"to": "13800138000", "content": "您好"}
+
+
+def read(**fields: object) -> Message:
+    return read_message(GOOD | fields, now=NOW, default_id="an-id", accounts={"default", "shop"})
+
+
+def faults(**fields: object) -> list[str]:
+    with pytest.raises(Refused) as refused:
+        read(**fields)
+    return [str(fault) for fault in refused.value.faults]
+
+
+def test_a_message_of_two_fields_is_a_notice_for_the_default_account() -> None:
+    message = read()
+    assert (message.to, message.lane, message.account, message.id) == (("13800138000",), "notice", "default", "an-id")
+    assert message.expires_at == NOW + timedelta(hours=24)
+
+
+def test_a_mobile_that_is_written_twice_is_one_recipient() -> None:
+    assert read(to=["13800138000", "+86 138 0013 8000", "13900139000"]).to == ("13800138000", "13900139000")
+
+
+def test_an_otp_is_worth_sending_for_five_minutes() -> None:
+    assert read(lane="otp").expires_at == NOW + timedelta(minutes=5)
+
+
+def test_validity_counts_from_the_time_that_it_is_scheduled_for() -> None:
+    message = read(at="2026-11-22T13:00:00+08:00", valid_for=90)
+    assert message.at == datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
+    assert message.expires_at == message.at + timedelta(seconds=90)
+
+
+def test_the_same_key_is_the_same_id_and_another_key_another() -> None:
+    assert read(key="order-1").id == id_of_key("order-1") != id_of_key("order-2")
+
+
+def test_an_id_of_its_own_is_kept() -> None:
+    assert read(id="order:1").id == "order:1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"to": None}, "to is missing"),
+        ({"to": []}, "to is empty"),
+        ({"to": 13800138000}, "to is missing"),
+        ({"to": ["13800138000", "1380013"]}, "to[1] '1380013' is too short"),
+        ({"to": [13800138000]}, "to[0] 13800138000 is no string"),
+        ({"to": ["13800138000"] * (MAX_RECIPIENTS + 1)}, "more than the 10000"),
+        ({"content": None}, "content is missing"),
+        ({"content": ""}, "content is empty"),
+        ({"content": "字" * 1001}, "shorten or split it"),
+        ({"content": "【某商城】您好"}, "signature"),
+        ({"lane": "express"}, "'express' is unknown; it is one of otp, notice, marketing"),
+        ({"lane": ["otp"]}, "is unknown"),
+        ({"account": "other"}, "'other' is unknown; there are default, shop"),
+        ({"account": ["default"]}, "is unknown"),
+        ({"at": "tomorrow"}, "'tomorrow' is no time"),
+        ({"at": 5}, "is no time"),
+        ({"at": "2026-12-01T09:00:00"}, "has no time zone"),
+        ({"at": "2026-11-22T03:58:00+00:00"}, "is in the past"),
+        ({"valid_for": 0}, "no length of time"),
+        ({"valid_for": -1}, "no length of time"),
+        ({"valid_for": float("nan")}, "no length of time"),
+        ({"valid_for": True}, "no length of time"),
+        ({"valid_for": "90"}, "no length of time"),
+        ({"valid_for": 8 * 86400}, "no length of time"),
+        ({"metadata": {"when": NOW}}, "metadata is not JSON"),
+        ({"metadata": {1: 2}}, "metadata is not JSON"),
+        ({"metadata": [1]}, "metadata is not JSON"),
+        ({"metadata": {"x": float("nan")}}, "metadata is not JSON"),
+        ({"metadata": {"x": "y" * 5000}}, "more than 4096"),
+        ({"notify": "app.told"}, "notify is not there yet"),
+        ({"key": ""}, "key is a string of 1 to 200"),
+        ({"key": "a", "id": "b"}, "key and id are both given"),
+        ({"id": "x" * 65}, "is no id"),
+        ({"id": 7}, "7 is no id"),
+        ({"contents": "x"}, "contents is no field of a message"),
+    ],
+)
+def test_a_fault_is_told_with_its_field_and_what_to_do(fields: dict[str, object], told: str) -> None:
+    assert any(told in fault for fault in faults(**fields))
+
+
+def test_every_fault_of_a_message_is_told_at_once() -> None:
+    told = faults(to=["x", "13800138000"], content="", lane="express", account="other", at="x", metadata=[])
+    assert [fault.split(" ")[0] for fault in told] == ["to[0]", "content", "lane", "account", "at", "metadata"]
+
+
+def test_many_faults_are_all_kept_and_the_first_twenty_shown() -> None:
+    with pytest.raises(Refused, match="and 5 more") as refused:
+        read(to=["1"] * 25)
+    assert len(refused.value.faults) == 25
+
+
+def test_where_nobody_knows_the_accounts_any_is_taken() -> None:
+    assert read_message(GOOD | {"account": "new"}, now=NOW, default_id="i", accounts=None).account == "new"
+
+
+def test_a_time_a_moment_ago_is_meant_as_now() -> None:
+    assert read(at=NOW - timedelta(seconds=30)).at == NOW - timedelta(seconds=30)
+
+
+@pytest.mark.parametrize("fields", [{}, {"at": NOW + timedelta(hours=1), "metadata": {"订单": [1, None, "\x00"]}}])
+def test_the_intake_gives_back_what_was_put_in(fields: dict[str, object]) -> None:
+    assert from_json(to_json(read(**fields))) == read(**fields)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes() | st.just("13800138000"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*sorted(FIELDS), "other"]), ANYTHING))
+def test_any_fields_are_a_message_or_refused(fields: dict[str, object]) -> None:
+    try:
+        message = read_message(fields, now=NOW, default_id="i", accounts=None)
+    except Refused as refused:
+        assert refused.faults
+    else:
+        assert from_json(to_json(message)) == message
+
+
+def test_new_ids_sort_by_time_and_are_uuids() -> None:
+    ids = [new_id(NOW + timedelta(milliseconds=n), os.urandom(10)) for n in range(50)]
+    assert ids == sorted(ids)
+    assert all(is_id(i) and len(i) == 36 and i[14] == "7" for i in ids)

@@ -1,0 +1,46 @@
+"""How submissions move, and what that makes of a recipient."""
+
+import pytest
+
+from worker.domain.status import STATUSES, TRANSITIONS, WAITING, Report, State, recipient_status, sources
+
+
+def test_every_state_has_its_line_in_the_table() -> None:
+    assert TRANSITIONS.keys() == set(State)
+
+
+def test_every_state_can_be_reached_from_held() -> None:
+    reached, open_ends = {State.HELD}, [State.HELD]
+    while open_ends:
+        new = TRANSITIONS[open_ends.pop()] - reached
+        reached |= new
+        open_ends += new
+    assert reached == set(State)
+
+
+def test_only_a_queued_submission_can_be_claimed() -> None:
+    assert sources(State.SUBMITTING) == (State.QUEUED,)
+
+
+def test_what_may_have_been_called_is_never_queued_again_by_itself() -> None:
+    assert State.QUEUED not in TRANSITIONS[State.UNKNOWN] | TRANSITIONS[State.SUBMITTING]
+
+
+def test_three_states_wait_for_something() -> None:
+    assert {State.HELD, State.QUEUED, State.SUBMITTING} == WAITING
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_recipient_without_a_report_is_where_its_submission_is(state: State) -> None:
+    assert recipient_status(state, []) == state
+    assert state in STATUSES
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("report", list(Report))
+def test_a_report_settles_a_recipient_whatever_its_submission_says(state: State, report: Report) -> None:
+    assert recipient_status(state, [report]) == report
+
+
+def test_delivered_is_never_taken_back() -> None:
+    assert recipient_status(State.ACCEPTED, [Report.UNDELIVERED, Report.DELIVERED]) is Report.DELIVERED
