@@ -97,22 +97,28 @@ def parts(concurrency: int) -> Parts:
         },
         accept=GroupCommit(accept_all),
         claim=GroupCommit(claim_all),
-        call=_caller(settings, account_ids, open_session(concurrency)),
+        call=open_gateway(settings, account_ids, open_session(concurrency)),
         record=GroupCommit(record_all),
         random=random.random,
     )
 
 
-def _caller(
-    settings: Settings, account_ids: Mapping[str, int], session: requests.Session
-) -> Callable[[Claimed], Outcome]:
-    endpoint = Endpoint(
+def endpoint(settings: Settings) -> Endpoint:
+    """Where the gateway is and how it is called."""
+    return Endpoint(
         url=settings.gateway_url,
         method=settings.gateway_method,
         reply_format=settings.gateway_format,
         connect_timeout_seconds=settings.connect_timeout,
         read_timeout_seconds=settings.read_timeout,
     )
+
+
+def open_gateway(
+    settings: Settings, account_ids: Mapping[str, int], session: requests.Session
+) -> Callable[[Claimed], Outcome]:
+    """The function that makes the call of a claimed submission, with what has been learnt of the gateway's clock."""
+    where = endpoint(settings)
     credentials = {
         account_ids[name]: Credentials(account.epr_id, account.user_id, account.password)
         for name, account in settings.accounts.items()
@@ -123,7 +129,7 @@ def _caller(
     def call(claimed: Claimed) -> Outcome:
         outcome = send(
             session,
-            endpoint,
+            where,
             credentials[claimed.account_id],
             Call(claimed.msg_id, claimed.mobiles, claimed.content),
             clock=utc_now,

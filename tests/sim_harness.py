@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from lxml import etree
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 EPR_ID, USER_ID, PASSWORD = "1", "sword123", "密码-pw"
 DEADLINE_SECONDS = 10
 
