@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker import intake
+from worker.broker import open_publisher, open_redis
 from worker.domain.lane import PUSH_QUEUE
 from worker.ledger import pushes
 
@@ -40,14 +38,12 @@ class Inbox:
 
 def open_inbox(engine: Engine, redis_url: str) -> Inbox:
     """An inbox; nothing connects before the first push."""
-    patience = {"socket_connect_timeout": PATIENCE_SECONDS, "socket_timeout": PATIENCE_SECONDS}
-    celery = Celery("sms-callback", broker=redis_url, set_as_current=False)
-    celery.conf.update(task_serializer="json", task_ignore_result=True, broker_transport_options=patience)
+    publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
 
     def publish(task: str, which: int | str) -> None:
-        celery.send_task(task, (which,), queue=PUSH_QUEUE, retry=False)
+        publisher.send_task(task, (which,), queue=PUSH_QUEUE, retry=False)
 
-    return Inbox(engine, Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), **patience), publish)
+    return Inbox(engine, open_redis(redis_url, patience_seconds=PATIENCE_SECONDS), publish)
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:

@@ -13,14 +13,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NoReturn
 
-from celery import Celery
 from kombu.exceptions import OperationalError
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from worker import intake
+from worker.broker import open_publisher, open_redis
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, new_id, read_message
 
@@ -28,8 +25,8 @@ __all__ = ["Fault", "Refused", "SmsClient", "Unavailable"]
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 2
-ANSWER_SECONDS = 3
+PATIENCE_SECONDS = 2
+"""How long Redis may take to connect, and for each answer."""
 PUT_AT_ONCE = 500
 
 
@@ -43,14 +40,8 @@ class SmsClient:
 
     def __init__(self, redis_url: str) -> None:
         """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message."""
-        patience = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": ANSWER_SECONDS}
-        self._redis = Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), health_check_interval=10, **patience)
-        self._celery = Celery("sms-client", broker=redis_url, set_as_current=False)
-        self._celery.conf.update(
-            task_serializer="json",
-            task_ignore_result=True,
-            broker_transport_options={**patience, "health_check_interval": 10},
-        )
+        self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
+        self._publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None
 
     def send(
@@ -128,13 +119,13 @@ class SmsClient:
         return [message.id for message in messages]
 
     def _publish(self, messages: Sequence[Message]) -> None:
-        with self._celery.producer_or_acquire() as producer:
+        with self._publisher.producer_or_acquire() as producer:
             for lane_name, in_lane in groupby(sorted(messages, key=_lane), key=_lane):
                 lane = LANES[lane_name]
                 ids = [message.id for message in in_lane]
                 for start in range(0, len(ids), lane.per_task):
                     args = (lane_name, ids[start : start + lane.per_task])
-                    self._celery.send_task("sms.take", args, queue=lane.queue, producer=producer, retry=False)
+                    self._publisher.send_task("sms.take", args, queue=lane.queue, producer=producer, retry=False)
 
 
 def _lane(message: Message) -> str:

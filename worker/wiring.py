@@ -9,11 +9,10 @@ from functools import cache
 
 import requests
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy import Engine
 
 from worker.accept import Accepted, accept, by_lane
+from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
@@ -31,13 +30,6 @@ log = logging.getLogger(__name__)
 def utc_now() -> datetime:
     """The clock of the system."""
     return datetime.now(UTC)
-
-
-def open_redis(url: str) -> Redis:
-    """A client that fails within seconds where Redis is away, and leaves it to its caller to try again."""
-    return Redis.from_url(
-        url, socket_connect_timeout=2, socket_timeout=5, health_check_interval=10, retry=Retry(NoBackoff(), 0)
-    )
 
 
 @dataclass(frozen=True)
@@ -90,7 +82,7 @@ def parts(concurrency: int) -> Parts:
     return Parts(
         settings=settings,
         engine=engine,
-        redis=open_redis(revealed(settings.redis_url)),
+        redis=open_redis(revealed(settings.redis_url), patience_seconds=5),
         account_ids=account_ids,
         accounts_of_pushes={
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()

@@ -1,0 +1,148 @@
+"""The callback app with its stores there, and away: a push is acknowledged if and only if it is kept."""
+
+import time
+from collections.abc import Iterator
+from ipaddress import ip_network
+from urllib.parse import quote, quote_plus
+
+import pytest
+from flask.testing import FlaskClient
+from ledger_of import Ledger, mobile, reply_push, status_push
+from redis import Redis
+from sqlalchemy import Engine
+
+from callback_app.app import create_app
+from callback_app.inbox import open_inbox
+from worker import intake
+from worker.ledger.engine import open_engine
+from worker.ledger.tables import pushes
+
+TOKEN = "0123456789abcdef"
+NOWHERE = "redis://127.0.0.1:1/0"
+BODY = status_push((mobile(1), 7, 1)).encode()
+
+
+def client(engine: Engine, redis_url: str, **settings: object) -> FlaskClient:
+    options = {"token": TOKEN, "allow": [ip_network("127.0.0.0/8")]} | settings
+    return create_app(open_inbox(engine, redis_url), **options).test_client()  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def no_ledger() -> Iterator[Engine]:
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/none")
+    yield engine
+    engine.dispose()
+
+
+def test_a_push_is_in_the_ledger_when_it_is_acknowledged(ledger: Ledger, redis: Redis, redis_url: str) -> None:
+    answer = client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY)
+    assert (answer.status_code, answer.data, answer.mimetype) == (200, b"SUCCESS", "text/plain")
+    (row,) = ledger.rows(pushes)
+    assert (row["body"], row["state"], row["source"]) == (BODY, "received", "127.0.0.1")
+    assert redis.llen("sms.push") == 1
+
+
+@pytest.mark.parametrize("content_type", ["text/xml", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_the_body_is_kept_as_it_came_whatever_its_content_type(
+    ledger: Ledger, redis_url: str, content_type: str
+) -> None:
+    client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY, content_type=content_type)
+    assert [row["body"] for row in ledger.rows(pushes)] == [BODY]
+
+
+@pytest.mark.parametrize("text", [reply_push((mobile(1), "7", "1+1 是 2")), BODY.decode()])
+def test_a_push_by_get_has_the_xml_as_its_query(ledger: Ledger, redis_url: str, text: str) -> None:
+    app = client(ledger.engine, redis_url)
+    for query in (quote(text), quote_plus(text), quote(text, safe="<>/=+\"'")):
+        assert app.get(f"/push/{TOKEN}", query_string=query).data == b"SUCCESS"
+    assert [row["body"].decode() for row in ledger.rows(pushes)] == [text] * 3
+
+
+@pytest.mark.parametrize("path", ["/push/0123456789abcdeX", "/push/", "/push/x/y", "/push/令牌", "/"])
+def test_whoever_does_not_know_the_path_finds_nothing(ledger: Ledger, redis_url: str, path: str) -> None:
+    assert client(ledger.engine, redis_url).post(path, data=BODY).status_code == 404
+    assert ledger.rows(pushes) == []
+
+
+@pytest.mark.parametrize(
+    ("allow", "proxies", "address", "forwarded", "status"),
+    [
+        ("10.0.0.0/8", 0, "10.1.2.3", None, 200),
+        ("10.0.0.0/8", 0, "::ffff:10.1.2.3", None, 200),
+        ("2001:db8::/32", 0, "2001:db8::7", None, 200),
+        ("10.0.0.0/8", 0, "192.168.0.1", None, 403),
+        ("10.0.0.0/8", 0, "", None, 403),
+        ("10.0.0.0/8", 0, "192.168.0.1", "10.1.2.3", 403),
+        ("10.0.0.0/8", 1, "192.168.0.1", "10.1.2.3", 200),
+        ("10.0.0.0/8", 1, "192.168.0.1", "10.1.2.3, 8.8.8.8", 403),
+        ("10.0.0.0/8", 2, "192.168.0.1", "10.1.2.3, 192.168.0.2", 200),
+        ("10.0.0.0/8", 1, "192.168.0.1", "nonsense", 403),
+    ],
+)
+def test_a_push_is_taken_from_the_addresses_on_the_list(
+    ledger: Ledger, redis_url: str, allow: str, proxies: int, address: str, forwarded: str | None, status: int
+) -> None:
+    app = client(ledger.engine, redis_url, allow=[ip_network(allow)], trusted_proxies=proxies)
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    answer = app.post(f"/push/{TOKEN}", data=BODY, headers=headers, environ_overrides={"REMOTE_ADDR": address})
+    assert answer.status_code == status
+    assert len(ledger.rows(pushes)) == (1 if status == 200 else 0)
+
+
+def test_while_the_ledger_is_away_a_push_goes_to_redis(no_ledger: Engine, redis: Redis, redis_url: str) -> None:
+    assert client(no_ledger, redis_url).post(f"/push/{TOKEN}", data=BODY).data == b"SUCCESS"
+    (push_id,) = redis.hkeys("sms:intake:push")
+    push = intake.read_push(redis, push_id.decode())
+    assert push is not None
+    assert (push.body, push.source) == (BODY, "127.0.0.1")
+    assert redis.llen("sms.push") == 1
+
+
+def test_while_redis_is_away_a_push_goes_to_the_ledger(ledger: Ledger) -> None:
+    started = time.monotonic()
+    assert client(ledger.engine, NOWHERE).post(f"/push/{TOKEN}", data=BODY).data == b"SUCCESS"
+    assert len(ledger.rows(pushes)) == 1
+    # kombu would try for six seconds to connect, and the gateway waits.
+    assert time.monotonic() - started < 3
+
+
+def test_while_both_are_away_a_push_is_not_acknowledged(no_ledger: Engine) -> None:
+    answer = client(no_ledger, NOWHERE).post(f"/push/{TOKEN}", data=BODY)
+    assert answer.status_code == 503
+    assert b"SUCCESS" not in answer.data
+
+
+def test_an_error_page_repeats_nothing_of_the_request(no_ledger: Engine) -> None:
+    app = client(no_ledger, NOWHERE)
+    for answer in (app.post(f"/push/{TOKEN}", data=b"<geheim/>"), app.post("/push/geheim", data=b"<geheim/>")):
+        assert b"geheim" not in answer.data
+        assert TOKEN.encode() not in answer.data
+
+
+@pytest.mark.parametrize(
+    ("with_ledger", "with_redis", "status"),
+    [(True, True, 200), (True, False, 200), (False, True, 200), (False, False, 503)],
+)
+def test_it_is_ready_for_as_long_as_it_can_keep_a_push(
+    ledger: Ledger, no_ledger: Engine, redis_url: str, with_ledger: bool, with_redis: bool, status: int
+) -> None:
+    app = client(ledger.engine if with_ledger else no_ledger, redis_url if with_redis else NOWHERE)
+    answer = app.get("/readyz")
+    assert answer.status_code == status
+    assert answer.json is not None
+    assert (answer.json["ledger"] == "ok", answer.json["redis"] == "ok") == (with_ledger, with_redis)
+
+
+def test_it_is_healthy_whatever_is_away(no_ledger: Engine) -> None:
+    assert client(no_ledger, NOWHERE).get("/healthz").data == b"ok"
+
+
+def test_an_unexpected_error_is_logged_without_the_token(
+    ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = open_inbox(ledger.engine, redis_url)
+    app = create_app(inbox, token=TOKEN, allow=[None])  # type: ignore[list-item]
+    app.testing = False
+    assert app.test_client().post(f"/push/{TOKEN}", data=BODY).status_code == 500
+    assert "a request failed" in caplog.text
+    assert TOKEN not in caplog.text

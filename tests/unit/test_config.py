@@ -1,0 +1,161 @@
+"""The settings: checked whole, every gap in one error with its remedy, no secret shown."""
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from worker.config import DEFAULT_GATEWAY, VARIABLES, ConfigError, Role, load_settings, revealed
+
+ALL = {
+    "SMS_REDIS_URL": "redis://localhost/0",
+    "SMS_LEDGER_URL": "sqlite:///x.db",
+    "SMS_EPR_ID": "1",
+    "SMS_USER_ID": "sword123",
+    "SMS_PASSWORD": "pa55-word",
+    "SMS_PUSH_TOKEN": "0123456789abcdef",
+    "SMS_PUSH_ALLOW": "10.0.0.0/8, ::1",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+    def given(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return given
+
+
+def gaps(*roles: Role) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        load_settings(*roles)
+    return [line.removeprefix("  - ") for line in str(error.value).splitlines()[1:]]
+
+
+def test_what_is_given_is_read_and_the_rest_has_the_documents_defaults(environment) -> None:
+    environment(**ALL)
+    settings = load_settings("worker", "callback", "beat", "client", "ledger")
+    assert settings.gateway_url == DEFAULT_GATEWAY == "http://client.sms10000.com/api/webservice"
+    assert (settings.gateway_method, settings.gateway_format, settings.max_mobiles) == ("post", "json", 50)
+    assert settings.push_allow == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert settings.accounts["default"].epr_id == 1
+    assert revealed(settings.accounts["default"].password) == "pa55-word"
+
+
+def test_every_gap_is_told_at_once_with_its_remedy(environment) -> None:
+    environment(SMS_EPR_ID="1", SMS_READ_TIMEOUT="soon", SMS_REDISURL="x", SMS_PUSH_TOKEN="short")
+    told = gaps("worker", "callback")
+    assert [gap.split(" ")[0].strip(":") for gap in told] == [
+        "SMS_REDISURL",
+        "SMS_REDIS_URL",
+        "SMS_LEDGER_URL",
+        "SMS_PUSH_ALLOW",
+        "SMS_USER_ID",
+        "SMS_PUSH_TOKEN",
+        "SMS_READ_TIMEOUT",
+    ]
+    assert "did you mean SMS_REDIS_URL?" in told[0]
+    assert "such as redis://" in told[1]
+
+
+@pytest.mark.parametrize(
+    ("role", "needs"),
+    [
+        ("beat", ["SMS_REDIS_URL"]),
+        ("client", ["SMS_REDIS_URL"]),
+        ("ledger", ["SMS_LEDGER_URL"]),
+        ("callback", ["SMS_REDIS_URL", "SMS_LEDGER_URL", "SMS_PUSH_TOKEN", "SMS_PUSH_ALLOW"]),
+        ("worker", ["SMS_REDIS_URL", "SMS_LEDGER_URL", "no"]),
+    ],
+)
+def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: list[str]) -> None:
+    assert [gap.split(" ")[0] for gap in gaps(role)] == needs
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("SMS_GATEWAY_URL", "client.sms10000.com", "SMS_GATEWAY_URL: "),
+        ("SMS_GATEWAY_METHOD", "put", "'post' or 'get'"),
+        ("SMS_GATEWAY_FORMAT", "yaml", "'json' or 'xml'"),
+        ("SMS_CONNECT_TIMEOUT", "0", "greater than 0"),
+        ("SMS_READ_TIMEOUT", "-1", "greater than 0"),
+        ("SMS_MAX_MOBILES", "0", "greater than or equal to 1"),
+        ("SMS_EPR_ID", "one", "valid integer"),
+        ("SMS_PUSH_ALLOW", "10.0.0.0/8,office", "'office'"),
+        ("SMS_PUSH_TRUSTED_PROXIES", "-1", "greater than or equal to 0"),
+        ("SMS_CONFIG", "/nowhere.toml", "SMS_CONFIG: /nowhere.toml cannot be read"),
+        ("SMS_PASSWORD_FILE", "/nowhere", "the secret file /nowhere cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_told_under_its_name(environment, name: str, value: str, told: str) -> None:
+    environment(**{**{k: v for k, v in ALL.items() if k != name.removesuffix("_FILE")}, name: value})
+    (gap,) = gaps("worker")
+    assert told in gap
+
+
+def test_a_secret_may_be_in_a_file(environment, tmp_path: Path) -> None:
+    for name in ("SMS_PASSWORD", "SMS_PUSH_TOKEN", "SMS_REDIS_URL", "SMS_LEDGER_URL"):
+        (tmp_path / name).write_text(ALL[name] + "\n")
+        environment(**{f"{name}_FILE": str(tmp_path / name)})
+    environment(SMS_EPR_ID="1", SMS_USER_ID="sword123", SMS_PUSH_ALLOW="::1")
+    settings = load_settings("worker", "callback")
+    assert revealed(settings.push_token) == ALL["SMS_PUSH_TOKEN"]
+    assert revealed(settings.accounts["default"].password) == ALL["SMS_PASSWORD"]
+
+
+def test_further_accounts_come_from_a_file(environment, tmp_path: Path) -> None:
+    (tmp_path / "shop-password").write_text("geheim")
+    (tmp_path / "sms.toml").write_text(
+        f"""
+        [accounts.shop]
+        epr_id = 2
+        user_id = "shop"
+        password_file = "{tmp_path / "shop-password"}"
+        """
+    )
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    accounts = load_settings("worker").accounts
+    assert sorted(accounts) == ["default", "shop"]
+    assert revealed(accounts["shop"].password) == "geheim"
+
+
+def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        """
+        [lanes.otp]
+        [accounts.default]
+        epr_id = 1
+        user_id = "x"
+        password = "x"
+        [accounts.shop]
+        epr_id = "two"
+        pasword = "x"
+        """
+    )
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    told = gaps("worker")
+    assert "[lanes] means nothing here" in told[0]
+    assert "[accounts.default] is the account of SMS_EPR_ID already" in told[1]
+    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[2:]] == [
+        "epr_id",
+        "user_id",
+        "password",
+        "pasword",
+    ]
+
+
+def test_no_secret_is_shown(environment) -> None:
+    environment(**ALL)
+    shown = repr(load_settings("worker", "callback")) + str(load_settings("worker"))
+    for secret in ("pa55-word", "0123456789abcdef", "localhost", "x.db"):
+        assert secret not in shown
+
+
+def test_a_wrong_secret_is_not_shown_in_the_error(environment) -> None:
+    environment(**ALL | {"SMS_PUSH_TOKEN": "geheim"})
+    assert "geheim" not in "".join(gaps("callback"))
