@@ -1,6 +1,6 @@
 """What gunicorn serves: `gunicorn callback_app.wsgi:app`. A gap in the settings ends it with one message."""
 
-import sys
+from gunicorn.errors import AppImportError
 
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
@@ -10,7 +10,8 @@ from worker.ledger.engine import open_engine
 try:
     settings = load_settings("callback")
 except ConfigError as error:
-    sys.exit(str(error))
+    # The one exception after which gunicorn ends, with no more than its text; after any other it tries for ever.
+    raise AppImportError(str(error)) from None
 
 app = create_app(
     open_inbox(open_engine(revealed(settings.ledger_url)), revealed(settings.redis_url)),

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from celery import Celery
 from celery.signals import beat_init, celeryd_init, worker_init
 from kombu.entity import Exchange, Queue
+from sqlalchemy.exc import OperationalError
 
 from worker.config import ConfigError, load_settings, revealed
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
@@ -72,6 +73,9 @@ def _check_worker(**_: Any) -> None:
         engine.dispose()
     except (ConfigError, WrongSchema) as error:
         _stop(error)
+    except OperationalError as error:
+        # A supervisor starts it anew: better than to take tasks that cannot be kept.
+        _stop(f"the ledger cannot be reached: {error.orig}")
 
 
 @worker_init.connect
@@ -88,6 +92,6 @@ def _check_beat(**_: Any) -> None:
         _stop(error)
 
 
-def _stop(error: Exception) -> NoReturn:
+def _stop(error: object) -> NoReturn:
     print(error, file=sys.stderr)  # noqa: T201 - whoever started this process reads it
     raise SystemExit(1)

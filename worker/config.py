@@ -163,7 +163,13 @@ def load_settings(*roles: Role) -> Settings:
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     gaps = []
-    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in VARIABLES):
+    if "SMS_RATE" in environment:
+        gaps.append(
+            "SMS_RATE is not kept by this version: no limit is better than one that only seems to hold; leave it out"
+        )
+    for name in sorted(
+        name for name in environment if name.startswith(PREFIX) and name not in {*VARIABLES, "SMS_RATE"}
+    ):
         meant = difflib.get_close_matches(name, VARIABLES, 1)
         gaps.append(f"{name} is no setting" + (f"; did you mean {meant[0]}?" if meant else "; README.md lists them"))
     return gaps

@@ -149,6 +149,11 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
     ]
 
 
+def test_a_limit_that_nothing_keeps_is_not_accepted_in_silence(environment) -> None:
+    environment(**ALL, SMS_RATE="50")
+    assert "SMS_RATE is not kept by this version" in gaps("worker")[0]
+
+
 def test_no_secret_is_shown(environment) -> None:
     environment(**ALL)
     shown = repr(load_settings("worker", "callback")) + str(load_settings("worker"))

@@ -4,19 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
 
 CONNECT_SECONDS = 5
 
 
 def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
-    """An engine with at most `connections` open at once; it connects when it is first used.
+    """An engine with at most `connections` open at once (one on SQLite); it connects when it is first used.
 
     Raises sqlalchemy.exc.ArgumentError where the URL is none.
     """
     url = make_url(url)
     if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url, connections)
+        return _open_sqlite(url)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     return create_engine(
@@ -37,10 +37,12 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
     )
 
 
-def _open_sqlite(url: URL, connections: int) -> Engine:
+def _open_sqlite(url: URL) -> Engine:
     engine = create_engine(
         url,
-        pool_size=connections,
+        # One writes at a time anyway: threads that wait here take turns, those that wait in SQLite poll.
+        poolclass=QueuePool,
+        pool_size=1,
         max_overflow=0,
         # Its own transaction handling stays out of the way: `_begin` says when one begins.
         connect_args={"timeout": 30, "isolation_level": None, "check_same_thread": False},

@@ -1,0 +1,64 @@
+"""What each process does that cannot start: it says everything that is missing, once, and ends."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from worker.ledger.engine import open_engine
+
+CELERY = [sys.executable, "-m", "celery", "-A", "worker.app"]
+WORKER = [*CELERY, "worker", "--pool", "threads", "-c", "1"]
+COMMANDS = {
+    "worker": (WORKER, ["SMS_REDIS_URL is missing", "SMS_LEDGER_URL is missing", "no account is there"]),
+    "beat": ([*CELERY, "beat", "-s", "beat-schedule"], ["SMS_REDIS_URL is missing"]),
+    "callback app": (
+        [sys.executable, "-m", "gunicorn", "callback_app.wsgi:app", "--bind", "127.0.0.1:0", "--no-control-socket"],
+        ["SMS_REDIS_URL is missing", "SMS_LEDGER_URL", "SMS_PUSH_TOKEN", "SMS_PUSH_ALLOW"],
+    ),
+}
+REPO = Path(__file__).parents[2]
+
+
+def run(command: list[str], tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SMS_")}
+    environment = own | {"PYTHONPATH": str(REPO)} | settings
+    return subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("command", "told"), COMMANDS.values(), ids=COMMANDS)
+def test_a_process_without_settings_lists_what_is_missing_and_ends(
+    tmp_path: Path, command: list[str], told: list[str]
+) -> None:
+    done = run(command, tmp_path)
+    assert done.returncode != 0
+    for gap in told:
+        assert gap in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_meets_an_old_ledger_says_so_and_stops(tmp_path: Path, redis_url: str, ledger_url: str) -> None:
+    engine = open_engine(ledger_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    engine.dispose()
+    account = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "geheim"}
+    done = run(WORKER, tmp_path, SMS_REDIS_URL=redis_url, SMS_LEDGER_URL=ledger_url, **account)
+    assert done.returncode == 1
+    assert "the ledger is at version 0000, this program needs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_that_cannot_reach_the_ledger_says_so_and_stops(tmp_path: Path, redis_url: str) -> None:
+    account = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "geheim"}
+    nowhere = "postgresql://sms:pa55word@127.0.0.1:1/sms"
+    done = run(WORKER, tmp_path, SMS_REDIS_URL=redis_url, SMS_LEDGER_URL=nowhere, **account)
+    assert done.returncode == 1
+    assert "the ledger cannot be reached" in done.stderr
+    assert "pa55word" not in done.stderr
+    assert "Traceback" not in done.stderr
