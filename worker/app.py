@@ -22,8 +22,11 @@ def celery_settings() -> dict[str, Any]:
         settings = load_settings()
     except ConfigError as error:
         _stop(error)
+    broker = settings.redis_url and settings.redis_url.get_secret_value()
     return {
-        "broker_url": settings.redis_url and settings.redis_url.get_secret_value(),
+        # Both, for they go before CELERY_BROKER_URL, which may be set for an app beside this one.
+        "broker_read_url": broker,
+        "broker_write_url": broker,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": {
             # A task that comes again finds that its rows have moved on; what it would lose is found by the tick.

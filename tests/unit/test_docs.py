@@ -1,0 +1,32 @@
+"""The documents tell the truth: the settings are those of the code, the links lead somewhere."""
+
+import re
+from pathlib import Path
+
+from worker.config import SECRETS, VARIABLES
+from worker.domain.lane import QUEUES
+from worker.domain.status import STATUSES
+
+REPO = Path(__file__).parents[2]
+README = (REPO / "README.md").read_text()
+
+
+def test_the_readme_has_a_row_for_every_setting_and_none_for_another() -> None:
+    rows = re.findall(r"^\| `(SMS_\w+)`( 🔑)?", README, re.MULTILINE)
+    assert {name for name, _ in rows} == {name for name in VARIABLES if not name.endswith("_FILE")}
+    assert {name for name, key in rows if key} == {f"SMS_{name.upper()}" for name in SECRETS}
+
+
+def test_the_readme_starts_a_worker_for_every_queue() -> None:
+    assert f"-Q {','.join(QUEUES)} " in README
+
+
+def test_the_glossary_explains_every_status() -> None:
+    glossary = (REPO / "docs/glossary.md").read_text()
+    assert [status for status in STATUSES if f"`{status}`" not in glossary] == []
+
+
+def test_every_link_in_the_documents_leads_to_a_file() -> None:
+    for document in [REPO / "README.md", *(REPO / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
