@@ -26,6 +26,8 @@ def open_publisher(url: str, *, patience_seconds: float) -> Celery:
     """A Celery app that only publishes: `send_task(name, args, queue=…, retry=False)`. It raises kombu's OperationalError."""
     publisher = Celery("sms-publisher", broker=url, set_as_current=False)
     publisher.conf.update(
+        # Unlike `broker` it goes before CELERY_BROKER_URL, which a backend app may have set for tasks of its own.
+        broker_write_url=url,
         task_serializer="json",
         task_ignore_result=True,
         broker_transport_options={

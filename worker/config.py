@@ -6,16 +6,15 @@ Each process asks for what its role needs, so that each can be given no more tha
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SMS_"
 DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
@@ -93,17 +92,6 @@ class Settings(BaseSettings):
 
     accounts: dict[str, Account] = Field(default_factory=dict, exclude=True)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _SecretFiles(settings_cls)
-
     @property
     def lease(self) -> timedelta:
         """How long a claimed submission may take: a call with its retries (a few seconds), and then some."""
@@ -113,16 +101,6 @@ class Settings(BaseSettings):
 CREDENTIALS = ("epr_id", "user_id", "password")
 SECRETS = ("redis_url", "ledger_url", "password", "push_token")
 """What may also be given as the path of a file, in SMS_…_FILE."""
-
-
-class _SecretFiles(PydanticBaseSettingsSource):
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE") if field_name in SECRETS else None
-        return (_read_secret(path) if path else None), field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
 
 
 def _read_secret(path: str) -> str:
@@ -148,9 +126,10 @@ def revealed(secret: SecretStr | None) -> str:
 
 def load_settings(*roles: Role) -> Settings:
     """The settings, with all that the roles need. Raises ConfigError, which lists every gap and its remedy."""
-    gaps = _unknown(os.environ) + _missing(os.environ, roles)
+    needs = {need for role in roles for need in NEEDS[role]}
+    gaps = _unknown(os.environ) + _missing(os.environ, needs)
     try:
-        settings = Settings()
+        settings = Settings(**_secrets_in_files(os.environ, needs, gaps))
         settings.accounts.update(_accounts(settings, gaps))
     except ValidationError as error:
         gaps += [f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in _errors(error)]
@@ -175,19 +154,39 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     return gaps
 
 
-def _missing(environment: Mapping[str, str], roles: Sequence[Role]) -> list[str]:
+def _secrets_in_files(environment: Mapping[str, str], needs: Collection[str], gaps: list[str]) -> dict[str, Any]:
+    found = {}
+    for name in SECRETS:
+        variable = PREFIX + name.upper()
+        path = environment.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if environment.get(variable):
+            gaps.append(f"{variable} and {variable}_FILE are both given; give one of them")
+        try:
+            found[name] = _read_secret(path)
+        except ConfigError as error:
+            # On a host that several processes share, one may be given files that it cannot and need not read.
+            if name in needs or (name == "password" and "accounts" in needs):
+                gaps.append(f"{variable}_FILE: {error}")
+    return found
+
+
+def _missing(environment: Mapping[str, str], needs: Collection[str]) -> list[str]:
     def given(name: str) -> bool:
         variable = PREFIX + name.upper()
         return bool(environment.get(variable) or environment.get(f"{variable}_FILE"))
 
     gaps = [
         f"{PREFIX}{need.upper()} is missing: {REMEDIES[need]}"
-        for need in dict.fromkeys(need for role in roles for need in NEEDS[role])
-        if need != "accounts" and not given(need)
+        for need in REMEDIES
+        if need in needs and need != "accounts" and not given(need)
     ]
     parts = [name for name in CREDENTIALS if not given(name)]
+    if "accounts" not in needs:
+        return gaps
     if len(parts) == len(CREDENTIALS):
-        if not given("config") and any("accounts" in NEEDS[role] for role in roles):
+        if not given("config"):
             gaps.append(f"no account is there: {REMEDIES['accounts']}")
     elif parts:
         names = " and ".join(PREFIX + name.upper() for name in parts)

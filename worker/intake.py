@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import Redis
@@ -103,6 +103,15 @@ def depth(redis: Redis) -> dict[str, int]:
         for place in PLACES:
             pipeline.zcard(_keys(place)[1])
         return dict(zip(PLACES, pipeline.execute(), strict=True))
+
+
+def oldest(redis: Redis) -> datetime | None:
+    """Since when the one lies here that has waited longest for its task, or for the next one after a task was lost."""
+    with redis.pipeline(transaction=False) as pipeline:
+        for place in PLACES:
+            pipeline.zrange(_keys(place)[1], 0, 0, withscores=True)
+        found: list[Any] = [first[0][1] for first in pipeline.execute() if first]
+    return datetime.fromtimestamp(min(found), UTC) if found else None
 
 
 def announce_accounts(redis: Redis, names: Collection[str]) -> None:

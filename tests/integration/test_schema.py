@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
 from worker.ledger import schema
-from worker.ledger.engine import open_engine
+from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import metadata
 
 
@@ -32,3 +32,13 @@ def test_an_old_ledger_is_told_from_which_version_to_which(engine: Engine) -> No
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     with pytest.raises(schema.WrongSchema, match=r"at version 0000, this program needs .*`sms migrate`"):
         schema.check(engine)
+
+
+def test_reading_takes_no_turn_among_those_who_write(ledger_url: str) -> None:
+    writer, reader = open_engine(ledger_url), open_engine(ledger_url)
+    with writer.begin() as writing:
+        writing.execute(text("INSERT INTO refused VALUES ('m', '[]', '{}', '2026-11-22 04:00:00')"))
+        with reading(reader) as connection:
+            assert connection.execute(text("SELECT count(*) FROM refused")).scalar_one() == 0
+    writer.dispose()
+    reader.dispose()

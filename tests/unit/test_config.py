@@ -108,6 +108,16 @@ def test_a_secret_may_be_in_a_file(environment, tmp_path: Path) -> None:
     assert revealed(settings.accounts["default"].password) == ALL["SMS_PASSWORD"]
 
 
+def test_a_secret_is_given_once(environment) -> None:
+    environment(**ALL, SMS_PASSWORD_FILE="/etc/hostname")
+    assert gaps("worker") == ["SMS_PASSWORD and SMS_PASSWORD_FILE are both given; give one of them"]
+
+
+def test_credentials_that_are_not_whole_or_not_readable_do_not_stop_who_needs_none(environment) -> None:
+    environment(SMS_REDIS_URL="redis://localhost/0", SMS_EPR_ID="1", SMS_PASSWORD_FILE="/nowhere")
+    assert load_settings("client").accounts == {}
+
+
 def test_further_accounts_come_from_a_file(environment, tmp_path: Path) -> None:
     (tmp_path / "shop-password").write_text("geheim")
     (tmp_path / "sms.toml").write_text(

@@ -1,1 +1,86 @@
-def main(): ...
+"""The `sms` command. A subcommand is the thing of its own name in the module of that name, loaded when it is called for:
+`sms --help` loads none of them, and production, which lacks what `demo` and `up` need, can run all the others."""
+
+from importlib import import_module
+from typing import Any
+
+import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
+
+COMMANDS = {
+    "demo": "Shows the whole system at work on this machine, against a simulated gateway.",
+    "up": "Runs the whole system on this machine, against a simulated gateway, until you stop it.",
+    "migrate": "Brings the ledger up to date.",
+    "doctor": "Checks everything that has to be there, and says what to do where it is not.",
+    "send": "Sends a message to one mobile, to several, or to a column of a CSV file.",
+    "show": "Shows what became of a message.",
+    "messages": "Lists messages, the newest first, with how many recipients have which status.",
+    "replies": "Lists what people wrote back, the newest first.",
+    "pushes": "Lists what the gateway pushed to us, the newest first, and shows one in full.",
+}
+"""Each subcommand with the first line of its help."""
+
+Found = tuple[str | None, Any, list[str]]
+
+
+class _Commands(TyperGroup):
+    """The subcommands: stubs until one is called for. What is expected to go wrong becomes words on stderr and exit code 1."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, text in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=text, rich_markup_mode=None))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Found:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, name and command and load(name), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, TyperException):
+            raise
+        except _expected() as error:
+            from worker.cli.failures import in_words  # noqa: PLC0415 - see _expected
+
+            typer.echo(f"Error: {in_words(error)}", err=True)
+            raise typer.Exit(1) from error
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    from worker.cli.failures import EXPECTED  # noqa: PLC0415 - it loads every library that can fail
+
+    return EXPECTED
+
+
+def load(name: str) -> Any:
+    """The subcommand, ready to be run: a Typer app, or a function that becomes one."""
+    found = getattr(import_module(f"worker.cli.{name}"), name)
+    if not isinstance(found, typer.Typer):
+        found, function = _typer(), found
+        found.command(name)(function)
+    return typer.main.get_command(found)
+
+
+def _typer(**options: Any) -> typer.Typer:
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
+
+
+app = _typer(cls=_Commands, no_args_is_help=True)
+
+
+@app.callback()
+def sms() -> None:
+    """Sends text messages and tells what became of them.
+
+    \b
+    Example:
+      sms send --to 13800138000 --content "您的验证码是 123456" --lane otp
+    """
+
+
+def main() -> None:
+    """The entry point of `sms`."""
+    app(prog_name="sms")

@@ -35,5 +35,5 @@ def add(
 
 def refuse(connection: Connection, message_id: str, faults: Sequence[str], payload: str, *, now: datetime) -> None:
     """Keeps a message that cannot be sent, as it came and with what is wrong with it; once, however often it comes."""
-    row = {"id": message_id, "faults": json.dumps(faults, ensure_ascii=False), "payload": payload, "refused_at": now}
+    row = {"id": message_id, "faults": json.dumps(faults), "payload": payload, "refused_at": now}
     connection.execute(insert_new(connection, refused), row)

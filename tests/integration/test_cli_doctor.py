@@ -1,0 +1,166 @@
+"""`sms doctor` and `sms migrate`; and every command as a process that has no more settings than it needs."""
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ledger_of import Ledger, message, mobile, status_push
+from redis import Redis
+from sms_command import sms, sms_process
+
+from worker import intake
+from worker.domain.status import State
+from worker.ledger.submissions import Recorded
+
+
+@pytest.fixture
+def gateway_url() -> Iterator[str]:
+    """Something that listens, and fails the test if it is sent to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/webservice"
+        listener.settimeout(1)
+        said = listener.accept()[0].recv(1)
+    assert said == b""
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str, redis: Redis, redis_url: str, gateway_url: str) -> None:
+    redis.config_set("appendonly", "yes")
+    monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
+    monkeypatch.setenv("SMS_REDIS_URL", redis_url)
+    monkeypatch.setenv("SMS_GATEWAY_URL", gateway_url)
+
+
+def found(exit_code: int) -> dict[str, tuple[str, str]]:
+    """State and finding of each check."""
+    result = sms("doctor", "--json")
+    assert result.exit_code == exit_code, result.output
+    return {one["name"]: (one["state"], f"{one['found']} → {one['remedy']}") for one in json.loads(result.stdout)}
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_system_that_is_well_has_nothing_wrong() -> None:
+    states = {name: state for name, (state, _) in found(exit_code=0).items()}
+    assert set(states) == {
+        "settings", "Redis", "Redis: AOF", "Redis: when full", "queues", "intake", "ledger", "submissions held",
+        "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
+        "gateway",
+    }  # fmt: skip
+    # These are the settings of a client, not of a worker.
+    assert states.pop("settings") == "look"
+    assert set(states.values()) == {"ok"}
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    ledger.accept(message("m"), now=long_ago)
+    intake.put(redis, [message("n")], now=long_ago)
+    checks = found(exit_code=1)
+    assert checks["submissions queued"] == ("wrong", f"1, 1 of them overdue → {checks['intake'][1].partition('→ ')[2]}")
+    assert checks["intake"][0] == "wrong"
+    assert checks["intake"][1].startswith("1, notice 1; the oldest waits 30")
+    assert "start a worker and beat" in checks["intake"][1]
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Ledger) -> None:
+    nos = [no for queued in ledger.accept(message("m", mobile(1), mobile(2)), message("n")).values() for no in queued]
+    claimed = ledger.claim(nos)
+    ledger.record(*(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, None) for one in claimed))
+    first = next(one for one in claimed if len(one.mobiles) == 2)
+    ledger.push(status_push((mobile(1), first.msg_id, 1)))
+    ledger.push("no xml")
+    checks = found(exit_code=0)
+    assert checks["recipients unknown"] == (
+        "look",
+        "2 → look at them with `sms messages --status unknown`; a report may still settle them",
+    )
+    assert checks["pushes quarantined"][0] == "look"
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_redis_that_forgets_is_wrong(redis: Redis) -> None:
+    redis.config_set("appendonly", "no")
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    checks = found(exit_code=1)
+    redis.config_set("maxmemory-policy", "noeviction")
+    assert (checks["Redis: AOF"][0], checks["Redis: when full"][0]) == ("wrong", "wrong")
+
+
+def test_what_is_away_is_told_one_by_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SMS_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("SMS_LEDGER_URL", f"sqlite:///{tmp_path / 'new.db'}")
+    monkeypatch.setenv("SMS_GATEWAY_URL", "http://127.0.0.1:1/")
+    checks = found(exit_code=1)
+    assert {name for name, (state, _) in checks.items() if state == "wrong"} == {"Redis", "ledger", "gateway"}
+    assert "run `sms migrate`" in checks["ledger"][1]
+    shown = sms("doctor").stdout
+    assert "→ start Redis, or correct SMS_REDIS_URL" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_without_any_settings_each_gap_is_told() -> None:
+    process = sms_process("doctor", SMS_GATEWAY_URL="http://127.0.0.1:1/")
+    assert process.returncode == 1
+    assert "SMS_REDIS_URL is missing" in " ".join(process.stdout.split())
+    assert process.stderr == ""
+
+
+def test_migrate_says_from_what_version_to_what(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    first, again = (sms_process("migrate", SMS_LEDGER_URL=url) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert first.stdout.startswith("the ledger went from empty to version ")
+    assert again.stdout.endswith("already\n")
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(
+    ledger: Ledger, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    migrated, listed = sms("migrate"), sms("messages")
+    assert (migrated.exit_code, listed.exit_code) == (1, 1)
+    assert "newer version" in migrated.stderr
+    assert "at version 9999" in listed.stderr
+
+
+@pytest.mark.parametrize("command", [("migrate",), ("show", "m"), ("messages",), ("replies",), ("pushes",)])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("", "SMS_LEDGER_URL is missing"),
+        ("nonsense", "SMS_LEDGER_URL is no address of a database"),
+        ("mysql://sms:s3cret@127.0.0.1/sms", "SMS_LEDGER_URL is no address of a database"),
+        ("postgresql://sms:s3cret@127.0.0.1:x/sms", "SMS_LEDGER_URL is no address of a database"),
+        ("sqlite:////no/such/folder/ledger.db", "the ledger cannot be used: unable to open database file"),
+        ("postgresql://sms:s3cret@127.0.0.1:1/sms", "the ledger cannot be used: connection failed"),
+    ],
+)
+def test_a_ledger_that_cannot_be_used_is_told_in_words_without_its_password(
+    command: tuple[str, ...], url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMS_LEDGER_URL", url)
+    result = sms(*command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr
+    assert "s3cret" not in result.stderr
+
+
+@pytest.mark.parametrize("command", ["messages", "replies", "pushes", "show m"])
+def test_a_command_that_reads_needs_the_ledger_and_nothing_else(ledger: Ledger, ledger_url: str, command: str) -> None:
+    ledger.accept(message("m"))
+    process = sms_process(*command.split(), "--json", SMS_LEDGER_URL=ledger_url)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith(("[", "{"))
+
+
+def test_send_needs_redis_and_nothing_else(redis: Redis, redis_url: str) -> None:
+    process = sms_process("send", "--to", mobile(1), "--content", "您好", SMS_REDIS_URL=redis_url)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert intake.read(redis, "notice", [process.stdout.strip()])

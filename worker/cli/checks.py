@@ -1,0 +1,119 @@
+"""What `sms doctor` looks at. Each check only looks: nothing is written and nothing is sent."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from redis import Redis
+from sqlalchemy import Connection, Engine
+
+from worker import intake
+from worker.config import ConfigError, Role, Settings, load_settings
+from worker.domain.lane import QUEUES
+from worker.domain.status import WAITING
+from worker.ledger import health, schema
+from worker.ledger.health import Backlog
+
+PATIENCE = timedelta(minutes=1)
+"""What beat should have seen to this long ago, it does not see to: it looks every second."""
+CONNECT_SECONDS = 5
+
+OK, LOOK, WRONG = "ok", "look", "wrong"
+IDLE = "start a worker and beat, or look into their logs; if they run, the work is more than they can do: add workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A thing looked at: how it stands (`ok`, `look` at it when there is time, `wrong`), what was found, what to do."""
+
+    name: str
+    state: str
+    found: str
+    remedy: str | None = None
+
+
+def settings_check() -> Check:
+    """For which processes these settings will do. They need not do for all, for each is given its own; but for these commands."""
+    enough: list[str] = []
+    gaps: dict[str, list[str]] = {}
+    for role in get_args(Role):
+        try:
+            load_settings(role)
+            enough.append(role)
+        except ConfigError as why:
+            for gap in str(why).split("\n  - ")[1:]:
+                gaps.setdefault(gap, []).append(role)
+    remedy = "\n".join(f"for {', '.join(roles)}: {gap}" for gap, roles in gaps.items())
+    state = OK if not gaps else LOOK if {"client", "ledger"} <= set(enough) else WRONG
+    return Check("settings", state, f"enough for {', '.join(enough) or 'nothing'}", remedy or None)
+
+
+def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
+    """Redis, and what lies in it. Raises RedisError where it cannot be asked."""
+    info: Any = redis.info()
+    yield Check("Redis", OK, f"version {info.get('valkey_version') or info.get('redis_version')}")
+    lasting = bool(info.get("aof_enabled")) and info.get("aof_last_write_status") == "ok"
+    yield _judged(
+        "Redis: AOF", lasting, "on" if lasting else "off, or it cannot be written",
+        "set appendonly yes, as deploy/redis.conf does: without it a restart loses what was accepted",
+    )  # fmt: skip
+    policy = str(info.get("maxmemory_policy"))
+    remedy = "set maxmemory-policy noeviction, as deploy/redis.conf does: anything else throws messages away"
+    yield _judged("Redis: when full", policy == "noeviction", policy, remedy)
+    lengths = {queue: redis.llen(queue) for queue in QUEUES}
+    yield Check("queues", OK, ", ".join(f"{queue} {length}" for queue, length in lengths.items()))
+    depths, since = intake.depth(redis), intake.oldest(redis)
+    lies = "".join(f", {place} {depth}" for place, depth in depths.items() if depth)
+    age = now - since if since else timedelta(0)
+    found = f"{sum(depths.values())}{lies}" + (f"; the oldest waits {age.total_seconds():.0f} s" if since else "")
+    yield _judged("intake", age < PATIENCE, found, IDLE)
+
+
+def schema_check(engine: Engine) -> Check:
+    """The ledger's version. Raises OperationalError where it cannot be asked."""
+    try:
+        schema.check(engine)
+    except schema.WrongSchema as why:
+        return Check("ledger", WRONG, f"version {schema.version(engine)}", str(why))
+    return Check("ledger", OK, f"{engine.dialect.name}, version {schema.wanted_version()}")
+
+
+def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:
+    """What waits in the ledger, and what waits for a person."""
+    waiting = health.waiting(connection, overdue_since=now - PATIENCE)
+    for state in sorted(WAITING):
+        yield _backlog(f"submissions {state}", waiting.get(state, Backlog(0, 0)))
+    unknown = health.unknown(connection)
+    yield _judged(
+        "recipients unknown", unknown == 0, str(unknown),
+        "look at them with `sms messages --status unknown`; a report may still settle them", LOOK,
+    )  # fmt: skip
+    yield _backlog("pushes unprocessed", health.unprocessed_pushes(connection, overdue_since=now - PATIENCE))
+    quarantined = health.quarantined_pushes(connection)
+    remedy = "read why with `sms pushes --state quarantined`"
+    yield _judged("pushes quarantined", quarantined == 0, str(quarantined), remedy, LOOK)
+
+
+def gateway_check(settings: Settings) -> Check:
+    """Whether something listens at the gateway's address. Nothing is said to it."""
+    address = urlsplit(settings.gateway_url)
+    host = address.hostname or ""
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError as why:
+        remedy = "correct SMS_GATEWAY_URL, or let this machine out to it"
+        return Check("gateway", WRONG, f"{host}:{port}: {why}", remedy)
+    return Check("gateway", OK, f"{host}:{port} can be reached")
+
+
+def _backlog(name: str, backlog: Backlog) -> Check:
+    found = f"{backlog.count}" + (f", {backlog.overdue} of them overdue" if backlog.overdue else "")
+    return _judged(name, backlog.overdue == 0, found, IDLE)
+
+
+def _judged(name: str, good: bool, found: str, remedy: str, otherwise: str = WRONG) -> Check:
+    return Check(name, OK, found) if good else Check(name, otherwise, found, remedy)

@@ -1,0 +1,76 @@
+"""`sms doctor`: every check that can be made, whatever became of the others."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import typer
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
+
+from worker.broker import open_redis
+from worker.cli import checks
+from worker.cli.checks import OK, WRONG, Check
+from worker.cli.failures import in_words
+from worker.cli.output import AsJson, clean, console, print_json, styled, table
+from worker.cli.parts import open_ledger
+from worker.config import ConfigError, Settings, load_settings, revealed
+from worker.ledger.engine import reading
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Checks everything that has to be there, and says what to do where it is not.
+
+    Looks at the settings, Redis, the ledger, what waits in them, and whether the gateway's address can be reached.
+    Nothing is changed and nothing is sent. Exit code 1 if anything is wrong; what is to be looked at does not count.
+
+    \b
+    Example:
+      sms doctor
+      sms doctor --json
+    """
+    found = list(_all(datetime.now(UTC)))
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        listed = table("check", "state", "what was found, and what to do", fixed={"check": 22, "state": 5})
+        for one in found:
+            listed.add_row(one.name, styled(one.state), clean("\n→ ".join(filter(None, (one.found, one.remedy)))))
+        console().print(listed)
+    raise typer.Exit(1 if any(one.state == WRONG for one in found) else 0)
+
+
+def _all(now: datetime) -> Iterator[Check]:
+    yield checks.settings_check()
+    try:
+        settings = load_settings()
+    except ConfigError:
+        # Not one of them is missing but wrong; the line above says which.
+        return
+    if settings.redis_url:
+        yield from _redis(settings, now)
+    if settings.ledger_url:
+        yield from _ledger(settings, now)
+    yield checks.gateway_check(settings)
+
+
+def _redis(settings: Settings, now: datetime) -> Iterator[Check]:
+    try:
+        with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
+            yield from checks.redis_checks(redis, now)
+    except (RedisError, ValueError) as why:
+        yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
+
+
+def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
+    try:
+        engine = open_ledger(settings)
+        version = checks.schema_check(engine)
+        yield version
+        if version.state == OK:
+            with reading(engine) as connection:
+                yield from checks.ledger_checks(connection, now)
+        engine.dispose()
+    except (OperationalError, ConfigError) as why:
+        yield Check("ledger", WRONG, "cannot be used", in_words(why))

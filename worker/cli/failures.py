@@ -1,0 +1,45 @@
+"""What may go wrong in a command and is no fault of this program, in words, with what to do."""
+
+from typing import Any
+
+from alembic.util import CommandError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
+
+from worker.cli.stack import StackError
+from worker.client import Refused, Unavailable
+from worker.config import ConfigError
+from worker.ledger.schema import WrongSchema
+
+
+class Failed(Exception):
+    """A command could not do what it was asked for; the text says why and what to do."""
+
+
+EXPECTED = (
+    Failed,
+    ConfigError,
+    Refused,
+    WrongSchema,
+    StackError,
+    Unavailable,
+    RedisError,
+    OperationalError,
+    CommandError,
+)
+
+
+def in_words(error: Any) -> str:
+    """What an expected error says to people."""
+    match error:
+        case Unavailable():
+            return f"{error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
+        case RedisError():
+            return f"Redis cannot be used: {error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
+        case OperationalError():
+            return f"the ledger cannot be used: {error.orig}\nStart the database or correct SMS_LEDGER_URL."
+        case CommandError():
+            return (
+                f"the ledger cannot be migrated: {error}\nIt may be of a newer version than this program: install that."
+            )
+    return str(error)

@@ -1,0 +1,71 @@
+"""`sms messages`: what was sent, and what was refused."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Connection
+
+from worker.cli.output import AsJson, clean, console, counted, print_json, shortened, styled, table, utc
+from worker.cli.parts import Lane, Limit, Since, ledger
+from worker.domain.status import STATUSES
+from worker.ledger import message_views
+
+# What mypy cannot see is read from the domain: the names are in one place.
+Status = StrEnum("Status", {str(status): str(status) for status in STATUSES})  # type: ignore[misc]
+
+ID_WIDTH = 36
+SHOWN = 200
+"""Characters of a text that a table shows; JSON has it whole."""
+
+
+def messages(
+    lane: Annotated[Lane | None, typer.Option(help="Only of this lane.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only with a recipient of this status.")] = None,
+    since: Since = None,
+    limit: Limit = 20,
+    refused: Annotated[bool, typer.Option("--refused", help="Those that were refused, and why.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lists messages, the newest first, with how many recipients have which status.
+
+    \b
+    Example:
+      sms messages --status unknown --since 1h
+      sms messages --refused
+    """
+    if refused and (lane or account or status):
+        raise typer.BadParameter(
+            "--refused goes with --since and --limit alone: what was refused has no lane or status"
+        )
+    with ledger() as connection:
+        if refused:
+            _refused(connection, as_json, limit=limit, since=since)
+            return
+        found = message_views.newest(connection, limit=limit, lane=lane, account=account, status=status, since=since)
+    if as_json:
+        print_json([{name: value for name, value in asdict(one).items() if name != "no"} for one in found])
+        return
+    listed = table("message", "created (UTC)", "lane", "recipients", fixed={"message": ID_WIDTH})
+    for one in found:
+        listed.add_row(
+            f"{one.id}\n{shortened(one.content, ID_WIDTH)}",
+            utc(one.created_at).replace(" ", "\n"),
+            f"{one.lane}\n{clean(one.account)}",
+            styled(counted(one.counts, "\n")),
+        )
+    console().print(listed if found else "no such message")
+
+
+def _refused(connection: Connection, as_json: bool, **narrowed: Any) -> None:
+    found = message_views.newest_refused(connection, **narrowed)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    listed = table("message", "refused (UTC)", "why, and what came", fixed={"message": ID_WIDTH})
+    for one in found:
+        why = shortened("; ".join(one.faults), SHOWN)
+        listed.add_row(clean(one.id), utc(one.refused_at).replace(" ", "\n"), f"{why}\n{shortened(one.payload, SHOWN)}")
+    console().print(listed if found else "no message was refused")

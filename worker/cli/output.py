@@ -1,0 +1,79 @@
+"""How the commands speak: tables for people, JSON for programs. Colours are for terminals alone (Rich sees to it, and to NO_COLOR)."""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+STYLES = {
+    "delivered": "green",
+    "accepted": "cyan",
+    "undelivered": "red",
+    "rejected": "red",
+    "unknown": "yellow",
+    "expired": "magenta",
+    "cancelled": "magenta",
+    "quarantined": "yellow",
+    "ok": "green",
+    "look": "yellow",
+    "wrong": "red",
+}
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is: what people wrote is no markup."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Prints the value as JSON; times as ISO 8601."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=datetime.isoformat))
+
+
+def table(*columns: str, fixed: Mapping[str, int] | None = None) -> Table:
+    """An empty table. Columns in `fixed` keep their width, and what is in them whole, however narrow the terminal is."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in columns:
+        width = (fixed or {}).get(name)
+        made.add_column(name, min_width=width, no_wrap=width is not None, overflow="fold")
+    return made
+
+
+def clean(text: str) -> str:
+    """Text from strangers as a terminal may show it: a control character would be a command to it."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The text on one line, cut after `most` characters."""
+    line = clean(" ".join(text.split()))
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def utc(moment: datetime) -> str:
+    """A time as tables show it, to the second."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def counted(counts: Mapping[str, int], separator: str = ", ") -> str:
+    """`delivered 3, unknown 1`"""
+    return separator.join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def styled(text: str) -> Text:
+    """The text, with the words that STYLES knows in their colours."""
+    made = Text(text)
+    for word, style in STYLES.items():
+        made.highlight_words([word], style)
+    return made

@@ -1,0 +1,120 @@
+"""`sms pushes`: what the gateway pushed to us, and what became of it."""
+
+import re
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from worker.cli.failures import Failed
+from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table, utc
+from worker.cli.parts import Limit, ledger
+from worker.ledger import push_views
+from worker.ledger.push_views import PushView
+from worker.ledger.pushes import PROCESSED, QUARANTINED, RECEIVED
+
+SHOWN = 200
+"""Characters of a reason that the table shows; `show` has it whole."""
+
+_ELEMENT_BEGINS = re.compile(r"(?<=>)\s*(?=<[^/])")
+
+
+class State(StrEnum):
+    """Where a push stands."""
+
+    RECEIVED = RECEIVED
+    PROCESSED = PROCESSED
+    QUARANTINED = QUARANTINED
+
+
+pushes = typer.Typer(add_completion=False, rich_markup_mode=None)
+_OnlyState = Annotated[State | None, typer.Option("--state", help="Only in this state.")]
+
+
+@pushes.callback(invoke_without_command=True)
+def default(ctx: typer.Context, state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """Lists what the gateway pushed to us, the newest first, and shows one in full.
+
+    \b
+    Example:
+      sms pushes --state quarantined
+      sms pushes show 17
+    """
+    if ctx.invoked_subcommand is None:
+        list_pushes(state, limit, as_json)
+
+
+@pushes.command("list")
+def list_pushes(state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = False) -> None:
+    """Lists pushes, the newest first; the same as `sms pushes`.
+
+    \b
+    Example:
+      sms pushes list --state received --limit 5
+    """
+    with ledger() as connection:
+        found = push_views.newest(connection, limit=limit, state=state)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    listed = table("no", "received (UTC)", "source", "state", "items", "unmatched", "reason", fixed={"no": 4})
+    for one in found:
+        listed.add_row(
+            str(one.no), utc(one.received_at).replace(" ", "\n"), clean(one.source), styled(one.state),
+            _number(one.items), _number(one.unmatched), shortened(one.reason or "", SHOWN),
+        )  # fmt: skip
+    console().print(listed if found else "no such push")
+
+
+@pushes.command("show")
+def show_push(
+    no: Annotated[
+        int,
+        typer.Argument(min=1, max=2**63 - 1, metavar="NO", help="The number that the list shows.", show_default=False),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Shows a push in full, with its body as the gateway sent it.
+
+    \b
+    Example:
+      sms pushes show 17
+    """
+    with ledger() as connection:
+        found = push_views.find(connection, no)
+    if found is None:
+        raise Failed(f"there is no push {no}; `sms pushes` lists them")
+    push, body = found
+    if as_json:
+        print_json(asdict(push) | {"body": readable(body)})
+    else:
+        _print(push, readable(body))
+
+
+def _print(push: PushView, body: str) -> None:
+    screen = console()
+    screen.print(f"push {push.no} from {clean(push.source)}, received {utc(push.received_at)} UTC")
+    screen.print(styled(push.state), f"items {_number(push.items)}, unmatched {push.unmatched}")
+    if push.reason:
+        screen.print(clean(push.reason))
+    screen.print()
+    screen.print(clean(body), soft_wrap=True)
+
+
+def readable(body: bytes) -> str:
+    """The body as text, with an element to a line. It is not parsed: what it says of entities and the like has no effect here."""
+    return _ELEMENT_BEGINS.sub("\n", _decoded(body))
+
+
+def _decoded(body: bytes) -> str:
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return body.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return body.decode("ascii", "backslashreplace")
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"

@@ -1,0 +1,31 @@
+"""Why a recipient has the status it has, in a sentence for people."""
+
+from worker.domain.status import Report, State
+from worker.ledger.message_views import RecipientView
+
+
+def reason(recipient: RecipientView) -> str | None:
+    """The sentence, where there is something to say beyond the status."""
+    said = _said(recipient)
+    last = f"; the last attempt: {said}" if said else ""
+    sentences: dict[str, str | None] = {
+        State.HELD: f"it waits until {_due(recipient)}{last}",
+        State.QUEUED: f"it is about to be tried again{last}" if said else None,
+        State.UNKNOWN: f"it cannot be known whether the gateway took it ({said or 'no reply'}); "
+        "it is not sent again by itself, and a report settles it",
+        State.REJECTED: f"the gateway refused it for good: {said or 'without a reason'}",
+        State.EXPIRED: f"its validity ran out before it could be sent{last}",
+        State.CANCELLED: "it was called off before it was sent",
+        Report.UNDELIVERED: "the gateway took it and reported that it was not delivered",
+    }
+    return sentences.get(recipient.status)
+
+
+def _due(recipient: RecipientView) -> str:
+    return f"{recipient.due_at:%Y-%m-%d %H:%M:%S} UTC" if recipient.due_at else "its time"
+
+
+def _said(recipient: RecipientView) -> str | None:
+    if recipient.result is None:
+        return recipient.tips
+    return f"result {recipient.result}" + (f" {recipient.tips}" if recipient.tips else "")

@@ -1,0 +1,46 @@
+"""`sms replies`: what people wrote back."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from worker.cli.output import AsJson, clean, console, print_json, table, utc
+from worker.cli.parts import Limit, Since, ledger
+from worker.domain.mobile import NotAMobile, normalise
+from worker.ledger import push_views
+
+
+def _number(text: str) -> str:
+    try:
+        return normalise(text)
+    except NotAMobile:
+        # A reply may come from a carrier's short number, and is kept as it came.
+        return text
+
+
+def replies(
+    mobile: Annotated[
+        str | None, typer.Option(parser=_number, metavar="MOBILE", help="Only from this number, in any usual writing.")
+    ] = None,
+    since: Since = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Lists what people wrote back, the newest first.
+
+    \b
+    Example:
+      sms replies --since 1d
+      sms replies --mobile 13800138000 --json
+    """
+    with ledger() as connection:
+        found = push_views.newest_replies(connection, limit=limit, mobile=mobile, since=since)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    listed = table("received (UTC)", "from", "reply, and the message it answers", fixed={"from": 11})
+    for one in found:
+        answered = one.message or f"msgId {clean(one.msg_id)}, which we did not send"
+        listed.add_row(utc(one.received_at), clean(one.mobile), f"{clean(one.content)}\n{answered}")
+    console().print(listed if found else "no such reply")

@@ -1,0 +1,49 @@
+"""Waiting for what becomes of messages: the ledger is asked again and again, the less often the longer it takes to answer."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from worker.cli.failures import Failed
+from worker.domain.status import Report, State
+from worker.ledger import message_views
+from worker.ledger.engine import reading
+
+FAILED = frozenset({Report.UNDELIVERED, State.REJECTED, State.EXPIRED, State.CANCELLED, State.UNKNOWN})
+FINAL = FAILED | {Report.DELIVERED}
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """How many recipients have which status, and whether all of them have their last one."""
+
+    counts: Counter[str]
+    final: bool
+
+
+def wait_for(engine: Engine, ids: Sequence[str], seconds: float) -> Fate:
+    """Waits until every recipient of these messages has a final status, or the time is over. Raises Failed if one is refused."""
+    deadline = time.monotonic() + seconds
+    while True:
+        asked = time.monotonic()
+        fate = _fate(engine, ids)
+        answered = time.monotonic()
+        if fate.final or answered >= deadline:
+            return fate
+        time.sleep(min(max(POLL_SECONDS, 4 * (answered - asked)), deadline - answered))
+
+
+def _fate(engine: Engine, ids: Sequence[str]) -> Fate:
+    with reading(engine) as connection:
+        found = message_views.counts_by_id(connection, ids)
+        refused = message_views.find_refused(connection, ids) if len(found) < len(ids) else []
+    if refused:
+        raise Failed(f"message {refused[0].id} was refused by the worker: {'; '.join(refused[0].faults)}")
+    counts: Counter[str] = Counter()
+    for of_message in found.values():
+        counts.update(of_message)
+    return Fate(counts, final=len(found) == len(ids) and counts.keys() <= FINAL)

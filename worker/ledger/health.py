@@ -1,0 +1,54 @@
+"""How the ledger's work stands, in numbers: what `sms doctor` asks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, case, func, select, tuple_
+
+from worker.domain.status import State
+from worker.ledger.pushes import QUARANTINED, RECEIVED
+from worker.ledger.tables import pushes, recipient_status, submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many there are, and how many of them should have been seen to by the time asked for."""
+
+    count: int
+    overdue: int
+
+
+def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:
+    """The submissions in each waiting state, those overdue for longer than since then counted apart."""
+    query = (
+        select(submissions.c.state, func.count(), _late(submissions.c.due_at <= overdue_since))
+        .where(submissions.c.due_at.is_not(None))
+        .group_by(submissions.c.state)
+    )
+    return {state: Backlog(count, late) for state, count, late in connection.execute(query)}
+
+
+def unknown(connection: Connection) -> int:
+    """Recipients whose status is unknown."""
+    # Found by their submissions, which are few: the view alone would be gone through from end to end.
+    doubtful = select(submissions.c.account_id, submissions.c.msg_id).where(submissions.c.state == State.UNKNOWN)
+    query = select(func.count()).where(
+        recipient_status.c.status == State.UNKNOWN,
+        tuple_(recipient_status.c.account_id, recipient_status.c.msg_id).in_(doubtful),
+    )
+    return connection.execute(query).scalar_one()
+
+
+def unprocessed_pushes(connection: Connection, *, overdue_since: datetime) -> Backlog:
+    """The pushes that nobody has processed, those that came before that time counted apart."""
+    query = select(func.count(), _late(pushes.c.received_at <= overdue_since)).where(pushes.c.due_at.is_not(None))
+    return Backlog(*connection.execute(query.where(pushes.c.state == RECEIVED)).one())
+
+
+def quarantined_pushes(connection: Connection) -> int:
+    """The pushes that could not be used, whole or in part."""
+    return connection.execute(select(func.count()).where(pushes.c.state == QUARANTINED)).scalar_one()
+
+
+def _late(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)

@@ -1,0 +1,151 @@
+"""What the ledger says about messages, for people: a constant number of statements, however much there is to show."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, exists, func, select
+
+from worker.domain.status import STATUSES
+from worker.ledger.tables import accounts, messages, recipient_status, refused, submissions
+
+
+@dataclass(frozen=True, slots=True)
+class MessageView:
+    """A message, with how many of its recipients have each status (in the order of STATUSES, none left at 0)."""
+
+    no: int
+    id: str
+    account: str
+    lane: str
+    content: str
+    created_at: datetime
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientView:
+    """One recipient of a message. `due_at` is there while its submission waits."""
+
+    mobile: str
+    status: str
+    msg_id: int
+    result: str | None
+    tips: str | None
+    due_at: datetime | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedView:
+    """A message that was refused, as it came."""
+
+    id: str
+    refused_at: datetime
+    faults: list[str]
+    payload: str
+
+
+_MESSAGES = select(
+    messages.c.no,
+    messages.c.id,
+    accounts.c.name,
+    messages.c.lane,
+    messages.c.content,
+    messages.c.created_at,
+).join(accounts, accounts.c.id == messages.c.account_id)
+_STATUS = recipient_status.c
+
+
+def find(connection: Connection, message_id: str) -> MessageView | None:
+    """The message of that id, if the ledger has it."""
+    row = connection.execute(_MESSAGES.where(messages.c.id == message_id)).first()
+    return row and MessageView(*row, counts=_counts(connection, [row.no]).get(row.no, {}))
+
+
+def newest(
+    connection: Connection,
+    *,
+    limit: int,
+    lane: str | None = None,
+    account: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+) -> list[MessageView]:
+    """The newest messages, the last first; those with a recipient of that status, where one is given."""
+    query = _MESSAGES.order_by(messages.c.no.desc()).limit(limit)
+    if lane is not None:
+        query = query.where(messages.c.lane == lane)
+    if account is not None:
+        query = query.where(accounts.c.name == account)
+    if since is not None:
+        query = query.where(messages.c.created_at >= since)
+    if status is not None:
+        query = query.where(exists().where(_STATUS.message_no == messages.c.no, _STATUS.status == status))
+    page = connection.execute(query).all()
+    counts = _counts(connection, [row.no for row in page])
+    return [MessageView(*row, counts=counts.get(row.no, {})) for row in page]
+
+
+def counts_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The counts of those of these messages that the ledger has."""
+    found = connection.execute(select(messages.c.id, messages.c.no).where(messages.c.id.in_(ids)))
+    nos = dict(found.all())
+    counts = _counts(connection, list(nos.values()))
+    return {message_id: counts.get(no, {}) for message_id, no in nos.items()}
+
+
+def _counts(connection: Connection, nos: Sequence[int]) -> dict[int, dict[str, int]]:
+    query = (
+        select(_STATUS.message_no, _STATUS.status, func.count())
+        .where(_STATUS.message_no.in_(nos))
+        .group_by(_STATUS.message_no, _STATUS.status)
+    )
+    counts: dict[int, dict[str, int]] = {}
+    for no, status, count in sorted(connection.execute(query), key=lambda row: STATUSES.index(row[1])):
+        counts.setdefault(no, {})[status] = count
+    return counts
+
+
+def recipients(connection: Connection, message_no: int, *, limit: int | None = None) -> list[RecipientView]:
+    """The recipients of a message, by mobile."""
+    query = (
+        select(
+            _STATUS.mobile,
+            _STATUS.status,
+            _STATUS.msg_id,
+            _STATUS.result,
+            _STATUS.tips,
+            submissions.c.due_at,
+            _STATUS.updated_at,
+        )
+        .join(
+            submissions,
+            and_(submissions.c.account_id == _STATUS.account_id, submissions.c.msg_id == _STATUS.msg_id),
+        )
+        .where(_STATUS.message_no == message_no)
+        .order_by(_STATUS.mobile)
+        .limit(limit)
+    )
+    return [RecipientView(*row) for row in connection.execute(query)]
+
+
+def find_refused(connection: Connection, ids: Sequence[str]) -> list[RefusedView]:
+    """Those of these messages that were refused."""
+    return [_refused_view(*row) for row in connection.execute(_REFUSED.where(refused.c.id.in_(ids)))]
+
+
+def newest_refused(connection: Connection, *, limit: int, since: datetime | None = None) -> list[RefusedView]:
+    """The newest refused messages, the last first."""
+    query = _REFUSED.order_by(refused.c.refused_at.desc(), refused.c.id).limit(limit)
+    if since is not None:
+        query = query.where(refused.c.refused_at >= since)
+    return [_refused_view(*row) for row in connection.execute(query)]
+
+
+_REFUSED = select(refused.c.id, refused.c.refused_at, refused.c.faults, refused.c.payload)
+
+
+def _refused_view(message_id: str, refused_at: datetime, faults: str, payload: str) -> RefusedView:
+    return RefusedView(message_id, refused_at, json.loads(faults), payload)
