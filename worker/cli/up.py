@@ -1,0 +1,77 @@
+"""`sms up`: the whole system on this machine, for as long as it is wanted."""
+
+import shlex
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import make_url
+
+from worker.cli.stack import Signalled, Stack, running_stack, signals_noted
+
+
+def up(
+    directory: Annotated[Path, typer.Option(help="Where its files are; the next `up` there goes on with them.")] = Path(
+        ".sms"
+    ),
+    ledger_url: Annotated[str | None, typer.Option(help="A ledger elsewhere, such as one on PostgreSQL.")] = None,
+    latency_ms: Annotated[int, typer.Option(min=0, help="How long the simulated gateway takes to answer.")] = 100,
+    concurrency: Annotated[int, typer.Option(min=1, help="Threads of the worker.")] = 16,
+) -> None:
+    """Runs the whole system on this machine, against a simulated gateway, until you stop it.
+
+    It tells where everything listens, and what another shell needs for `sms send` and `sms show`. Ctrl-C stops it all.
+
+    \b
+    Example:
+      sms up --latency-ms 50
+    """
+    with (
+        suppress(Signalled),
+        signals_noted() as interrupted,
+        running_stack(
+            directory,
+            ledger_url=ledger_url,
+            concurrency=concurrency,
+            simulator_options=("--latency-ms", str(latency_ms)),
+            interrupted=interrupted,
+        ) as stack,
+    ):
+        typer.echo(_introduction(stack, _write_environment(stack)))
+        while True:
+            stack.check()
+            time.sleep(0.2)
+
+
+def _write_environment(stack: Stack) -> Path:
+    """Writes all the settings of the stack, secrets too, to a file for a shell; only its owner can read it."""
+    path = stack.directory / "environment"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(_exports(stack, (name for name in stack.environment if name.startswith("SMS_"))), encoding="utf-8")
+    return path
+
+
+def _introduction(stack: Stack, environment: Path) -> str:
+    ledger = make_url(stack.ledger_url)
+    # What is printed may end up in a log: a password stays in the file.
+    pasted = ("SMS_REDIS_URL", "SMS_LEDGER_URL") if ledger.password is None else ("SMS_REDIS_URL",)
+    return f"""\
+Redis        {stack.redis_url}
+Ledger       {ledger.render_as_string()}
+Simulator    {stack.simulator_url} (the calls it took: /sim/calls)
+Callback     {stack.callback_url}
+Files, logs  {stack.directory}
+
+For another shell:
+{_exports(stack, pasted)}or, with the secrets:
+source {shlex.quote(str(environment))}
+
+Ctrl-C stops it all."""
+
+
+def _exports(stack: Stack, names: Iterable[str]) -> str:
+    return "".join(f"export {name}={shlex.quote(stack.environment[name])}\n" for name in names)
