@@ -1,0 +1,1 @@
+"""Repeatable benchmarks, each against what it should be measured by: `python3 run.py bench send`."""
