@@ -4,7 +4,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, bindparam, case, null, select, update
 
@@ -85,50 +84,49 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
     return nos
 
 
+_NOW = bindparam("now", type_=submissions.c.updated_at.type)
+_LATE = submissions.c.expires_at <= _NOW
+# Built once: to build such a statement anew costs more than to run it.
+_CLAIM = (
+    update(submissions)
+    .where(submissions.c.no.in_(bindparam("nos", expanding=True)), submissions.c.state.in_(sources(State.SUBMITTING)))
+    .values(
+        state=case((_LATE, State.EXPIRED), else_=State.SUBMITTING),
+        due_at=case((_LATE, null()), else_=bindparam("until", type_=submissions.c.due_at.type)),
+        attempt=submissions.c.attempt + case((_LATE, 0), else_=1),
+        updated_at=_NOW,
+    )
+    .returning(
+        submissions.c.no,
+        submissions.c.state,
+        submissions.c.account_id,
+        submissions.c.msg_id,
+        submissions.c.attempt,
+        submissions.c.expires_at,
+    )
+)
+_CALLS = (
+    select(recipients.c.submission_no, recipients.c.mobile, messages.c.content)
+    .join(messages, messages.c.no == recipients.c.message_no)
+    .where(recipients.c.submission_no.in_(bindparam("nos", expanding=True)))
+)
+
+
 def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: timedelta) -> list[Claimed]:
     """Claims those of the submissions that are queued, until `now + lease`. What is past its validity expires instead."""
-    late = submissions.c.expires_at <= now
-    claimed = {
-        row.no: row
-        for row in connection.execute(
-            update(submissions)
-            .where(submissions.c.no.in_(nos), submissions.c.state.in_(sources(State.SUBMITTING)))
-            .values(
-                state=case((late, State.EXPIRED), else_=State.SUBMITTING),
-                due_at=_unless(late, now + lease),
-                attempt=submissions.c.attempt + case((late, 0), else_=1),
-                updated_at=now,
-            )
-            .returning(
-                submissions.c.no,
-                submissions.c.state,
-                submissions.c.account_id,
-                submissions.c.msg_id,
-                submissions.c.attempt,
-                submissions.c.expires_at,
-            )
-        )
-        if row.state == State.SUBMITTING
-    }
+    changed = connection.execute(_CLAIM, {"nos": nos, "now": now, "until": now + lease})
+    claimed = {row.no: row for row in changed if row.state == State.SUBMITTING}
     if not claimed:
         return []
     content: dict[int, str] = {}
     mobiles: dict[int, list[str]] = {no: [] for no in claimed}
-    for no, mobile, text in connection.execute(
-        select(recipients.c.submission_no, recipients.c.mobile, messages.c.content)
-        .join(messages, messages.c.no == recipients.c.message_no)
-        .where(recipients.c.submission_no.in_(list(claimed)))
-    ):
+    for no, mobile, text in connection.execute(_CALLS, {"nos": list(claimed)}):
         mobiles[no].append(mobile)
         content[no] = text
     return [
         Claimed(no, row.account_id, row.msg_id, row.attempt, row.expires_at, content[no], tuple(mobiles[no]))
         for no, row in claimed.items()
     ]
-
-
-def _unless(condition: ColumnElement[bool], due_at: datetime) -> ColumnElement[Any]:
-    return case((condition, null()), else_=bindparam(None, due_at, type_=submissions.c.due_at.type))
 
 
 _RECORD = (
@@ -174,7 +172,7 @@ def release(connection: Connection, lane: str, *, now: datetime, most: int = ROW
     released = connection.execute(
         due.values(
             state=case((late, State.EXPIRED), else_=State.QUEUED),
-            due_at=_unless(late, now + STRAY_AFTER),
+            due_at=case((late, null()), else_=bindparam("until", now + STRAY_AFTER, type_=submissions.c.due_at.type)),
             updated_at=now,
         ).returning(submissions.c.no, submissions.c.state)
     )
