@@ -4,10 +4,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Engine, text
+from redis import Redis
+from sqlalchemy import Engine, func, select, text
 
+from worker import intake
 from worker.cli.stack import Stack, running_stack
+from worker.domain.lane import QUEUES
+from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
+from worker.ledger.tables import submissions
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -27,10 +32,23 @@ def _new_database(postgres_uri: str) -> str:
 @pytest.fixture
 def stack(_running: Stack) -> Iterator[Stack]:
     """The system up and ready, its gateway as if just started. The ledger keeps what earlier tests put there."""
-    _running.check()
+    # A message that an earlier test left on its way would be called in this one.
+    engine = open_engine(_running.ledger_url)
+    with Redis.from_url(_running.redis_url) as redis:
+        _running.wait_for("nothing on its way", lambda: not _on_its_way(engine, redis))
+    engine.dispose()
     _running.ask_simulator("reset", {})
     yield _running
     _running.check()
+
+
+def _on_its_way(engine: Engine, redis: Redis) -> int:
+    ahead = sum(intake.depth(redis).values()) + sum(redis.llen(queue) for queue in QUEUES) + redis.hlen("unacked")
+    if ahead:
+        return ahead
+    with reading(engine) as connection:
+        underway = submissions.c.state.in_([State.QUEUED, State.SUBMITTING])
+        return connection.execute(select(func.count()).where(underway)).scalar_one()
 
 
 @pytest.fixture
