@@ -55,8 +55,9 @@ def parts(concurrency: int) -> Parts:
     engine = open_engine(revealed(settings.ledger_url))
     with engine.begin() as connection:
         # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
-        start = int(utc_now().timestamp()) % MSG_ID_END
-        numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start)
+        now = utc_now()
+        start = int(now.timestamp()) % MSG_ID_END
+        numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
     account_ids = {name: numbers[name] for name in settings.accounts}
     msg_ids = MsgIds(engine)
 

@@ -39,7 +39,7 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         with engine.begin() as connection:
-            self.account_ids = accounts.register(connection, ["default"], first_msg_id=100)
+            self.account_ids = accounts.register(connection, ["default"], first_msg_id=100, now=NOW)
         self.msg_ids = MsgIds(engine)
 
     def accept(self, *messages: Message, max_mobiles: int = 50, now: datetime = NOW) -> dict[str, list[int]]:

@@ -17,6 +17,8 @@ class State(StrEnum):
     """The gateway took it; its reports follow."""
     REJECTED = "rejected"
     """The gateway refused it for good."""
+    UNREPORTED = "unreported"
+    """The gateway took it, and the time for its reports is over; one that comes late still counts."""
     UNKNOWN = "unknown"
     """It cannot be known whether the gateway took it. It is not sent again by itself; a report settles it."""
     EXPIRED = "expired"
@@ -29,15 +31,17 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.HELD: frozenset({State.QUEUED, State.EXPIRED, State.CANCELLED}),
     State.QUEUED: frozenset({State.SUBMITTING, State.HELD, State.EXPIRED, State.CANCELLED}),
     State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD}),
-    State.ACCEPTED: frozenset(),
+    State.ACCEPTED: frozenset({State.UNREPORTED}),
+    State.UNREPORTED: frozenset(),
     State.REJECTED: frozenset(),
-    State.UNKNOWN: frozenset(),
+    # By a person who says so, never by itself.
+    State.UNKNOWN: frozenset({State.HELD}),
     State.EXPIRED: frozenset(),
     State.CANCELLED: frozenset(),
 }
 
-WAITING = frozenset(state for state, onward in TRANSITIONS.items() if onward)
-"""The states that beat must look after: a row in one of them always has a `due_at`."""
+WAITING = frozenset({State.HELD, State.QUEUED, State.SUBMITTING})
+"""The states that end by themselves and soon: a row in one of them always has a `due_at`, and beat looks after it."""
 
 
 def sources(target: State) -> tuple[State, ...]:

@@ -1,6 +1,7 @@
 """The accounts as the ledger knows them: a small number for each name, and the msgIds it has given out."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from threading import Lock
 
 from sqlalchemy import Connection, Engine, select, update
@@ -13,9 +14,9 @@ MSG_ID_END = 2**31
 BLOCK = 1000
 
 
-def register(connection: Connection, names: Iterable[str], *, first_msg_id: int) -> dict[str, int]:
+def register(connection: Connection, names: Iterable[str], *, first_msg_id: int, now: datetime) -> dict[str, int]:
     """The number of each account, made now where it has none yet; a new account's msgIds begin at `first_msg_id`."""
-    rows = [{"name": name, "next_msg_id": first_msg_id} for name in sorted(names)]
+    rows = [{"name": name, "next_msg_id": first_msg_id, "gate": "open", "gate_since": now} for name in sorted(names)]
     connection.execute(insert_new(connection, accounts), rows)
     return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name))}
 

@@ -65,6 +65,7 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
             "due_at": one.due_at,
             "expires_at": one.expires_at,
             "attempt": 0,
+            "resent": False,
             "updated_at": now,
         }
         for one in planned

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -76,6 +77,15 @@ accounts = Table(
     Column("name", String(64), nullable=False, unique=True),
     # The next block of msgIds begins here (see msg_ids).
     Column("next_msg_id", BigInteger, nullable=False),
+    # Whether the account may send now; `closed` with the reason, since when, when to probe next (by hand: never), by whom.
+    Column("gate", String(8), nullable=False),
+    Column("gate_reason", Text),
+    Column("gate_since", UtcTime, nullable=False),
+    Column("gate_until", UtcTime),
+    Column("gate_by", String(64)),
+    # How far the gateway's clock was ahead of ours when it was last measured.
+    Column("skew_ms", BigInteger),
+    CheckConstraint("gate IN ('open', 'closed')", name="gate"),
 )
 
 messages = Table(
@@ -103,6 +113,8 @@ submissions = Table(
     Column("due_at", UtcTime),
     Column("expires_at", UtcTime, nullable=False),
     Column("attempt", SmallInteger, nullable=False),
+    # Whether it has been sent again after it was unknown.
+    Column("resent", Boolean, nullable=False),
     Column("result", Text),
     Column("tips", Text),
     Column("updated_at", UtcTime, nullable=False),
@@ -111,6 +123,20 @@ submissions = Table(
     CheckConstraint(
         f"(due_at IS NOT NULL) = (state IN ({', '.join(repr(str(s)) for s in State if s in WAITING)}))", name="due"
     ),
+)
+# What waits for its reports, the oldest first.
+Index(
+    "ix_submissions_accepted",
+    submissions.c.updated_at,
+    postgresql_where=submissions.c.state == State.ACCEPTED,
+    sqlite_where=submissions.c.state == State.ACCEPTED,
+)
+# Small at any size of the ledger: what waits for a person.
+Index(
+    "ix_submissions_unknown",
+    submissions.c.no,
+    postgresql_where=submissions.c.state == State.UNKNOWN,
+    sqlite_where=submissions.c.state == State.UNKNOWN,
 )
 # Small at any size of the ledger: only what waits is in it. It serves every statement of the upkeep tick.
 Index(
@@ -169,11 +195,14 @@ reports = Table(
     Column("msg_id", BigInteger, nullable=False),
     Column("mobile", String(32), nullable=False),
     Column("status", String(12), nullable=False),
-    Column("push_no", Serial, ForeignKey("pushes.no"), nullable=False, index=True),
+    # Of the push that brought it, or who said so where no push did.
+    Column("push_no", Serial, ForeignKey("pushes.no"), index=True),
+    Column("said_by", String(64)),
     Column("received_at", UtcTime, nullable=False),
     # In the order in which the view looks a report up.
     PrimaryKeyConstraint("account_id", "msg_id", "mobile", "status"),
     CheckConstraint(f"status IN ({', '.join(repr(str(r)) for r in Report)})", name="status"),
+    CheckConstraint("(push_no IS NULL) = (said_by IS NOT NULL)", name="origin"),
 )
 
 replies = Table(

@@ -35,6 +35,13 @@ def upgrade() -> None:
         sa.Column("id", sa.SmallInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("next_msg_id", sa.BigInteger(), nullable=False),
+        sa.Column("gate", sa.String(length=8), nullable=False),
+        sa.Column("gate_reason", sa.Text(), nullable=True),
+        sa.Column("gate_since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("gate_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("gate_by", sa.String(length=64), nullable=True),
+        sa.Column("skew_ms", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("gate IN ('open', 'closed')", name=op.f("ck_accounts_gate")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
         sa.UniqueConstraint("name", name=op.f("uq_accounts_name")),
     )
@@ -103,9 +110,11 @@ def upgrade() -> None:
         sa.Column("msg_id", sa.BigInteger(), nullable=False),
         sa.Column("mobile", sa.String(length=32), nullable=False),
         sa.Column("status", sa.String(length=12), nullable=False),
-        sa.Column("push_no", SERIAL, nullable=False),
+        sa.Column("push_no", SERIAL, nullable=True),
+        sa.Column("said_by", sa.String(length=64), nullable=True),
         sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("status IN ('delivered', 'undelivered')", name=op.f("ck_reports_status")),
+        sa.CheckConstraint("(push_no IS NULL) = (said_by IS NOT NULL)", name=op.f("ck_reports_origin")),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_reports_account_id")),
         sa.ForeignKeyConstraint(["push_no"], ["pushes.no"], name=op.f("fk_reports_push_no")),
         sa.PrimaryKeyConstraint("account_id", "msg_id", "mobile", "status", name=op.f("pk_reports")),
@@ -121,6 +130,7 @@ def upgrade() -> None:
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("attempt", sa.SmallInteger(), nullable=False),
+        sa.Column("resent", sa.Boolean(), nullable=False),
         sa.Column("result", sa.Text(), nullable=True),
         sa.Column("tips", sa.Text(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
@@ -128,12 +138,28 @@ def upgrade() -> None:
             "(due_at IS NOT NULL) = (state IN ('held', 'queued', 'submitting'))", name=op.f("ck_submissions_due")
         ),
         sa.CheckConstraint(
-            "state IN ('held', 'queued', 'submitting', 'accepted', 'rejected', 'unknown', 'expired', 'cancelled')",
+            "state IN ('held', 'queued', 'submitting', 'accepted', 'rejected', 'unreported', 'unknown', 'expired', 'cancelled')",
             name=op.f("ck_submissions_state"),
         ),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_submissions_account_id")),
         sa.PrimaryKeyConstraint("no", name=op.f("pk_submissions")),
         sa.UniqueConstraint("account_id", "msg_id", name=op.f("uq_submissions_account_id_msg_id")),
+    )
+    op.create_index(
+        "ix_submissions_accepted",
+        "submissions",
+        ["updated_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'accepted'"),
+        sqlite_where=sa.text("state = 'accepted'"),
+    )
+    op.create_index(
+        "ix_submissions_unknown",
+        "submissions",
+        ["no"],
+        unique=False,
+        postgresql_where=sa.text("state = 'unknown'"),
+        sqlite_where=sa.text("state = 'unknown'"),
     )
     op.create_index(
         "ix_submissions_waiting",
