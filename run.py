@@ -27,6 +27,8 @@ usage: python3 run.py COMMAND [ARGS]
   test    the tests; ARGS go to pytest
   lint    ruff, mypy, the import contracts, the lock files
   bench   the benchmarks
+  chaos   the whole system under fire: things break at random, and what is lost or doubled is counted
+  fuzz    a million pushes that are nearly right for the parser, 20,000 over HTTP (`fuzz --help`)
   sms     any command of the `sms` CLI
   lock    make the lock files anew from pyproject.toml (needs uv; `lock --upgrade` takes newer versions)"""
 
@@ -49,7 +51,7 @@ class Stop(Exception):
 def main(args: list[str]) -> int:
     """Returns for `lint` and `lock` only: the others become another program, whose signals and exit code are its own."""
     command, rest = (args[0], args[1:]) if args else ("", [])
-    if command not in ("demo", "test", "lint", "bench", "sms", "lock"):
+    if command not in ("demo", "test", "lint", "bench", "chaos", "fuzz", "sms", "lock"):
         asked = command in ("-h", "--help")
         print(USAGE, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
@@ -63,7 +65,8 @@ def main(args: list[str]) -> int:
     os.chdir(REPO)
     if command == "lint":
         return lint()
-    return become(str(PYTHON), "-m", "pytest" if command == "test" else "bench", *rest)
+    module = {"test": "pytest", "fuzz": "tests.fuzz_push"}.get(command, command)
+    return become(str(PYTHON), "-m", module, *rest)
 
 
 def become(program: str, *args: str) -> NoReturn:

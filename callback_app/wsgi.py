@@ -15,7 +15,7 @@ except ConfigError as error:
 
 app = create_app(
     open_inbox(open_engine(revealed(settings.ledger_url)), revealed(settings.redis_url)),
-    token=revealed(settings.push_token),
+    tokens=settings.push_tokens,
     allow=settings.push_allow,
     trusted_proxies=settings.push_trusted_proxies,
 )

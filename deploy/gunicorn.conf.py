@@ -1,14 +1,14 @@
 """Gunicorn for the callback app, behind nginx.
 
-A gthread worker waits for a request's body as long as its client takes, so its client must be a proxy that hands
-requests over whole: nginx.conf does.
+A thread is held by a request that is slow to arrive, for seconds at the most (callback_app/server.py). Its client should
+all the same be a proxy that hands requests over whole: nginx.conf does.
 """
 
 import logging
 import re
 
 bind = "0.0.0.0:8000"  # the container's own network
-worker_class = "gthread"
+worker_class = "callback_app.server.Worker"
 workers = 2
 threads = 8
 worker_tmp_dir = "/dev/shm"  # noqa: S108  # the heartbeat file: in memory, for a slow disk would look like a dead worker

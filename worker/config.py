@@ -12,9 +12,20 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.domain.lane import LANES
 
 PREFIX = "SMS_"
 DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
@@ -35,7 +46,7 @@ REMEDIES = {
     "redis_url": "the broker and the intake, such as redis://redis:6379/0",
     "ledger_url": "the database, such as postgresql://sms:…@postgres/sms or sqlite:////var/lib/sms/ledger.db",
     "accounts": "the gateway account: set SMS_EPR_ID, SMS_USER_ID and SMS_PASSWORD, or name accounts in the file of SMS_CONFIG",
-    "push_token": "the secret in the path of the callback URL, 16 characters or more",
+    "push_token": "the secret in the path of the callback URL, 16 characters or more; two with a comma between while you change it",
     "push_allow": "the addresses that the gateway pushes from, as CIDRs with commas between; 0.0.0.0/0,::/0 is everybody",
 }
 
@@ -49,6 +60,17 @@ Network = IPv4Network | IPv6Network
 
 def _networks(value: Any) -> Any:
     return tuple(ip_network(part.strip()) for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _one_or_two_tokens(value: SecretStr) -> SecretStr:
+    given = _split(value)
+    if len(given) > 2 or min(map(len, given)) < 16:
+        raise ValueError("one token of 16 characters or more, or two with a comma between")
+    return value
+
+
+def _split(tokens: SecretStr) -> tuple[str, ...]:
+    return tuple(part.strip() for part in tokens.get_secret_value().split(","))
 
 
 class Account(BaseModel):
@@ -69,6 +91,14 @@ class Account(BaseModel):
         return values
 
 
+class LaneOptions(BaseModel):
+    """What the operator decides about a lane."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    resend_unknown: Literal["never", "once"] = "never"
+
+
 class Settings(BaseSettings):
     """Every setting, each from the variable SMS_ and its name in capitals; the table in README.md says what it is for."""
 
@@ -82,20 +112,37 @@ class Settings(BaseSettings):
     epr_id: int | None = None
     user_id: str | None = None
     password: SecretStr | None = None
-    push_token: SecretStr | None = Field(default=None, min_length=16)
+    push_token: Annotated[SecretStr, AfterValidator(_one_or_two_tokens)] | None = None
     push_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     push_trusted_proxies: int = Field(default=0, ge=0, le=10)
     connect_timeout: float = Field(default=5, gt=0, le=60)
     read_timeout: float = Field(default=30, gt=0, le=300)
     max_mobiles: int = Field(default=50, ge=1, le=1000)
+    report_hours: float = Field(default=72, gt=0, le=8760)
     config: Path | None = None
 
     accounts: dict[str, Account] = Field(default_factory=dict, exclude=True)
+    lanes: dict[str, LaneOptions] = Field(default_factory=dict, exclude=True)
+
+    @property
+    def resend_lanes(self) -> frozenset[str]:
+        """The lanes in which a submission that is unknown is sent once more."""
+        return frozenset(name for name, lane in self.lanes.items() if lane.resend_unknown == "once")
+
+    @property
+    def report_wait(self) -> timedelta:
+        """How long a submission that was accepted waits for its reports."""
+        return timedelta(hours=self.report_hours)
 
     @property
     def lease(self) -> timedelta:
         """How long a claimed submission may take: a call with its retries (a few seconds), and then some."""
         return timedelta(seconds=3 * self.connect_timeout + self.read_timeout + 15)
+
+    @property
+    def push_tokens(self) -> tuple[str, ...]:
+        """The secrets that the path of a push may have: one, or while it is changed the new one and the old one."""
+        return () if self.push_token is None else _split(self.push_token)
 
 
 CREDENTIALS = ("epr_id", "user_id", "password")
@@ -111,7 +158,7 @@ def _read_secret(path: str) -> str:
 
 
 VARIABLES = frozenset(
-    {PREFIX + name.upper() for name in Settings.model_fields if name != "accounts"}
+    {PREFIX + name.upper() for name in Settings.model_fields if name not in ("accounts", "lanes")}
     | {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
 )
 """Every environment variable that means something here."""
@@ -130,7 +177,7 @@ def load_settings(*roles: Role) -> Settings:
     gaps = _unknown(os.environ) + _missing(os.environ, needs)
     try:
         settings = Settings(**_secrets_in_files(os.environ, needs, gaps))
-        settings.accounts.update(_accounts(settings, gaps))
+        _read_file(settings, gaps)
     except ValidationError as error:
         gaps += [f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in _errors(error)]
     except ConfigError as error:
@@ -194,28 +241,37 @@ def _missing(environment: Mapping[str, str], needs: Collection[str]) -> list[str
     return gaps
 
 
-def _accounts(settings: Settings, gaps: list[str]) -> dict[str, Account]:
+def _read_file(settings: Settings, gaps: list[str]) -> None:
     given = {name: getattr(settings, name) for name in CREDENTIALS}
-    found = {"default": Account.model_validate(given)} if None not in given.values() else {}
+    if None not in given.values():
+        settings.accounts["default"] = Account.model_validate(given)
     if settings.config is None:
-        return found
+        return
+    place = f"SMS_CONFIG: {settings.config}"
     try:
         content = tomllib.loads(settings.config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as why:
-        gaps.append(f"SMS_CONFIG: {settings.config} cannot be read: {why}")
-        return found
-    place = f"SMS_CONFIG: {settings.config}"
-    gaps += [f"{place}: [{name}] means nothing here" for name in content if name != "accounts"]
-    for name, values in content.get("accounts", {}).items():
-        if name in found:
-            gaps.append(f"{place}: [accounts.{name}] is the account of SMS_EPR_ID already; give one of them")
-        try:
-            found[name] = Account.model_validate(values)
-        except ValidationError as error:
-            gaps += [
-                f"{place}: [accounts.{name}] {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in _errors(error)
-            ]
-    return found
+        gaps.append(f"{place} cannot be read: {why}")
+        return
+    sections: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
+        "accounts": (Account, settings.accounts),
+        "lanes": (LaneOptions, settings.lanes),
+    }
+    for section, tables in content.items():
+        if section not in sections or not isinstance(tables, dict):
+            gaps.append(f"{place}: [{section}] means nothing here")
+            continue
+        model, found = sections[section]
+        for name, values in tables.items():
+            where = f"{place}: [{section}.{name}]"
+            if name in found:
+                gaps.append(f"{where} is the account of SMS_EPR_ID already; give one of them")
+            if section == "lanes" and name not in LANES:
+                gaps.append(f"{where} means nothing here; the lanes are {', '.join(LANES)}")
+            try:
+                found[name] = model.model_validate(values)
+            except ValidationError as error:
+                gaps += [f"{where} {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in _errors(error)]
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from redis import Redis
@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 REPEAT_WINDOW = timedelta(minutes=30)
 """The same reply in another push within this time is the gateway repeating itself (DESIGN 9)."""
+
+FAULTS_TOLD = 20
+"""Of a push with more faults the ledger and the log tell so many, and how many more there are."""
 
 
 def keep_push(engine: Engine, redis: Redis, push_id: str) -> int | None:
@@ -56,7 +59,7 @@ def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], 
             reports[account_id].append(item.body)
         else:
             replies[account_id].append(item.body)
-    faults = [*push.faults, *sorted(foreign)]
+    faults = _told([*push.faults, *sorted(foreign)])
     with engine.begin() as connection:
         for account_id, some in sorted(reports.items()):
             pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
@@ -78,3 +81,8 @@ def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], 
         )
     if faults:
         log.warning("push %d is quarantined: %s", no, "; ".join(faults)[:500])
+
+
+def _told(faults: Sequence[str]) -> list[str]:
+    more = len(faults) - FAULTS_TOLD
+    return [*faults[:FAULTS_TOLD], *([f"and {more:,} more"] if more > 0 else [])]

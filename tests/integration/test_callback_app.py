@@ -23,7 +23,7 @@ BODY = status_push((mobile(1), 7, 1)).encode()
 
 
 def client(engine: Engine, redis_url: str, **settings: object) -> FlaskClient:
-    options = {"token": TOKEN, "allow": [ip_network("127.0.0.0/8")]} | settings
+    options = {"tokens": [TOKEN], "allow": [ip_network("127.0.0.0/8")]} | settings
     return create_app(open_inbox(engine, redis_url), **options).test_client()  # type: ignore[arg-type]
 
 
@@ -56,6 +56,12 @@ def test_a_push_by_get_has_the_xml_as_its_query(ledger: Ledger, redis_url: str, 
     for query in (quote(text), quote_plus(text), quote(text, safe="<>/=+\"'")):
         assert app.get(f"/push/{TOKEN}", query_string=query).data == b"SUCCESS"
     assert [row["body"].decode() for row in ledger.rows(pushes)] == [text] * 3
+
+
+def test_while_the_token_is_changed_the_new_and_the_old_are_as_good(ledger: Ledger, redis_url: str) -> None:
+    app = client(ledger.engine, redis_url, tokens=["the-new-push-token", "the-old-push-token"])
+    given = ("the-new-push-token", "the-old-push-token", "the-new-push-token,the-old-push-token", "the-next-push-token")
+    assert [app.post(f"/push/{token}", data=BODY).status_code for token in given] == [200, 200, 404, 404]
 
 
 @pytest.mark.parametrize("path", ["/push/0123456789abcdeX", "/push/", "/push/x/y", "/push/令牌", "/"])
@@ -141,7 +147,7 @@ def test_an_unexpected_error_is_logged_without_the_token(
     ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     inbox = open_inbox(ledger.engine, redis_url)
-    app = create_app(inbox, token=TOKEN, allow=[None])  # type: ignore[list-item]
+    app = create_app(inbox, tokens=[TOKEN], allow=[None])  # type: ignore[list-item]
     app.testing = False
     assert app.test_client().post(f"/push/{TOKEN}", data=BODY).status_code == 500
     assert "a request failed" in caplog.text

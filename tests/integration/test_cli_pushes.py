@@ -1,14 +1,15 @@
 """`sms pushes` and `sms replies`."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from ledger_of import NOW, Ledger, message, mobile, reply_push, status_push
+from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sms_command import sms, told
 
 from worker.ledger import push_views, pushes
 from worker.ledger.engine import reading
+from worker.process_push import process_push
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +107,40 @@ def test_a_push_that_is_not_there_is_told(ledger: Ledger) -> None:
     assert shown.exit_code == 1
     assert "there is no push 99" in shown.stderr
     assert sms("pushes", "show", 10**30).exit_code == 2
+
+
+def test_a_push_that_is_replayed_is_read_again_and_is_not_there_twice(ledger: Ledger) -> None:
+    ours = reply_push((mobile(1), "7", "T"))
+    good = ledger.push(ours)
+    no = ledger.push(ours.replace("<type>2", "<type>9").replace(">T<", ">N<"))
+    assert told("pushes", "replay", no, good) == [good, no]
+    assert [(one["state"], one["items"], one["reason"]) for one in told("pushes")] == [("received", None, None)] * 2
+    with ledger.engine.begin() as connection:
+        assert pushes.overdue(connection, now=datetime.now(UTC)) == [good, no]
+    for each in (good, no):
+        process_push(ledger.engine, each, {ACCOUNT_KEYS: ledger.account_ids["default"]})
+    assert [one["state"] for one in told("pushes")] == ["quarantined", "processed"]
+    assert [one["content"] for one in told("replies")] == ["T"]
+
+
+def test_all_that_is_quarantined_is_replayed_and_nothing_else(ledger: Ledger) -> None:
+    bad = [ledger.push(b"no xml"), ledger.push(b"none either")]
+    ledger.push(status_push((mobile(1), 7, 1)))
+    assert told("pushes", "replay", "--state", "quarantined") == bad
+    assert told("pushes", "replay", "--state", "quarantined") == []
+    assert "0 pushes are to be read again" in sms("pushes", "replay", "--state", "quarantined").stdout
+
+
+@pytest.mark.parametrize("given", [(), (1, "--state", "quarantined"), (0,), ("--state", "processed")])
+def test_a_replay_of_nothing_or_of_too_much_is_refused(given: tuple[object, ...], ledger: Ledger) -> None:
+    assert sms("pushes", "replay", *given).exit_code == 2
+
+
+def test_a_replay_tells_what_is_not_there_and_does_the_rest(ledger: Ledger) -> None:
+    no = ledger.push(b"no xml")
+    replayed = sms("pushes", "replay", no, 99)
+    assert (replayed.exit_code, "there is no push 99" in replayed.stderr) == (1, True)
+    assert told("pushes")[0]["state"] == "received"
 
 
 def test_replies_come_newest_first_with_the_message_that_they_answer(ledger: Ledger) -> None:

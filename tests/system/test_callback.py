@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
@@ -15,6 +16,7 @@ from sqlalchemy import Engine, func, select
 from callback_app.body import MAX_BODY_BYTES
 from worker.cli.stack import Stack
 from worker.ledger import push_views
+from worker.ledger import pushes as inbox
 from worker.ledger.engine import reading
 from worker.ledger.push_views import PushView
 from worker.ledger.tables import pushes, replies, reports
@@ -238,3 +240,11 @@ def test_a_bad_item_does_not_spoil_its_neighbour(stack: Stack, kept: Kept) -> No
     assert post(stack, push_of(*items).encode()) == SUCCESS
     assert [push.state for push in kept.processed()] == ["quarantined"]
     assert [kept.effect(msg_id)[0] for msg_id in ("8801", "8802", "8803")] == [[], [], [("13800138009", "delivered")]]
+
+
+def test_a_quarantined_push_that_is_replayed_is_read_again(stack: Stack, kept: Kept, ledger: Engine) -> None:
+    assert post(stack, "您好".encode()) == SUCCESS
+    [push] = kept.processed()
+    with ledger.begin() as connection:
+        assert inbox.replay(connection, nos=[push.no], now=datetime.now(UTC)) == [push.no]
+    assert [one.state for one in kept.processed()] == ["quarantined"]

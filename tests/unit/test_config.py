@@ -85,6 +85,7 @@ def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: l
         ("SMS_CONNECT_TIMEOUT", "0", "greater than 0"),
         ("SMS_READ_TIMEOUT", "-1", "greater than 0"),
         ("SMS_MAX_MOBILES", "0", "greater than or equal to 1"),
+        ("SMS_REPORT_HOURS", "0", "greater than 0"),
         ("SMS_EPR_ID", "one", "valid integer"),
         ("SMS_PUSH_ALLOW", "10.0.0.0/8,office", "'office'"),
         ("SMS_PUSH_TRUSTED_PROXIES", "-1", "greater than or equal to 0"),
@@ -96,6 +97,24 @@ def test_what_is_wrong_is_told_under_its_name(environment, name: str, value: str
     environment(**{**{k: v for k, v in ALL.items() if k != name.removesuffix("_FILE")}, name: value})
     (gap,) = gaps("worker")
     assert told in gap
+
+
+def test_a_push_token_may_be_two_while_it_is_changed(environment) -> None:
+    environment(**ALL)
+    assert load_settings("callback").push_tokens == ("0123456789abcdef",)
+    environment(SMS_PUSH_TOKEN="0123456789abcdef, fedcba9876543210")
+    assert load_settings("callback").push_tokens == ("0123456789abcdef", "fedcba9876543210")
+
+
+@pytest.mark.parametrize("tokens", ["0123456789abcdef,", "0123456789abcdef,geheim", ",".join(["0123456789abcdef"] * 3)])
+def test_a_push_token_that_could_be_guessed_or_is_one_of_three_is_refused_and_not_shown(
+    environment, tokens: str
+) -> None:
+    environment(**ALL | {"SMS_PUSH_TOKEN": tokens})
+    (gap,) = gaps("callback")
+    assert gap.startswith("SMS_PUSH_TOKEN: ")
+    assert "0123456789abcdef" not in gap
+    assert "geheim" not in gap
 
 
 def test_a_secret_may_be_in_a_file(environment, tmp_path: Path) -> None:
@@ -134,10 +153,32 @@ def test_further_accounts_come_from_a_file(environment, tmp_path: Path) -> None:
     assert revealed(accounts["shop"].password) == "geheim"
 
 
+@pytest.mark.parametrize(
+    ("options", "lanes"),
+    [("", set()), ('resend_unknown = "never"', set()), ('resend_unknown = "once"', {"notice"})],
+)
+def test_what_is_unknown_is_sent_again_only_in_a_lane_that_says_so(
+    environment, tmp_path: Path, options: str, lanes: set[str]
+) -> None:
+    (tmp_path / "sms.toml").write_text(f"[lanes.notice]\n{options}")
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    assert load_settings("worker").resend_lanes == lanes
+
+
+def test_a_section_of_the_file_that_is_no_table_is_told(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text("lanes = 3")
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    assert gaps("worker") == [f"SMS_CONFIG: {tmp_path / 'sms.toml'}: [lanes] means nothing here"]
+
+
 def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: Path) -> None:
     (tmp_path / "sms.toml").write_text(
         """
+        [otp]
+        [lanes.sms]
         [lanes.otp]
+        resend_unknown = "always"
+        resent = 1
         [accounts.default]
         epr_id = 1
         user_id = "x"
@@ -149,9 +190,12 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
     )
     environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
     told = gaps("worker")
-    assert "[lanes] means nothing here" in told[0]
-    assert "[accounts.default] is the account of SMS_EPR_ID already" in told[1]
-    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[2:]] == [
+    assert "[otp] means nothing here" in told[0]
+    assert "[lanes.sms] means nothing here; the lanes are otp, notice, marketing" in told[1]
+    assert "[lanes.otp] resend_unknown: Input should be 'never' or 'once'" in told[2]
+    assert "[lanes.otp] resent: " in told[3]
+    assert "[accounts.default] is the account of SMS_EPR_ID already" in told[4]
+    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[5:]] == [
         "epr_id",
         "user_id",
         "password",

@@ -97,7 +97,7 @@ def test_gunicorn_reads_its_command_and_its_file(monkeypatch):
     monkeypatch.setattr(sys, "argv", [*command("callback"), f"--config={DEPLOY / 'gunicorn.conf.py'}"])
     monkeypatch.setattr(sys, "path", [*sys.path])
     settings = WSGIApplication(prog="gunicorn").cfg
-    assert settings.worker_class_str == "gthread"
+    assert settings.worker_class_str == "callback_app.server.Worker"
     assert 0 < settings.limit_request_line <= 8190
     assert "COPY deploy/gunicorn.conf.py ./\n" in DOCKERFILE, "where Gunicorn finds it by itself"
     assert settings.graceful_timeout < seconds(SERVICES["callback"]["stop_grace_period"])

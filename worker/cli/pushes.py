@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,8 +10,10 @@ import typer
 
 from worker.cli.failures import Failed
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table, utc
-from worker.cli.parts import Limit, ledger
+from worker.cli.parts import Limit, ledger, ledger_engine
+from worker.config import load_settings
 from worker.ledger import push_views
+from worker.ledger import pushes as kept
 from worker.ledger.push_views import PushView
 from worker.ledger.pushes import PROCESSED, QUARANTINED, RECEIVED
 
@@ -25,6 +28,12 @@ class State(StrEnum):
 
     RECEIVED = RECEIVED
     PROCESSED = PROCESSED
+    QUARANTINED = QUARANTINED
+
+
+class Replayable(StrEnum):
+    """A state whose pushes can be read again all at once."""
+
     QUARANTINED = QUARANTINED
 
 
@@ -90,6 +99,38 @@ def show_push(
         print_json(asdict(push) | {"body": readable(body)})
     else:
         _print(push, readable(body))
+
+
+@pushes.command("replay")
+def replay(
+    nos: Annotated[
+        list[int] | None,
+        typer.Argument(min=1, max=2**63 - 1, metavar="NO...", help="The numbers that the list shows."),
+    ] = None,
+    state: Annotated[Replayable | None, typer.Option("--state", help="All in this state, instead of numbers.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Has pushes read again, such as after their account was added; what they brought before is not there twice.
+
+    \b
+    Example:
+      sms pushes replay 17 18
+      sms pushes replay --state quarantined
+    """
+    if bool(nos) == bool(state):
+        raise typer.BadParameter("give the numbers of pushes, or --state quarantined")
+    with ledger_engine(load_settings("ledger")) as engine, engine.begin() as connection:
+        again = kept.replay(connection, nos=nos or (), state=state, now=datetime.now(UTC))
+    if as_json:
+        print_json(sorted(again))
+    elif again or state:
+        console().print(f"{_pushes(len(again))} to be read again at the next tick of beat")
+    if left := sorted({*(nos or ())} - {*again}):
+        raise Failed(f"there is no push {', '.join(map(str, left))}, or it waits to be read already")
+
+
+def _pushes(count: int) -> str:
+    return "1 push is" if count == 1 else f"{count:,} pushes are"
 
 
 def _print(push: PushView, body: str) -> None:

@@ -234,6 +234,7 @@ def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str])
     start_worker(stack, "worker", concurrency)
     bind = urlsplit(stack.callback_url).netloc
     serve = ["gunicorn", "callback_app.wsgi:app", "--bind", bind, "--threads", "8", "--no-control-socket"]
+    serve += ["--worker-class", "callback_app.server.Worker"]
     stack.start("callback", *python, *serve)
     stack.start("beat", *python, "celery", "-A", "worker.app", "beat", "--scheduler", "celery.beat:Scheduler")
     account = ["--epr-id", ACCOUNT["SMS_EPR_ID"], "--user-id", ACCOUNT["SMS_USER_ID"]]

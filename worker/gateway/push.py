@@ -1,5 +1,7 @@
 """Reading a push (推送接口): XML from whoever knows the path, so read with suspicion. A bad item does not spoil the others."""
 
+from itertools import chain, islice
+
 from lxml import etree
 
 from worker.domain.mobile import NotAMobile, normalise
@@ -12,7 +14,11 @@ REPORTS = {"1": Report.DELIVERED, "-1": Report.UNDELIVERED}
 ITEM_TAGS = {"1": "pushStatusForm", "2": "pushSmsForm"}
 """`type` of a push, 1 推送状态 or 2 推送回复, and what its items are called."""
 
+MAX_ITEMS = 40_000
+"""No push holds more: of the shortest item, 105 bytes, the 4 MiB that the callback app takes have 39,945."""
+
 _LONGEST_FIELD = 64
+_LONGEST_CONTENT = 10_000
 _MSG_ID_DIGITS = 18
 
 
@@ -27,8 +33,10 @@ def parse_push(body: bytes) -> Push:
         raise Unreadable(f"the root is <{str(root.tag)[:_LONGEST_FIELD]}>, not <returnForm>")
     kind = _field(root, "type")
     if kind not in ITEM_TAGS:
-        raise Unreadable(f"type is {kind!r}, neither 1 (推送状态) nor 2 (推送回复)")
-    elements = [element for holder in root.findall("list") for element in holder if isinstance(element.tag, str)]
+        raise Unreadable(f"type is {kind[:_LONGEST_FIELD]!r}, neither 1 (推送状态) nor 2 (推送回复)")
+    elements = list(islice(chain.from_iterable(root.iterfind("list")), MAX_ITEMS + 1))
+    if len(elements) > MAX_ITEMS:
+        raise Unreadable(f"it holds more than {MAX_ITEMS:,} items")
     items, faults = [], []
     for number, element in enumerate(elements, 1):
         try:
@@ -36,7 +44,11 @@ def parse_push(body: bytes) -> Push:
         except Unreadable as why:
             faults.append(f"item {number}: {why}")
     count = _field(root, "count")
-    note = None if count == str(len(elements)) else f"count says {count!r}, the list holds {len(elements)}"
+    note = (
+        None
+        if count == str(len(elements))
+        else f"count says {count[:_LONGEST_FIELD]!r}, the list holds {len(elements)}"
+    )
     return Push(tuple(items), tuple(faults), note)
 
 
@@ -72,10 +84,12 @@ def _item(element: etree._Element, kind: str) -> Item:
     epr_id, user_id = _required(element, "eprId"), _required(element, "userId")
     mobile, msg_id = _mobile(_required(element, "mobile")), _required(element, "msgId")
     if kind == "2":
-        content = element.find("content")
+        content = element.findtext("content")
         if content is None:
             raise Unreadable("content is missing")
-        return Item(epr_id, user_id, Reply(mobile, msg_id, content.text or ""))
+        if len(content) > _LONGEST_CONTENT:
+            raise Unreadable(f"content is longer than {_LONGEST_CONTENT:,} characters")
+        return Item(epr_id, user_id, Reply(mobile, msg_id, content))
     status = _required(element, "status")
     if status not in REPORTS:
         raise Unreadable(f"status is {status!r}, neither 1 (成功) nor -1 (失败)")

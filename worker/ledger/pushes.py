@@ -65,6 +65,17 @@ def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[
     return list(connection.execute(again.returning(pushes.c.no)).scalars())
 
 
+def replay(connection: Connection, *, nos: Sequence[int] = (), state: str | None = None, now: datetime) -> list[int]:
+    """Pushes that are to be read again: those of these numbers and of this state, their numbers. One that waits to be read is none."""
+    wanted = pushes.c.no.in_(nos) if state is None else pushes.c.state == state
+    again = (
+        update(pushes)
+        .where(wanted, pushes.c.state != RECEIVED)
+        .values(state=RECEIVED, due_at=now, items=None, reason=None)
+    )
+    return list(connection.execute(again.returning(pushes.c.no)).scalars())
+
+
 def add_reports(
     connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_no: int, received_at: datetime
 ) -> None:
@@ -76,13 +87,14 @@ def add_reports(
             "mobile": item.mobile,
             "status": item.report,
             "push_no": push_no,
+            "said_by": None,
             "received_at": received_at,
         }
         # Sorted, so that two pushes with the same reports wait for each other instead of deadlocking.
         for item in sorted(set(items))
     ]
     for chunk in chunks(rows):
-        statement = insert_new(connection, reports, earliest="received_at", also=("push_no",))
+        statement = insert_new(connection, reports, earliest="received_at", also=("push_no", "said_by"))
         connection.execute(statement, chunk)
 
 

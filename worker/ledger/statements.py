@@ -4,13 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import BindParameter, Connection, Table, literal
 from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
 
 ROWS = 1000
 """Rows or values in one statement: few round trips, and below the limits on bound values of both databases."""
+
+
+def literally(text: str) -> BindParameter[str]:
+    """The text as part of the statement: SQLite takes a partial index only where its condition is there, word for word."""
+    return literal(text, literal_execute=True)
 
 
 def insert_new(
