@@ -35,9 +35,9 @@ def celery_settings() -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             "queue_order_strategy": "priority",
             "socket_connect_timeout": 5,
-            "socket_timeout": 15,
+            "socket_timeout": 5,
             "socket_keepalive": True,
-            "health_check_interval": 10,
+            "health_check_interval": 5,
         },
         # Each with an exchange of its own, as `send_task(…, queue=NAME)` of an app without these settings makes them.
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],

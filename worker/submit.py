@@ -1,11 +1,11 @@
 """Submit: claim a submission, call the gateway, write down what is known afterwards.
 
 The claim is committed before the call and no transaction is open during it. Whatever goes wrong between the two leaves a row
-in `submitting`, which becomes `unknown` when its lease runs out: never a second call.
+in `submitting`, which becomes `unknown` when its lease runs out: never a second call, unless the lane asks for one.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from worker.domain.outcome import Outcome, Verdict, next_step
@@ -20,10 +20,12 @@ def submit(
     claim: Callable[[int], Claimed | None],
     call: Callable[[Claimed], Outcome],
     record: Callable[[Recorded], object],
+    keep_gate: Callable[[Claimed, Outcome], object],
     clock: Callable[[], datetime],
     random: Callable[[], float],
+    resend: Collection[str] = (),
 ) -> None:
-    """Submits one submission, unless it has moved on already."""
+    """Submits one submission, unless it has moved on already. In the lanes `resend`, what is unknown is held to be sent once more."""
     claimed = claim(no)
     if claimed is None:
         return
@@ -31,10 +33,19 @@ def submit(
     if outcome.verdict is Verdict.CLOCK:
         # Not taken. The call has measured the gateway's clock, so the next one is signed with the right time.
         outcome = call(claimed)
-    step = next_step(outcome, attempt=claimed.attempt, now=clock(), expires_at=claimed.expires_at, jitter=random())
+    step = next_step(
+        outcome,
+        attempt=claimed.attempt,
+        now=clock(),
+        expires_at=claimed.expires_at,
+        jitter=random(),
+        resend=claimed.lane in resend,
+        resent=claimed.resent,
+    )
     if outcome.verdict is not Verdict.ACCEPTED:
         log.warning(
             "submission %d, attempt %d: %s (%s %s), now %s",
             no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
         )  # fmt: skip
-    record(Recorded(no, claimed.attempt, step.state, step.due_at, outcome.result, outcome.tips))
+    record(Recorded(no, claimed.attempt, step.state, step.due_at, outcome.result, outcome.tips, step.resent))
+    keep_gate(claimed, outcome)

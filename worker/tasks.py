@@ -1,17 +1,23 @@
 """The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
-from celery import Task
+from celery import Task, current_task
+from celery.signals import worker_shutting_down
+from sqlalchemy.exc import OperationalError
 
 from worker import upkeep
 from worker.accept import accept_by_name, accept_from_intake
 from worker.app import app
 from worker.domain.lane import LANES, PUSH_QUEUE
+from worker.ledger.patience import patient
 from worker.process_push import keep_push, process_push
 from worker.submit import submit
-from worker.wiring import Parts, parts, utc_now
+from worker.wiring import STOPPING, Parts, parts, utc_now
+
+_building = Lock()
 
 
 @app.task(name="sms.send", bind=True)
@@ -44,19 +50,20 @@ def submit_queued(nos: Sequence[int]) -> None:
 def process_kept_push(no: int) -> None:
     """Applies the push of that number."""
     here = _parts()
-    process_push(here.engine, no, here.accounts_of_pushes)
+    patient(process_push, STOPPING.wait)(here.engine, no, here.accounts_of_pushes)
 
 
 @app.task(name="sms.keep_push")
 def keep_push_from_intake(push_id: str) -> None:
     """Moves a push, that came while the ledger was away, from the intake to the ledger, and applies it."""
     here = _parts()
-    no = keep_push(here.engine, here.redis, push_id)
+    no = patient(keep_push, STOPPING.wait)(here.engine, here.redis, push_id)
     if no is not None:
-        process_push(here.engine, no, here.accounts_of_pushes)
+        patient(process_push, STOPPING.wait)(here.engine, no, here.accounts_of_pushes)
 
 
-@app.task(name="sms.tick")
+# Without a traceback each second: that the ledger is away is no fault of the tick, and the next one is due.
+@app.task(name="sms.tick", throws=(OperationalError,))
 def tick() -> None:
     """What beat has done every second."""
     here = _parts()
@@ -68,6 +75,8 @@ def tick() -> None:
         publish_take=publish_take,
         publish_push=lambda no: process_kept_push.apply_async((no,), queue=PUSH_QUEUE),
         publish_kept_push=lambda push_id: keep_push_from_intake.apply_async((push_id,), queue=PUSH_QUEUE),
+        resend=here.settings.resend_lanes,
+        report_wait=here.settings.report_wait,
         now=utc_now(),
     )
 
@@ -82,8 +91,15 @@ def publish_take(lane: str, ids: Sequence[str]) -> None:
     take.apply_async((lane, list(ids)), queue=LANES[lane].queue)
 
 
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    STOPPING.set()
+
+
 def _parts() -> Parts:
-    return parts(app.conf.worker_concurrency or 1)
+    # One thread builds them; the others wait for it.
+    with _building:
+        return patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
 
 
 def _submit_all(here: Parts, accepted: Mapping[str, Sequence[int]]) -> None:
@@ -96,5 +112,18 @@ def _submit_all(here: Parts, accepted: Mapping[str, Sequence[int]]) -> None:
 
 
 def _submit(here: Parts, nos: Sequence[int]) -> None:
-    for no in nos:
-        submit(no, claim=here.claim, call=here.call, record=here.record, clock=utc_now, random=here.random)
+    for done, no in enumerate(nos):
+        if STOPPING.is_set():
+            # Given back to where this task came from, for another worker.
+            submit_queued.apply_async((list(nos[done:]),), queue=current_task.request.delivery_info["routing_key"])
+            return
+        submit(
+            no,
+            claim=here.claim,
+            call=here.call,
+            record=here.record,
+            keep_gate=here.keep_gate,
+            clock=utc_now,
+            random=here.random,
+            resend=here.settings.resend_lanes,
+        )

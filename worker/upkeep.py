@@ -5,7 +5,7 @@ Each step is one set-based statement and safe to run twice at once.
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -35,12 +35,27 @@ def release_due(engine: Engine, lanes: Sequence[Lane], publish: Publish, *, now:
             publish(lane.name, nos)
 
 
-def expire_leases(engine: Engine, *, now: datetime) -> None:
-    """Submissions whose worker was lost in the call become `unknown`."""
+def probe_gates(engine: Engine, publish: Publish, *, now: datetime) -> None:
+    """Publishes a task for one submission of each account whose closed gate may be probed now."""
     with engine.begin() as connection:
-        lost = submissions.expire_leases(connection, now=now)
-    if lost:
-        log.warning("%d submissions are unknown, their worker was lost in the call: %s", len(lost), lost[:20])
+        probes = submissions.release_probes(connection, now=now)
+    for no, lane in probes:
+        publish(lane, [no])
+
+
+def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime) -> None:
+    """Submissions whose worker was lost in the call become `unknown`, or in the lanes `resend` are sent once more."""
+    with engine.begin() as connection:
+        lost = submissions.expire_leases(connection, resend=resend, now=now)
+    for state in sorted({state for _, state in lost}):
+        nos = [no for no, its_state in lost if its_state == state]
+        log.warning("%d submissions are %s, their worker was lost in the call: %s", len(nos), state, nos[:20])
+
+
+def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:
+    """Submissions that were accepted so long ago wait for reports no longer; one that comes late still counts."""
+    with engine.begin() as connection:
+        submissions.unreport(connection, before=now - wait, now=now)
 
 
 def requeue_pushes(engine: Engine, publish: Callable[[int], object], *, now: datetime) -> None:
@@ -75,6 +90,8 @@ def tick(
     publish_take: Callable[[str, Sequence[str]], object],
     publish_push: Callable[[int], object],
     publish_kept_push: Callable[[str], object],
+    resend: Collection[str],
+    report_wait: timedelta,
     now: datetime,
 ) -> None:
     """All of it, once."""
@@ -82,6 +99,8 @@ def tick(
     requeue_intake(redis, lanes, publish_take, now=now)
     requeue_kept_pushes(redis, publish_kept_push, now=now)
     release_due(engine, lanes, publish_submit, now=now)
-    expire_leases(engine, now=now)
+    probe_gates(engine, publish_submit, now=now)
+    expire_leases(engine, resend=resend, now=now)
+    unreport(engine, wait=report_wait, now=now)
     requeue_pushes(engine, publish_push, now=now)
     intake.announce_accounts(redis, accounts)

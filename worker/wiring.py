@@ -2,10 +2,13 @@
 
 import logging
 import random
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from threading import Event
 
 import requests
 from redis import Redis
@@ -17,14 +20,22 @@ from worker.config import Settings, load_settings, revealed
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send
+from worker.keep_gate import keep_gate
 from worker.ledger import accounts as ledger_accounts
-from worker.ledger import submissions
+from worker.ledger import gates, submissions
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.engine import open_engine
 from worker.ledger.group_commit import GroupCommit
+from worker.ledger.patience import patient
 from worker.ledger.submissions import Claimed, Recorded
 
 log = logging.getLogger(__name__)
+
+NOTABLE_SKEW = timedelta(seconds=5)
+"""A Date header has whole seconds, and a reply its time on the way."""
+
+STOPPING = Event()
+"""Set when this process is told to end: what is under way is finished, and nothing new begun."""
 
 
 def utc_now() -> datetime:
@@ -45,6 +56,7 @@ class Parts:
     claim: Callable[[int], Claimed | None]
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
+    keep_gate: Callable[[Claimed, Outcome], None]
     random: Callable[[], float]
 
 
@@ -88,10 +100,12 @@ def parts(concurrency: int) -> Parts:
         accounts_of_pushes={
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
         },
-        accept=GroupCommit(accept_all),
-        claim=GroupCommit(claim_all),
+        accept=GroupCommit(patient(accept_all, STOPPING.wait)),
+        claim=GroupCommit(patient(claim_all, STOPPING.wait)),
         call=open_gateway(settings, account_ids, open_session(concurrency)),
-        record=GroupCommit(record_all),
+        # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
+        record=GroupCommit(patient(record_all, time.sleep)),
+        keep_gate=patient(_gate_keeper(engine), STOPPING.wait),
         random=random.random,
     )
 
@@ -107,6 +121,26 @@ def endpoint(settings: Settings) -> Endpoint:
     )
 
 
+def _gate_keeper(engine: Engine) -> Callable[[Claimed, Outcome], None]:
+    not_sent: Counter[int] = Counter()
+    noted: dict[int, timedelta] = {}
+
+    def keep(claimed: Claimed, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.NOT_SENT:
+            not_sent[claimed.account_id] += 1
+        else:
+            not_sent.pop(claimed.account_id, None)
+        in_a_row = not_sent[claimed.account_id]
+        keep_gate(engine, claimed, outcome, not_sent_in_a_row=in_a_row, now=utc_now())
+        told = noted.get(claimed.account_id, timedelta(0))
+        if outcome.skew is not None and abs(outcome.skew - told) > NOTABLE_SKEW:
+            noted[claimed.account_id] = outcome.skew
+            with engine.begin() as connection:
+                gates.note_skew(connection, claimed.account_id, outcome.skew)
+
+    return keep
+
+
 def open_gateway(
     settings: Settings, account_ids: Mapping[str, int], session: requests.Session
 ) -> Callable[[Claimed], Outcome]:
@@ -120,6 +154,11 @@ def open_gateway(
     skews: dict[int, timedelta] = {}
 
     def call(claimed: Claimed) -> Outcome:
+        if claimed.account_id not in credentials:
+            return Outcome(Verdict.ACCOUNT, tips="this worker's settings have no such account")
+        if utc_now() > claimed.until - where.longest:
+            # The ledger or this process stood still. A call now could outlast its lease and be taken for lost meanwhile.
+            return Outcome(Verdict.BUSY, tips="too little of its lease was left for a call", retry_after=timedelta(0))
         outcome = send(
             session,
             where,

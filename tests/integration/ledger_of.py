@@ -1,7 +1,7 @@
 """A ledger to test with: an account, messages of a few words, and what stands in it afterwards."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, select
@@ -57,9 +57,13 @@ class Ledger:
         with self.engine.begin() as connection:
             return submissions.release(connection, lane, now=now, most=most)
 
-    def expire_leases(self, now: datetime) -> list[int]:
+    def expire_leases(self, now: datetime, resend: Collection[str] = ()) -> list[int]:
         with self.engine.begin() as connection:
-            return submissions.expire_leases(connection, now=now)
+            return [no for no, _ in submissions.expire_leases(connection, now=now, resend=resend)]
+
+    def unreport(self, before: datetime, most: int = 1000) -> int:
+        with self.engine.begin() as connection:
+            return submissions.unreport(connection, before=before, now=before + timedelta(hours=72), most=most)
 
     def push(self, body: str | bytes, received_at: datetime = NOW) -> int:
         """Keeps and processes a push."""

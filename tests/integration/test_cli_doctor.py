@@ -77,7 +77,7 @@ def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Le
     checks = found(exit_code=0)
     assert checks["recipients unknown"] == (
         "look",
-        "2 → look at them with `sms messages --status unknown`; a report may still settle them",
+        "2 → look at them with `sms unknown list`; a report may still settle them",
     )
     assert checks["pushes quarantined"][0] == "look"
 

@@ -1,10 +1,15 @@
 """A submission, a real gateway (the simulator, a socket away) and what the ledger says afterwards: the table of DESIGN 7."""
 
+import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from ledger_of import status_push
 from redis import Redis
 from sim_harness import EPR_ID, PASSWORD, USER_ID, Simulator, running_simulator
 from sqlalchemy import select, update
@@ -12,7 +17,10 @@ from sqlalchemy import select, update
 from worker import wiring
 from worker.domain.message import read_message
 from worker.domain.status import State
-from worker.ledger.tables import submissions
+from worker.ledger import pushes
+from worker.ledger.submissions import Claimed
+from worker.ledger.tables import recipient_status, submissions
+from worker.process_push import process_push
 from worker.submit import submit
 from worker.wiring import Parts
 
@@ -23,6 +31,19 @@ READ_TIMEOUT = 0.5
 def simulator() -> Iterator[Simulator]:
     with running_simulator() as process:
         yield process
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """Where nobody accepts: the queue of connections is full, so that the next is not answered."""
+    with socket.socket() as server, ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
 
 
 @pytest.fixture
@@ -68,14 +89,29 @@ def again(worker: Parts, no: int) -> None:
         claim=worker.claim,
         call=worker.call,
         record=worker.record,
+        keep_gate=worker.keep_gate,
         clock=lambda: datetime.now(UTC),
         random=lambda: 0.0,
+        resend=worker.settings.resend_lanes,
     )
 
 
 def row(worker: Parts, no: int) -> dict[str, object]:
     with worker.engine.connect() as connection:
         return dict(connection.execute(select(submissions).where(submissions.c.no == no)).mappings().one())
+
+
+def status(worker: Parts) -> str:
+    with worker.engine.connect() as connection:
+        return connection.execute(select(recipient_status.c.status)).scalar_one()
+
+
+def report(worker: Parts, no: int) -> None:
+    """The gateway pushes that the mobile has it."""
+    body = status_push(("13800138000", row(worker, no)["msg_id"], 1)).encode()
+    with worker.engine.begin() as connection:
+        push_no = pushes.add(connection, body, source="127.0.0.1", received_at=datetime.now(UTC))
+    process_push(worker.engine, push_no, worker.accounts_of_pushes)
 
 
 def waits(worker: Parts, no: int) -> timedelta:
@@ -142,6 +178,16 @@ WIRE = {
     "no such host": Case(
         {}, State.HELD, 0, timedelta(seconds=5), {"SMS_GATEWAY_URL": "http://gateway.invalid/api/webservice"}
     ),
+    "TLS that fails": Case(
+        {}, State.HELD, 0, timedelta(seconds=5), {"SMS_GATEWAY_URL": "https://127.0.0.1:{simulator}/api/webservice"}
+    ),
+    "no connection in time": Case(
+        {},
+        State.HELD,
+        0,
+        timedelta(seconds=5),
+        {"SMS_GATEWAY_URL": "http://127.0.0.1:{full}/api/webservice", "SMS_CONNECT_TIMEOUT": "0.3"},
+    ),
     "429 with Retry-After": Case(
         {"do": "http", "status": 429, "retry_after": 40}, State.HELD, 0, timedelta(seconds=40)
     ),
@@ -171,12 +217,13 @@ WIRE = {
 
 
 @pytest.mark.parametrize("case", WIRE.values(), ids=WIRE)
-def test_each_misbehaviour_of_the_gateway_has_its_outcome(
-    simulator: Simulator, worker: Callable[..., Parts], case: Case
+def test_each_misbehaviour_of_the_gateway_has_its_outcome_and_a_report_settles_it(
+    simulator: Simulator, worker: Callable[..., Parts], full_port: int, case: Case
 ) -> None:
     if case.fault:
         simulator.fault(**case.fault)
-    parts = worker(**case.settings)
+    ports = {"simulator": urlsplit(simulator.url).port, "full": full_port}
+    parts = worker(**{name: value.format(**ports) for name, value in case.settings.items()})
     no = send(parts)
     assert row(parts, no)["state"] == case.state, row(parts, no)["tips"]
     assert len(simulator.taken()) == case.calls_taken
@@ -185,6 +232,9 @@ def test_each_misbehaviour_of_the_gateway_has_its_outcome(
     # Whatever it is, a task that comes again makes no second call.
     again(parts, no)
     assert len(simulator.taken()) == case.calls_taken
+    assert status(parts) == case.state
+    report(parts, no)
+    assert status(parts) == "delivered"
 
 
 def test_a_timestamp_that_is_out_of_date_is_corrected_by_the_gateways_clock(
@@ -220,6 +270,36 @@ def test_a_call_that_is_late_is_not_made_again(simulator: Simulator, worker: Cal
     for _ in range(3):
         again(parts, no)
     assert [call["mobiles"] for call in simulator.taken()] == [["13800138000"]]
+
+
+def test_in_a_lane_that_says_so_a_call_that_may_have_been_taken_is_made_once_more_under_its_msg_id(
+    simulator: Simulator, worker: Callable[..., Parts], tmp_path: Path
+) -> None:
+    (tmp_path / "sms.toml").write_text('[lanes.notice]\nresend_unknown = "once"')
+    simulator.behave(default={"do": "reset_after"})
+    parts = worker(SMS_CONFIG=str(tmp_path / "sms.toml"))
+    no = send(parts)
+    for expected in ("held", "unknown", "unknown"):
+        assert row(parts, no)["state"] == expected
+        with parts.engine.begin() as connection:
+            connection.execute(
+                update(submissions).where(submissions.c.no == no, submissions.c.state == "held").values(state="queued")
+            )
+        again(parts, no)
+    assert [call["msg_id"] for call in simulator.taken()] == [row(parts, no)["msg_id"]] * 2
+
+
+def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_one(
+    simulator: Simulator, worker: Callable[..., Parts]
+) -> None:
+    parts = worker()
+
+    def claim_slowly(no: int) -> Claimed | None:
+        claimed = parts.claim(no)
+        return claimed and replace(claimed, until=datetime.now(UTC))
+
+    no = send(replace(parts, claim=claim_slowly))
+    assert (row(parts, no)["state"], simulator.taken()) == ("held", [])
 
 
 def test_a_lease_outlasts_the_longest_call(worker: Callable[..., Parts]) -> None:

@@ -11,9 +11,11 @@ from redis import Redis
 from worker import intake, upkeep
 from worker.accept import Accepted, accept_by_name, accept_from_intake, by_lane
 from worker.domain.message import Message
+from worker.domain.outcome import BACKOFF_FIRST
+from worker.domain.status import State
 from worker.ledger import pushes
 from worker.ledger.statements import ROWS
-from worker.ledger.submissions import STRAY_AFTER
+from worker.ledger.submissions import STRAY_AFTER, Recorded
 from worker.ledger.tables import messages, refused
 from worker.ledger.tables import pushes as pushes_table
 from worker.process_push import keep_push
@@ -36,6 +38,8 @@ class Published:
             publish_take=lambda lane, ids: self.tasks.append((f"take {lane}", list(ids))),
             publish_push=lambda no: self.tasks.append(("process_push", no)),
             publish_kept_push=lambda push_id: self.tasks.append(("keep_push", push_id)),
+            resend={"marketing"},
+            report_wait=timedelta(hours=72),
             now=now,
         )
         return self.tasks
@@ -80,6 +84,23 @@ def test_a_worker_that_was_lost_in_the_call_leaves_it_unknown(beat: Published) -
     beat.ledger.claim([no])
     assert beat.tick(NOW + LEASE) == []
     assert beat.ledger.states() == {"unknown": 1}
+
+
+def test_a_worker_that_was_lost_in_the_call_has_it_sent_once_more_in_a_lane_that_says_so(beat: Published) -> None:
+    [nos] = beat.ledger.accept(message("m", lane="marketing")).values()
+    beat.ledger.claim(nos)
+    assert beat.tick(NOW + LEASE) == []
+    assert beat.tick(NOW + LEASE + BACKOFF_FIRST) == [("submit marketing", nos)]
+
+
+def test_what_was_accepted_three_days_ago_waits_for_its_report_no_longer(beat: Published) -> None:
+    [nos] = beat.ledger.accept(message("m")).values()
+    beat.ledger.claim(nos)
+    beat.ledger.record(Recorded(nos[0], 1, State.ACCEPTED, None, "1", None))
+    beat.tick(NOW + timedelta(hours=72) - timedelta(seconds=1))
+    assert beat.ledger.states() == {"accepted": 1}
+    beat.tick(NOW + timedelta(hours=72))
+    assert beat.ledger.states() == {"unreported": 1}
 
 
 def test_a_push_whose_task_was_lost_gets_another(beat: Published) -> None:

@@ -18,6 +18,8 @@ COMMANDS = {
     "show": "Shows what became of a message.",
     "messages": "Lists messages, the newest first, with how many recipients have which status.",
     "replies": "Lists what people wrote back, the newest first.",
+    "account": "Shows whether accounts may send, and pauses and resumes them.",
+    "unknown": "Lists what the gateway may or may not have taken, and settles it by your word.",
     "pushes": "Lists what the gateway pushed to us, the newest first, and shows one in full.",
 }
 """Each subcommand with the first line of its help."""

@@ -14,7 +14,7 @@ from worker import intake
 from worker.config import ConfigError, Role, Settings, load_settings
 from worker.domain.lane import QUEUES
 from worker.domain.status import WAITING
-from worker.ledger import health, schema
+from worker.ledger import gates, health, schema
 from worker.ledger.health import Backlog
 
 PATIENCE = timedelta(minutes=1)
@@ -86,10 +86,20 @@ def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:
     waiting = health.waiting(connection, overdue_since=now - PATIENCE)
     for state in sorted(WAITING):
         yield _backlog(f"submissions {state}", waiting.get(state, Backlog(0, 0)))
+    for gate in gates.gates(connection):
+        remedy = f"put that right; the gate opens by itself then, or with `sms account resume {gate.account}`"
+        found = (
+            "open" if gate.is_open else f"closed by {gate.by} since {gate.since:%Y-%m-%d %H:%M:%S} UTC: {gate.reason}"
+        )
+        yield _judged(f"gate of {gate.account}", gate.is_open, found, remedy)
+    for account, skew in gates.skews(connection).items():
+        found = f"{abs(skew.total_seconds()):.0f} s {'behind' if skew > timedelta(0) else 'ahead of'} the gateway's, when last seen"
+        remedy = "set this machine's clock (NTP); calls are signed with the gateway's time meanwhile"
+        yield _judged(f"clock, by {account}", abs(skew) < PATIENCE, found, remedy, LOOK)
     unknown = health.unknown(connection)
     yield _judged(
         "recipients unknown", unknown == 0, str(unknown),
-        "look at them with `sms messages --status unknown`; a report may still settle them", LOOK,
+        "look at them with `sms unknown list`; a report may still settle them", LOOK,
     )  # fmt: skip
     yield _backlog("pushes unprocessed", health.unprocessed_pushes(connection, overdue_since=now - PATIENCE))
     quarantined = health.quarantined_pushes(connection)

@@ -23,6 +23,8 @@ STYLES = {
     "expired": "magenta",
     "cancelled": "magenta",
     "quarantined": "yellow",
+    "open": "green",
+    "closed": "red",
     "ok": "green",
     "look": "yellow",
     "wrong": "red",

@@ -1,5 +1,7 @@
 """What several commands work with: the ledger to read from, the client to send with, and times as people write them."""
 
+import getpass
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,6 +56,15 @@ def client(settings: Settings) -> SmsClient:
         return SmsClient(revealed(settings.redis_url))
     except ValueError as why:
         raise ConfigError(f"SMS_REDIS_URL is no address of a Redis: {why}") from why
+
+
+def operator() -> str:
+    """Who is at the command line, as the ledger notes it; in a container the user may have no name."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return f"operator:{name}"[:64]
 
 
 def moment(text: str) -> datetime:

@@ -7,12 +7,16 @@ from worker.ledger.message_views import RecipientView
 def reason(recipient: RecipientView) -> str | None:
     """The sentence, where there is something to say beyond the status."""
     said = _said(recipient)
+    if recipient.said_by:
+        return f"{recipient.said_by} said so"
     last = f"; the last attempt: {said}" if said else ""
     sentences: dict[str, str | None] = {
         State.HELD: f"it waits until {_due(recipient)}{last}",
         State.QUEUED: f"it is about to be tried again{last}" if said else None,
         State.UNKNOWN: f"it cannot be known whether the gateway took it ({said or 'no reply'}); "
-        "it is not sent again by itself, and a report settles it",
+        f"it is not sent again{' a second time' if recipient.resent else ''} by itself; "
+        "a report settles it, or you do with `sms unknown resolve`",
+        State.UNREPORTED: "the gateway took it and has not reported on it; a report that comes late still counts",
         State.REJECTED: f"the gateway refused it for good: {said or 'without a reason'}",
         State.EXPIRED: f"its validity ran out before it could be sent{last}",
         State.CANCELLED: "it was called off before it was sent",

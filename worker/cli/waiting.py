@@ -13,7 +13,7 @@ from worker.ledger import message_views
 from worker.ledger.engine import reading
 
 FAILED = frozenset({Report.UNDELIVERED, State.REJECTED, State.EXPIRED, State.CANCELLED, State.UNKNOWN})
-FINAL = FAILED | {Report.DELIVERED}
+FINAL = FAILED | {Report.DELIVERED, State.UNREPORTED}
 POLL_SECONDS = 0.2
 
 

@@ -46,6 +46,8 @@ class Step:
 
     state: State
     due_at: datetime | None = None
+    resent: bool = False
+    """Whether it waits to be sent again although the gateway may have taken it."""
 
 
 FAILED_TRIES = 3
@@ -66,17 +68,33 @@ def backoff(attempt: int, jitter: float) -> timedelta:
     return longest * (1 - jitter / 2)
 
 
-def next_step(outcome: Outcome, *, attempt: int, now: datetime, expires_at: datetime, jitter: float) -> Step:
-    """Where a submission goes after its `attempt`-th attempt; never to a place from which it is sent while that is unsafe."""
+def next_step(
+    outcome: Outcome,
+    *,
+    attempt: int,
+    now: datetime,
+    expires_at: datetime,
+    jitter: float,
+    resend: bool = False,
+    resent: bool = False,
+) -> Step:
+    """Where a submission goes after its `attempt`-th attempt; never to a place from which it is sent while that is unsafe.
+
+    `resend`: its lane has what is unknown sent again, which waits first, for a report may settle it. `resent`: that was this one,
+    so it is unknown still if it is refused now, for the call before may have been taken.
+    """
     match outcome.verdict:
         case Verdict.ACCEPTED:
             return Step(State.ACCEPTED)
         case Verdict.UNKNOWN:
+            again = now + backoff(attempt, jitter)
+            if resend and not resent and again < expires_at:
+                return Step(State.HELD, again, resent=True)
             return Step(State.UNKNOWN)
         case Verdict.REJECTED:
-            return Step(State.REJECTED)
+            return Step(State.UNKNOWN if resent else State.REJECTED)
         case Verdict.FAILED if attempt >= FAILED_TRIES:
-            return Step(State.REJECTED)
+            return Step(State.UNKNOWN if resent else State.REJECTED)
         case Verdict.CLOCK | Verdict.ACCOUNT:
             wait = ACCOUNT_WAIT * (1 + jitter)
         case Verdict.BUSY if outcome.retry_after is not None:

@@ -20,7 +20,8 @@ class State(StrEnum):
     UNREPORTED = "unreported"
     """The gateway took it, and the time for its reports is over; one that comes late still counts."""
     UNKNOWN = "unknown"
-    """It cannot be known whether the gateway took it. It is not sent again by itself; a report settles it."""
+    """It cannot be known whether the gateway took it. It is not sent again by itself, unless its lane says so, and then once;
+    a report settles it."""
     EXPIRED = "expired"
     """Its validity ran out before it could be sent."""
     CANCELLED = "cancelled"
@@ -28,8 +29,11 @@ class State(StrEnum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.HELD: frozenset({State.QUEUED, State.EXPIRED, State.CANCELLED}),
-    State.QUEUED: frozenset({State.SUBMITTING, State.HELD, State.EXPIRED, State.CANCELLED}),
+    # What was to be sent again is unknown still if its validity runs out first, and accepted if a report comes first.
+    State.HELD: frozenset({State.QUEUED, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
+    State.QUEUED: frozenset(
+        {State.SUBMITTING, State.HELD, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}
+    ),
     State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD}),
     State.ACCEPTED: frozenset({State.UNREPORTED}),
     State.UNREPORTED: frozenset(),

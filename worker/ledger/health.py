@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select, tuple_
 
 from worker.domain.status import State
 from worker.ledger.pushes import QUARANTINED, RECEIVED
+from worker.ledger.statements import literally
 from worker.ledger.tables import pushes, recipient_status, submissions
 
 
@@ -31,7 +32,9 @@ def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Bac
 def unknown(connection: Connection) -> int:
     """Recipients whose status is unknown."""
     # Found by their submissions, which are few: the view alone would be gone through from end to end.
-    doubtful = select(submissions.c.account_id, submissions.c.msg_id).where(submissions.c.state == State.UNKNOWN)
+    doubtful = select(submissions.c.account_id, submissions.c.msg_id).where(
+        submissions.c.state == literally(State.UNKNOWN)
+    )
     query = select(func.count()).where(
         recipient_status.c.status == State.UNKNOWN,
         tuple_(recipient_status.c.account_id, recipient_status.c.msg_id).in_(doubtful),

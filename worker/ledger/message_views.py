@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, exists, func, select
 
 from worker.domain.status import STATUSES
-from worker.ledger.tables import accounts, messages, recipient_status, refused, submissions
+from worker.ledger.tables import accounts, messages, recipient_status, refused, reports, submissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class MessageView:
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """One recipient of a message. `due_at` is there while its submission waits."""
+    """One recipient of a message. `due_at` is there while its submission waits; `said_by` where a person's word is its report."""
 
     mobile: str
     status: str
@@ -35,6 +35,8 @@ class RecipientView:
     tips: str | None
     due_at: datetime | None
     updated_at: datetime
+    resent: bool
+    said_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,21 @@ def recipients(connection: Connection, message_no: int, *, limit: int | None = N
             _STATUS.tips,
             submissions.c.due_at,
             _STATUS.updated_at,
+            submissions.c.resent,
+            reports.c.said_by,
         )
         .join(
             submissions,
             and_(submissions.c.account_id == _STATUS.account_id, submissions.c.msg_id == _STATUS.msg_id),
+        )
+        .outerjoin(
+            reports,
+            and_(
+                reports.c.account_id == _STATUS.account_id,
+                reports.c.msg_id == _STATUS.msg_id,
+                reports.c.mobile == _STATUS.mobile,
+                reports.c.status == _STATUS.status,
+            ),
         )
         .where(_STATUS.message_no == message_no)
         .order_by(_STATUS.mobile)

@@ -11,8 +11,8 @@ NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=24)
 
 
-def step(outcome: Outcome, attempt: int = 1, expires_at: datetime = LATER) -> Step:
-    return next_step(outcome, attempt=attempt, now=NOW, expires_at=expires_at, jitter=0)
+def step(outcome: Outcome, attempt: int = 1, expires_at: datetime = LATER, **told: bool) -> Step:
+    return next_step(outcome, attempt=attempt, now=NOW, expires_at=expires_at, jitter=0, **told)
 
 
 def after(**wait: float) -> datetime:
@@ -39,6 +39,30 @@ def after(**wait: float) -> datetime:
 )
 def test_an_outcome_has_one_next_step(what: str, outcome: Outcome, attempt: int, expected: Step) -> None:
     assert step(outcome, attempt) == expected, what
+
+
+def test_an_unknown_is_sent_again_where_its_lane_says_so_and_after_a_while() -> None:
+    unknown = Outcome(Verdict.UNKNOWN)
+    assert step(unknown, resend=True) == Step(State.HELD, after(seconds=5), resent=True)
+    assert step(unknown, attempt=3, resend=True) == Step(State.HELD, after(seconds=20), resent=True)
+    assert step(unknown, resend=True, resent=True) == Step(State.UNKNOWN)
+
+
+def test_an_unknown_is_not_sent_again_when_it_would_be_late() -> None:
+    assert step(Outcome(Verdict.UNKNOWN), expires_at=after(seconds=5), resend=True) == Step(State.UNKNOWN)
+
+
+def test_a_lane_that_has_unknowns_sent_again_changes_nothing_else() -> None:
+    for verdict in set(Verdict) - {Verdict.UNKNOWN}:
+        assert step(Outcome(verdict), resend=True) == step(Outcome(verdict))
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_what_was_sent_again_and_is_refused_may_have_been_taken_the_first_time(verdict: Verdict) -> None:
+    refused = step(Outcome(verdict), attempt=3).state is State.REJECTED
+    assert step(Outcome(verdict), attempt=3, resent=True) == (
+        Step(State.UNKNOWN) if refused else step(Outcome(verdict), attempt=3)
+    )
 
 
 def test_nothing_waits_longer_than_it_is_worth_sending() -> None:

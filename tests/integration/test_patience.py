@@ -1,0 +1,63 @@
+"""What is waited for while the ledger is away, and what is not."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from worker.ledger.engine import open_engine
+from worker.ledger.patience import PAUSES, patient
+
+NOWHERE = "postgresql://127.0.0.1:1/none"
+
+
+def run(engine: Engine, sql: str) -> object:
+    with engine.begin() as connection:
+        return connection.execute(text(sql)).scalar()
+
+
+def test_a_ledger_that_refuses_connections_is_tried_again_at_growing_pauses_until_it_is_time_to_give_up() -> None:
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        pauses.append(seconds)
+        return len(pauses) > len(PAUSES)
+
+    with pytest.raises(OperationalError):
+        patient(run, pause)(open_engine(NOWHERE), "SELECT 1")
+    assert pauses == [*PAUSES, PAUSES[-1]]
+
+
+def test_what_was_begun_while_the_ledger_was_away_is_done_once_it_is_back(engine: Engine) -> None:
+    engines = [open_engine(NOWHERE), engine]
+    assert patient(lambda: run(engines.pop(0), "SELECT 1"), _no_end)() == 1
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM no_such_table", "SELEC 1", "INSERT INTO accounts (name) VALUES (NULL)"])
+def test_a_statement_that_is_wrong_is_not_tried_again(engine: Engine, sql: str) -> None:
+    with pytest.raises(DBAPIError):
+        patient(run, _never)(engine, sql)
+
+
+def test_a_connection_that_the_server_ends_is_replaced(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    endings: list[Callable[[Connection], object]] = [
+        lambda connection: connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())")),
+        lambda connection: connection.execute(text("SELECT 1")).scalar(),
+    ]
+
+    def write() -> object:
+        with engine.begin() as connection:
+            return endings.pop(0)(connection)
+
+    assert patient(write, _no_end)() == 1
+    engine.dispose()
+
+
+def _no_end(_: float) -> bool:
+    return False
+
+
+def _never(seconds: float) -> bool:
+    raise AssertionError(f"it was to be tried again after {seconds} s")

@@ -1,0 +1,54 @@
+"""While the ledger is away: whoever wants something of it waits and tries again, rather than fail.
+
+A worker's threads that wait take no further tasks, and each task has a thread at most: so a worker stops taking tasks by
+itself, and goes on by itself. What is tried again must be a conditional change: the answer to a commit may have been lost.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+SQLITE_ERROR = 1
+"""sqlite3's code for a statement that is wrong: no such table, a syntax error."""
+LIMIT_EXCEEDED = "54"
+"""PostgreSQL's class of what is too large or too complex, and will be so again. psycopg takes it for operational."""
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the ledger could not be reached or could not serve, so that the same may succeed later."""
+    if isinstance(error, OperationalError):
+        wrong = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR
+        return not wrong and not str(getattr(error.orig, "sqlstate", None)).startswith(LIMIT_EXCEEDED)
+    return isinstance(error, NoConnectionFree) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def patient(run: Callable[P, R], pause: Callable[[float], bool | None]) -> Callable[P, R]:
+    """`run`, that is called again for as long as the ledger is away.
+
+    `pause` waits so many seconds; where it answers True (as `Event.wait` does) it is time to give up, and the error is raised.
+    """
+
+    def run_in_the_end(*args: P.args, **kwargs: P.kwargs) -> R:
+        tries = 0
+        while True:
+            try:
+                return run(*args, **kwargs)
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                if not tries:
+                    log.warning("the ledger is away, tasks wait for it: %s", error)
+                if pause(PAUSES[min(tries, len(PAUSES) - 1)]):
+                    raise
+                tries += 1
+
+    return run_in_the_end
