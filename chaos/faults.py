@@ -1,0 +1,252 @@
+"""The table of faults: each does one thing to one part, and sees to it that it is undone later."""
+
+import base64
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from redis import Redis
+from redis.exceptions import RedisError
+
+from chaos.world import WORKERS, Flush, World
+from worker import intake
+from worker.domain.lane import LANES
+from worker.domain.push import Reply, StatusReport
+from worker.gateway.push import parse_push
+
+FROZEN_GATEWAY_SECONDS = 4
+"""Longer than the read timeout of 2 s that chaos gives the workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`part` is what it breaks: one thing at a time is wrong with each. `weight` is how often it is in the deck."""
+
+    name: str
+    part: str
+    do: Callable[[World], object]
+    weight: int = 1
+
+
+class Deck:
+    """All the faults, shuffled, each as often as its weight; when all were drawn, shuffled anew. So none is left out."""
+
+    def __init__(self, world: World, only: str | None = None) -> None:
+        table = PROCESSES + GATEWAY + PUSHES + (POSTGRES if world.postgres is not None else ())
+        self._all = [fault for fault in table for _ in range(fault.weight) if only is None or only in fault.name]
+        self._world = world
+        self._left: list[Fault] = []
+
+    def break_something(self) -> None:
+        """The next fault of those whose part is not broken yet."""
+        if not self._left:
+            self._left = self._world.random.sample(self._all, len(self._all))
+        fault = next((one for one in self._left if self._world.free(one.part)), None)
+        if fault is not None:
+            self._left.remove(fault)
+            self._world.faults[fault.name] += 1
+            self._world.say(fault.name)
+            fault.do(self._world)
+
+
+# Processes.
+
+
+def _kill(name: str) -> Callable[[World], object]:
+    def kill(world: World) -> None:
+        world.stack.stop(name, kill=True)
+        world.restart_later(name)
+
+    return kill
+
+
+def _kill_gunicorns_child(world: World) -> None:
+    children = psutil.Process(world.stack.processes["callback"].pid).children()
+    for child in children[:1]:
+        child.kill()
+
+
+def _kill_gunicorns_master(world: World) -> None:
+    """The master alone; what is then left of its children ends with its group, as systemd would have it."""
+    os.kill(world.stack.processes["callback"].pid, signal.SIGKILL)
+    world.wait(0.3)
+    world.stack.stop("callback", kill=True)
+    world.restart_later("callback")
+
+
+def _kill_valkey(world: World) -> None:
+    world.stack.stop("valkey", kill=True)
+    world.restart_later("valkey", world.random.uniform(0.5, 6))
+
+
+def _silence_valkey(world: World) -> None:
+    """It answers nothing and closes nothing."""
+    process = psutil.Process(world.stack.processes["valkey"].pid)
+    process.suspend()
+    world.later(world.random.uniform(1, 6), "valkey", process.resume)
+
+
+def _flush(world: World) -> None:
+    """Empties Valkey, and notes in the same transaction what lay in the intake: nobody else has that."""
+    try:
+        with Redis.from_url(world.stack.redis_url, socket_timeout=5) as redis, redis.pipeline() as pipeline:
+            for place in LANES:
+                pipeline.zrange(f"sms:intake:{place}:since", 0, -1, withscores=True)
+            pipeline.hvals(f"sms:intake:{intake.PUSHES}")
+            pipeline.flushall()
+            *lanes, pushes, _ = pipeline.execute()
+    except RedisError as why:
+        world.say(f"    not emptied: {why!r}")
+        return
+    messages = {message_id.decode(): since for lane in lanes for message_id, since in lane}
+    items = [item.body for text in pushes for item in parse_push(base64.b64decode(json.loads(text)["body"])).items]
+    reports = frozenset((item.msg_id, item.mobile) for item in items if isinstance(item, StatusReport))
+    replies = Counter(item.content for item in items if isinstance(item, Reply))
+    world.flushes.append(Flush(time.time(), messages, reports, replies))
+    world.say(f"    with {len(messages)} messages, {len(reports)} reports and {replies.total()} replies in the intake")
+
+
+def _flush_full_intake(world: World) -> None:
+    """As when the workers are behind: then more than nothing goes with it."""
+    workers = [psutil.Process(world.stack.processes[name].pid) for name in WORKERS if name in world.stack.processes]
+    for worker in workers:
+        worker.suspend()
+    try:
+        world.wait(1)
+        _flush(world)
+    finally:
+        for worker in workers:
+            worker.resume()
+
+
+PROCESSES = (
+    *(Fault(f"SIGKILL of {name}", name, _kill(name), 2) for name in WORKERS),
+    Fault("SIGKILL of beat", "beat", _kill("beat")),
+    Fault("SIGKILL of gunicorn's child", "callback", _kill_gunicorns_child),
+    Fault("SIGKILL of gunicorn's master", "callback", _kill_gunicorns_master),
+    Fault("Valkey killed", "valkey", _kill_valkey, 2),
+    Fault("Valkey silent", "valkey", _silence_valkey),
+    Fault("Valkey emptied", "valkey", _flush),
+    Fault("Valkey emptied, with workers a second behind", "valkey", _flush_full_intake),
+)
+
+
+# PostgreSQL.
+
+
+def _kill_postgres(world: World) -> None:
+    assert world.postgres is not None
+    world.postgres.kill()
+    world.later(world.random.uniform(0.5, 6), "postgres", world.postgres.start)
+
+
+def _freeze_postgres(world: World) -> None:
+    assert world.postgres is not None
+    world.postgres.freeze()
+    world.later(world.freeze_seconds, "postgres", world.postgres.thaw)
+
+
+POSTGRES = (
+    Fault("PostgreSQL killed", "postgres", _kill_postgres, 2),
+    Fault("PostgreSQL frozen", "postgres", _freeze_postgres),
+)
+
+
+# The gateway.
+
+
+def _answers(name: str, **fault: Any) -> Fault:
+    """For some seconds two calls in three meet this fault."""
+
+    def misbehave(world: World) -> None:
+        world.behave(script=[{**fault, "times": 0, "rate": 0.66}])
+        world.later(world.random.uniform(1, 5), "gateway", lambda: world.behave(script=[]))
+
+    return Fault(f"gateway: {name}", "gateway", misbehave)
+
+
+def _freeze_gateway(world: World) -> None:
+    """Calls connect, and are read when it thaws: by then their callers have gone."""
+    process = psutil.Process(world.stack.processes["simulator"].pid)
+    process.suspend()
+    try:
+        world.wait(FROZEN_GATEWAY_SECONDS)
+    finally:
+        process.resume()
+
+
+def _refuse(world: World) -> None:
+    world.door.shut()
+    world.later(world.random.uniform(1, 6), "door", world.door.open)
+
+
+def _skew(world: World) -> None:
+    """Its clock and the workers' are 15 minutes apart, until it is set right."""
+    world.behave(date_skew_seconds=world.random.choice((-900, 900)))
+    world.later(world.random.uniform(4, 15), "clock", lambda: world.behave(date_skew_seconds=0))
+
+
+GATEWAY = (
+    _answers("late, though it took the call", do="hang_after", seconds=3),
+    _answers("never, and took nothing", do="hang_before", seconds=3),
+    _answers("reset before it took the call", do="reset_before"),
+    _answers("reset after it took the call", do="reset_after"),
+    _answers("closes early", do="close_early"),
+    *(_answers(f"HTTP {status}", do="http", status=status) for status in (500, 502, 503)),
+    _answers("HTTP 500, though it took the call", do="http", status=500, take=True),
+    _answers("503 with Retry-After", do="http", status=503, retry_after=2),
+    _answers("garbage", do="garbage"),
+    _answers("0 失败", do="result", result=0),
+    _answers("-3 Key验证失败", do="result", result=-3),
+    Fault("gateway frozen", "gateway", _freeze_gateway),
+    Fault("gateway: connections refused", "door", _refuse),
+    Fault("gateway: its clock 15 minutes off", "clock", _skew),
+)
+
+
+# Pushes.
+
+
+def _pushes(name: str, **how: Any) -> Fault:
+    def misbehave(world: World) -> None:
+        world.behave(pushes=how)
+        world.later(world.random.uniform(3, 12), "pushes", lambda: world.behave(pushes={}))
+
+    return Fault(f"pushes: {name}", "pushes", misbehave)
+
+
+PUSHES = (
+    _pushes("doubled", doubled=True),
+    _pushes("doubled, and again after SUCCESS", doubled=True, ignore_success=2),
+    _pushes("reordered", reordered=True),
+    _pushes("split", split=True),
+    _pushes("merged", merge=True),
+    _pushes("cut short", cut_short=0.5),
+    _pushes("before the answer", before_answer=True),
+)
+
+
+class Repliers:
+    """People who answer a text that they got, each time with other words."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._mobiles: list[str] = []
+        self._seen = 0
+
+    def one_answers(self) -> None:
+        """Has the gateway push a reply of somebody, once a call was taken."""
+        calls = self._world.stack.ask_simulator(f"calls?since={self._seen}&limit=200")["calls"]
+        self._seen += len(calls)
+        self._mobiles += [call["mobiles"][0] for call in calls]
+        if self._mobiles:
+            content = f"回复 {len(self._world.replies):05}"
+            order = {"mobile": self._world.random.choice(self._mobiles), "content": content}
+            self._world.stack.ask_simulator("reply", order)
+            self._world.replies.append(content)

@@ -1,0 +1,137 @@
+"""The backend app: sends messages all along, by SmsClient, and notes what was accepted. Only what returned counts."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from worker.client import SmsClient, Unavailable
+
+RETRY_SECONDS = 0.3
+TWICE = 0.15
+"""How many of the keys are sent once more."""
+
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that `send` has returned; `began` is when that call of `send` did, in Unix seconds."""
+
+    id: str
+    mobiles: tuple[str, ...]
+    began: float
+
+
+@dataclass
+class Ledgerless:
+    """What the backend app itself knows."""
+
+    accepted: dict[str, Sent] = field(default_factory=dict)
+    calls: int = 0
+    raised: int = 0
+    """Calls that raised Unavailable, each try by itself."""
+    given_up: int = 0
+    """Messages whose send never returned: nobody can say of them whether they were enqueued."""
+    sent_twice: int = 0
+    faults: list[str] = field(default_factory=list)
+    """What must never be: another error, another id for the same key."""
+
+
+class Traffic:
+    """A thread that sends so many messages, spread over so many seconds. Every mobile is in one message alone."""
+
+    def __init__(self, redis_url: str, seed: int, messages: int, seconds: float) -> None:
+        self.known = Ledgerless()
+        self._client = SmsClient(redis_url)
+        self._random = Random(f"traffic {seed}")
+        self._messages, self._seconds = messages, seconds
+        self._keyed: list[tuple[list[Fields], list[str]]] = []
+        self._number = 0
+        self._mobiles = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends it; what it is just sending is still tried for a while."""
+        self._stop.set()
+        self._thread.join(timeout=15)
+
+    @property
+    def sending(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while self._number < self._messages and not self._stop.is_set():
+            ahead = began + self._number * self._seconds / self._messages - time.monotonic()
+            if ahead > 0:
+                self._stop.wait(ahead)
+            self._one_call()
+
+    def _one_call(self) -> None:
+        dice = self._random.random()
+        if self._keyed and dice < TWICE / 2:
+            self._send_again()
+        elif dice < 0.9:
+            self._send_new([self._message()])
+        else:
+            self._send_new([self._message() for _ in range(self._random.randint(2, 20))])
+
+    def _message(self) -> Fields:
+        self._number += 1
+        many = self._random.random() < 0.1
+        lane = "notice" if many else self._random.choice(("otp", "notice"))
+        to = [self._mobile() for _ in range(self._random.randint(2, 60) if many else 1)]
+        return {"to": to, "content": f"您的号码是 {self._number:06}", "lane": lane}
+
+    def _mobile(self) -> str:
+        self._mobiles += 1
+        return f"13{self._mobiles:09}"
+
+    def _send_new(self, messages: list[Fields]) -> None:
+        keyed = self._random.random() < 0.5
+        if keyed:
+            messages = [{**fields, "key": f"key {fields['content']}"} for fields in messages]
+        ids = self._send(messages, again=keyed)
+        if ids and keyed:
+            self._keyed.append((messages, ids))
+
+    def _send_again(self) -> None:
+        messages, before = self._random.choice(self._keyed[-50:])
+        self.known.sent_twice += len(messages)
+        ids = self._send(messages, again=True)
+        if ids and ids != before:
+            self.known.faults.append(f"the same keys gave {ids}, and {before} before")
+
+    def _send(self, messages: Sequence[Fields], *, again: bool) -> list[str]:
+        """The ids; none where it was given up: without a key at once, else when we are to stop."""
+        while True:
+            began = time.time()
+            try:
+                ids = self._call(messages)
+            except Unavailable:
+                self.known.raised += 1
+            except Exception as why:  # noqa: BLE001 - anything else that it raises is a fault of the client
+                self.known.faults.append(f"send raised {why!r}")
+                again = False
+            else:
+                self._note(ids, messages, began)
+                return ids
+            if not again or self._stop.wait(RETRY_SECONDS):
+                self.known.given_up += len(messages)
+                return []
+
+    def _call(self, messages: Sequence[Fields]) -> list[str]:
+        self.known.calls += 1
+        send: Callable[..., str] = self._client.send
+        return [send(**messages[0])] if len(messages) == 1 else self._client.send_many(messages)
+
+    def _note(self, ids: Sequence[str], messages: Sequence[Fields], began: float) -> None:
+        for message_id, fields in zip(ids, messages, strict=True):
+            self.known.accepted[message_id] = Sent(message_id, tuple(fields["to"]), began)

@@ -1,0 +1,102 @@
+"""Why the intake exists: a task is lost now and then, when a worker is killed or a queue is, and a message must not go with it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from celery import Celery
+from redis import Redis
+from sqlalchemy import Engine, func, select
+
+from worker.cli.stack import Stack, running_stack
+from worker.client import SmsClient
+from worker.domain.lane import LANES
+from worker.domain.status import State
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.tables import messages, submissions
+
+MESSAGES, KILLS = 1500, 5
+# Short, for what a killed worker was calling stays claimed until its lease is over.
+TIMEOUTS = {"SMS_READ_TIMEOUT": "1", "SMS_CONNECT_TIMEOUT": "1"}
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A system of its own: the worker in it does not live long."""
+    with running_stack(tmp_path, settings=TIMEOUTS) as stack:
+        yield stack
+
+
+@pytest.fixture
+def ledger(stack: Stack) -> Iterator[Engine]:
+    engine = open_engine(stack.ledger_url)
+    yield engine
+    engine.dispose()
+
+
+def states(ledger: Engine) -> dict[str, int]:
+    """How many submissions are in each state."""
+    with reading(ledger) as connection:
+        counted = select(submissions.c.state, func.count()).group_by(submissions.c.state)
+        return {state: count for state, count in connection.execute(counted)}  # noqa: C416 - mypy needs it spelt out
+
+
+def ids(ledger: Engine) -> set[str]:
+    with reading(ledger) as connection:
+        return set(connection.execute(select(messages.c.id)).scalars())
+
+
+@pytest.mark.timeout(240)
+def test_a_saturated_worker_is_killed_again_and_again_and_takes_no_message_with_it(
+    stack: Stack, ledger: Engine
+) -> None:
+    client = SmsClient(stack.redis_url)
+    sent: list[str] = []
+    for _ in range(KILLS):
+        at_work = len(ids(ledger)) + 1
+        mobiles = [f"139{n:08}" for n in range(len(sent), len(sent) + MESSAGES // KILLS)]
+        sent += client.send_many({"to": mobile, "content": "您的包裹已到"} for mobile in mobiles)
+        stack.wait_for("the worker at work", lambda at_work=at_work: len(ids(ledger)) >= at_work)
+        stack.stop("worker", kill=True)
+        stack.start("worker")
+
+    def settled() -> bool:
+        found = states(ledger)
+        return sum(found.values()) == MESSAGES and found.keys() <= {State.ACCEPTED, State.UNKNOWN}
+
+    stack.wait_for("all of them at their end", settled, seconds=150)
+    assert ids(ledger) == set(sent)
+    calls = stack.ask_simulator(f"calls?limit={2 * MESSAGES}")["calls"]
+    times_called = Counter(mobile for call in calls for mobile in call["mobiles"])
+    assert set(times_called.values()) == {1}
+    # Unknown is what was being called at the moment of a kill, and no more: 16 threads, each time.
+    assert states(ledger).get(State.UNKNOWN, 0) <= KILLS * 16
+    assert len(times_called) >= states(ledger)[State.ACCEPTED]
+
+
+def test_a_message_outlives_its_task_where_one_that_is_sent_by_name_does_not(stack: Stack, ledger: Engine) -> None:
+    worker = psutil.Process(stack.processes["worker"].pid)
+    worker.suspend()
+    queue = LANES["notice"].queue
+    kept = SmsClient(stack.redis_url).send("13800138001", "您的包裹已到")
+    by_name = Celery(broker=stack.redis_url, set_as_current=False).send_task(
+        "sms.send", kwargs={"message": {"to": ["13800138002"], "content": "您的包裹已到"}}, queue=queue
+    )
+    with Redis.from_url(stack.redis_url) as redis:
+        stack.wait_for("both tasks", lambda: redis.llen(queue) + _popped(redis) >= 2, seconds=5)
+        # What a worker does that is killed between popping a task and noting it as unacknowledged.
+        redis.delete(queue, "unacked", "unacked_index")
+    # The worker that was waiting has a task in its socket perhaps: it goes with the worker.
+    stack.stop("worker", kill=True)
+    stack.start("worker")
+    stack.wait_for("the message", lambda: kept in ids(ledger), seconds=30)
+    time.sleep(2)
+    assert str(by_name) not in ids(ledger)
+
+
+def _popped(redis: Redis) -> int:
+    """Tasks that Valkey has handed to the suspended worker, which cannot read them: one for each BRPOP that waited."""
+    return sum(one["cmd"] == "brpop" and one["flags"] != "b" for one in redis.client_list())

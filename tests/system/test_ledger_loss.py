@@ -1,0 +1,112 @@
+"""The ledger killed or frozen with calls in flight: no task is burnt, no outcome forgotten, and all goes on by itself."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import select
+
+from chaos.postgres import Postgres, running_postgres
+from worker.cli.stack import Stack, running_stack
+from worker.client import SmsClient
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.tables import submissions
+
+CONCURRENCY = 16
+MESSAGES = 4 * CONCURRENCY
+FROZEN_SECONDS = 20
+GOES_ON_WITHIN = 30
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stack(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("stack")
+    with running_stack(directory, ledger_url=postgres.url, concurrency=CONCURRENCY) as running:
+        yield running
+
+
+@pytest.fixture
+def busy(stack: Stack) -> Stack:
+    """A worker with a call in flight on each thread, and more messages than that."""
+    stack.ask_simulator("reset", {})
+    stack.ask_simulator("behave", {"latency_ms": 1000})
+    send(stack, MESSAGES)
+    stack.wait_for("a call in flight on each thread", lambda: simulator(stack, "calls_in_flight") == CONCURRENCY)
+    return stack
+
+
+def send(stack: Stack, count: int) -> None:
+    start = time.time_ns() // 1_000_000 % 10**8
+    mobiles = [f"138{(start + n) % 10**8:08}" for n in range(count)]
+    messages = [{"to": mobile, "content": "您的验证码是 123456", "lane": "otp"} for mobile in mobiles]
+    SmsClient(stack.redis_url).send_many(messages)
+
+
+def simulator(stack: Stack, what: str) -> int:
+    return int(stack.ask_simulator("summary")[what])
+
+
+def states(stack: Stack) -> Counter[str]:
+    engine = open_engine(stack.ledger_url)
+    with reading(engine) as connection:
+        found = Counter(connection.execute(select(submissions.c.state)).scalars())
+    engine.dispose()
+    return found
+
+
+def goes_on(stack: Stack, messages: int) -> None:
+    """Waits until so many messages are sent and recorded; none is unknown, and none was called twice."""
+    stack.wait_for(
+        "everything sent and recorded",
+        lambda: simulator(stack, "mobiles_taken") >= messages and set(states(stack)) == {"accepted"},
+        seconds=GOES_ON_WITHIN,
+    )
+    assert simulator(stack, "mobiles_taken") == messages
+
+
+def test_tasks_wait_for_a_ledger_that_was_killed_and_what_calls_came_to_is_recorded_then(
+    busy: Stack, postgres: Postgres
+) -> None:
+    postgres.kill()
+    busy.wait_for("the calls in flight at their end", lambda: simulator(busy, "calls_in_flight") == 0)
+    called = simulator(busy, "calls_taken")
+    send(busy, CONCURRENCY)
+    postgres.start()
+    goes_on(busy, MESSAGES + CONCURRENCY)
+    assert called < MESSAGES
+
+
+def test_nothing_is_called_while_the_ledger_is_frozen_and_all_goes_on_after_it(busy: Stack, postgres: Postgres) -> None:
+    postgres.freeze()
+    try:
+        thawed_at = time.monotonic() + FROZEN_SECONDS
+        busy.wait_for("the calls in flight at their end", lambda: simulator(busy, "calls_in_flight") == 0)
+        called = simulator(busy, "calls_taken")
+        send(busy, CONCURRENCY)
+        busy.wait_for("the end of the frost", lambda: time.monotonic() > thawed_at)
+        assert simulator(busy, "calls_taken") == called
+    finally:
+        postgres.thaw()
+    goes_on(busy, MESSAGES + CONCURRENCY)
+
+
+def test_a_worker_that_is_told_to_end_waits_for_the_ledger_with_what_its_calls_came_to(
+    busy: Stack, postgres: Postgres
+) -> None:
+    postgres.kill()
+    worker = busy.processes.pop("worker")
+    worker.terminate()
+    busy.wait_for("the calls in flight at their end", lambda: simulator(busy, "calls_in_flight") == 0)
+    assert worker.poll() is None
+    postgres.start()
+    assert worker.wait(GOES_ON_WITHIN) == 0
+    assert states(busy)["submitting"] == 0
+    busy.start("worker")
+    goes_on(busy, MESSAGES)

@@ -1,0 +1,143 @@
+"""Redis killed, emptied, replaced or silent: workers and beat go on by themselves within a minute, and nothing goes twice."""
+
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+from redis import Redis
+
+from worker.cli.stack import Stack, running_stack
+from worker.client import SmsClient, Unavailable
+
+GOES_ON_WITHIN = 60
+CONCURRENCY = 4
+MOBILES = 10 * CONCURRENCY
+"""A task for each thread: what a worker has in hand."""
+SILENT_SECONDS = 12
+"""Longer than a socket is waited for (5 s), and than a BRPOP without an answer is (1 + 5 s)."""
+
+pytestmark = pytest.mark.timeout(2 * GOES_ON_WITHIN + 60)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {"SMS_MAX_MOBILES": "1"}
+    with running_stack(tmp_path_factory.mktemp("stack"), concurrency=CONCURRENCY, settings=settings) as running:
+        yield running
+
+
+@pytest.fixture
+def busy(stack: Stack) -> Stack:
+    """A worker amid the calls of its tasks, and a message that beat is to release in a moment."""
+    return put_to_work(stack, MOBILES)
+
+
+def put_to_work(stack: Stack, mobiles: int) -> Stack:
+    stack.ask_simulator("reset", {})
+    stack.ask_simulator("behave", {"latency_ms": 300})
+    client = SmsClient(stack.redis_url)
+    client.send("13900000000", "您的包裹已签收。", at=datetime.now(UTC) + timedelta(seconds=3))
+    client.send([f"138{n:08}" for n in range(mobiles)], "您的订单已发货。")
+    stack.wait_for("calls", lambda: mobiles_taken(stack) > CONCURRENCY)
+    return stack
+
+
+def mobiles_taken(stack: Stack) -> int:
+    return int(stack.ask_simulator("summary")["mobiles_taken"])
+
+
+def goes_on(stack: Stack, mobiles: int = MOBILES) -> None:
+    """Waits until all that was sent before has gone out, and a new message too: each once, and from the same processes."""
+    client = SmsClient(stack.redis_url)
+
+    def is_sent() -> bool:
+        with suppress(Unavailable):
+            return bool(client.send("13700000000", "您的退款已到账。"))
+        return False
+
+    stack.wait_for("a message enqueued", is_sent, seconds=GOES_ON_WITHIN)
+    stack.wait_for("all of them", lambda: mobiles_taken(stack) >= mobiles + 2, seconds=GOES_ON_WITHIN)
+    assert mobiles_taken(stack) == mobiles + 2
+
+
+def test_work_goes_on_after_redis_was_killed_and_restarted(busy: Stack) -> None:
+    busy.stop("valkey", kill=True)
+    busy.start("valkey")
+    goes_on(busy)
+
+
+def test_work_goes_on_after_redis_was_emptied_with_tasks_in_it(stack: Stack) -> None:
+    put_to_work(stack, 2 * MOBILES)
+    with Redis.from_url(stack.redis_url) as redis:
+        assert redis.llen("sms.notice")
+        redis.flushall()
+    goes_on(stack, 2 * MOBILES)
+
+
+def test_work_goes_on_with_an_empty_redis_in_place_of_the_old_one(busy: Stack) -> None:
+    busy.stop("valkey", kill=True)
+    files = busy.directory / "valkey"
+    shutil.rmtree(files)
+    files.mkdir()
+    busy.start("valkey")
+    goes_on(busy)
+
+
+def test_work_goes_on_after_redis_stood_still(busy: Stack) -> None:
+    valkey = busy.processes["valkey"]
+    valkey.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + SILENT_SECONDS
+    busy.wait_for("the end of the standstill", lambda: time.monotonic() > until)
+    valkey.send_signal(signal.SIGCONT)
+    goes_on(busy)
+
+
+def test_work_goes_on_after_the_network_has_forgotten_every_connection(
+    stack: Stack, request: pytest.FixtureRequest
+) -> None:
+    forget = relay(stack)
+    request.getfixturevalue("busy")
+    forget()
+    goes_on(stack)
+
+
+def relay(stack: Stack) -> Callable[[], None]:
+    """Puts a relay between Redis and the worker and beat.
+
+    What it returns makes the relay drop, without a word and for good, all that comes on the connections there are: as a
+    firewall does that has lost its table. New connections are served.
+    """
+    generation = 0
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            near, _ = listener.accept()
+            far = socket.create_connection(("127.0.0.1", urlsplit(stack.redis_url).port or 0))
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=hand_on, args=(*ends, generation), daemon=True).start()
+
+    def hand_on(source: socket.socket, target: socket.socket, born: int) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if born == generation:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def forget() -> None:
+        nonlocal generation
+        generation += 1
+
+    threading.Thread(target=serve, daemon=True).start()
+    stack.environment["SMS_REDIS_URL"] = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+    stack.stop("worker", "beat")
+    stack.start("worker")
+    stack.start("beat")
+    return forget
