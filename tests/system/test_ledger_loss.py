@@ -1,17 +1,14 @@
 """The ledger killed or frozen with calls in flight: no task is burnt, no outcome forgotten, and all goes on by itself."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select
+from stack_of import simulator, states
 
 from chaos.postgres import Postgres, running_postgres
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
-from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import submissions
 
 CONCURRENCY = 16
 MESSAGES = 4 * CONCURRENCY
@@ -47,18 +44,6 @@ def send(stack: Stack, count: int) -> None:
     mobiles = [f"138{(start + n) % 10**8:08}" for n in range(count)]
     messages = [{"to": mobile, "content": "您的验证码是 123456", "lane": "otp"} for mobile in mobiles]
     SmsClient(stack.redis_url).send_many(messages)
-
-
-def simulator(stack: Stack, what: str) -> int:
-    return int(stack.ask_simulator("summary")[what])
-
-
-def states(stack: Stack) -> Counter[str]:
-    engine = open_engine(stack.ledger_url)
-    with reading(engine) as connection:
-        found = Counter(connection.execute(select(submissions.c.state)).scalars())
-    engine.dispose()
-    return found
 
 
 def goes_on(stack: Stack, messages: int) -> None:

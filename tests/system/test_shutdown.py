@@ -1,16 +1,13 @@
 """A worker that is told to end, or is killed, with its hands full: calls are recorded, or unknown, and none is made twice."""
 
 import signal
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select
+from stack_of import simulator, states
 
 from worker.cli.stack import Stack, running_stack, start_worker
 from worker.client import SmsClient
-from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import submissions
 
 CONCURRENCY = 100
 PER_TASK = 10
@@ -32,18 +29,6 @@ def full(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterato
         # Those that another worker makes afterwards.
         stack.ask_simulator("behave", {"latency_ms": 0})
         yield stack
-
-
-def simulator(stack: Stack, what: str) -> int:
-    return int(stack.ask_simulator("summary")[what])
-
-
-def states(stack: Stack) -> Counter[str]:
-    engine = open_engine(stack.ledger_url)
-    with reading(engine) as connection:
-        found = Counter(connection.execute(select(submissions.c.state)).scalars())
-    engine.dispose()
-    return found
 
 
 def test_a_worker_that_is_told_to_end_finishes_its_calls_and_gives_back_the_rest_at_once(full: Stack) -> None:
