@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 Accepted = Mapping[str, Sequence[int]]
 """Under each lane, the numbers of the submissions that are queued and want to be submitted now."""
 
+Refuse = Callable[[str, Sequence[str], str, datetime], object]
+"""Keeps as refused the message of this id, with its faults and its payload as it came."""
+
 
 def accept(
     engine: Engine,
@@ -72,8 +75,8 @@ def accept(
 
 
 def accept_by_name(
-    engine: Engine,
     accept_together: Callable[[Sequence[Message]], Accepted],
+    refuse: Refuse,
     fields: object,
     task_id: str,
     accounts: Collection[str],
@@ -85,15 +88,15 @@ def accept_by_name(
     try:
         message = read_message(fields, now=now, default_id=default_id, accounts=accounts)
     except Refused as why:
-        _refuse(engine, default_id, [str(fault) for fault in why.faults], json.dumps(fields), now)
+        refuse(default_id, [str(fault) for fault in why.faults], json.dumps(fields), now)
         return {}
     return accept_together([message])
 
 
 def accept_from_intake(
-    engine: Engine,
     redis: Redis,
     accept_together: Callable[[Sequence[Message]], Accepted],
+    refuse: Refuse,
     lane: str,
     ids: Sequence[str],
     accounts: Collection[str],
@@ -107,13 +110,13 @@ def accept_from_intake(
         try:
             message = from_json(text)
         except (ValueError, TypeError, KeyError) as why:
-            _refuse(engine, message_id, [f"it lay in the intake and cannot be read: {why!r}"], text, now)
+            refuse(message_id, [f"it lay in the intake and cannot be read: {why!r}"], text, now)
             continue
         if message.account in accounts:
             messages.append(message)
         else:
             fault = f"account {message.account!r} is unknown; there are {', '.join(sorted(accounts))}"
-            _refuse(engine, message_id, [fault], text, now)
+            refuse(message_id, [fault], text, now)
     accepted = accept_together(messages) if messages else {}
     if found:
         intake.remove(redis, lane, found.keys())
@@ -128,7 +131,8 @@ def by_lane(messages: Sequence[Message], queued: Mapping[str, list[int]]) -> Acc
     return lanes
 
 
-def _refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str, now: datetime) -> None:
+def refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str, now: datetime) -> None:
+    """Keeps a message that cannot be sent, with its faults, for its sender to see."""
     with engine.begin() as connection:
         kept.refuse(connection, message_id, faults, payload, now=now)
     log.warning("message %s is refused, see `sms messages --refused`: %d faults", message_id, len(faults))

@@ -14,6 +14,7 @@ from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
 
 TICK_SECONDS = 1.0
+SETTLE_SECONDS = 60.0
 
 
 def celery_settings() -> dict[str, Any]:
@@ -58,7 +59,12 @@ def celery_settings() -> dict[str, Any]:
                 "schedule": TICK_SECONDS,
                 # Ticks that nobody took are worth nothing later.
                 "options": {"queue": UPKEEP_QUEUE, "expires": 10 * TICK_SECONDS},
-            }
+            },
+            "settle": {
+                "task": "sms.settle",
+                "schedule": SETTLE_SECONDS,
+                "options": {"queue": UPKEEP_QUEUE, "expires": SETTLE_SECONDS},
+            },
         },
     }
 

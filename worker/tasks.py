@@ -28,7 +28,7 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     """
     here = _parts()
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
-    accepted = accept_by_name(here.engine, here.accept, message, task.request.id, here.account_ids, now=utc_now())
+    accepted = accept_by_name(here.accept, here.refuse, message, task.request.id, here.account_ids, now=utc_now())
     _submit_all(here, accepted)
 
 
@@ -36,7 +36,7 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
 def take(lane: str, ids: Sequence[str]) -> None:
     """Sends the messages of these ids, which lie in the intake."""
     here = _parts()
-    accepted = accept_from_intake(here.engine, here.redis, here.accept, lane, ids, here.account_ids, now=utc_now())
+    accepted = accept_from_intake(here.redis, here.accept, here.refuse, lane, ids, here.account_ids, now=utc_now())
     _submit_all(here, accepted)
 
 
@@ -79,6 +79,12 @@ def tick() -> None:
         report_wait=here.settings.report_wait,
         now=utc_now(),
     )
+
+
+@app.task(name="sms.settle", throws=(OperationalError,))
+def settle() -> None:
+    """What beat has done every minute."""
+    upkeep.settle(_parts().engine, now=utc_now())
 
 
 def publish_submit(lane: str, nos: Sequence[int]) -> None:

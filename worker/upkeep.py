@@ -1,4 +1,4 @@
-"""Upkeep: what beat has done every second, so that nothing waits for a person or for a task that was lost.
+"""Upkeep: what beat has done every second, or every minute, so that nothing waits for a person or for a task that was lost.
 
 Each step is one set-based statement and safe to run twice at once.
 """
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from worker import intake
 from worker.domain.lane import LANES, Lane
-from worker.ledger import pushes, submissions
+from worker.ledger import pushes, submissions, unknown
 from worker.ledger.statements import ROWS, chunks
 
 log = logging.getLogger(__name__)
@@ -44,12 +44,20 @@ def probe_gates(engine: Engine, publish: Publish, *, now: datetime) -> None:
 
 
 def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime) -> None:
-    """Submissions whose worker was lost in the call become `unknown`, or in the lanes `resend` are sent once more."""
+    """Submissions of which no outcome was recorded in time become `unknown`, or in the lanes `resend` are sent once more."""
     with engine.begin() as connection:
         lost = submissions.expire_leases(connection, resend=resend, now=now)
     for state in sorted({state for _, state in lost}):
         nos = [no for no, its_state in lost if its_state == state]
-        log.warning("%d submissions are %s, their worker was lost in the call: %s", len(nos), state, nos[:20])
+        log.warning("%d submissions are %s, no outcome was recorded in time: %s", len(nos), state, nos[:20])
+
+
+def settle(engine: Engine, *, now: datetime) -> None:
+    """Submissions that are `unknown` and of which a report came were taken. Less often than the tick: it looks at all of them."""
+    with engine.begin() as connection:
+        settled = unknown.accept_reported(connection, now=now)
+    if settled:
+        log.info("%d submissions were unknown and are accepted, for they were reported", settled)
 
 
 def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:

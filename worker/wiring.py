@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from threading import Event
 
 import requests
 from redis import Redis
 from sqlalchemy import Engine
 
-from worker.accept import Accepted, accept, by_lane
+from worker.accept import Accepted, Refuse, accept, by_lane, refuse
 from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
 from worker.domain.message import Message
@@ -53,6 +53,7 @@ class Parts:
     account_ids: Mapping[str, int]
     accounts_of_pushes: Mapping[tuple[str, str], int]
     accept: Callable[[Sequence[Message]], Accepted]
+    refuse: Refuse
     claim: Callable[[int], Claimed | None]
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
@@ -89,7 +90,7 @@ def parts(concurrency: int) -> Parts:
         with engine.begin() as connection:
             written = submissions.record(connection, outcomes, now=utc_now())
         if written < len(outcomes):
-            log.warning("%d outcomes came after their lease had run out", len(outcomes) - written)
+            log.warning("%d outcomes came after their submission had moved on", len(outcomes) - written)
         return [None] * len(outcomes)
 
     return Parts(
@@ -101,6 +102,7 @@ def parts(concurrency: int) -> Parts:
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
         },
         accept=GroupCommit(patient(accept_all, STOPPING.wait)),
+        refuse=patient(partial(refuse, engine), STOPPING.wait),
         claim=GroupCommit(patient(claim_all, STOPPING.wait)),
         call=open_gateway(settings, account_ids, open_session(concurrency)),
         # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.

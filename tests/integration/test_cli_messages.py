@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, status_push
@@ -10,6 +11,7 @@ from sms_command import sms, told
 
 from worker import intake
 from worker.accept import accept_by_name
+from worker.accept import refuse as keep_refused
 from worker.domain.status import State
 from worker.ledger import message_views
 from worker.ledger.engine import reading
@@ -36,7 +38,14 @@ def submitted(
 
 
 def refuse(ledger: Ledger, message_id: str) -> None:
-    accept_by_name(ledger.engine, lambda _: {}, {"to": ["1"], "content": ""}, message_id, {"default"}, now=NOW)
+    accept_by_name(
+        lambda _: {},
+        partial(keep_refused, ledger.engine),
+        {"to": ["1"], "content": ""},
+        message_id,
+        {"default"},
+        now=NOW,
+    )
 
 
 def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Ledger) -> None:

@@ -127,7 +127,6 @@ def test_a_lease_that_runs_out_leaves_the_submission_unknown_and_never_queued(le
     assert ledger.expire_leases(NOW + LEASE) == [no]
     assert ledger.release(NOW + timedelta(days=1)) == []
     assert ledger.claim([no], NOW + LEASE) == []
-    assert ledger.record(Recorded(no, 1, State.ACCEPTED, None, "1", None)) == 0
     assert ledger.states() == {"unknown": 1}
 
 

@@ -7,6 +7,7 @@ import pytest
 from ledger_of import LEASE, NOW, Ledger, message, mobile, status_push
 from sqlalchemy import Connection, text
 
+from worker import upkeep
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.ledger import unknown
@@ -60,6 +61,40 @@ def test_a_worker_lost_in_the_call_has_it_made_once_more_with_the_same_msg_id_an
     assert (second.msg_id, second.attempt, second.resent) == (first.msg_id, 2, True)
     ledger.expire_leases(AGAIN + LEASE, resend={"notice"})
     assert ledger.states() == {"unknown": 1}
+
+
+@pytest.mark.parametrize("said", [State.ACCEPTED, State.REJECTED])
+def test_what_the_gateway_said_still_counts_when_it_is_recorded_after_the_lease(ledger: Ledger, said: State) -> None:
+    one = called(ledger, "m")
+    ledger.expire_leases(LOST)
+    assert ledger.record(Recorded(one.no, one.attempt, said, None, "1", None)) == 1
+    assert ledger.states() == {said: 1}
+
+
+def test_that_it_was_not_sent_comes_too_late_after_the_lease_to_have_it_sent(ledger: Ledger) -> None:
+    one = called(ledger, "m")
+    ledger.expire_leases(LOST)
+    assert ledger.record(Recorded(one.no, one.attempt, State.HELD, AGAIN, None, "no route")) == 0
+    assert ledger.states() == {"unknown": 1}
+
+
+@pytest.mark.parametrize("report_first", [True, False])
+def test_a_report_of_one_recipient_shows_that_the_call_was_taken_and_the_others_wait_for_theirs(
+    ledger: Ledger, report_first: bool
+) -> None:
+    one = called(ledger, "m", mobile(1), mobile(2))
+    other = made_unknown(ledger, "n", mobile(3))
+    body = status_push((mobile(1), one.msg_id, -1))
+    if report_first:
+        ledger.push(body)
+    ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, "no reply"))
+    if not report_first:
+        ledger.push(body)
+    upkeep.settle(ledger.engine, now=LOST)
+    assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): "accepted", mobile(3): "unknown"}
+    settle(ledger, Report.UNDELIVERED, Which(ids=["n"]))
+    upkeep.settle(ledger.engine, now=LOST)
+    assert {row["no"]: row["state"] for row in ledger.rows(submissions)} == {one.no: "accepted", other.no: "unknown"}
 
 
 def test_only_the_lanes_that_say_so_have_it_made_again(ledger: Ledger) -> None:

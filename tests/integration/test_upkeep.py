@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from ledger_of import LEASE, NOW, Ledger, message, mobile, status_push
 from redis import Redis
 
 from worker import intake, upkeep
-from worker.accept import Accepted, accept_by_name, accept_from_intake, by_lane
+from worker.accept import Accepted, accept_by_name, accept_from_intake, by_lane, refuse
 from worker.domain.message import Message
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
@@ -129,7 +130,13 @@ def test_the_tick_tells_clients_the_accounts(beat: Published) -> None:
 def test_what_the_ledger_has_is_taken_out_of_the_intake(beat: Published) -> None:
     intake.put(beat.redis, [message("m"), message("n")], now=NOW)
     accepted = accept_from_intake(
-        beat.ledger.engine, beat.redis, together(beat.ledger), "notice", ["m", "n", "gone"], {"default"}, now=NOW
+        beat.redis,
+        together(beat.ledger),
+        partial(refuse, beat.ledger.engine),
+        "notice",
+        ["m", "n", "gone"],
+        {"default"},
+        now=NOW,
     )
     assert len(accepted["notice"]) == 2
     assert intake.depth(beat.redis)["notice"] == 0
@@ -143,7 +150,9 @@ def test_a_message_that_the_ledger_did_not_get_stays_in_the_intake(beat: Publish
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        accept_from_intake(beat.ledger.engine, beat.redis, ledger_is_away, "notice", ["m"], {"default"}, now=NOW)
+        accept_from_intake(
+            beat.redis, ledger_is_away, partial(refuse, beat.ledger.engine), "notice", ["m"], {"default"}, now=NOW
+        )
     assert intake.depth(beat.redis)["notice"] == 1
 
 
@@ -151,7 +160,13 @@ def test_what_lies_in_the_intake_and_cannot_be_sent_is_kept_as_refused(beat: Pub
     intake.put(beat.redis, [message("m", account="other")], now=NOW)
     beat.redis.hset("sms:intake:notice", "broken", "{")
     accepted = accept_from_intake(
-        beat.ledger.engine, beat.redis, together(beat.ledger), "notice", ["m", "broken"], {"default"}, now=NOW
+        beat.redis,
+        together(beat.ledger),
+        partial(refuse, beat.ledger.engine),
+        "notice",
+        ["m", "broken"],
+        {"default"},
+        now=NOW,
     )
     assert accepted == {}
     told = {row["id"]: json.loads(str(row["faults"]))[0] for row in beat.ledger.rows(refused)}
@@ -164,7 +179,7 @@ TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 
 
 def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID) -> Accepted:
-    return accept_by_name(ledger.engine, together(ledger), fields, task_id, {"default"}, now=NOW)
+    return accept_by_name(together(ledger), partial(refuse, ledger.engine), fields, task_id, {"default"}, now=NOW)
 
 
 def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_same_message(ledger: Ledger) -> None:

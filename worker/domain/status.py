@@ -38,8 +38,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.ACCEPTED: frozenset({State.UNREPORTED}),
     State.UNREPORTED: frozenset(),
     State.REJECTED: frozenset(),
-    # By a person who says so, never by itself.
-    State.UNKNOWN: frozenset({State.HELD}),
+    # Settled by a report, or by what the gateway said after all. Held to be sent again by a person who says so, never by itself.
+    State.UNKNOWN: frozenset({State.HELD, State.ACCEPTED, State.REJECTED}),
     State.EXPIRED: frozenset(),
     State.CANCELLED: frozenset(),
 }

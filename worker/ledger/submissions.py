@@ -114,18 +114,16 @@ _NOW = bindparam("now", type_=submissions.c.updated_at.type)
 _LATE = submissions.c.expires_at <= _NOW
 # What is past its validity was never taken, unless it is one that was to be sent again.
 _OVER = case((submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
-# It was to be sent again, and since then it was reported: the gateway took it the first time. That a person calls it failed
-# says nothing of the kind.
-_TAKEN = and_(
-    submissions.c.resent,
-    exists().where(
-        recipients.c.submission_no == submissions.c.no,
-        reports.c.account_id == submissions.c.account_id,
-        reports.c.msg_id == submissions.c.msg_id,
-        reports.c.mobile == recipients.c.mobile,
-        or_(reports.c.push_no.is_not(None), reports.c.status == Report.DELIVERED),
-    ),
+# One of its recipients was reported: the gateway took the call. That a person calls it failed says nothing of the kind.
+REPORTED = exists().where(
+    recipients.c.submission_no == submissions.c.no,
+    reports.c.account_id == submissions.c.account_id,
+    reports.c.msg_id == submissions.c.msg_id,
+    reports.c.mobile == recipients.c.mobile,
+    or_(reports.c.push_no.is_not(None), reports.c.status == Report.DELIVERED),
 )
+# It was to be sent again, and since then it was reported: it was taken the first time.
+_TAKEN = and_(submissions.c.resent, REPORTED)
 # Built once: to build such a statement anew costs more than to run it.
 _TAKE = (
     update(submissions)
@@ -222,12 +220,21 @@ def _probes(connection: Connection, nos: Collection[int], now: datetime) -> list
     return probes
 
 
+_NEW_STATE = bindparam("new_state", type_=submissions.c.state.type)
 _RECORD = (
     update(submissions)
     .where(
         submissions.c.no == bindparam("of_no"),
         submissions.c.attempt == bindparam("of_attempt"),
-        submissions.c.state == State.SUBMITTING,
+        or_(
+            submissions.c.state == State.SUBMITTING,
+            # The tick gave it up meanwhile: what the gateway said still counts. Only that it was not sent comes too late to have
+            # it sent, for somebody may have seen to it.
+            and_(
+                submissions.c.state == State.UNKNOWN,
+                or_(_NEW_STATE == State.ACCEPTED, _NEW_STATE == State.REJECTED),
+            ),
+        ),
     )
     .values(
         {
@@ -240,7 +247,7 @@ _RECORD = (
 
 
 def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetime) -> int:
-    """Writes what became of attempts; how many of them were still the current attempt of a claimed submission."""
+    """Writes what became of attempts; how many of them were still the last attempt of their submission."""
     rows = [
         {
             "of_no": one.no,
@@ -317,7 +324,7 @@ def release_probes(connection: Connection, *, now: datetime) -> list[tuple[int, 
 def expire_leases(
     connection: Connection, *, now: datetime, resend: Collection[str] = (), most: int = ROWS
 ) -> list[tuple[int, State]]:
-    """Submissions whose worker was lost in the call become `unknown`: the gateway may have taken them.
+    """Submissions of which no outcome was recorded in time become `unknown`: the gateway may have taken them.
 
     Those of the lanes `resend` are held to be sent again, once and within their validity. (Number, state now) of each.
     """
@@ -327,7 +334,7 @@ def expire_leases(
         state=case((again, State.HELD), else_=State.UNKNOWN),
         due_at=case((again, literal(at, submissions.c.due_at.type)), else_=null()),
         resent=or_(submissions.c.resent, again),
-        tips="the worker was lost in the call",
+        tips="no outcome was recorded before its lease ran out: the worker was lost, or the ledger away",
         updated_at=now,
     )
     return [

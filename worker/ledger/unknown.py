@@ -26,6 +26,7 @@ from sqlalchemy import (
 from worker.domain.lane import LANES
 from worker.domain.status import Report, State
 from worker.ledger.statements import insert_new, literally
+from worker.ledger.submissions import REPORTED
 from worker.ledger.tables import accounts, messages, recipients, reports, submissions
 
 
@@ -101,6 +102,12 @@ def resend(connection: Connection, which: Which, *, now: datetime) -> int:
         )
     )
     return connection.execute(again).rowcount
+
+
+def accept_reported(connection: Connection, *, now: datetime) -> int:
+    """What is unknown, though one of its recipients was reported, was taken: the others wait for their reports now. How many."""
+    reported = update(submissions).where(submissions.c.state == literally(State.UNKNOWN), REPORTED)
+    return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
 def settle(connection: Connection, which: Which, report: Report, *, said_by: str, now: datetime) -> int:
