@@ -16,7 +16,7 @@ from worker import intake
 from worker.cli.stack import Stack
 from worker.domain.status import STATUSES, WAITING
 from worker.ledger.engine import reading
-from worker.ledger.tables import messages, pushes, recipient_status, refused, replies, reports, submissions
+from worker.ledger.tables import first_replies, messages, pushes, recipient_status, refused, reports, submissions
 
 PAGE = 1000
 
@@ -78,7 +78,7 @@ def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: W
         turned_away = set(connection.execute(select(refused.c.id)).scalars())
         statuses = _statuses(connection)
         lost_reports = _reports_lost(connection, calls, world.flushes)
-        told = Counter(connection.execute(select(replies.c.content)).scalars())
+        told = Counter(connection.execute(select(first_replies.c.content)).scalars())
         unknown, why_unknown = _unknown(connection)
     missing = [sent for sent in accepted.values() if sent.id not in kept | turned_away]
     flushed = [sent for sent in missing if _went_with(sent, world.flushes)]

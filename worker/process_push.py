@@ -3,7 +3,6 @@
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -15,9 +14,6 @@ from worker.ledger import pushes
 from worker.ledger.engine import reading
 
 log = logging.getLogger(__name__)
-
-REPEAT_WINDOW = timedelta(minutes=30)
-"""The same reply in another push within this time is the gateway repeating itself (DESIGN 9)."""
 
 FAULTS_TOLD = 20
 """Of a push with more faults the ledger and the log tell so many, and how many more there are."""
@@ -64,14 +60,7 @@ def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], 
         for account_id, some in sorted(reports.items()):
             pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
         for account_id, some_replies in sorted(replies.items()):
-            pushes.add_replies(
-                connection,
-                account_id,
-                some_replies,
-                push_no=no,
-                received_at=raw.received_at,
-                repeat_window=REPEAT_WINDOW,
-            )
+            pushes.add_replies(connection, account_id, some_replies, push_no=no, received_at=raw.received_at)
         pushes.finish(
             connection,
             no,

@@ -1,17 +1,21 @@
 """What pushes do to the ledger: in effect once, in any order, whatever is odd about them."""
 
 import re
+from collections import Counter
 from datetime import timedelta
-from itertools import permutations
+from itertools import permutations, product
 
 import pytest
-from ledger_of import NOW, Ledger, message, mobile, reply_push, status_push
+from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine, select, update
 
+from worker.domain.push import REPEAT_WINDOW, Reply
+from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, recipient_status
+from worker.ledger import accounts
 from worker.ledger import pushes as kept
 from worker.ledger.submissions import Recorded
-from worker.ledger.tables import pushes, replies, reports, submissions
+from worker.ledger.tables import first_replies, pushes, reports, submissions
 from worker.process_push import process_push
 
 
@@ -81,19 +85,50 @@ def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> 
 def test_a_reply_in_another_push_within_half_an_hour_is_the_same_reply(ledger: Ledger) -> None:
     ledger.push(reply_push((mobile(1), "7", "1")))
     ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=29))
-    assert len(ledger.rows(replies)) == 1
+    assert len(ledger.rows(first_replies)) == 1
 
 
 def test_a_reply_that_is_twice_in_one_push_is_twice_and_the_push_again_adds_nothing(ledger: Ledger) -> None:
     for _ in range(3):
         ledger.push(reply_push((mobile(1), "7", "1"), (mobile(1), "7", "1")))
-    assert len(ledger.rows(replies)) == 2
+    assert len(ledger.rows(first_replies)) == 2
 
 
 def test_the_same_words_an_hour_later_are_another_reply(ledger: Ledger) -> None:
     ledger.push(reply_push((mobile(1), "7", "1")))
     ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(hours=1))
-    assert len(ledger.rows(replies)) == 2
+    assert len(ledger.rows(first_replies)) == 2
+
+
+def test_replies_that_repeat_each_other_are_one_reply_however_long_it_goes_on(ledger: Ledger) -> None:
+    for minutes in (40, 0, 20):
+        ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=minutes))
+    assert [row["received_at"] for row in ledger.rows(first_replies)] == [NOW]
+
+
+def test_the_view_and_the_domain_say_the_same_of_replies_to_the_microsecond(ledger: Ledger) -> None:
+    micro = timedelta(microseconds=1)
+    gaps = [timedelta(0), micro, *(REPEAT_WINDOW + some * micro for some in (-600, -1, 0, 1, 600))]
+    begins = [NOW + fraction * micro for fraction in (0, 1, 499_999, 500_000, 999_500, 999_999)]
+    came = [
+        (at, [Reply(mobile(number), "7", "T")])
+        for number, (begin, gap) in enumerate(product(begins, gaps))
+        for at in (begin + gap, begin)
+    ]
+    for at, [reply] in came:
+        ledger.push(reply_push((reply.mobile, reply.msg_id, reply.content)), at)
+    shown = [(row["received_at"], row["mobile"]) for row in ledger.rows(first_replies)]
+    assert sorted(shown) == [(at, reply.mobile) for at, reply in domain_first_replies(came)]
+
+
+def test_the_same_reply_to_two_accounts_is_two_replies(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        ids = accounts.register(connection, ["default", "other"], first_msg_id=100, now=NOW)
+    body = reply_push((mobile(1), "7", "1"))
+    for name in ("default", "other"):
+        process_push(ledger.engine, ledger.push(body), {ACCOUNT_KEYS: ids["default"]})
+        process_push(ledger.engine, ledger.push(body.replace("sword123", name)), {("1", name): ids[name]})
+    assert Counter(row["account_id"] for row in ledger.rows(first_replies)) == Counter(ids.values())
 
 
 def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> None:
@@ -101,7 +136,7 @@ def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> Non
     account_ids = {("1", "sword123"): ledger.account_ids["default"]}
     for body in (status_push((mobile(1), msg_id, 1)), reply_push((mobile(1), str(msg_id), "1"))):
         process_push(ledger.engine, ledger.push(body), account_ids)
-    assert (len(ledger.rows(reports)), len(ledger.rows(replies))) == (1, 1)
+    assert (len(ledger.rows(reports)), len(ledger.rows(first_replies))) == (1, 1)
 
 
 QUARANTINED = {
@@ -141,7 +176,7 @@ def test_a_push_that_cannot_be_used_is_kept_with_its_reason(ledger: Ledger, body
     (row,) = ledger.rows(pushes)
     assert (row["no"], row["state"], row["body"]) == (no, "quarantined", body.encode())
     assert reason in str(row["reason"])
-    assert ledger.rows(reports) == ledger.rows(replies) == []
+    assert ledger.rows(reports) == ledger.rows(first_replies) == []
 
 
 def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
@@ -174,14 +209,23 @@ def test_a_count_that_lies_is_noted_and_the_list_is_trusted(ledger: Ledger) -> N
 )
 def test_a_push_is_read_in_whatever_encoding_it_comes(ledger: Ledger, encode: object) -> None:
     ledger.push(encode(reply_push((mobile(1), "7", "退订"))))  # type: ignore[operator]
-    assert [row["content"] for row in ledger.rows(replies)] == ["退订"]
+    assert [row["content"] for row in ledger.rows(first_replies)] == ["退订"]
 
 
-def test_a_thousand_reports_are_a_handful_of_statements(ledger: Ledger, statements: list[str]) -> None:
-    body = status_push(*((mobile(n), n + 1, 1) for n in range(1000)))
+@pytest.mark.parametrize(
+    ("body", "table"),
+    [
+        (status_push(*((mobile(n), n + 1, 1) for n in range(1000))), reports),
+        (reply_push(*((mobile(n), "7", "T") for n in range(1000))), first_replies),
+    ],
+    ids=["reports", "replies"],
+)
+def test_a_thousand_items_are_a_handful_of_statements(
+    ledger: Ledger, statements: list[str], body: str, table: object
+) -> None:
     statements.clear()
     ledger.push(body)
-    assert len(ledger.rows(reports)) == 1000
+    assert len(ledger.rows(table)) == 1000
     assert len([one for one in statements if not one.startswith("BEGIN")]) <= 8
 
 

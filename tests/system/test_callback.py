@@ -19,7 +19,7 @@ from worker.ledger import push_views
 from worker.ledger import pushes as inbox
 from worker.ledger.engine import reading
 from worker.ledger.push_views import PushView
-from worker.ledger.tables import pushes, replies, reports
+from worker.ledger.tables import first_replies, pushes, reports
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 STATUS, REPLY = ((SAMPLES / name).read_bytes() for name in ("push-status.xml", "push-reply.xml"))
@@ -106,7 +106,9 @@ class Kept:
                 select(reports.c.mobile, reports.c.status).where(reports.c.msg_id == int(msg_id))
             ).all()
             said = connection.execute(
-                select(replies.c.mobile, replies.c.content).where(replies.c.msg_id == msg_id).order_by(replies.c.no)
+                select(first_replies.c.mobile, first_replies.c.content)
+                .where(first_replies.c.msg_id == msg_id)
+                .order_by(first_replies.c.no)
             ).all()
         return [(row[0], row[1]) for row in told], [(row[0], row[1]) for row in said]
 

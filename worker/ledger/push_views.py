@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select, tuple_
 
 from worker.ledger.accounts import MSG_ID_END
-from worker.ledger.tables import accounts, messages, pushes, recipients, replies, reports, submissions
+from worker.ledger.tables import accounts, first_replies, messages, pushes, recipients, reports, submissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +84,21 @@ def newest_replies(
     """The newest replies, the last first."""
     query = (
         select(
-            replies.c.received_at,
+            first_replies.c.received_at,
             accounts.c.name,
-            replies.c.mobile,
-            replies.c.content,
-            replies.c.msg_id,
-            replies.c.account_id,
+            first_replies.c.mobile,
+            first_replies.c.content,
+            first_replies.c.msg_id,
+            first_replies.c.account_id,
         )
-        .join(accounts, accounts.c.id == replies.c.account_id)
-        .order_by(replies.c.no.desc())
+        .join(accounts, accounts.c.id == first_replies.c.account_id)
+        .order_by(first_replies.c.received_at.desc(), first_replies.c.no.desc())
         .limit(limit)
     )
     if mobile is not None:
-        query = query.where(replies.c.mobile == mobile)
+        query = query.where(first_replies.c.mobile == mobile)
     if since is not None:
-        query = query.where(replies.c.received_at >= since)
+        query = query.where(first_replies.c.received_at >= since)
     page = connection.execute(query).all()
     ours = _message_ids(connection, {(row.account_id, row.msg_id, row.mobile) for row in page})
     return [ReplyView(*row[:-1], message=ours.get((row.account_id, row.msg_id, row.mobile))) for row in page]

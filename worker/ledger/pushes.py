@@ -1,15 +1,15 @@
 """Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order they come."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
-from sqlalchemy import Connection, select, tuple_, update
+from sqlalchemy import Connection, select, update
 
-from worker.domain.push import Reply, StatusReport
+from worker.domain.push import Reply, StatusReport, numbered
 from worker.ledger.statements import ROWS, chunks, insert_new
-from worker.ledger.tables import accounts, pushes, replies, reports
+from worker.ledger.tables import pushes, replies, reports
 
 STRAY_AFTER = timedelta(seconds=30)
 """A push that was not processed this long after it came has lost its task: then it gets a new one."""
@@ -99,44 +99,27 @@ def add_reports(
 
 
 def add_replies(
-    connection: Connection,
-    account_id: int,
-    items: Sequence[Reply],
-    *,
-    push_no: int,
-    received_at: datetime,
-    repeat_window: timedelta,
+    connection: Connection, account_id: int, items: Iterable[Reply], *, push_no: int, received_at: datetime
 ) -> None:
-    """Keeps the replies, but those that another push within `repeat_window` has brought already.
+    """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says."""
+    rows = [
+        {
+            "account_id": account_id,
+            "mobile": reply.mobile,
+            "msg_id": reply.msg_id,
+            "content": reply.content,
+            "nth": nth,
+            "digest": _digest(account_id, reply),
+            "push_no": push_no,
+            "received_at": received_at,
+        }
+        for reply, nth in numbered(items)
+    ]
+    for chunk in chunks(rows):
+        connection.execute(insert_new(connection, replies), chunk)
 
-    Nothing but its fields tells a reply from the next. So of one that is `n` times in this push, there are `n` in the end,
-    counting those of the pushes around it: twice in one push is twice, the same push once more adds nothing.
-    """
-    # One push of an account at a time: two copies that are read side by side would both find nothing yet.
-    connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
-    for chunk in chunks(Counter(items).items()):
-        key = tuple_(replies.c.mobile, replies.c.msg_id, replies.c.content)
-        known = Counter(
-            Reply(*row)
-            for row in connection.execute(
-                select(replies.c.mobile, replies.c.msg_id, replies.c.content).where(
-                    replies.c.account_id == account_id,
-                    replies.c.received_at.between(received_at - repeat_window, received_at + repeat_window),
-                    key.in_([(reply.mobile, reply.msg_id, reply.content) for reply, _ in chunk]),
-                )
-            )
-        )
-        rows = [
-            {
-                "account_id": account_id,
-                "mobile": reply.mobile,
-                "msg_id": reply.msg_id,
-                "content": reply.content,
-                "push_no": push_no,
-                "received_at": received_at,
-            }
-            for reply, count in chunk
-            for _ in range(count - known[reply])
-        ]
-        if rows:
-            connection.execute(replies.insert(), rows)
+
+def _digest(account_id: int, reply: Reply) -> bytes:
+    """Stands for all that tells the reply from another, short enough for an index. A field of XML holds no NUL."""
+    fields = (str(account_id), reply.mobile, reply.msg_id, reply.content)
+    return blake2b("\0".join(fields).encode(), digest_size=16).digest()

@@ -213,9 +213,18 @@ replies = Table(
     Column("mobile", String(32), nullable=False),
     Column("msg_id", String(64), nullable=False),
     Column("content", Text, nullable=False),
-    Column("push_no", Serial, ForeignKey("pushes.no"), nullable=False, index=True),
+    # Of the push that brought it.
+    Column("push_no", Serial, ForeignKey("pushes.no"), nullable=False),
     Column("received_at", UtcTime, nullable=False),
-    Index("ix_replies_same", "account_id", "mobile", "received_at"),
+    # The how-manieth of the same reply in that push, and what is the same for the same reply (see pushes).
+    Column("nth", Integer, nullable=False),
+    Column("digest", LargeBinary(16), nullable=False),
+    # So a push that is processed again adds nothing.
+    UniqueConstraint("push_no", "digest", "nth"),
+    # In the order in which the view looks for an earlier one.
+    Index("ix_replies_same", "digest", "nth", "received_at", "push_no"),
+    Index("ix_replies_newest", "received_at", "no"),
+    Index("ix_replies_of", "mobile", "received_at", "no"),
 )
 
 recipient_status = table(
@@ -230,3 +239,15 @@ recipient_status = table(
     column("updated_at", UtcTime),
 )
 """A view: each recipient with its derived status, by the rule of `domain.status.recipient_status`."""
+
+first_replies = table(
+    "first_replies",
+    column("no", BigInteger),
+    column("account_id", SmallInteger),
+    column("mobile", String),
+    column("msg_id", String),
+    column("content", Text),
+    column("push_no", BigInteger),
+    column("received_at", UtcTime),
+)
+"""A view: the replies without those that repeat an earlier one, by the rule of `domain.push.first_replies`."""

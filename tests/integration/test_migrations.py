@@ -1,0 +1,85 @@
+"""A ledger of an older version, with something in it, is brought up to date."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from operator import itemgetter
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from ledger_of import NOW, Ledger, mobile, reply_push
+from sqlalchemy import Connection, Engine, text
+
+from worker.ledger import schema
+from worker.ledger.tables import first_replies, metadata, replies
+
+Row = tuple[int, datetime, str]
+"""A reply in a ledger: the number of its push, when that came, and what it says."""
+
+
+def go_back(engine: Engine, version: str) -> None:
+    """An empty ledger of that version in place of the empty one that there is."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        for view in ("recipient_status", "first_replies"):
+            connection.execute(text(f"DROP VIEW {view}"))
+        metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, version)
+
+
+def keep_as_0001_did(connection: Connection, rows: Iterable[Row]) -> None:
+    """Pushes with replies, in the order in which version 0001 kept them."""
+    zone = "+00" if connection.dialect.name == "postgresql" else ""
+    some = [(no, f"{at:%Y-%m-%d %H:%M:%S.%f}{zone}", content) for no, at, content in rows]
+    connection.execute(
+        text("INSERT INTO accounts (id, name, next_msg_id, gate, gate_since) VALUES (1, 'default', 100, 'open', :now)"),
+        {"now": some[0][1]},
+    )
+    connection.execute(
+        text("INSERT INTO pushes (no, received_at, source, body, state) VALUES (:no, :at, 's', '', 'processed')"),
+        [{"no": no, "at": at} for no, at in sorted({(no, at) for no, at, _ in some})],
+    )
+    if zone:  # PostgreSQL has not counted those numbers
+        connection.execute(text("SELECT setval('pushes_no_seq', 100)"))
+    connection.execute(
+        text(
+            "INSERT INTO replies (account_id, mobile, msg_id, content, push_no, received_at)"
+            " VALUES (1, :mobile, '7', :content, :no, :at)"
+        ),
+        [{"mobile": mobile(1), "content": content, "no": no, "at": at} for no, at, content in some],
+    )
+
+
+def test_replies_of_version_0001_are_all_there_and_still_known_when_they_come_again(engine: Engine) -> None:
+    go_back(engine, "0001")
+    late = NOW + timedelta(minutes=20, microseconds=999_999)
+    rows = [
+        (1, NOW, "退订"),
+        (1, NOW, "T"),
+        (1, NOW, "T"),
+        # Its push held three: two were there.
+        (2, late, "T"),
+        (3, NOW + timedelta(hours=2), "T"),
+        *((4, NOW, f"{n}") for n in range(2100)),
+    ]
+    with engine.begin() as connection:
+        keep_as_0001_did(connection, rows)
+    schema.migrate(engine)
+    schema.check(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    ledger = Ledger(engine)
+    before = shown(ledger)
+    assert [(row["push_no"], row["received_at"], row["content"]) for row in before] == rows
+    assert {row["no"]: row["nth"] for row in ledger.rows(replies) if row["content"] == "T"} == {2: 1, 3: 2, 4: 3, 5: 1}
+    ledger.push(reply_push(*((mobile(1), "7", content) for content in ("T", "T", "T", "退订", "2099"))), late)
+    assert shown(ledger) == before
+
+
+def shown(ledger: Ledger) -> list[dict[str, object]]:
+    return sorted(ledger.rows(first_replies), key=itemgetter("no"))
