@@ -9,6 +9,7 @@ from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
 from worker.config import ConfigError, load_settings, revealed
+from worker.connection import AMQP
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
@@ -29,6 +30,8 @@ def celery_settings() -> dict[str, Any]:
         "broker_read_url": broker,
         "broker_write_url": broker,
         "broker_connection_retry_on_startup": True,
+        # Without end: a hundred tries, Celery's own bound, would be over in three minutes (worker/connection.py).
+        "broker_connection_max_retries": None,
         "broker_transport_options": {
             # A task that comes again finds that its rows have moved on; what it would lose is found by the tick.
             "visibility_timeout": 2 * settings.lease.total_seconds(),
@@ -69,7 +72,7 @@ def celery_settings() -> dict[str, Any]:
     }
 
 
-app = Celery("worker", include=["worker.tasks"], set_as_current=False)
+app = Celery("worker", amqp=AMQP, include=["worker.tasks"], set_as_current=False)
 app.add_defaults(celery_settings)
 
 

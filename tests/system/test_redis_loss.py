@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
+from worker import intake
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient, Unavailable
 
@@ -20,6 +21,13 @@ GOES_ON_WITHIN = 60
 CONCURRENCY = 4
 MOBILES = 10 * CONCURRENCY
 """A task for each thread: what a worker has in hand."""
+FEW = MOBILES // 2
+"""Tasks for half the threads: the worker waits in a BRPOP for the next."""
+KILLS = 3
+AWAY_SECONDS = 7
+"""Long enough for a wait between tries to connect that grows to have grown."""
+SOON = 4
+"""Twice the longest wait between tries to connect (worker/connection.py)."""
 SILENT_SECONDS = 12
 """Longer than a socket is waited for (5 s), and than a BRPOP without an answer is (1 + 5 s)."""
 
@@ -53,16 +61,28 @@ def mobiles_taken(stack: Stack) -> int:
     return int(stack.ask_simulator("summary")["mobiles_taken"])
 
 
-def goes_on(stack: Stack, mobiles: int = MOBILES) -> None:
-    """Waits until all that was sent before has gone out, and a new message too: each once, and from the same processes."""
+def send_one(stack: Stack, mobile: str) -> str:
+    """Sends a message as soon as Redis is there; its id."""
     client = SmsClient(stack.redis_url)
 
-    def is_sent() -> bool:
+    def is_sent() -> str | None:
         with suppress(Unavailable):
-            return bool(client.send("13700000000", "您的退款已到账。"))
-        return False
+            return client.send(mobile, "您的退款已到账。")
+        return None
 
-    stack.wait_for("a message enqueued", is_sent, seconds=GOES_ON_WITHIN)
+    return str(stack.wait_for("a message enqueued", is_sent, seconds=GOES_ON_WITHIN))
+
+
+def takes_soon(stack: Stack) -> None:
+    """Waits until the worker has taken a new message."""
+    message_id = send_one(stack, "13600000000")
+    with Redis.from_url(stack.redis_url) as redis:
+        stack.wait_for("it taken", lambda: not intake.read(redis, "notice", [message_id]), seconds=SOON)
+
+
+def goes_on(stack: Stack, mobiles: int = MOBILES) -> None:
+    """Waits until all that was sent before has gone out, and a new message too: each once, and from the same processes."""
+    send_one(stack, "13700000000")
     stack.wait_for("all of them", lambda: mobiles_taken(stack) >= mobiles + 2, seconds=GOES_ON_WITHIN)
     assert mobiles_taken(stack) == mobiles + 2
 
@@ -71,6 +91,25 @@ def test_work_goes_on_after_redis_was_killed_and_restarted(busy: Stack) -> None:
     busy.stop("valkey", kill=True)
     busy.start("valkey")
     goes_on(busy)
+
+
+def test_a_worker_with_threads_to_spare_outlives_each_time_that_redis_is_killed(stack: Stack) -> None:
+    for _ in range(KILLS):
+        put_to_work(stack, FEW)
+        stack.stop("valkey", kill=True)
+        stack.start("valkey")
+        takes_soon(stack)
+        goes_on(stack, FEW + 1)
+
+
+def test_tasks_are_taken_soon_after_redis_is_back(stack: Stack) -> None:
+    put_to_work(stack, FEW)
+    stack.stop("valkey", kill=True)
+    until = time.monotonic() + AWAY_SECONDS
+    stack.wait_for("the end of its absence", lambda: time.monotonic() > until)
+    stack.start("valkey")
+    takes_soon(stack)
+    goes_on(stack, FEW + 1)
 
 
 def test_work_goes_on_after_redis_was_emptied_with_tasks_in_it(stack: Stack) -> None:
