@@ -33,15 +33,15 @@ class Inbox:
 
     engine: Engine
     redis: Redis
-    publish: Callable[[str, int | str], None]
+    publish: Callable[..., None]
 
 
 def open_inbox(engine: Engine, redis_url: str) -> Inbox:
     """An inbox; nothing connects before the first push."""
     publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
 
-    def publish(task: str, which: int | str) -> None:
-        publisher.send_task(task, (which,), queue=PUSH_QUEUE, retry=False)
+    def publish(task: str, *arguments: int) -> None:
+        publisher.send_task(task, arguments, queue=PUSH_QUEUE, retry=False)
 
     return Inbox(engine, open_redis(redis_url, patience_seconds=PATIENCE_SECONDS), publish)
 
@@ -60,17 +60,16 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
 
 
 def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> None:
-    push_id = str(uuid.uuid4())
     try:
-        intake.put_push(inbox.redis, push_id, body, source=source, now=now)
+        intake.put_push(inbox.redis, str(uuid.uuid4()), body, source=source, now=now)
     except RedisError as why:
         raise NotDurable from why
-    _publish(inbox, "sms.keep_push", push_id)
+    _publish(inbox, "sms.keep_pushes")
 
 
-def _publish(inbox: Inbox, task: str, which: int | str) -> None:
+def _publish(inbox: Inbox, task: str, *arguments: int) -> None:
     try:
-        inbox.publish(task, which)
+        inbox.publish(task, *arguments)
     except OperationalError as why:
         # The push is kept: the upkeep tick finds it and publishes its task.
-        log.warning("push %s is kept, but its task was not published: %s", which, type(why).__name__)
+        log.warning("a push is kept, but its task was not published: %s", type(why).__name__)

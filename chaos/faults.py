@@ -97,14 +97,14 @@ def _flush(world: World) -> None:
     try:
         with Redis.from_url(world.stack.redis_url, socket_timeout=5) as redis, redis.pipeline() as pipeline:
             for place in LANES:
-                pipeline.zrange(f"sms:intake:{place}:since", 0, -1, withscores=True)
+                pipeline.hkeys(f"sms:intake:{place}")
             pipeline.hvals(f"sms:intake:{intake.PUSHES}")
             pipeline.flushall()
             *lanes, pushes, _ = pipeline.execute()
     except RedisError as why:
         world.say(f"    not emptied: {why!r}")
         return
-    messages = {message_id.decode(): since for lane in lanes for message_id, since in lane}
+    messages = {message_id.decode() for lane in lanes for message_id in lane}
     items = [item.body for text in pushes for item in parse_push(base64.b64decode(json.loads(text)["body"])).items]
     reports = frozenset((item.msg_id, item.mobile) for item in items if isinstance(item, StatusReport))
     replies = Counter(item.content for item in items if isinstance(item, Reply))

@@ -26,10 +26,9 @@ from worker.ledger.tables import messages
 TIMEOUTS = {"SMS_READ_TIMEOUT": "1", "SMS_CONNECT_TIMEOUT": "1"}
 CONCURRENCY = 32
 SETTLE_SECONDS = 180
-CONTENT = "您的包裹已到"
 
-Send = Callable[[str, Sequence[str]], Sequence[str]]
-"""Sends a text to each of the mobiles through the Redis of that URL; the ids of the messages."""
+Send = Callable[[str, Sequence[int]], Sequence[str]]
+"""Sends the messages of these numbers through the Redis of that URL, each with a text of its own; their ids."""
 
 
 def compare(seed: int, count: int, kills: int) -> bool:
@@ -50,22 +49,19 @@ def _lost(send: Send, dice: Random, count: int, kills: int, interrupted: Callabl
         tempfile.TemporaryDirectory(prefix="sms-chaos-") as directory,
         running_stack(Path(directory), concurrency=CONCURRENCY, settings=TIMEOUTS, interrupted=interrupted) as stack,
     ):
-        sent = set(send(stack.redis_url, [f"139{number:08}" for number in range(count)]))
+        sent: set[str] = set()
         engine = open_engine(stack.ledger_url)
-        for _ in range(kills):
-            _at_work(stack, engine)
-            _pause(stack, dice.uniform(0.5, 1.5))
+        for kill in range(kills):
+            before = len(_kept(engine))
+            sent |= set(send(stack.redis_url, range(count * kill // kills, count * (kill + 1) // kills)))
+            stack.wait_for("the worker at work", lambda before=before: len(_kept(engine)) > before)
+            _pause(stack, dice.uniform(0, 0.3))
             stack.stop("worker", kill=True)
             stack.start("worker")
         _settle(stack, engine, sent)
         missing = sent - _kept(engine)
         engine.dispose()
     return len(missing)
-
-
-def _at_work(stack: Stack, engine: Engine) -> None:
-    before = len(_kept(engine))
-    stack.wait_for("the worker at work", lambda: len(_kept(engine)) > before)
 
 
 def _settle(stack: Stack, engine: Engine, sent: set[str]) -> None:
@@ -89,20 +85,17 @@ def _kept(engine: Engine) -> set[str]:
         return set(connection.execute(select(messages.c.id)).scalars())
 
 
-def _by_client(redis_url: str, mobiles: Sequence[str]) -> Sequence[str]:
-    return SmsClient(redis_url).send_many({"to": mobile, "content": CONTENT} for mobile in mobiles)
+def _by_client(redis_url: str, numbers: Sequence[int]) -> Sequence[str]:
+    return SmsClient(redis_url).send_many(_message(number) for number in numbers)
 
 
-def _by_name(redis_url: str, mobiles: Sequence[str]) -> Sequence[str]:
+def _by_name(redis_url: str, numbers: Sequence[int]) -> Sequence[str]:
     app = Celery(broker=redis_url, set_as_current=False)
     return [
-        str(
-            app.send_task(
-                "sms.send",
-                kwargs={"message": {"to": [mobile], "content": CONTENT}},
-                queue="sms.notice",
-                ignore_result=True,
-            )
-        )
-        for mobile in mobiles
+        str(app.send_task("sms.send", kwargs={"message": _message(number)}, queue="sms.notice", ignore_result=True))
+        for number in numbers
     ]
+
+
+def _message(number: int) -> dict[str, str]:
+    return {"to": f"139{number:08}", "content": f"您的包裹{number:05}已到"}

@@ -81,14 +81,16 @@ class Traffic:
         elif dice < 0.9:
             self._send_new([self._message()])
         else:
-            self._send_new([self._message() for _ in range(self._random.randint(2, 20))])
+            # In every other batch all have the same text, so that they may share a call.
+            text = self._random.choice((None, f"您的号码在 {self._number:06} 之后"))
+            self._send_new([self._message(text) for _ in range(self._random.randint(2, 20))])
 
-    def _message(self) -> Fields:
+    def _message(self, text: str | None = None) -> Fields:
         self._number += 1
         many = self._random.random() < 0.1
         lane = "notice" if many else self._random.choice(("otp", "notice"))
         to = [self._mobile() for _ in range(self._random.randint(2, 60) if many else 1)]
-        return {"to": to, "content": f"您的号码是 {self._number:06}", "lane": lane}
+        return {"to": to, "content": text or f"您的号码是 {self._number:06}", "lane": lane}
 
     def _mobile(self) -> str:
         self._mobiles += 1
@@ -97,7 +99,7 @@ class Traffic:
     def _send_new(self, messages: list[Fields]) -> None:
         keyed = self._random.random() < 0.5
         if keyed:
-            messages = [{**fields, "key": f"key {fields['content']}"} for fields in messages]
+            messages = [{**fields, "key": f"key {fields['to'][0]}"} for fields in messages]
         ids = self._send(messages, again=keyed)
         if ids and keyed:
             self._keyed.append((messages, ids))

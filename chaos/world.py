@@ -24,8 +24,8 @@ class Flush:
     """What was in the intake alone when Valkey was emptied; `at` is in Unix seconds."""
 
     at: float
-    messages: dict[str, float]
-    """Since when each message lay there, or since its last task was published."""
+    messages: set[str]
+    """Their ids. What a worker had just in hand may be in the ledger all the same."""
     reports: frozenset[tuple[int, str]]
     replies: Counter[str]
 

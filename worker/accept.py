@@ -2,29 +2,32 @@
 
 import json
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from redis import Redis
 from sqlalchemy import Engine
 
 from worker import intake
+from worker.domain.lane import Lane
 from worker.domain.message import Message, Refused, from_json, id_of_key, is_id, read_message
 from worker.domain.status import State
 from worker.ledger import messages as kept
 from worker.ledger import submissions
 from worker.ledger.accounts import MsgIds
-from worker.ledger.statements import chunks
-from worker.ledger.submissions import STRAY_AFTER, Planned
+from worker.ledger.submissions import Planned
 
 log = logging.getLogger(__name__)
 
-Accepted = Mapping[str, Sequence[int]]
-"""Under each lane, the numbers of the submissions that are queued and want to be submitted now."""
+Accept = Callable[[Sequence[Message]], object]
+"""Keeps these messages in the ledger."""
 
 Refuse = Callable[[str, Sequence[str], str, datetime], object]
 """Keeps as refused the message of this id, with its faults and its payload as it came."""
+
+Earliest = Callable[[str, Lane, datetime], datetime]
+"""The first moment from then on at which a message of that account (its name) and lane may be sent."""
 
 
 def accept(
@@ -34,77 +37,98 @@ def accept(
     messages: Sequence[Message],
     *,
     max_mobiles: int,
+    lanes: Mapping[str, Lane],
+    earliest: Earliest,
     now: datetime,
-) -> dict[str, list[int]]:
-    """Keeps the messages in one transaction; those that the ledger has already are left as they are.
-
-    Returns, under each new message's id, the numbers of its submissions that are queued.
-    """
+) -> None:
+    """Keeps the messages in one transaction; those that the ledger has already are left as they are."""
     wanted = {message.id: message for message in reversed(messages)}
+    calls = [
+        (together, recipients)
+        for together in _together(wanted.values())
+        for recipients in _dealt(((message.id, to) for message in together for to in message.to), max_mobiles)
+    ]
     # Taken first: it may need a transaction of its own. What a message that is there already would have had is wasted.
-    ids = {
-        message.id: iter(msg_ids.take(account_ids[message.account], -(-len(message.to) // max_mobiles)))
-        for message in wanted.values()
-    }
+    wants = Counter(together[0].account for together, _ in calls)
+    ids = {account: iter(msg_ids.take(account_ids[account], count)) for account, count in wants.items()}
     with engine.begin() as connection:
         added = kept.add(connection, list(wanted.values()), account_ids, now=now)
-        planned = [
-            Planned(
-                message_no=no,
-                account_id=account_ids[message.account],
-                lane=message.lane,
-                msg_id=next(ids[message.id]),
-                mobiles=mobiles,
-                # A message for later is held until then; any other is queued, and a stray if nobody claims it.
-                state=State.HELD if message.at and message.at > now else State.QUEUED,
-                due_at=message.at if message.at and message.at > now else now + STRAY_AFTER,
-                expires_at=message.expires_at,
-            )
-            for message, no in ((wanted[message_id], no) for message_id, no in added.items())
-            for mobiles in chunks(message.to, max_mobiles)
-        ]
-        nos = submissions.add(connection, planned, now=now) if planned else []
+        planned = []
+        for together, recipients in calls:
+            first = together[0]
+            due_at = earliest(first.account, lanes[first.lane], first.at or now)
+            new = [(added[message_id], mobile) for message_id, mobile in recipients if message_id in added]
+            if new:
+                planned.append(
+                    Planned(
+                        account_id=account_ids[first.account],
+                        lane=first.lane,
+                        caller=first.caller,
+                        msg_id=next(ids[first.account]),
+                        recipients=new,
+                        state=State.HELD if due_at > now else State.QUEUED,
+                        due_at=due_at,
+                        expires_at=min(one.at or one.created_at for one in together)
+                        + (first.valid_for or lanes[first.lane].validity),
+                    )
+                )
+        if planned:
+            submissions.add(connection, planned, now=now)
     for message_id in wanted.keys() - added.keys():
         log.info("message %s is in the ledger already", message_id)
-    id_of = {no: message_id for message_id, no in added.items()}
-    queued: dict[str, list[int]] = {message_id: [] for message_id in added}
-    for one, no in zip(planned, nos, strict=True):
-        if one.state is State.QUEUED:
-            queued[id_of[one.message_no]].append(no)
-    return queued
+
+
+def _together(messages: Iterable[Message]) -> Iterable[Sequence[Message]]:
+    """The messages that may share a call: the same text at the same time, for as long. An OTP goes alone."""
+    same: defaultdict[tuple[object, ...], list[Message]] = defaultdict(list)
+    for message in messages:
+        alike = message.id if message.lane == "otp" else (message.content, message.at, message.valid_for)
+        same[message.account, message.lane, message.caller, alike].append(message)
+    return same.values()
+
+
+def _dealt(recipients: Iterable[tuple[str, str]], most: int) -> list[list[tuple[str, str]]]:
+    """The recipients, (message id, mobile) each, dealt out to calls of at most so many; nobody is twice in one call."""
+    full: list[dict[str, str]] = []
+    open_: list[dict[str, str]] = []
+    for message_id, mobile in recipients:
+        call = next((call for call in open_ if mobile not in call), None)
+        if call is None:
+            call = {}
+            open_.append(call)
+        call[mobile] = message_id
+        if len(call) == most:
+            open_.remove(call)
+            full.append(call)
+    return [[(message_id, mobile) for mobile, message_id in call.items()] for call in full + open_]
 
 
 def accept_by_name(
-    accept_together: Callable[[Sequence[Message]], Accepted],
+    accept_together: Accept,
     refuse: Refuse,
     fields: object,
     task_id: str,
     accounts: Collection[str],
     *,
+    caller: str,
     now: datetime,
-) -> Accepted:
-    """Accepts a message that somebody published by name, or keeps it as refused, with its faults."""
+) -> str | None:
+    """Accepts a message that somebody published by name, or keeps it as refused, with its faults. The lane that has it now."""
     default_id = task_id if is_id(task_id) else id_of_key(task_id)
     try:
-        message = read_message(fields, now=now, default_id=default_id, accounts=accounts)
+        message = read_message(fields, now=now, default_id=default_id, accounts=accounts, caller=caller)
     except Refused as why:
         refuse(default_id, [str(fault) for fault in why.faults], json.dumps(fields), now)
-        return {}
-    return accept_together([message])
+        return None
+    accept_together([message])
+    return message.lane
 
 
 def accept_from_intake(
-    redis: Redis,
-    accept_together: Callable[[Sequence[Message]], Accepted],
-    refuse: Refuse,
-    lane: str,
-    ids: Sequence[str],
-    accounts: Collection[str],
-    *,
-    now: datetime,
-) -> Accepted:
-    """Accepts the messages of these ids that still lie in the intake, and takes them out once the ledger has them."""
-    found = intake.read(redis, lane, ids)
+    redis: Redis, accept_together: Accept, refuse: Refuse, lane: str, accounts: Collection[str], *, now: datetime
+) -> None:
+    """Accepts what waits in the intake of the lane, and takes it out once the ledger has it."""
+    found = intake.take(redis, lane, now=now)
     messages = []
     for message_id, text in found.items():
         try:
@@ -117,18 +141,10 @@ def accept_from_intake(
         else:
             fault = f"account {message.account!r} is unknown; there are {', '.join(sorted(accounts))}"
             refuse(message_id, [fault], text, now)
-    accepted = accept_together(messages) if messages else {}
+    if messages:
+        accept_together(messages)
     if found:
         intake.remove(redis, lane, found.keys())
-    return accepted
-
-
-def by_lane(messages: Sequence[Message], queued: Mapping[str, list[int]]) -> Accepted:
-    """The queued submissions of these messages, by lane."""
-    lanes: defaultdict[str, list[int]] = defaultdict(list)
-    for message in messages:
-        lanes[message.lane] += queued.get(message.id, [])
-    return lanes
 
 
 def refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str, now: datetime) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from socket import gethostname
 from typing import Any, NoReturn
 
 from kombu.exceptions import OperationalError
@@ -38,11 +38,16 @@ class Unavailable(ConnectionError):
 class SmsClient:
     """Enqueues messages. One for a process is enough; threads may share it, a forked process makes its own."""
 
-    def __init__(self, redis_url: str) -> None:
-        """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message."""
+    def __init__(self, redis_url: str, *, caller: str | None = None) -> None:
+        """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message.
+
+        `caller` names who sends (by default this machine): where there is more to send than the gateway takes, each caller of
+        a lane has an equal share, however many messages another one has.
+        """
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None
+        self._caller = gethostname() if caller is None else caller
 
     def send(
         self,
@@ -102,7 +107,8 @@ class SmsClient:
                 self._accounts = intake.known_accounts(self._redis)
             except RedisError as why:
                 _unavailable(why)
-        return read_message(fields, now=now, default_id=new_id(now, os.urandom(10)), accounts=self._accounts)
+        fresh = new_id(now, os.urandom(10))
+        return read_message(fields, now=now, default_id=fresh, accounts=self._accounts, caller=self._caller)
 
     def _enqueue(self, messages: Sequence[Message]) -> list[str]:
         for start in range(0, len(messages), PUT_AT_ONCE):
@@ -112,24 +118,17 @@ class SmsClient:
             except RedisError as why:
                 _unavailable(why)
             try:
-                self._publish(part)
+                self._ring(dict.fromkeys(message.lane for message in part))
             except OperationalError as why:
-                # They are kept: the upkeep tick finds them in the intake and publishes them.
-                log.warning("%d messages are kept, but their tasks were not published: %s", len(part), why)
+                # They are kept: the upkeep tick finds them in the intake.
+                log.warning("%d messages are kept, but no task was published for them: %s", len(part), why)
         return [message.id for message in messages]
 
-    def _publish(self, messages: Sequence[Message]) -> None:
+    def _ring(self, lanes: Iterable[str]) -> None:
         with self._publisher.producer_or_acquire() as producer:
-            for lane_name, in_lane in groupby(sorted(messages, key=_lane), key=_lane):
-                lane = LANES[lane_name]
-                ids = [message.id for message in in_lane]
-                for start in range(0, len(ids), lane.per_task):
-                    args = (lane_name, ids[start : start + lane.per_task])
-                    self._publisher.send_task("sms.take", args, queue=lane.queue, producer=producer, retry=False)
-
-
-def _lane(message: Message) -> str:
-    return message.lane
+            for lane in lanes:
+                queue = LANES[lane].queue
+                self._publisher.send_task("sms.work", (lane,), queue=queue, producer=producer, retry=False)
 
 
 def _unavailable(why: RedisError) -> NoReturn:

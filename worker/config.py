@@ -7,10 +7,12 @@ import difflib
 import os
 import tomllib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +27,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from worker.domain.lane import LANES
+from worker.domain.hours import Hours, read_hours
+from worker.domain.lane import LANES, Lane
+from worker.domain.rate import Rate
 
 PREFIX = "SMS_"
 DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
@@ -73,14 +77,33 @@ def _split(tokens: SecretStr) -> tuple[str, ...]:
     return tuple(part.strip() for part in tokens.get_secret_value().split(","))
 
 
+def _hours(written: Any) -> Hours | None:
+    return None if written == "always" else read_hours(str(written))
+
+
+def _zone(name: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError) as why:
+        raise ValueError(f"{name!r} is no time zone; write one like Asia/Shanghai") from why
+
+
 class Account(BaseModel):
     """Credentials of the gateway: eprId, userId and password of the vendor's document."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     epr_id: int
     user_id: str
     password: SecretStr
+    rate: float | None = Field(default=None, gt=0, le=100_000)
+    mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
+    time_zone: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("Asia/Shanghai")
+
+    @property
+    def limit(self) -> Rate:
+        """The calls and the mobiles a second that the gateway allows the account."""
+        return Rate(self.rate, self.mobile_rate)
 
     @model_validator(mode="before")
     @classmethod
@@ -94,9 +117,16 @@ class Account(BaseModel):
 class LaneOptions(BaseModel):
     """What the operator decides about a lane."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     resend_unknown: Literal["never", "once"] = "never"
+    validity: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))] | None = None
+    floor: float = Field(default=0, ge=0, lt=1)
+    hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
+
+    def of(self, lane: Lane) -> Lane:
+        """The lane with these options, and the others as they are."""
+        return replace(lane, **{name: getattr(self, name) for name in self.model_fields_set})
 
 
 class Settings(BaseSettings):
@@ -117,12 +147,14 @@ class Settings(BaseSettings):
     push_trusted_proxies: int = Field(default=0, ge=0, le=10)
     connect_timeout: float = Field(default=5, gt=0, le=60)
     read_timeout: float = Field(default=30, gt=0, le=300)
+    rate: float | None = Field(default=None, gt=0, le=100_000)
+    mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     max_mobiles: int = Field(default=50, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)
     config: Path | None = None
 
     accounts: dict[str, Account] = Field(default_factory=dict, exclude=True)
-    lanes: dict[str, LaneOptions] = Field(default_factory=dict, exclude=True)
+    lanes: dict[str, Lane] = Field(default_factory=lambda: dict(LANES), exclude=True)
 
     @property
     def resend_lanes(self) -> frozenset[str]:
@@ -189,13 +221,7 @@ def load_settings(*roles: Role) -> Settings:
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     gaps = []
-    if "SMS_RATE" in environment:
-        gaps.append(
-            "SMS_RATE is not kept by this version: no limit is better than one that only seems to hold; leave it out"
-        )
-    for name in sorted(
-        name for name in environment if name.startswith(PREFIX) and name not in {*VARIABLES, "SMS_RATE"}
-    ):
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in VARIABLES):
         meant = difflib.get_close_matches(name, VARIABLES, 1)
         gaps.append(f"{name} is no setting" + (f"; did you mean {meant[0]}?" if meant else "; README.md lists them"))
     return gaps
@@ -244,7 +270,8 @@ def _missing(environment: Mapping[str, str], needs: Collection[str]) -> list[str
 def _read_file(settings: Settings, gaps: list[str]) -> None:
     given = {name: getattr(settings, name) for name in CREDENTIALS}
     if None not in given.values():
-        settings.accounts["default"] = Account.model_validate(given)
+        limits = {"rate": settings.rate, "mobile_rate": settings.mobile_rate}
+        settings.accounts["default"] = Account.model_validate(given | limits)
     if settings.config is None:
         return
     place = f"SMS_CONFIG: {settings.config}"
@@ -253,23 +280,21 @@ def _read_file(settings: Settings, gaps: list[str]) -> None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as why:
         gaps.append(f"{place} cannot be read: {why}")
         return
-    sections: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
-        "accounts": (Account, settings.accounts),
-        "lanes": (LaneOptions, settings.lanes),
-    }
     for section, tables in content.items():
-        if section not in sections or not isinstance(tables, dict):
+        if section not in ("accounts", "lanes") or not isinstance(tables, dict):
             gaps.append(f"{place}: [{section}] means nothing here")
             continue
-        model, found = sections[section]
         for name, values in tables.items():
             where = f"{place}: [{section}.{name}]"
-            if name in found:
-                gaps.append(f"{where} is the account of SMS_EPR_ID already; give one of them")
-            if section == "lanes" and name not in LANES:
-                gaps.append(f"{where} means nothing here; the lanes are {', '.join(LANES)}")
             try:
-                found[name] = model.model_validate(values)
+                if section == "accounts":
+                    if name in settings.accounts:
+                        gaps.append(f"{where} is the account of SMS_EPR_ID already; give one of them")
+                    settings.accounts[name] = Account.model_validate(values)
+                elif name not in LANES:
+                    gaps.append(f"{where} means nothing here; the lanes are {', '.join(LANES)}")
+                else:
+                    settings.lanes[name] = LaneOptions.model_validate(values).of(LANES[name])
             except ValidationError as error:
                 gaps += [f"{where} {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in _errors(error)]
 

@@ -1,23 +1,29 @@
 """The intake: where a message lies in Redis until the ledger has it, so that a task that is lost takes nothing with it.
 
-Each lane has a hash of messages by id and a sorted set that says since when each lies there; a push that came while the
-ledger was away lies in a pair of its own. What is put in is removed only once the ledger has committed it.
+Each lane has a place, and so have pushes that came while the ledger was away: a hash of what lies there, by id; what of it
+waits; and what was given to a worker, until when. What is put in is removed only once the ledger has committed it. A clock
+decides of nothing but how soon what was given out and not removed waits again.
 """
 
 import base64
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from redis import Redis
 
 from worker.domain.lane import LANES
-from worker.domain.message import Message, to_json
+from worker.domain.message import Message, from_json, to_json
 
-STRAY_AFTER = timedelta(seconds=5)
-"""What has lain here this long has lost its task, or its queue is long."""
+LOST_AFTER = timedelta(seconds=5)
+"""Who was given something and has not removed it after so long was lost with it, or waits for the ledger."""
+TAKEN_AT_ONCE = 500
+BYTES_AT_ONCE = 500_000
+"""What one worker is given: enough to make its commit worth it, and little enough to be kept in a moment."""
 
 PUSHES = "push"
 """The place for pushes; each lane is a place of its own name."""
@@ -26,8 +32,8 @@ PLACES = (*LANES, PUSHES)
 _ACCOUNTS = "sms:accounts"
 
 
-def _keys(place: str) -> tuple[str, str]:
-    return f"sms:intake:{place}", f"sms:intake:{place}:since"
+def _keys(place: str) -> tuple[str, str, str]:
+    return f"sms:intake:{place}", f"sms:intake:{place}:waiting", f"sms:intake:{place}:taken"
 
 
 def put(redis: Redis, messages: Iterable[Message], *, now: datetime) -> None:
@@ -47,15 +53,40 @@ def put_push(redis: Redis, push_id: str, body: bytes, *, source: str, now: datet
 
 
 def _put(pipeline: Any, place: str, item_id: str, text: str, now: datetime) -> None:
-    items, since = _keys(place)
+    items, waiting, _ = _keys(place)
     pipeline.hsetnx(items, item_id, text)
-    pipeline.zadd(since, {item_id: now.timestamp()}, nx=True)
+    pipeline.zadd(waiting, {item_id: now.timestamp()}, nx=True)
 
 
-def read(redis: Redis, place: str, ids: Sequence[str]) -> dict[str, str]:
-    """The text of each item that still lies there, under its id."""
-    found: list[Any] = redis.hmget(_keys(place)[0], list(ids))
-    return {item_id: text.decode() for item_id, text in zip(ids, found, strict=True) if text is not None}
+@cache
+def _take_script() -> str:
+    return files("worker").joinpath("take.lua").read_text(encoding="utf-8")
+
+
+def take(redis: Redis, place: str, *, now: datetime) -> dict[str, str]:
+    """The oldest of what waits there, as a text under each id, for this worker alone to bring to the ledger and to remove."""
+    until = (now + LOST_AFTER).timestamp()
+    found: Any = redis.eval(_take_script(), 3, *_keys(place), until, TAKEN_AT_ONCE, BYTES_AT_ONCE)
+    texts = [part.decode() for part in found]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def give_back(redis: Redis, place: str, *, now: datetime) -> int:
+    """Has wait again what was given to a worker that was lost with it. How much waits there now."""
+    _, waiting, taken = _keys(place)
+    lost: Any = redis.zrangebyscore(taken, "-inf", now.timestamp(), start=0, num=TAKEN_AT_ONCE)
+    with redis.pipeline(transaction=True) as pipeline:
+        if lost:
+            pipeline.zadd(waiting, dict.fromkeys(lost, now.timestamp()), nx=True)
+            pipeline.zrem(taken, *lost)
+        pipeline.zcard(waiting)
+        return int(pipeline.execute()[-1])
+
+
+def find(redis: Redis, message_id: str) -> Message | None:
+    """The message of that id, if it lies in the intake."""
+    texts: Iterable[Any] = (redis.hget(_keys(lane)[0], message_id) for lane in LANES)
+    return next((from_json(text) for text in texts if text), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,46 +98,37 @@ class KeptPush:
     received_at: datetime
 
 
-def read_push(redis: Redis, push_id: str) -> KeptPush | None:
-    """The push of that id, if it still lies there."""
-    text = read(redis, PUSHES, [push_id]).get(push_id)
-    if text is None:
-        return None
-    fields = json.loads(text)
-    received_at = datetime.fromisoformat(fields["received_at"])
-    return KeptPush(base64.b64decode(fields["body"]), fields["source"], received_at)
+def take_pushes(redis: Redis, *, now: datetime) -> Mapping[str, KeptPush]:
+    """The oldest of the pushes that wait, under their ids."""
+    taken = {push_id: json.loads(text) for push_id, text in take(redis, PUSHES, now=now).items()}
+    return {
+        push_id: KeptPush(
+            base64.b64decode(fields["body"]), fields["source"], datetime.fromisoformat(fields["received_at"])
+        )
+        for push_id, fields in taken.items()
+    }
 
 
 def remove(redis: Redis, place: str, ids: Collection[str]) -> None:
     """Takes out what the ledger has committed."""
-    items, since = _keys(place)
+    items, *orders = _keys(place)
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.hdel(items, *ids)
-        pipeline.zrem(since, *ids)
+        for order in orders:
+            pipeline.zrem(order, *ids)
         pipeline.execute()
-
-
-def strays(redis: Redis, place: str, *, now: datetime, most: int) -> list[str]:
-    """The ids of what has lain there for more than STRAY_AFTER, the oldest first; each is given out once in that time."""
-    _, since = _keys(place)
-    longest = (now - STRAY_AFTER).timestamp()
-    found: list[Any] = redis.zrangebyscore(since, "-inf", longest, start=0, num=most)
-    ids = [item_id.decode() for item_id in found]
-    if ids:
-        redis.zadd(since, dict.fromkeys(ids, now.timestamp()), xx=True)
-    return ids
 
 
 def depth(redis: Redis) -> dict[str, int]:
     """How much lies in each place."""
     with redis.pipeline(transaction=False) as pipeline:
         for place in PLACES:
-            pipeline.zcard(_keys(place)[1])
+            pipeline.hlen(_keys(place)[0])
         return dict(zip(PLACES, pipeline.execute(), strict=True))
 
 
 def oldest(redis: Redis) -> datetime | None:
-    """Since when the one lies here that has waited longest for its task, or for the next one after a task was lost."""
+    """Since when the one waits that has waited longest."""
     with redis.pipeline(transaction=False) as pipeline:
         for place in PLACES:
             pipeline.zrange(_keys(place)[1], 0, 0, withscores=True)

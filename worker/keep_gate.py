@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from worker.domain.gate import closes
 from worker.domain.outcome import Outcome, Verdict
 from worker.ledger import gates
-from worker.ledger.submissions import Claimed
+from worker.ledger.turns import Claimed
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from redis import Redis
 from sqlalchemy import Engine
@@ -19,15 +20,18 @@ FAULTS_TOLD = 20
 """Of a push with more faults the ledger and the log tell so many, and how many more there are."""
 
 
-def keep_push(engine: Engine, redis: Redis, push_id: str) -> int | None:
-    """Moves a push from the intake to the ledger; its number there, None where it has been moved before."""
-    push = intake.read_push(redis, push_id)
-    if push is None:
-        return None
+def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
+    """Moves the pushes that wait in the intake to the ledger; their numbers there."""
+    found = intake.take_pushes(redis, now=now)
+    if not found:
+        return []
     with engine.begin() as connection:
-        no = pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
-    intake.remove(redis, intake.PUSHES, [push_id])
-    return no
+        nos = [
+            pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
+            for push in found.values()
+        ]
+    intake.remove(redis, intake.PUSHES, found.keys())
+    return nos
 
 
 def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], int]) -> None:

@@ -1,7 +1,7 @@
-"""Submit: claim a submission, call the gateway, write down what is known afterwards.
+"""Submit: call the gateway for a submission that was claimed, and write down what is known afterwards.
 
-The claim is committed before the call and no transaction is open during it. Whatever goes wrong between the two leaves a row
-in `submitting`, which becomes `unknown` when its lease runs out: never a second call, unless the lane asks for one.
+The claim was committed before the call and no transaction is open during it. Whatever goes wrong from here leaves a row in
+`submitting`, which becomes `unknown` when its lease runs out: never a second call, unless the lane asks for one.
 """
 
 import logging
@@ -9,15 +9,15 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 
 from worker.domain.outcome import Outcome, Verdict, next_step
-from worker.ledger.submissions import Claimed, Recorded
+from worker.ledger.submissions import Recorded
+from worker.ledger.turns import Claimed
 
 log = logging.getLogger(__name__)
 
 
 def submit(
-    no: int,
+    claimed: Claimed,
     *,
-    claim: Callable[[int], Claimed | None],
     call: Callable[[Claimed], Outcome],
     record: Callable[[Recorded], object],
     keep_gate: Callable[[Claimed, Outcome], object],
@@ -25,10 +25,7 @@ def submit(
     random: Callable[[], float],
     resend: Collection[str] = (),
 ) -> None:
-    """Submits one submission, unless it has moved on already. In the lanes `resend`, what is unknown is held to be sent once more."""
-    claimed = claim(no)
-    if claimed is None:
-        return
+    """Submits one submission. In the lanes `resend`, what is unknown is held to be sent once more."""
     outcome = call(claimed)
     if outcome.verdict is Verdict.CLOCK:
         # Not taken. The call has measured the gateway's clock, so the next one is signed with the right time.
@@ -45,7 +42,7 @@ def submit(
     if outcome.verdict is not Verdict.ACCEPTED:
         log.warning(
             "submission %d, attempt %d: %s (%s %s), now %s",
-            no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
+            claimed.no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
         )  # fmt: skip
-    record(Recorded(no, claimed.attempt, step.state, step.due_at, outcome.result, outcome.tips, step.resent))
+    record(Recorded(claimed.no, claimed.attempt, step.state, step.due_at, outcome.result, outcome.tips, step.resent))
     keep_gate(claimed, outcome)

@@ -1,21 +1,25 @@
 """The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import wait
+from functools import partial
 from threading import Lock
 from typing import Any
 
-from celery import Task, current_task
+from celery import Task
 from celery.signals import worker_shutting_down
 from sqlalchemy.exc import OperationalError
 
 from worker import upkeep
 from worker.accept import accept_by_name, accept_from_intake
 from worker.app import app
-from worker.domain.lane import LANES, PUSH_QUEUE
+from worker.domain.lane import CALLS_AT_ONCE, PUSH_QUEUE, UPKEEP_QUEUE, Lane
 from worker.ledger.patience import patient
-from worker.process_push import keep_push, process_push
+from worker.ledger.turns import Claimed
+from worker.process_push import keep_pushes, process_push
 from worker.submit import submit
 from worker.wiring import STOPPING, Parts, parts, utc_now
+from worker.work import work
 
 _building = Lock()
 
@@ -28,22 +32,26 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     """
     here = _parts()
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
-    accepted = accept_by_name(here.accept, here.refuse, message, task.request.id, here.account_ids, now=utc_now())
-    _submit_all(here, accepted)
+    caller = (task.request.origin or "").partition("@")[2]
+    lane = accept_by_name(
+        here.accept, here.refuse, message, task.request.id, here.account_ids, caller=caller, now=utc_now()
+    )
+    if lane:
+        _work(here, here.settings.lanes[lane])
 
 
-@app.task(name="sms.take")
-def take(lane: str, ids: Sequence[str]) -> None:
-    """Sends the messages of these ids, which lie in the intake."""
+@app.task(name="sms.work")
+def work_on(lane: str) -> None:
+    """Does what there is to do in the lane."""
     here = _parts()
-    accepted = accept_from_intake(here.redis, here.accept, here.refuse, lane, ids, here.account_ids, now=utc_now())
-    _submit_all(here, accepted)
+    _work(here, here.settings.lanes[lane])
 
 
-@app.task(name="sms.submit")
-def submit_queued(nos: Sequence[int]) -> None:
-    """Submits the submissions of these numbers, one after the other."""
-    _submit(_parts(), nos)
+@app.task(name="sms.probe")
+def probe(account_id: int) -> None:
+    """Sends one submission through the closed gate of that account, to see whether it can be opened again."""
+    here = _parts()
+    _submit_all(here, here.claim_probe(account_id))
 
 
 @app.task(name="sms.process_push")
@@ -53,12 +61,11 @@ def process_kept_push(no: int) -> None:
     patient(process_push, STOPPING.wait)(here.engine, no, here.accounts_of_pushes)
 
 
-@app.task(name="sms.keep_push")
-def keep_push_from_intake(push_id: str) -> None:
-    """Moves a push, that came while the ledger was away, from the intake to the ledger, and applies it."""
+@app.task(name="sms.keep_pushes")
+def keep_pushes_from_intake() -> None:
+    """Moves the pushes that came while the ledger was away from the intake to the ledger, and applies them."""
     here = _parts()
-    no = patient(keep_push, STOPPING.wait)(here.engine, here.redis, push_id)
-    if no is not None:
+    for no in patient(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=utc_now()):
         patient(process_push, STOPPING.wait)(here.engine, no, here.accounts_of_pushes)
 
 
@@ -71,11 +78,12 @@ def tick() -> None:
         here.engine,
         here.redis,
         here.account_ids,
-        publish_submit=publish_submit,
-        publish_take=publish_take,
+        here.settings.lanes.values(),
+        ring=_ring,
+        may_send=here.may_send,
+        probe=lambda account_id: probe.apply_async((account_id,), queue=UPKEEP_QUEUE),
         publish_push=lambda no: process_kept_push.apply_async((no,), queue=PUSH_QUEUE),
-        publish_kept_push=lambda push_id: keep_push_from_intake.apply_async((push_id,), queue=PUSH_QUEUE),
-        resend=here.settings.resend_lanes,
+        publish_kept_pushes=lambda: keep_pushes_from_intake.apply_async(queue=PUSH_QUEUE),
         report_wait=here.settings.report_wait,
         now=utc_now(),
     )
@@ -85,16 +93,6 @@ def tick() -> None:
 def settle() -> None:
     """What beat has done every minute."""
     upkeep.settle(_parts().engine, now=utc_now())
-
-
-def publish_submit(lane: str, nos: Sequence[int]) -> None:
-    """Publishes a task that submits these submissions."""
-    submit_queued.apply_async((list(nos),), queue=LANES[lane].queue)
-
-
-def publish_take(lane: str, ids: Sequence[str]) -> None:
-    """Publishes a task for messages that lie in the intake."""
-    take.apply_async((lane, list(ids)), queue=LANES[lane].queue)
 
 
 @worker_shutting_down.connect
@@ -108,28 +106,42 @@ def _parts() -> Parts:
         return patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
 
 
-def _submit_all(here: Parts, accepted: Mapping[str, Sequence[int]]) -> None:
-    """Submits what was accepted, by lane: one task's share at once, the rest as tasks that other threads can take."""
-    for lane, nos in accepted.items():
-        share = LANES[lane].per_task
-        for start in range(share, len(nos), share):
-            publish_submit(lane, nos[start : start + share])
-        _submit(here, nos[:share])
+def _ring(lane: Lane) -> None:
+    work_on.apply_async((lane.name,), queue=lane.queue)
 
 
-def _submit(here: Parts, nos: Sequence[int]) -> None:
-    for done, no in enumerate(nos):
-        if STOPPING.is_set():
-            # Given back to where this task came from, for another worker.
-            submit_queued.apply_async((list(nos[done:]),), queue=current_task.request.delivery_info["routing_key"])
-            return
-        submit(
-            no,
-            claim=here.claim,
-            call=here.call,
-            record=here.record,
-            keep_gate=here.keep_gate,
-            clock=utc_now,
-            random=here.random,
-            resend=here.settings.resend_lanes,
-        )
+def _work(here: Parts, lane: Lane) -> None:
+    if STOPPING.is_set():
+        _ring(lane)
+        return
+    work(
+        take_in=lambda: accept_from_intake(
+            here.redis, here.accept, here.refuse, lane.name, here.account_ids, now=utc_now()
+        ),
+        pull=lambda: here.pull((lane, CALLS_AT_ONCE)),
+        submit=partial(_submit_all, here),
+        ring=lambda: _ring(lane),
+        waits=here.waits[lane.name],
+        pause=STOPPING.wait,
+    )
+
+
+def _submit_all(here: Parts, claimed: Sequence[Claimed]) -> None:
+    """Makes the calls side by side, the first of them in this thread."""
+    one = partial(
+        submit,
+        call=here.call,
+        record=here.record,
+        keep_gate=here.keep_gate,
+        clock=utc_now,
+        random=here.random,
+        resend=here.settings.resend_lanes,
+    )
+    others = [here.threads.submit(one, each) for each in claimed[1:]]
+    try:
+        for each in claimed[:1]:
+            one(each)
+    finally:
+        wait(others)
+    for other in others:
+        other.result()

@@ -4,43 +4,57 @@ Each step is one set-based statement and safe to run twice at once.
 """
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 from redis import Redis
 from sqlalchemy import Engine
 
 from worker import intake
-from worker.domain.lane import LANES, Lane
-from worker.ledger import pushes, submissions, unknown
-from worker.ledger.statements import ROWS, chunks
+from worker.domain.lane import PUSH_QUEUE, Lane
+from worker.ledger import pushes, submissions, turns, unknown
+from worker.ledger.engine import reading
+from worker.ledger.statements import ROWS
 
 log = logging.getLogger(__name__)
 
-Publish = Callable[[str, Sequence[int]], object]
-"""Publishes a task for a lane that submits the submissions of these numbers."""
 
-
-def short_queues(redis: Redis) -> list[Lane]:
-    """The lanes that can do with more tasks. Behind a long queue nothing is lost, it only waits: more would make it longer."""
-    return [lane for lane in LANES.values() if redis.llen(lane.queue) < ROWS]
-
-
-def release_due(engine: Engine, lanes: Sequence[Lane], publish: Publish, *, now: datetime) -> None:
-    """Publishes tasks for what was held until now, and again for what was queued and never claimed."""
+def ring_lanes(
+    engine: Engine,
+    redis: Redis,
+    lanes: Collection[Lane],
+    ring: Callable[[Lane], object],
+    may_send: Callable[[int, Lane, datetime], bool],
+    *,
+    now: datetime,
+) -> None:
+    """Publishes a task for each lane that has something to do and no task: each was lost, or what is due waited for its time."""
+    with reading(engine) as connection:
+        due = {
+            lane.name
+            for lane in lanes
+            if any(may_send(queue.account_id, lane, now) for queue in turns.queues(connection, lane.name, now=now))
+        }
     for lane in lanes:
-        with engine.begin() as connection:
-            due = submissions.release(connection, lane.name, now=now)
-        for nos in chunks(due, lane.per_task):
-            publish(lane.name, nos)
+        waits = intake.give_back(redis, lane.name, now=now) > 0
+        if (waits or lane.name in due) and not redis.llen(lane.queue):
+            ring(lane)
 
 
-def probe_gates(engine: Engine, publish: Publish, *, now: datetime) -> None:
-    """Publishes a task for one submission of each account whose closed gate may be probed now."""
+def probe_gates(engine: Engine, probe: Callable[[int], object], *, now: datetime) -> None:
+    """Publishes a task for each account whose closed gate may be probed now."""
+    with reading(engine) as connection:
+        account_ids = turns.to_be_probed(connection, now=now)
+    for account_id in account_ids:
+        probe(account_id)
+
+
+def expire(engine: Engine, *, now: datetime) -> None:
+    """Submissions that wait to be sent, and are past their validity, do not go out any more."""
     with engine.begin() as connection:
-        probes = submissions.release_probes(connection, now=now)
-    for no, lane in probes:
-        publish(lane, [no])
+        expired = submissions.expire(connection, now=now)
+    if expired:
+        log.warning("%d submissions expired before they could be sent", expired)
 
 
 def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime) -> None:
@@ -66,49 +80,37 @@ def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:
         submissions.unreport(connection, before=now - wait, now=now)
 
 
-def requeue_pushes(engine: Engine, publish: Callable[[int], object], *, now: datetime) -> None:
-    """Publishes tasks for pushes that nobody has processed in time."""
+def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object], *, now: datetime) -> None:
+    """Publishes tasks for pushes that nobody has processed in time; behind a long queue they only wait, and have their tasks."""
+    if redis.llen(PUSH_QUEUE) >= ROWS:
+        return
     with engine.begin() as connection:
         overdue = pushes.overdue(connection, now=now)
     for no in overdue:
         publish(no)
 
 
-def requeue_intake(
-    redis: Redis, lanes: Sequence[Lane], publish: Callable[[str, Sequence[str]], object], *, now: datetime
-) -> None:
-    """Publishes tasks for messages that lie in the intake and have lost theirs."""
-    for lane in lanes:
-        for ids in chunks(intake.strays(redis, lane.name, now=now, most=ROWS), lane.per_task):
-            publish(lane.name, ids)
-
-
-def requeue_kept_pushes(redis: Redis, publish: Callable[[str], object], *, now: datetime) -> None:
-    """Publishes tasks for pushes that came to the intake while the ledger was away."""
-    for push_id in intake.strays(redis, intake.PUSHES, now=now, most=ROWS):
-        publish(push_id)
-
-
 def tick(
     engine: Engine,
     redis: Redis,
     accounts: Collection[str],
+    lanes: Collection[Lane],
     *,
-    publish_submit: Publish,
-    publish_take: Callable[[str, Sequence[str]], object],
+    ring: Callable[[Lane], object],
+    may_send: Callable[[int, Lane, datetime], bool],
+    probe: Callable[[int], object],
     publish_push: Callable[[int], object],
-    publish_kept_push: Callable[[str], object],
-    resend: Collection[str],
+    publish_kept_pushes: Callable[[], object],
     report_wait: timedelta,
     now: datetime,
 ) -> None:
-    """All of it, once."""
-    lanes = short_queues(redis)
-    requeue_intake(redis, lanes, publish_take, now=now)
-    requeue_kept_pushes(redis, publish_kept_push, now=now)
-    release_due(engine, lanes, publish_submit, now=now)
-    probe_gates(engine, publish_submit, now=now)
-    expire_leases(engine, resend=resend, now=now)
+    """All of it, once. What needs the ledger comes first: while that is away, nothing is given to those who would wait for it."""
+    expire(engine, now=now)
+    expire_leases(engine, resend={lane.name for lane in lanes if lane.resend_unknown == "once"}, now=now)
     unreport(engine, wait=report_wait, now=now)
-    requeue_pushes(engine, publish_push, now=now)
+    requeue_pushes(engine, redis, publish_push, now=now)
+    probe_gates(engine, probe, now=now)
+    ring_lanes(engine, redis, lanes, ring, may_send, now=now)
+    if intake.give_back(redis, intake.PUSHES, now=now):
+        publish_kept_pushes()
     intake.announce_accounts(redis, accounts)

@@ -5,32 +5,41 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from threading import Event
+from itertools import islice
+from threading import Event, Lock
 
 import requests
 from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from worker.accept import Accepted, Refuse, accept, by_lane, refuse
+from worker.accept import Accept, Refuse, accept, refuse
 from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
+from worker.domain.hours import earliest
+from worker.domain.lane import CALLS_AT_ONCE, LANES, Lane
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send
 from worker.keep_gate import keep_gate
 from worker.ledger import accounts as ledger_accounts
-from worker.ledger import gates, submissions
+from worker.ledger import gates, submissions, turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.engine import open_engine
 from worker.ledger.group_commit import GroupCommit
 from worker.ledger.patience import patient
-from worker.ledger.submissions import Claimed, Recorded
+from worker.ledger.submissions import Recorded
+from worker.ledger.turns import Claimed
+from worker.limits.rate import Grant, take
+from worker.pull import Allow, MaySend, Pulled, pull
 
 log = logging.getLogger(__name__)
 
+ASK_AGAIN_SECONDS = 1.0
 NOTABLE_SKEW = timedelta(seconds=5)
 """A Date header has whole seconds, and a reply its time on the way."""
 
@@ -52,13 +61,19 @@ class Parts:
     redis: Redis
     account_ids: Mapping[str, int]
     accounts_of_pushes: Mapping[tuple[str, str], int]
-    accept: Callable[[Sequence[Message]], Accepted]
+    accept: Accept
     refuse: Refuse
-    claim: Callable[[int], Claimed | None]
+    may_send: MaySend
+    pull: Callable[[tuple[Lane, int]], Pulled]
+    claim_probe: Callable[[int], Sequence[Claimed]]
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
     keep_gate: Callable[[Claimed, Outcome], None]
     random: Callable[[], float]
+    threads: Executor
+    """For the calls that a task makes beside its own."""
+    waits: Mapping[str, Lock]
+    """For each lane, held by the thread of this process that waits for tokens in it."""
 
 
 @cache
@@ -74,17 +89,54 @@ def parts(concurrency: int) -> Parts:
     account_ids = {name: numbers[name] for name in settings.accounts}
     msg_ids = MsgIds(engine)
 
-    def accept_all(groups: Sequence[Sequence[Message]]) -> list[Accepted]:
-        messages = [message for group in groups for message in group]
-        queued = accept(engine, msg_ids, account_ids, messages, max_mobiles=settings.max_mobiles, now=utc_now())
-        # Popped, so that of two threads with the same message one submits it.
-        return [by_lane(group, {message.id: queued.pop(message.id, []) for message in group}) for group in groups]
+    redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
+    allow = allowance(redis, settings, account_ids)
 
-    def claim_all(nos: Sequence[int]) -> list[Claimed | None]:
+    def accept_all(groups: Sequence[Sequence[Message]]) -> list[None]:
+        messages = [message for group in groups for message in group]
+        accept(
+            engine,
+            msg_ids,
+            account_ids,
+            messages,
+            max_mobiles=settings.max_mobiles,
+            lanes=settings.lanes,
+            earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
+            now=utc_now(),
+        )
+        return [None] * len(groups)
+
+    zones = {account_ids[name]: account.time_zone for name, account in settings.accounts.items()}
+
+    def may_send(account_id: int, lane: Lane, now: datetime) -> bool:
+        return account_id in zones and earliest(lane.hours, zones[account_id], now) == now
+
+    def pull_all(lane: Lane, wants: Sequence[int]) -> list[Pulled]:
+        pulled = pull(
+            engine,
+            lane,
+            sum(wants),
+            may_send=may_send,
+            allow=allow,
+            random=random.random,
+            now=utc_now(),
+            lease=settings.lease,
+        )
+        claimed = iter(pulled.claimed)
+        return [replace(pulled, claimed=list(islice(claimed, places))) for places in wants]
+
+    # One for each lane: what is claimed in one is committed, and is not to be forgotten because the next lane's fails.
+    pulls = {
+        lane.name: GroupCommit(patient(partial(pull_all, lane), STOPPING.wait)) for lane in settings.lanes.values()
+    }
+
+    def pull_of(want: tuple[Lane, int]) -> Pulled:
+        lane, places = want
+        return pulls[lane.name](places)
+
+    def claim_probe(account_id: int) -> Sequence[Claimed]:
         with engine.begin() as connection:
-            claimed = submissions.claim(connection, nos, now=utc_now(), lease=settings.lease)
-        by_no = {one.no: one for one in claimed}
-        return [by_no.pop(no, None) for no in nos]
+            return turns.claim_probe(connection, account_id, now=utc_now(), lease=settings.lease)
 
     def record_all(outcomes: Sequence[Recorded]) -> list[None]:
         with engine.begin() as connection:
@@ -96,20 +148,41 @@ def parts(concurrency: int) -> Parts:
     return Parts(
         settings=settings,
         engine=engine,
-        redis=open_redis(revealed(settings.redis_url), patience_seconds=5),
+        redis=redis,
         account_ids=account_ids,
         accounts_of_pushes={
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
         },
         accept=GroupCommit(patient(accept_all, STOPPING.wait)),
         refuse=patient(partial(refuse, engine), STOPPING.wait),
-        claim=GroupCommit(patient(claim_all, STOPPING.wait)),
-        call=open_gateway(settings, account_ids, open_session(concurrency)),
+        may_send=may_send,
+        pull=pull_of,
+        claim_probe=patient(claim_probe, STOPPING.wait),
+        call=open_gateway(settings, account_ids, open_session(concurrency * CALLS_AT_ONCE)),
         # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
         record=GroupCommit(patient(record_all, time.sleep)),
         keep_gate=patient(_gate_keeper(engine), STOPPING.wait),
         random=random.random,
+        threads=ThreadPoolExecutor(concurrency * CALLS_AT_ONCE, thread_name_prefix="call"),
+        waits={name: Lock() for name in LANES},
     )
+
+
+def allowance(redis: Redis, settings: Settings, account_ids: Mapping[str, int]) -> Allow:
+    """What the rates of the accounts allow. While Redis cannot be asked nothing is sent, rather than without a limit."""
+    rates = {account_ids[name]: (name, account.limit) for name, account in settings.accounts.items()}
+
+    def allow(account_id: int, lane: Lane, sizes: Sequence[int]) -> Grant:
+        if account_id not in rates:
+            return Grant(len(sizes), 0)
+        name, rate = rates[account_id]
+        try:
+            return take(redis, name, rate, lane.floor, sizes)
+        except RedisError as why:
+            log.warning("nothing is sent while Redis cannot be asked for tokens: %s", why)
+            return Grant(0, ASK_AGAIN_SECONDS)
+
+    return allow
 
 
 def endpoint(settings: Settings) -> Endpoint:

@@ -1,19 +1,26 @@
 """A ledger to test with: an account, messages of a few words, and what stands in it afterwards."""
 
+import random
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, select
 
 from worker.accept import accept
+from worker.domain.hours import earliest
+from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message, read_message
-from worker.ledger import accounts, pushes, submissions
+from worker.ledger import accounts, pushes, submissions, turns
 from worker.ledger.accounts import MsgIds
-from worker.ledger.submissions import Claimed, Recorded
-from worker.ledger.tables import recipient_status
+from worker.ledger.submissions import Recorded
+from worker.ledger.tables import messages, recipient_status, recipients
 from worker.ledger.tables import submissions as submissions_table
+from worker.ledger.turns import Claimed
+from worker.limits.rate import Grant
 from worker.process_push import process_push
+from worker.pull import Allow, Pulled, pull
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -24,13 +31,22 @@ def mobile(number: int) -> str:
     return f"138{number:08d}"
 
 
-def message(message_id: str, *to: str, **fields: object) -> Message:
+def message(message_id: str, *to: str, caller: str = "", **fields: object) -> Message:
     return read_message(
         {"to": list(to) or mobile(0), "content": "您好", "id": message_id} | fields,
         now=NOW,
         default_id="unused",
         accounts=None,
+        caller=caller,
     )
+
+
+def may_send(_account: int, lane: Lane, now: datetime) -> bool:
+    return earliest(lane.hours, ZoneInfo("Asia/Shanghai"), now) == now
+
+
+def without_limit(_account: int, _lane: Lane, sizes: Sequence[int]) -> Grant:
+    return Grant(len(sizes), 0)
 
 
 class Ledger:
@@ -42,20 +58,56 @@ class Ledger:
             self.account_ids = accounts.register(connection, ["default"], first_msg_id=100, now=NOW)
         self.msg_ids = MsgIds(engine)
 
-    def accept(self, *messages: Message, max_mobiles: int = 50, now: datetime = NOW) -> dict[str, list[int]]:
-        return accept(self.engine, self.msg_ids, self.account_ids, messages, max_mobiles=max_mobiles, now=now)
+    def accept(self, *new: Message, max_mobiles: int = 50, now: datetime = NOW) -> dict[str, list[int]]:
+        """The numbers of the submissions made, under the id of each message that was not there before."""
+        before = {row["id"] for row in self.rows(messages)}
+        accept(
+            self.engine,
+            self.msg_ids,
+            self.account_ids,
+            new,
+            max_mobiles=max_mobiles,
+            lanes=LANES,
+            earliest=lambda _account, lane, at: earliest(lane.hours, ZoneInfo("Asia/Shanghai"), at),
+            now=now,
+        )
+        made: dict[str, list[int]] = {}
+        of = select(messages.c.id, recipients.c.submission_no).join(
+            recipients, recipients.c.message_no == messages.c.no
+        )
+        with self.engine.connect() as connection:
+            for message_id, no in connection.execute(of.distinct().order_by(recipients.c.submission_no)):
+                if message_id not in before:
+                    made.setdefault(message_id, []).append(no)
+        return made
 
     def claim(self, nos: Sequence[int], now: datetime = NOW) -> list[Claimed]:
         with self.engine.begin() as connection:
-            return submissions.claim(connection, nos, now=now, lease=LEASE)
+            return turns.claim(connection, nos, now=now, lease=LEASE)
+
+    def pull(self, now: datetime = NOW, lane: str = "notice", most: int = 1000, allow: Allow = without_limit) -> Pulled:
+        return pull(
+            self.engine,
+            LANES[lane],
+            most,
+            may_send=may_send,
+            allow=allow,
+            random=random.random,
+            now=now,
+            lease=LEASE,
+        )
+
+    def claim_probe(self, now: datetime) -> list[Claimed]:
+        with self.engine.begin() as connection:
+            return turns.claim_probe(connection, self.account_ids["default"], now=now, lease=LEASE)
 
     def record(self, *outcomes: Recorded, now: datetime = NOW) -> int:
         with self.engine.begin() as connection:
             return submissions.record(connection, outcomes, now=now)
 
-    def release(self, now: datetime, lane: str = "notice", most: int = 1000) -> list[int]:
+    def expire(self, now: datetime) -> int:
         with self.engine.begin() as connection:
-            return submissions.release(connection, lane, now=now, most=most)
+            return submissions.expire(connection, now=now)
 
     def expire_leases(self, now: datetime, resend: Collection[str] = ()) -> list[int]:
         with self.engine.begin() as connection:

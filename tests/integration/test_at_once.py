@@ -7,7 +7,7 @@ from multiprocessing.synchronize import Barrier
 from ledger_of import ACCOUNT_KEYS, LEASE, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine
 
-from worker.ledger import pushes, submissions
+from worker.ledger import pushes, turns
 from worker.ledger.engine import open_engine
 from worker.ledger.tables import first_replies, replies, reports
 from worker.process_push import process_push
@@ -28,7 +28,7 @@ def claim_in_threads(ledger_url: str, no: int) -> int:
 
     def claim(_: int) -> int:
         with engine.begin() as connection:
-            return len(submissions.claim(connection, [no], now=NOW, lease=LEASE))
+            return len(turns.claim(connection, [no], now=NOW, lease=LEASE))
 
     assert _start is not None
     _start.wait(60)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from urllib.parse import quote, quote_plus
 
@@ -97,9 +98,7 @@ def test_a_push_is_taken_from_the_addresses_on_the_list(
 
 def test_while_the_ledger_is_away_a_push_goes_to_redis(no_ledger: Engine, redis: Redis, redis_url: str) -> None:
     assert client(no_ledger, redis_url).post(f"/push/{TOKEN}", data=BODY).data == b"SUCCESS"
-    (push_id,) = redis.hkeys("sms:intake:push")
-    push = intake.read_push(redis, push_id.decode())
-    assert push is not None
+    (push,) = intake.take_pushes(redis, now=datetime.now(UTC)).values()
     assert (push.body, push.source) == (BODY, "127.0.0.1")
     assert redis.llen("sms.push") == 1
 

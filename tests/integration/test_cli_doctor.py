@@ -68,7 +68,11 @@ def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
 
 @pytest.mark.usefixtures("settings")
 def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Ledger) -> None:
-    nos = [no for queued in ledger.accept(message("m", mobile(1), mobile(2)), message("n")).values() for no in queued]
+    nos = [
+        no
+        for queued in ledger.accept(message("m", mobile(1), mobile(2)), message("n", lane="otp")).values()
+        for no in queued
+    ]
     claimed = ledger.claim(nos)
     ledger.record(*(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, None) for one in claimed))
     first = next(one for one in claimed if len(one.mobiles) == 2)
@@ -163,4 +167,4 @@ def test_a_command_that_reads_needs_the_ledger_and_nothing_else(ledger: Ledger, 
 def test_send_needs_redis_and_nothing_else(redis: Redis, redis_url: str) -> None:
     process = sms_process("send", "--to", mobile(1), "--content", "您好", SMS_REDIS_URL=redis_url)
     assert (process.returncode, process.stderr) == (0, "")
-    assert intake.read(redis, "notice", [process.stdout.strip()])
+    assert intake.find(redis, process.stdout.strip())

@@ -39,11 +39,12 @@ def submitted(
 
 def refuse(ledger: Ledger, message_id: str) -> None:
     accept_by_name(
-        lambda _: {},
+        lambda _: None,
         partial(keep_refused, ledger.engine),
         {"to": ["1"], "content": ""},
         message_id,
         {"default"},
+        caller="",
         now=NOW,
     )
 

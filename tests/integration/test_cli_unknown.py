@@ -66,7 +66,7 @@ def test_a_message_is_sent_again_by_its_id_without_a_question(ledger: Ledger) ->
     made_unknown(ledger, "n")
     assert sms("unknown", "resolve", "m", "--resend").stdout == "calls to be made again at the next tick of beat: 1\n"
     assert ledger.states() == {"held": 1, "unknown": 1}
-    assert len(ledger.release(datetime.now(UTC) + timedelta(seconds=1))) == 1
+    assert len(ledger.pull(datetime.now(UTC) + timedelta(seconds=1)).claimed) == 1
 
 
 def test_a_recipient_is_settled_by_the_word_of_who_is_there_and_show_says_whose(ledger: Ledger) -> None:

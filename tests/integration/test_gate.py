@@ -6,13 +6,14 @@ import pytest
 from ledger_of import NOW, Ledger, message, mobile
 from sqlalchemy import update
 
-from worker.domain.gate import LOOK_AGAIN, NOT_SENT_IN_A_ROW, PROBE_AFTER, Gate, closes
-from worker.domain.outcome import Outcome, Verdict
+from worker.domain.gate import NOT_SENT_IN_A_ROW, PROBE_AFTER, PROBE_AGAIN, Gate, closes
+from worker.domain.outcome import BACKOFF_FIRST, Outcome, Verdict
 from worker.domain.status import State
 from worker.keep_gate import keep_gate
-from worker.ledger import gates, submissions
-from worker.ledger.submissions import STRAY_AFTER, Claimed, Recorded
+from worker.ledger import gates, turns
+from worker.ledger.submissions import Recorded
 from worker.ledger.tables import submissions as table
+from worker.ledger.turns import Claimed
 
 MINUTE = timedelta(minutes=1)
 WRONG_PASSWORD = Outcome(Verdict.ACCOUNT, "-3", "Key验证失败")
@@ -29,14 +30,14 @@ def fails(
 ) -> None:
     """The call's outcome is written down as `submit` does it, for a verdict that holds the submission."""
     ledger.record(
-        Recorded(claimed.no, claimed.attempt, State.HELD, now + MINUTE, outcome.result, outcome.tips), now=now
+        Recorded(claimed.no, claimed.attempt, State.HELD, now + BACKOFF_FIRST, outcome.result, outcome.tips), now=now
     )
     keep_gate(ledger.engine, claimed, outcome, not_sent_in_a_row=in_a_row, now=now)
 
 
-def release_probes(ledger: Ledger, now: datetime) -> list[int]:
-    with ledger.engine.begin() as connection:
-        return [no for no, _ in submissions.release_probes(connection, now=now)]
+def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
+    with ledger.engine.connect() as connection:
+        return turns.to_be_probed(connection, now=now)
 
 
 @pytest.fixture
@@ -48,62 +49,65 @@ def closed(ledger: Ledger) -> list[int]:
     return nos
 
 
-def test_a_wrong_password_closes_the_gate_and_what_was_queued_is_held(ledger: Ledger, closed: list[int]) -> None:
+def test_a_wrong_password_closes_the_gate_and_the_others_wait_behind_it(ledger: Ledger, closed: list[int]) -> None:
     found = gate(ledger)
     assert (found.is_open, found.by, found.since, found.until) == (False, "gateway", NOW, NOW + MINUTE)
     assert found.reason == "account: -3 Key验证失败"
-    assert ledger.claim(closed[1:]) == []
-    assert ledger.states() == {"held": 5}
+    assert ledger.claim(closed[1:]) == ledger.pull().claimed == []
+    assert ledger.states() == {"held": 1, "queued": 4}
 
 
-def test_while_it_is_closed_nothing_is_released(ledger: Ledger, closed: list[int]) -> None:
-    ledger.claim(closed[1:])
+def test_before_its_time_a_closed_gate_is_not_probed(ledger: Ledger, closed: list[int]) -> None:
     soon = NOW + MINUTE - timedelta(seconds=1)
-    assert ledger.release(soon) == release_probes(ledger, soon) == []
+    assert ledger.pull(soon).claimed == to_be_probed(ledger, soon) == ledger.claim_probe(soon) == []
 
 
 def test_after_a_minute_one_submission_probes_it_and_each_minute_another(ledger: Ledger, closed: list[int]) -> None:
-    ledger.claim(closed[1:])
     for minutes in (1, 2, 3):
         now = NOW + minutes * MINUTE
-        assert ledger.release(now) == []
-        (no,) = release_probes(ledger, now)
-        assert release_probes(ledger, now) == []
-        (probe,) = ledger.claim([no], now)
+        assert ledger.pull(now).claimed == []
+        assert to_be_probed(ledger, now) == [ledger.account_ids["default"]]
+        (probe,) = ledger.claim_probe(now)
         assert probe.probe
+        assert to_be_probed(ledger, now) == ledger.claim_probe(now) == []
         fails(ledger, probe, now)
     assert gate(ledger).since == NOW
-    assert ledger.states() == {"held": 5}
+    assert sum(ledger.states().values()) == ledger.states()["queued"] + ledger.states()["held"] == 5
 
 
-def test_of_several_that_come_to_a_gate_that_may_be_probed_one_goes_through(ledger: Ledger, closed: list[int]) -> None:
-    assert [one.probe for one in ledger.claim(closed[1:], NOW + MINUTE)] == [True]
-    assert ledger.states() == {"held": 4, "submitting": 1}
+def test_the_most_urgent_of_what_waits_probes_the_gate(ledger: Ledger, closed: list[int]) -> None:
+    (no,) = ledger.accept(message("o", lane="otp"))["o"]
+    assert [one.no for one in ledger.claim_probe(NOW + MINUTE)] == [no]
 
 
-def test_a_probe_that_goes_through_opens_the_gate_and_all_the_others_follow(ledger: Ledger, closed: list[int]) -> None:
-    ledger.claim(closed[1:])
+def test_a_gate_behind_which_nothing_is_due_is_not_probed(ledger: Ledger, closed: list[int]) -> None:
+    with ledger.engine.begin() as connection:
+        connection.execute(update(table).values(due_at=NOW + timedelta(hours=1)))
+    assert to_be_probed(ledger, NOW + MINUTE) == ledger.claim_probe(NOW + MINUTE) == []
+    assert gate(ledger).until == NOW + MINUTE
+
+
+def test_a_probe_that_goes_through_opens_the_gate_and_all_the_others_follow_at_once(
+    ledger: Ledger, closed: list[int]
+) -> None:
     now = NOW + MINUTE
-    (probe,) = ledger.claim(release_probes(ledger, now), now)
+    (probe,) = ledger.claim_probe(now)
     ledger.record(Recorded(probe.no, probe.attempt, State.ACCEPTED, None, "1", "成功"), now=now)
     keep_gate(ledger.engine, probe, Outcome(Verdict.ACCEPTED, "1", "成功"), not_sent_in_a_row=0, now=now)
     assert gate(ledger).is_open
-    later = now + LOOK_AGAIN
-    assert len(ledger.claim(ledger.release(later), later)) == 4
+    assert len(ledger.pull(now).claimed) == 4
 
 
-def test_a_probe_whose_task_is_lost_is_followed_by_another(ledger: Ledger, closed: list[int]) -> None:
-    ledger.claim(closed[1:])
-    assert len(release_probes(ledger, NOW + MINUTE)) == 1
-    later = NOW + MINUTE + STRAY_AFTER
-    assert len(release_probes(ledger, later)) == 1
+def test_a_probe_whose_worker_is_lost_is_followed_by_another(ledger: Ledger, closed: list[int]) -> None:
+    assert len(ledger.claim_probe(NOW + MINUTE)) == 1
+    later = NOW + MINUTE + PROBE_AGAIN
+    assert len(ledger.claim_probe(later)) == 1
 
 
 def test_what_waits_behind_a_closed_gate_for_too_long_expires(ledger: Ledger, closed: list[int]) -> None:
-    ledger.claim(closed[1:])
     with ledger.engine.begin() as connection:
         connection.execute(update(table).values(expires_at=NOW + MINUTE))
-    release_probes(ledger, NOW + 2 * MINUTE)
+    assert ledger.expire(NOW + 2 * MINUTE) == 5
     assert ledger.states() == {"expired": 5}
 
 
@@ -114,11 +118,10 @@ def test_a_gate_that_a_person_closed_is_not_probed_and_only_a_person_opens_it(le
         assert gates.pause(connection, "default", reason="wrong text", by="operator:alice", now=NOW)
     fails(ledger, under_way, NOW)
     assert (gate(ledger).reason, gate(ledger).by, gate(ledger).until) == ("wrong text", "operator:alice", None)
-    assert ledger.claim(nos[1:]) == release_probes(ledger, NOW + timedelta(hours=1)) == []
+    assert ledger.claim(nos[1:]) == ledger.claim_probe(NOW + timedelta(hours=1)) == []
     with ledger.engine.begin() as connection:
         assert gates.resume(connection, "default", by="operator:alice", now=NOW)
-    later = NOW + timedelta(hours=2)
-    assert len(ledger.claim(ledger.release(later), later)) == 2
+    assert len(ledger.pull(NOW + timedelta(hours=2)).claimed) == 2
 
 
 def test_one_account_behind_its_gate_is_no_trouble_of_anothers(ledger: Ledger, closed: list[int]) -> None:

@@ -1,6 +1,7 @@
 """Messages in the ledger: accepted once, claimed by one, recorded, released, expired."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from worker.domain.status import State
 from worker.ledger import accounts as ledger_accounts
 from worker.ledger.accounts import BLOCK, MSG_ID_END, reserve_msg_ids
-from worker.ledger.submissions import STRAY_AFTER, Recorded
+from worker.ledger.submissions import Recorded
 from worker.ledger.tables import accounts, messages, recipients, submissions
 
 ACCEPTED = Recorded(0, 1, State.ACCEPTED, None, "1", "成功")
@@ -26,22 +27,95 @@ def test_a_message_is_dealt_out_to_submissions_of_at_most_the_mobiles_of_a_call(
 
 
 def test_a_message_that_comes_twice_is_one_message(ledger: Ledger) -> None:
-    first = ledger.accept(message("m"), message("m"), message("n"))
+    first = ledger.accept(message("m"), message("m"), message("n", content="别的"))
     assert {key: len(nos) for key, nos in first.items()} == {"m": 1, "n": 1}
     assert ledger.accept(message("m", content="别的")) == {}
     assert len(ledger.rows(messages)) == len(ledger.rows(submissions)) == len(ledger.rows(recipients)) == 2
 
 
+def test_messages_with_the_same_text_that_come_together_share_calls_and_keep_their_own_status(ledger: Ledger) -> None:
+    new = [message(f"m{n}", mobile(n)) for n in range(60)]
+    calls = {no for nos in ledger.accept(*new).values() for no in nos}
+    claimed = ledger.claim(sorted(calls))
+    assert sorted(len(one.mobiles) for one in claimed) == [10, 50]
+    rows = ledger.rows(recipients)
+    assert len({row["message_no"] for row in rows}) == 60
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"content": "别的"},
+        {"lane": "marketing"},
+        {"at": NOW + timedelta(hours=1)},
+        {"valid_for": 60},
+        {"caller": "shop"},
+    ],
+    ids=str,
+)
+def test_messages_that_differ_in_more_than_their_recipients_share_no_call(
+    ledger: Ledger, other: dict[str, object]
+) -> None:
+    ledger.accept(message("m", mobile(1)), message("n", mobile(2), **other))
+    assert len(ledger.rows(submissions)) == 2
+
+
+def test_an_otp_shares_its_call_with_nobody(ledger: Ledger) -> None:
+    ledger.accept(message("m", mobile(1), lane="otp"), message("n", mobile(2), lane="otp"))
+    assert len(ledger.rows(submissions)) == 2
+
+
+def test_who_is_sent_the_same_text_twice_gets_it_in_two_calls(ledger: Ledger) -> None:
+    everybody = [mobile(n) for n in range(30)]
+    ledger.accept(message("m", *everybody), message("n", *everybody), message("o", mobile(30)))
+    claimed = ledger.claim([row["no"] for row in ledger.rows(submissions)])
+    assert sorted(len(one.mobiles) for one in claimed) == [30, 31]
+    assert all(len(set(one.mobiles)) == len(one.mobiles) for one in claimed)
+
+
+def test_a_call_that_is_shared_is_made_while_all_of_its_messages_are_valid(ledger: Ledger) -> None:
+    later = replace(message("n", mobile(2)), created_at=NOW + timedelta(seconds=3))
+    ledger.accept(message("m", mobile(1)), later)
+    assert [row["expires_at"] for row in ledger.rows(submissions)] == [NOW + timedelta(hours=24)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expires_after"),
+    [
+        ({}, timedelta(hours=24)),
+        ({"lane": "otp"}, timedelta(minutes=5)),
+        ({"valid_for": 90}, timedelta(seconds=90)),
+        ({"valid_for": 90, "at": NOW + timedelta(hours=1)}, timedelta(hours=1, seconds=90)),
+        ({"lane": "marketing", "at": NOW + timedelta(hours=9)}, timedelta(hours=33)),  # of which eleven are the night
+    ],
+    ids=str,
+)
+def test_validity_counts_from_the_time_for_which_a_message_is_meant(
+    ledger: Ledger, fields: dict[str, object], expires_after: timedelta
+) -> None:
+    ledger.accept(message("m", **fields))
+    assert [row["expires_at"] for row in ledger.rows(submissions)] == [NOW + expires_after]
+
+
+def test_a_message_that_comes_outside_the_hours_of_its_lane_is_held_until_they_begin(ledger: Ledger) -> None:
+    at_night = NOW + timedelta(hours=9, minutes=30)
+    ledger.accept(message("m", lane="marketing", at=at_night), message("o", at=at_night), now=at_night)
+    due = {row["lane"]: (row["state"], row["due_at"]) for row in ledger.rows(submissions)}
+    assert due == {"marketing": ("held", NOW + timedelta(hours=20)), "notice": ("queued", at_night)}
+
+
 def test_a_message_for_later_is_held_until_then(ledger: Ledger) -> None:
     at = NOW + timedelta(hours=2)
-    assert ledger.accept(message("m", at=at)) == {"m": []}
-    assert ledger.release(at - timedelta(seconds=1)) == []
-    (no,) = ledger.release(at)
-    assert [one.no for one in ledger.claim([no], at)] == [no]
+    ledger.accept(message("m", at=at))
+    assert ledger.states() == {"held": 1}
+    assert ledger.pull(at - timedelta(seconds=1)).claimed == []
+    assert len(ledger.pull(at).claimed) == 1
 
 
 def test_a_message_for_a_moment_ago_is_queued(ledger: Ledger) -> None:
-    assert len(ledger.accept(message("m", at=NOW - timedelta(seconds=30)))["m"]) == 1
+    ledger.accept(message("m", at=NOW - timedelta(seconds=30)))
+    assert ledger.states() == {"queued": 1}
+    assert len(ledger.pull().claimed) == 1
 
 
 def test_a_submission_is_claimed_once(ledger: Ledger) -> None:
@@ -95,29 +169,16 @@ def test_a_held_submission_comes_back_with_its_next_attempt(ledger: Ledger) -> N
     ledger.claim([no])
     later = NOW + timedelta(seconds=5)
     ledger.record(Recorded(no, 1, State.HELD, later, None, "no connection"))
-    assert ledger.release(later) == [no]
-    assert [one.attempt for one in ledger.claim([no], later)] == [2]
+    assert ledger.pull(later - timedelta(seconds=1)).claimed == []
+    assert [one.attempt for one in ledger.pull(later).claimed] == [2]
 
 
-def test_a_queued_submission_whose_task_is_gone_is_released_again_once(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
-    assert ledger.release(NOW + STRAY_AFTER - timedelta(seconds=1)) == []
-    assert ledger.release(NOW + STRAY_AFTER) == [no]
-    assert ledger.release(NOW + STRAY_AFTER) == []
-
-
-def test_what_waited_too_long_expires_when_it_is_due(ledger: Ledger) -> None:
-    ledger.accept(message("m", valid_for=10))
-    assert ledger.release(NOW + STRAY_AFTER) == []
-    assert ledger.states() == {"expired": 1}
-
-
-def test_a_release_takes_no_more_than_it_is_told_and_only_of_its_lane(ledger: Ledger) -> None:
-    ledger.accept(message("m", *map(mobile, range(5)), at=NOW + timedelta(1)), max_mobiles=1)
-    ledger.accept(message("o", lane="otp", at=NOW + timedelta(1)))
-    assert len(ledger.release(NOW + timedelta(1), most=3)) == 3
-    assert len(ledger.release(NOW + timedelta(1))) == 2
-    assert len(ledger.release(NOW + timedelta(1), lane="otp")) == 1
+def test_what_waited_too_long_expires(ledger: Ledger) -> None:
+    ledger.accept(message("m", valid_for=10), message("n", valid_for=10, at=NOW + timedelta(seconds=5)))
+    assert ledger.expire(NOW + timedelta(seconds=9)) == 0
+    assert ledger.expire(NOW + timedelta(seconds=10)) == 1
+    assert ledger.pull(NOW + timedelta(seconds=15)).claimed == []
+    assert ledger.states() == {"expired": 2}
 
 
 def test_a_lease_that_runs_out_leaves_the_submission_unknown_and_never_queued(ledger: Ledger) -> None:
@@ -125,17 +186,9 @@ def test_a_lease_that_runs_out_leaves_the_submission_unknown_and_never_queued(le
     ledger.claim([no])
     assert ledger.expire_leases(NOW + LEASE - timedelta(seconds=1)) == []
     assert ledger.expire_leases(NOW + LEASE) == [no]
-    assert ledger.release(NOW + timedelta(days=1)) == []
+    assert ledger.pull(NOW + timedelta(days=1)).claimed == []
     assert ledger.claim([no], NOW + LEASE) == []
     assert ledger.states() == {"unknown": 1}
-
-
-def test_beats_that_release_side_by_side_share_the_rows(ledger: Ledger) -> None:
-    later = NOW + timedelta(hours=1)
-    ledger.accept(message("m", *map(mobile, range(200)), at=later), max_mobiles=1)
-    with ThreadPoolExecutor(4) as threads:
-        released = [no for nos in threads.map(lambda _: ledger.release(later, most=20), range(20)) for no in nos]
-    assert len(released) == len(set(released)) == 200
 
 
 def test_the_ledger_refuses_a_state_that_is_none(ledger: Ledger) -> None:

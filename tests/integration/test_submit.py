@@ -12,15 +12,16 @@ import pytest
 from ledger_of import status_push
 from redis import Redis
 from sim_harness import EPR_ID, PASSWORD, USER_ID, Simulator, running_simulator
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from worker import wiring
+from worker.domain.lane import LANES, Lane
 from worker.domain.message import read_message
 from worker.domain.status import State
 from worker.ledger import pushes
-from worker.ledger.submissions import Claimed
 from worker.ledger.tables import recipient_status, submissions
 from worker.process_push import process_push
+from worker.pull import Pulled
 from worker.submit import submit
 from worker.wiring import Parts
 
@@ -78,22 +79,33 @@ def send(worker: Parts, message_id: str = "m") -> int:
         default_id="",
         accounts=worker.account_ids,
     )
-    (no,) = worker.accept([message])["notice"]
-    again(worker, no)
+    worker.accept([message])
+    with worker.engine.connect() as connection:
+        no = connection.execute(select(func.max(submissions.c.no))).scalar_one()
+    again(worker)
     return no
 
 
-def again(worker: Parts, no: int) -> None:
-    submit(
-        no,
-        claim=worker.claim,
-        call=worker.call,
-        record=worker.record,
-        keep_gate=worker.keep_gate,
-        clock=lambda: datetime.now(UTC),
-        random=lambda: 0.0,
-        resend=worker.settings.resend_lanes,
-    )
+def again(worker: Parts) -> None:
+    """Submits what is due."""
+    for claimed in worker.pull((LANES["notice"], 10)).claimed:
+        submit(
+            claimed,
+            call=worker.call,
+            record=worker.record,
+            keep_gate=worker.keep_gate,
+            clock=lambda: datetime.now(UTC),
+            random=lambda: 0.0,
+            resend=worker.settings.resend_lanes,
+        )
+
+
+def later(worker: Parts) -> None:
+    """Submits what is held, as if its time had come."""
+    with worker.engine.begin() as connection:
+        held = update(submissions).where(submissions.c.state == "held")
+        connection.execute(held.values(due_at=datetime.now(UTC)))
+    again(worker)
 
 
 def row(worker: Parts, no: int) -> dict[str, object]:
@@ -230,7 +242,7 @@ def test_each_misbehaviour_of_the_gateway_has_its_outcome_and_a_report_settles_i
     if case.waits_about is not None:
         assert case.waits_about - timedelta(seconds=2) < waits(parts, no) <= case.waits_about
     # Whatever it is, a task that comes again makes no second call.
-    again(parts, no)
+    again(parts)
     assert len(simulator.taken()) == case.calls_taken
     assert status(parts) == case.state
     report(parts, no)
@@ -254,11 +266,7 @@ def test_a_refusal_without_a_reason_is_tried_three_times(simulator: Simulator, w
     no = send(parts)
     for expected in ("held", "held", "rejected"):
         assert row(parts, no)["state"] == expected
-        with parts.engine.begin() as connection:
-            connection.execute(
-                update(submissions).where(submissions.c.no == no, submissions.c.state == "held").values(state="queued")
-            )
-        again(parts, no)
+        later(parts)
     assert simulator.get("summary")["calls_by_answer"] == {"0": 3}
 
 
@@ -268,7 +276,7 @@ def test_a_call_that_is_late_is_not_made_again(simulator: Simulator, worker: Cal
     no = send(parts)
     assert (row(parts, no)["state"], row(parts, no)["due_at"]) == ("unknown", None)
     for _ in range(3):
-        again(parts, no)
+        again(parts)
     assert [call["mobiles"] for call in simulator.taken()] == [["13800138000"]]
 
 
@@ -281,11 +289,7 @@ def test_in_a_lane_that_says_so_a_call_that_may_have_been_taken_is_made_once_mor
     no = send(parts)
     for expected in ("held", "unknown", "unknown"):
         assert row(parts, no)["state"] == expected
-        with parts.engine.begin() as connection:
-            connection.execute(
-                update(submissions).where(submissions.c.no == no, submissions.c.state == "held").values(state="queued")
-            )
-        again(parts, no)
+        later(parts)
     assert [call["msg_id"] for call in simulator.taken()] == [row(parts, no)["msg_id"]] * 2
 
 
@@ -294,11 +298,11 @@ def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_on
 ) -> None:
     parts = worker()
 
-    def claim_slowly(no: int) -> Claimed | None:
-        claimed = parts.claim(no)
-        return claimed and replace(claimed, until=datetime.now(UTC))
+    def pull_slowly(wanted: tuple[Lane, int]) -> Pulled:
+        claimed = parts.pull(wanted).claimed
+        return Pulled([replace(one, until=datetime.now(UTC)) for one in claimed])
 
-    no = send(replace(parts, claim=claim_slowly))
+    no = send(replace(parts, pull=pull_slowly))
     assert (row(parts, no)["state"], simulator.taken()) == ("held", [])
 
 

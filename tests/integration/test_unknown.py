@@ -11,8 +11,9 @@ from worker import upkeep
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.ledger import unknown
-from worker.ledger.submissions import STRAY_AFTER, Claimed, Recorded
+from worker.ledger.submissions import Recorded
 from worker.ledger.tables import reports, submissions
+from worker.ledger.turns import Claimed
 from worker.ledger.unknown import Which
 
 LOST = NOW + LEASE
@@ -48,7 +49,7 @@ def count(ledger: Ledger, which: Which = EVERYTHING) -> tuple[int, int]:
 
 
 def claimed_again(ledger: Ledger, at: datetime, lane: str = "notice") -> Sequence[Claimed]:
-    return ledger.claim(ledger.release(at, lane=lane), at)
+    return ledger.pull(at, lane).claimed
 
 
 def test_a_worker_lost_in_the_call_has_it_made_once_more_with_the_same_msg_id_and_then_it_stays_unknown(
@@ -129,16 +130,6 @@ def test_what_is_reported_before_it_was_made_again_was_taken_and_is_not_called(l
     assert (row["attempt"], row["due_at"]) == (1, None)
 
 
-def test_a_report_that_comes_while_it_is_queued_to_be_made_again_keeps_it_from_being_called(ledger: Ledger) -> None:
-    one = called(ledger, "m", mobile(1))
-    ledger.expire_leases(LOST, resend={"notice"})
-    nos = ledger.release(AGAIN)
-    ledger.push(status_push((mobile(1), one.msg_id, -1)), received_at=AGAIN)
-    assert (nos, ledger.claim(nos, AGAIN)) == ([one.no], [])
-    assert ledger.release(AGAIN + STRAY_AFTER) == []
-    assert ledger.states() == {"accepted": 1}
-
-
 def test_a_report_of_somebody_elses_mobile_under_that_msg_id_does_not_keep_it_from_being_made_again(
     ledger: Ledger,
 ) -> None:
@@ -155,14 +146,14 @@ def test_a_report_that_is_there_does_not_keep_a_first_call_from_being_made(ledge
     assert len(ledger.claim(nos)) == 1
 
 
-@pytest.mark.parametrize("seconds_to_claim", [0, 60])
+@pytest.mark.parametrize("tick_comes_first", [True, False])
 def test_what_was_to_be_made_again_and_is_late_is_unknown_still_and_not_expired(
-    ledger: Ledger, seconds_to_claim: int
+    ledger: Ledger, tick_comes_first: bool
 ) -> None:
     called(ledger, "m", valid_for=90)
     ledger.expire_leases(LOST, resend={"notice"})
-    nos = ledger.release(AGAIN if seconds_to_claim else AGAIN + timedelta(seconds=60))
-    assert ledger.claim(nos, AGAIN + timedelta(seconds=60)) == []
+    late = NOW + timedelta(seconds=90)
+    assert ledger.expire(late) == 1 if tick_comes_first else ledger.pull(late).claimed == []
     assert ledger.states() == {"unknown": 1}
 
 

@@ -1,25 +1,27 @@
 """The upkeep tick and the ways into the ledger: whatever lost its task gets a new one."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
-from ledger_of import LEASE, NOW, Ledger, message, mobile, status_push
+from ledger_of import LEASE, NOW, Ledger, may_send, message, mobile, status_push
 from redis import Redis
 
 from worker import intake, upkeep
-from worker.accept import Accepted, accept_by_name, accept_from_intake, by_lane, refuse
+from worker.accept import accept_by_name, accept_from_intake, refuse
+from worker.domain.lane import LANES
 from worker.domain.message import Message
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
-from worker.ledger import pushes
+from worker.ledger import gates, pushes
 from worker.ledger.statements import ROWS
-from worker.ledger.submissions import STRAY_AFTER, Recorded
-from worker.ledger.tables import messages, refused
+from worker.ledger.submissions import Recorded
+from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
-from worker.process_push import keep_push
+from worker.process_push import keep_pushes
 
 
 class Published:
@@ -35,11 +37,12 @@ class Published:
             self.ledger.engine,
             self.redis,
             self.ledger.account_ids,
-            publish_submit=lambda lane, nos: self.tasks.append((f"submit {lane}", list(nos))),
-            publish_take=lambda lane, ids: self.tasks.append((f"take {lane}", list(ids))),
+            (LANES | {"marketing": replace(LANES["marketing"], resend_unknown="once")}).values(),
+            may_send=may_send,
+            ring=lambda lane: self.tasks.append(("work", lane.name)),
+            probe=lambda account_id: self.tasks.append(("probe", account_id)),
             publish_push=lambda no: self.tasks.append(("process_push", no)),
-            publish_kept_push=lambda push_id: self.tasks.append(("keep_push", push_id)),
-            resend={"marketing"},
+            publish_kept_pushes=lambda: self.tasks.append(("keep_pushes", None)),
             report_wait=timedelta(hours=72),
             now=now,
         )
@@ -51,33 +54,83 @@ def beat(ledger: Ledger, redis: Redis) -> Iterator[Published]:
     return Published(ledger, redis)
 
 
-def together(ledger: Ledger):
-    def accept(some: Sequence[Message]) -> Accepted:
-        return by_lane(some, ledger.accept(*some))
+def taken_in(
+    beat: Published, lane: str = "notice", accept: Callable[[Sequence[Message]], object] | None = None
+) -> None:
+    accept_from_intake(
+        beat.redis,
+        accept or (lambda some: beat.ledger.accept(*some)),
+        partial(refuse, beat.ledger.engine),
+        lane,
+        {"default"},
+        now=NOW,
+    )
 
-    return accept
 
-
-def test_a_message_whose_task_was_lost_before_a_worker_had_it_gets_another(beat: Published) -> None:
+def test_a_lane_in_whose_intake_something_waits_gets_a_task(beat: Published) -> None:
     intake.put(beat.redis, [message("m"), message("o", lane="otp")], now=NOW)
-    assert beat.tick(NOW + timedelta(seconds=4)) == []
-    after = NOW + intake.STRAY_AFTER
-    assert beat.tick(after) == [("take otp", ["o"]), ("take notice", ["m"])]
-    assert beat.tick(after + timedelta(seconds=1)) == []
-    assert beat.tick(after + intake.STRAY_AFTER) == [("take otp", ["o"]), ("take notice", ["m"])]
+    assert beat.tick(NOW) == [("work", "otp"), ("work", "notice")]
+    taken_in(beat, "otp")
+    assert ("work", "marketing") not in beat.tick(NOW)
 
 
-def test_a_submission_whose_task_was_lost_gets_another(beat: Published) -> None:
-    nos = beat.ledger.accept(message("m", *map(mobile, range(15))), max_mobiles=1)["m"]
-    assert beat.tick(NOW + STRAY_AFTER) == [("submit notice", nos[:10]), ("submit notice", nos[10:])]
-    assert beat.tick(NOW + STRAY_AFTER + timedelta(seconds=1)) == []
+def test_a_lane_in_which_something_is_due_gets_a_task(beat: Published) -> None:
+    later = NOW + timedelta(hours=1)
+    beat.ledger.accept(message("m", at=later))
+    assert beat.tick(later - timedelta(seconds=1)) == []
+    assert beat.tick(later) == [("work", "notice")]
+    beat.ledger.pull(later)
+    assert beat.tick(later) == []
 
 
-def test_behind_a_long_queue_nothing_is_published_again(beat: Published) -> None:
+def test_what_is_due_outside_the_hours_of_its_lane_waits_for_their_beginning_without_a_task(beat: Published) -> None:
+    beat.ledger.accept(message("m", lane="marketing", valid_for=7 * 86400))
+    at_night = NOW + timedelta(hours=9)  # 21:00 in Shanghai
+    assert (beat.tick(at_night), beat.ledger.pull(at_night, "marketing").claimed) == ([], [])
+    in_the_morning = NOW + timedelta(hours=20)
+    assert beat.tick(in_the_morning) == [("work", "marketing")]
+    assert len(beat.ledger.pull(in_the_morning, "marketing").claimed) == 1
+
+
+def test_a_lane_that_has_a_task_gets_no_other(beat: Published) -> None:
     beat.ledger.accept(message("m"))
-    intake.put(beat.redis, [message("n")], now=NOW)
-    beat.redis.rpush("sms.notice", *range(ROWS))
-    assert beat.tick(NOW + STRAY_AFTER) == []
+    beat.redis.rpush("sms.notice", "a task")
+    assert beat.tick(NOW) == []
+
+
+def test_a_message_whose_worker_was_lost_before_the_ledger_had_it_waits_again(beat: Published) -> None:
+    intake.put(beat.redis, [message("m")], now=NOW)
+    assert list(intake.take(beat.redis, "notice", now=NOW)) == ["m"]
+    assert intake.take(beat.redis, "notice", now=NOW) == {}
+    assert beat.tick(NOW + intake.LOST_AFTER - timedelta(seconds=1)) == []
+    assert beat.tick(NOW + intake.LOST_AFTER) == [("work", "notice")]
+    assert list(intake.take(beat.redis, "notice", now=NOW)) == ["m"]
+
+
+def test_what_the_ledger_has_does_not_wait_again(beat: Published) -> None:
+    intake.put(beat.redis, [message("m")], now=NOW)
+    taken_in(beat)
+    assert intake.give_back(beat.redis, "notice", now=NOW + timedelta(hours=1)) == 0
+    assert beat.redis.keys("sms:intake:*") == []
+
+
+def test_a_worker_is_given_no_more_than_it_can_keep_in_a_moment(beat: Published) -> None:
+    many = [message(f"m{n:04}", mobile(n)) for n in range(intake.TAKEN_AT_ONCE + 1)]
+    intake.put(beat.redis, many, now=NOW)
+    assert len(intake.take(beat.redis, "notice", now=NOW)) == intake.TAKEN_AT_ONCE
+    assert list(intake.take(beat.redis, "notice", now=NOW)) == [many[-1].id]
+    large = [message(f"n{n}", *map(mobile, range(10_000))) for n in range(10)]
+    intake.put(beat.redis, large, now=NOW)
+    assert 1 < len(intake.take(beat.redis, "notice", now=NOW)) < 10
+
+
+def test_a_gate_that_may_be_probed_gets_a_task(beat: Published) -> None:
+    account_id = beat.ledger.account_ids["default"]
+    beat.ledger.accept(message("m"))
+    with beat.ledger.engine.begin() as connection:
+        gates.close(connection, account_id, "wrong", now=NOW, until=NOW + timedelta(minutes=1))
+    assert beat.tick(NOW) == []
+    assert beat.tick(NOW + timedelta(minutes=1)) == [("probe", account_id)]
 
 
 def test_a_worker_that_was_lost_in_the_call_leaves_it_unknown(beat: Published) -> None:
@@ -91,7 +144,8 @@ def test_a_worker_that_was_lost_in_the_call_has_it_sent_once_more_in_a_lane_that
     [nos] = beat.ledger.accept(message("m", lane="marketing")).values()
     beat.ledger.claim(nos)
     assert beat.tick(NOW + LEASE) == []
-    assert beat.tick(NOW + LEASE + BACKOFF_FIRST) == [("submit marketing", nos)]
+    assert beat.tick(NOW + LEASE + BACKOFF_FIRST) == [("work", "marketing")]
+    assert [one.no for one in beat.ledger.pull(NOW + LEASE + BACKOFF_FIRST, "marketing").claimed] == nos
 
 
 def test_what_was_accepted_three_days_ago_waits_for_its_report_no_longer(beat: Published) -> None:
@@ -110,14 +164,21 @@ def test_a_push_whose_task_was_lost_gets_another(beat: Published) -> None:
     assert beat.tick(NOW + pushes.STRAY_AFTER) == [("process_push", no)]
 
 
+def test_behind_a_long_queue_a_push_gets_no_second_task(beat: Published) -> None:
+    with beat.ledger.engine.begin() as connection:
+        pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
+    beat.redis.rpush("sms.push", *range(ROWS))
+    assert beat.tick(NOW + pushes.STRAY_AFTER) == []
+
+
 def test_a_push_that_went_to_redis_is_moved_to_the_ledger_with_its_time(beat: Published) -> None:
     body = status_push((mobile(1), 7, 1)).encode()
     intake.put_push(beat.redis, "p", body, source="10.0.0.1", now=NOW)
-    assert beat.tick(NOW + intake.STRAY_AFTER) == [("keep_push", "p")]
-    no = keep_push(beat.ledger.engine, beat.redis, "p")
+    assert beat.tick(NOW) == [("keep_pushes", None)]
+    (no,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
     (row,) = beat.ledger.rows(pushes_table)
     assert (row["no"], row["body"], row["source"], row["received_at"]) == (no, body, "10.0.0.1", NOW)
-    assert keep_push(beat.ledger.engine, beat.redis, "p") is None
+    assert keep_pushes(beat.ledger.engine, beat.redis, now=NOW) == []
     assert intake.depth(beat.redis)["push"] == 0
 
 
@@ -129,16 +190,7 @@ def test_the_tick_tells_clients_the_accounts(beat: Published) -> None:
 
 def test_what_the_ledger_has_is_taken_out_of_the_intake(beat: Published) -> None:
     intake.put(beat.redis, [message("m"), message("n")], now=NOW)
-    accepted = accept_from_intake(
-        beat.redis,
-        together(beat.ledger),
-        partial(refuse, beat.ledger.engine),
-        "notice",
-        ["m", "n", "gone"],
-        {"default"},
-        now=NOW,
-    )
-    assert len(accepted["notice"]) == 2
+    taken_in(beat)
     assert intake.depth(beat.redis)["notice"] == 0
     assert {row["id"] for row in beat.ledger.rows(messages)} == {"m", "n"}
 
@@ -146,29 +198,19 @@ def test_what_the_ledger_has_is_taken_out_of_the_intake(beat: Published) -> None
 def test_a_message_that_the_ledger_did_not_get_stays_in_the_intake(beat: Published) -> None:
     intake.put(beat.redis, [message("m")], now=NOW)
 
-    def ledger_is_away(_: Sequence[Message]) -> Accepted:
+    def ledger_is_away(_: Sequence[Message]) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        accept_from_intake(
-            beat.redis, ledger_is_away, partial(refuse, beat.ledger.engine), "notice", ["m"], {"default"}, now=NOW
-        )
+        taken_in(beat, accept=ledger_is_away)
     assert intake.depth(beat.redis)["notice"] == 1
 
 
 def test_what_lies_in_the_intake_and_cannot_be_sent_is_kept_as_refused(beat: Published) -> None:
-    intake.put(beat.redis, [message("m", account="other")], now=NOW)
+    intake.put(beat.redis, [message("m", account="other"), message("broken")], now=NOW)
     beat.redis.hset("sms:intake:notice", "broken", "{")
-    accepted = accept_from_intake(
-        beat.redis,
-        together(beat.ledger),
-        partial(refuse, beat.ledger.engine),
-        "notice",
-        ["m", "broken"],
-        {"default"},
-        now=NOW,
-    )
-    assert accepted == {}
+    taken_in(beat)
+    assert beat.ledger.rows(messages) == []
     told = {row["id"]: json.loads(str(row["faults"]))[0] for row in beat.ledger.rows(refused)}
     assert told["m"] == "account 'other' is unknown; there are default"
     assert "cannot be read" in told["broken"]
@@ -178,15 +220,23 @@ def test_what_lies_in_the_intake_and_cannot_be_sent_is_kept_as_refused(beat: Pub
 TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 
 
-def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID) -> Accepted:
-    return accept_by_name(together(ledger), partial(refuse, ledger.engine), fields, task_id, {"default"}, now=NOW)
+def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID) -> str | None:
+    return accept_by_name(
+        lambda some: ledger.accept(*some),
+        partial(refuse, ledger.engine),
+        fields,
+        task_id,
+        {"default"},
+        caller="shop",
+        now=NOW,
+    )
 
 
 def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_same_message(ledger: Ledger) -> None:
     fields = {"to": ["13800138000"], "content": "您好"}
-    assert len(by_name(ledger, fields)["notice"]) == 1
-    assert by_name(ledger, fields) == {"notice": []}
+    assert by_name(ledger, fields) == by_name(ledger, fields) == "notice"
     assert [row["id"] for row in ledger.rows(messages)] == [TASK_ID]
+    assert [row["caller"] for row in ledger.rows(submissions)] == ["shop"]
 
 
 @pytest.mark.parametrize(
@@ -202,8 +252,7 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
 def test_a_bad_message_by_name_is_kept_as_refused_with_its_faults_and_payload(
     ledger: Ledger, fields: object, told: list[str]
 ) -> None:
-    assert by_name(ledger, fields) == {}
-    assert by_name(ledger, fields) == {}
+    assert by_name(ledger, fields) is by_name(ledger, fields) is None
     (row,) = ledger.rows(refused)
     assert row["id"] == TASK_ID
     assert json.loads(str(row["payload"])) == fields

@@ -9,23 +9,27 @@ import pytest
 from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine, func, select
+from stack_of import simulator
 
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
-from worker.domain.lane import LANES
+from worker.domain.lane import CALLS_AT_ONCE, LANES
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import messages, submissions
+from worker.ledger.tables import messages, recipients, submissions
 
-MESSAGES, KILLS = 1500, 5
+CONCURRENCY = 4
+AT_ONCE = CONCURRENCY * CALLS_AT_ONCE
+MESSAGES, KILLS = 1500, 6
 # Short, for what a killed worker was calling stays claimed until its lease is over.
 TIMEOUTS = {"SMS_READ_TIMEOUT": "1", "SMS_CONNECT_TIMEOUT": "1"}
+LEASE_SECONDS = 19
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """A system of its own: the worker in it does not live long."""
-    with running_stack(tmp_path, settings=TIMEOUTS) as stack:
+    with running_stack(tmp_path, concurrency=CONCURRENCY, settings=TIMEOUTS) as stack:
         yield stack
 
 
@@ -48,32 +52,61 @@ def ids(ledger: Engine) -> set[str]:
         return set(connection.execute(select(messages.c.id)).scalars())
 
 
+def submissions_in(ledger: Engine, state: State) -> set[int]:
+    with reading(ledger) as connection:
+        return set(connection.execute(select(submissions.c.no).where(submissions.c.state == state)).scalars())
+
+
+def mobiles_of(ledger: Engine, nos: set[int]) -> set[str]:
+    with reading(ledger) as connection:
+        rows = connection.execute(select(recipients.c.submission_no, recipients.c.mobile))
+        return {mobile for no, mobile in rows if no in nos}
+
+
 @pytest.mark.timeout(240)
 def test_a_saturated_worker_is_killed_again_and_again_and_takes_no_message_with_it(
     stack: Stack, ledger: Engine
 ) -> None:
+    stack.ask_simulator("behave", {"latency_ms": 50})
     client = SmsClient(stack.redis_url)
-    sent: list[str] = []
-    for _ in range(KILLS):
-        at_work = len(ids(ledger)) + 1
-        mobiles = [f"139{n:08}" for n in range(len(sent), len(sent) + MESSAGES // KILLS)]
-        sent += client.send_many({"to": mobile, "content": "您的包裹已到"} for mobile in mobiles)
-        stack.wait_for("the worker at work", lambda at_work=at_work: len(ids(ledger)) >= at_work)
-        stack.stop("worker", kill=True)
-        stack.start("worker")
+    sent: dict[str, str] = {}
+    called: set[int] = set()
+    with Redis.from_url(stack.redis_url) as redis:
+        for kill in range(KILLS):
+            kept, calls = len(ids(ledger)), simulator(stack, "calls_taken")
+            numbers = range(len(sent), len(sent) + MESSAGES // KILLS)
+            # Each with a text of its own, for a call of its own.
+            new = [{"to": f"139{n:08}", "content": f"您的包裹{n:04}已到"} for n in numbers]
+            sent |= dict(zip(client.send_many(new), (str(fields["to"]) for fields in new), strict=True))
+            moments = {
+                "messages on their way to the ledger": lambda kept=kept: (
+                    redis.zcard("sms:intake:notice:taken") or len(ids(ledger)) > kept
+                ),
+                "messages in the ledger": lambda kept=kept: len(ids(ledger)) > kept,
+                "calls": lambda calls=calls: simulator(stack, "calls_taken") > calls,
+            }
+            moment = list(moments)[kill % len(moments)]
+            stack.wait_for(moment, moments[moment])
+            stack.stop("worker", kill=True)
+            now_called = submissions_in(ledger, State.SUBMITTING) - called
+            assert len(now_called) <= AT_ONCE
+            called |= now_called
+            stack.start("worker")
+    assert called
 
     def settled() -> bool:
         found = states(ledger)
         return sum(found.values()) == MESSAGES and found.keys() <= {State.ACCEPTED, State.UNKNOWN}
 
-    stack.wait_for("all of them at their end", settled, seconds=150)
+    stack.wait_for("all of them at their end", settled, seconds=LEASE_SECONDS + 20)
     assert ids(ledger) == set(sent)
-    calls = stack.ask_simulator(f"calls?limit={2 * MESSAGES}")["calls"]
-    times_called = Counter(mobile for call in calls for mobile in call["mobiles"])
+    log = stack.ask_simulator(f"calls?limit={2 * MESSAGES}")["calls"]
+    times_called = Counter(mobile for call in log for mobile in call["mobiles"])
     assert set(times_called.values()) == {1}
-    # Unknown is what was being called at the moment of a kill, and no more: 16 threads, each time.
-    assert states(ledger).get(State.UNKNOWN, 0) <= KILLS * 16
-    assert len(times_called) >= states(ledger)[State.ACCEPTED]
+    # Unknown is what was being called at the moment of a kill, and nothing else.
+    unknown = submissions_in(ledger, State.UNKNOWN)
+    assert unknown <= called
+    assert set(sent.values()) - times_called.keys() <= mobiles_of(ledger, unknown)
 
 
 def test_a_message_outlives_its_task_where_one_that_is_sent_by_name_does_not(stack: Stack, ledger: Engine) -> None:
@@ -91,10 +124,10 @@ def test_a_message_outlives_its_task_where_one_that_is_sent_by_name_does_not(sta
     # The worker that was waiting has a task in its socket perhaps: it goes with the worker.
     stack.stop("worker", kill=True)
     stack.start("worker")
-    stack.wait_for("the message", lambda: kept in ids(ledger), seconds=30)
+    stack.wait_for("the message", lambda: kept in ids(ledger), seconds=10)
     # What was in the queue before this one would be there by now.
     after = SmsClient(stack.redis_url).send("13800138003", "您的包裹已到")
-    stack.wait_for("one that was sent later", lambda: after in ids(ledger), seconds=30)
+    stack.wait_for("one that was sent later", lambda: after in ids(ledger), seconds=10)
     assert str(by_name) not in ids(ledger)
 
 

@@ -9,11 +9,13 @@ from stack_of import simulator, states
 from chaos.postgres import Postgres, running_postgres
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
+from worker.domain.lane import CALLS_AT_ONCE
 
-CONCURRENCY = 16
-MESSAGES = 4 * CONCURRENCY
+CONCURRENCY = 4
+IN_FLIGHT = CONCURRENCY * CALLS_AT_ONCE
+MESSAGES = 4 * IN_FLIGHT
 FROZEN_SECONDS = 20
-GOES_ON_WITHIN = 30
+GOES_ON_WITHIN = 15
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,11 @@ def stack(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def busy(stack: Stack) -> Stack:
-    """A worker with a call in flight on each thread, and more messages than that."""
+    """A worker with as many calls in flight as it makes at a time, and more messages than that."""
     stack.ask_simulator("reset", {})
     stack.ask_simulator("behave", {"latency_ms": 1000})
     send(stack, MESSAGES)
-    stack.wait_for("a call in flight on each thread", lambda: simulator(stack, "calls_in_flight") == CONCURRENCY)
+    stack.wait_for("its hands full", lambda: simulator(stack, "calls_in_flight") == IN_FLIGHT)
     return stack
 
 
@@ -62,9 +64,9 @@ def test_tasks_wait_for_a_ledger_that_was_killed_and_what_calls_came_to_is_recor
     postgres.kill()
     busy.wait_for("the calls in flight at their end", lambda: simulator(busy, "calls_in_flight") == 0)
     called = simulator(busy, "calls_taken")
-    send(busy, CONCURRENCY)
+    send(busy, IN_FLIGHT)
     postgres.start()
-    goes_on(busy, MESSAGES + CONCURRENCY)
+    goes_on(busy, MESSAGES + IN_FLIGHT)
     assert called < MESSAGES
 
 
@@ -74,12 +76,12 @@ def test_nothing_is_called_while_the_ledger_is_frozen_and_all_goes_on_after_it(b
         thawed_at = time.monotonic() + FROZEN_SECONDS
         busy.wait_for("the calls in flight at their end", lambda: simulator(busy, "calls_in_flight") == 0)
         called = simulator(busy, "calls_taken")
-        send(busy, CONCURRENCY)
+        send(busy, IN_FLIGHT)
         busy.wait_for("the end of the frost", lambda: time.monotonic() > thawed_at)
         assert simulator(busy, "calls_taken") == called
     finally:
         postgres.thaw()
-    goes_on(busy, MESSAGES + CONCURRENCY)
+    goes_on(busy, MESSAGES + IN_FLIGHT)
 
 
 def test_a_worker_that_is_told_to_end_waits_for_the_ledger_with_what_its_calls_came_to(

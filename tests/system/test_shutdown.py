@@ -1,6 +1,7 @@
 """A worker that is told to end, or is killed, with its hands full: calls are recorded, or unknown, and none is made twice."""
 
 import signal
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -8,43 +9,54 @@ from stack_of import simulator, states
 
 from worker.cli.stack import Stack, running_stack, start_worker
 from worker.client import SmsClient
+from worker.domain.lane import CALLS_AT_ONCE
 
-CONCURRENCY = 100
-PER_TASK = 10
-MESSAGES = CONCURRENCY * PER_TASK
-# A lease of 21.5 seconds.
+CONCURRENCY = 10
+IN_FLIGHT = CONCURRENCY * CALLS_AT_ONCE
+MESSAGES = 10 * IN_FLIGHT
 SETTINGS = {"SMS_CONNECT_TIMEOUT": "0.5", "SMS_READ_TIMEOUT": "5"}
+LEASE_SECONDS = 21.5
 
 
 @pytest.fixture
 def full(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Stack]:
-    """A worker with a hundred calls in flight, each the first of a task that holds ten submissions."""
+    """A worker with a hundred calls in flight, ten of each task that it can do at a time, and nine hundred more to make."""
     directory = tmp_path_factory.mktemp("stack")
     with running_stack(directory, ledger_url=postgres_url, concurrency=CONCURRENCY, settings=SETTINGS) as stack:
         stack.ask_simulator("behave", {"latency_ms": 4000})
-        messages = [{"to": f"138{n:08}", "content": "您的订单已发货。"} for n in range(MESSAGES)]
+        # Each with a text of its own, for a call of its own.
+        messages = [{"to": f"138{n:08}", "content": f"您的订单{n:04}已发货。"} for n in range(MESSAGES)]
         SmsClient(stack.redis_url).send_many(messages)
-        stack.wait_for("a hundred calls in flight", lambda: simulator(stack, "calls_in_flight") == CONCURRENCY)
-        assert simulator(stack, "calls_taken") == CONCURRENCY
+        stack.wait_for("a hundred calls in flight", lambda: simulator(stack, "calls_in_flight") == IN_FLIGHT)
+        assert simulator(stack, "calls_taken") == IN_FLIGHT
+        assert states(stack) == {"submitting": IN_FLIGHT, "queued": MESSAGES - IN_FLIGHT}
         # Those that another worker makes afterwards.
         stack.ask_simulator("behave", {"latency_ms": 0})
         yield stack
 
 
-def test_a_worker_that_is_told_to_end_finishes_its_calls_and_gives_back_the_rest_at_once(full: Stack) -> None:
+def test_a_worker_that_is_told_to_end_finishes_its_calls_and_leaves_the_rest_to_the_next(full: Stack) -> None:
     worker = full.processes.pop("worker")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
-    assert states(full) == {"accepted": CONCURRENCY, "queued": MESSAGES - CONCURRENCY}
+    assert worker.wait(10) == 0
+    assert simulator(full, "calls_taken") == IN_FLIGHT
+    assert states(full) == {"accepted": IN_FLIGHT, "queued": MESSAGES - IN_FLIGHT}
     start_worker(full, "next", CONCURRENCY)
-    # Sooner than the 30 seconds after which the tick finds what has lost its task.
-    full.wait_for("the rest", lambda: states(full) == {"accepted": MESSAGES}, seconds=20)
-    assert simulator(full, "mobiles_taken") == MESSAGES
+    full.wait_for("the rest", lambda: states(full) == {"accepted": MESSAGES}, seconds=15)
+    assert _times_called(full) == Counter({f"138{n:08}": 1 for n in range(MESSAGES)})
 
 
 def test_of_a_killed_worker_each_call_is_unknown_after_its_lease_and_none_is_made_again(full: Stack) -> None:
     full.stop("worker", kill=True)
     start_worker(full, "next", CONCURRENCY)
-    settled = {"unknown": CONCURRENCY, "accepted": MESSAGES - CONCURRENCY}
-    full.wait_for("all settled", lambda: states(full) == settled)
-    assert simulator(full, "mobiles_taken") == MESSAGES
+    # The rest does not wait for the leases of what was being called.
+    meanwhile = {"submitting": IN_FLIGHT, "accepted": MESSAGES - IN_FLIGHT}
+    full.wait_for("the rest", lambda: states(full) == meanwhile, seconds=15)
+    settled = {"unknown": IN_FLIGHT, "accepted": MESSAGES - IN_FLIGHT}
+    full.wait_for("all settled", lambda: states(full) == settled, seconds=LEASE_SECONDS)
+    assert _times_called(full) == Counter({f"138{n:08}": 1 for n in range(MESSAGES)})
+
+
+def _times_called(stack: Stack) -> Counter[str]:
+    calls = stack.ask_simulator(f"calls?limit={2 * MESSAGES}")["calls"]
+    return Counter(mobile for call in calls for mobile in call["mobiles"])

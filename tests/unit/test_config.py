@@ -1,11 +1,16 @@
 """The settings: checked whole, every gap in one error with its remedy, no secret shown."""
 
+from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from worker.config import DEFAULT_GATEWAY, VARIABLES, ConfigError, Role, load_settings, revealed
+from worker.domain.hours import read_hours
+from worker.domain.lane import LANES
+from worker.domain.rate import Rate
 
 ALL = {
     "SMS_REDIS_URL": "redis://localhost/0",
@@ -203,9 +208,59 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
     ]
 
 
-def test_a_limit_that_nothing_keeps_is_not_accepted_in_silence(environment) -> None:
-    environment(**ALL, SMS_RATE="50")
-    assert "SMS_RATE is not kept by this version" in gaps("worker")[0]
+def test_the_rate_is_of_the_default_account_and_each_other_has_its_own(environment, tmp_path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        '[accounts.shop]\nepr_id = 2\nuser_id = "shop"\npassword = "pa55"\nrate = 5\nmobile_rate = 100'
+    )
+    environment(**ALL, SMS_RATE="50", SMS_CONFIG=str(tmp_path / "sms.toml"))
+    accounts = load_settings("worker").accounts
+    assert {name: account.limit for name, account in accounts.items()} == {
+        "default": Rate(50, None),
+        "shop": Rate(5, 100),
+    }
+
+
+def test_a_lane_is_as_the_file_says_and_otherwise_as_it_was(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        '[lanes.marketing]\nhours = "09:00-18:00"\nvalidity = 3600\n[lanes.notice]\nhours = "always"\nfloor = 0.1'
+    )
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    assert load_settings("worker").lanes == {
+        "otp": LANES["otp"],
+        "notice": replace(LANES["notice"], floor=0.1),
+        "marketing": replace(LANES["marketing"], hours=read_hours("09:00-18:00"), validity=timedelta(hours=1)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "gap"),
+    [
+        ('hours = "8 to 21"', "hours: Value error, write hours like 08:00-21:00"),
+        ('hours = "08:00-08:00"', "hours: Value error, these hours have no length"),
+        ("validity = 0", "validity: Input should be greater than 0"),
+        ("floor = 1", "floor: Input should be less than 1"),
+    ],
+)
+def test_what_is_wrong_with_a_lane_is_told(environment, tmp_path: Path, options: str, gap: str) -> None:
+    (tmp_path / "sms.toml").write_text(f"[lanes.marketing]\n{options}")
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    assert f"[lanes.marketing] {gap}" in gaps("worker")[0]
+
+
+def test_an_account_has_its_time_zone(environment, tmp_path: Path) -> None:
+    account = '[accounts.shop]\nepr_id = 2\nuser_id = "shop"\npassword = "pa55"\ntime_zone = '
+    (tmp_path / "sms.toml").write_text(f'{account}"Europe/Berlin"')
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    zones = {name: str(account.time_zone) for name, account in load_settings("worker").accounts.items()}
+    assert zones == {"default": "Asia/Shanghai", "shop": "Europe/Berlin"}
+    (tmp_path / "sms.toml").write_text(f'{account}"Berlin"')
+    assert "time_zone: Value error, 'Berlin' is no time zone" in gaps("worker")[0]
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast"])
+def test_a_rate_that_is_none_is_told(environment, rate: str) -> None:
+    environment(**ALL, SMS_RATE=rate)
+    assert "SMS_RATE" in gaps("worker")[0]
 
 
 def test_no_secret_is_shown(environment) -> None:

@@ -78,7 +78,7 @@ def test_every_command_starts_a_module_that_exists():
 def test_celery_reads_the_workers_command_and_its_queues_are_the_systems_in_order():
     options = parsed_celery("worker")
     assert tuple(options["queues"]) == QUEUES
-    assert options["concurrency"] == 32
+    assert options["concurrency"] == 16
     assert "%h" in " ".join(command("worker")), "workers of one name would be one worker to Celery"
 
 

@@ -16,8 +16,7 @@ from worker.cli.output import AsJson, clean, console, counted, print_json, style
 from worker.cli.parts import ledger
 from worker.cli.reasons import reason
 from worker.config import Settings, load_settings, revealed
-from worker.domain.lane import LANES
-from worker.domain.message import MAX_RECIPIENTS, Message, from_json, is_id
+from worker.domain.message import MAX_RECIPIENTS, Message, is_id
 from worker.ledger import message_views
 from worker.ledger.message_views import MessageView
 
@@ -103,12 +102,11 @@ def _in_intake(settings: Settings, message_id: str) -> Message | None:
         return None
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
-            found = [text for lane in LANES for text in intake.read(redis, lane, [message_id]).values()]
+            return intake.find(redis, message_id)
     except RedisError as why:
         raise Failed(
             f"no message {message_id} is in the ledger, and the intake cannot be asked: {why}. Try again later."
         ) from why
-    return from_json(found[0]) if found else None
 
 
 def _as_lying(message: Message, limit: int | None) -> dict[str, Any]:

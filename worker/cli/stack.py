@@ -171,9 +171,9 @@ def running_stack(
             stack.stop()
 
 
-def start_worker(stack: Stack, name: str, concurrency: int) -> None:
-    """Starts one more worker for all the queues."""
-    options = ["-Q", ",".join(QUEUES), "--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "WARNING"]
+def start_worker(stack: Stack, name: str, concurrency: int, queues: Sequence[str] = QUEUES) -> None:
+    """Starts one more worker, for these queues."""
+    options = ["-Q", ",".join(queues), "--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "WARNING"]
     alone = ["--without-mingle", "--without-gossip", "--hostname", f"{name}@%h"]
     stack.start(name, sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, *alone)
 

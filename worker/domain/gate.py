@@ -15,8 +15,8 @@ PROBE_AFTER = {
 NOT_SENT_IN_A_ROW = 10
 """One connection that does not come about is bad luck; so many in a row, and the gateway is away."""
 
-LOOK_AGAIN = timedelta(minutes=1)
-"""How long a submission is held that met a closed gate."""
+PROBE_AGAIN = timedelta(minutes=1)
+"""When the next may try if a probe has no outcome: its worker was lost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,10 @@
-"""The three lanes: what kind of text a message is decides its queue and how long it is worth sending."""
+"""The three lanes: what kind of text a message is decides its queue, when it may be sent and how long it is worth it."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
+from typing import Literal
+
+from worker.domain.hours import Hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,20 +15,26 @@ class Lane:
     queue: str
     validity: timedelta
     """How long after its time a message may still go out."""
-    per_task: int
-    """Submissions that one task makes, one after the other: a task costs about as much as a call, so it is shared."""
+    floor: float
+    """The share of an account's tokens that this lane leaves for more urgent ones."""
+    hours: Hours | None = None
+    """When it may send, in the account's time zone; None at any time."""
+    resend_unknown: Literal["never", "once"] = "never"
+    """How often a call is made again by itself of which it cannot be known whether it was taken."""
 
 
+# As they are unless the operator says otherwise (`[lanes.NAME]` in the file of SMS_CONFIG).
 LANES = {
     lane.name: lane
     for lane in (
-        Lane(
-            "otp", "sms.otp", timedelta(minutes=5), per_task=1
-        ),  # 验证码: a code that comes late locks out, and confuses
-        Lane("notice", "sms.notice", timedelta(hours=24), per_task=10),  # 通知
-        Lane("marketing", "sms.marketing", timedelta(hours=24), per_task=10),  # 营销
+        Lane("otp", "sms.otp", timedelta(minutes=5), 0.0),  # 验证码: a code that comes late locks out, and confuses
+        Lane("notice", "sms.notice", timedelta(hours=24), 0.25),  # 通知
+        Lane("marketing", "sms.marketing", timedelta(hours=24), 0.5, hours=Hours(time(8), time(21))),  # 营销
     )
 }
+
+CALLS_AT_ONCE = 10
+"""Calls that one task makes side by side: a task and a transaction cost about as much as a call, so they are shared."""
 
 PUSH_QUEUE = "sms.push"
 UPKEEP_QUEUE = "sms.upkeep"

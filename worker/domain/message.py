@@ -15,6 +15,7 @@ from worker.domain.text import content_faults
 MAX_RECIPIENTS = 10_000
 """Mobiles of one message: keeps its way through Redis short. More is several messages."""
 MAX_METADATA_BYTES = 4096
+MAX_CALLER = 64
 MAX_VALID_FOR = timedelta(days=7)
 PAST_GRACE = timedelta(minutes=1)
 """An `at` this little in the past is meant as now: clocks differ, and a task may have waited in its queue."""
@@ -27,8 +28,9 @@ _KEYS = uuid.UUID("6f1d5c0e-6d0a-5c0b-9a53-0a4f5b6c7d8e")
 class Message:
     """A text for one or more recipients.
 
-    `to` holds normalised mobiles without repeats, in the order given. `at` and `created_at` are aware times,
-    `expires_at` the moment after which it is not sent any more.
+    `to` holds normalised mobiles without repeats, in the order given. `at` and `created_at` are aware times, `valid_for` how
+    long after them it may go out, None for as long as its lane has it. `caller` is who sends it: where there is more to send than can
+    be, each caller has an equal share.
     """
 
     id: str
@@ -37,9 +39,10 @@ class Message:
     lane: str
     account: str
     created_at: datetime
-    expires_at: datetime
     at: datetime | None = None
+    valid_for: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,9 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def read_message(fields: Any, *, now: datetime, default_id: str, accounts: Collection[str] | None = None) -> Message:
+def read_message(
+    fields: Any, *, now: datetime, default_id: str, accounts: Collection[str] | None = None, caller: str = ""
+) -> Message:
     """The message that `fields` describe (those of `SmsClient.send`, as JSON can carry them).
 
     `default_id` names it where it has neither `key` nor `id`. `accounts` are the known ones; None where nobody can say.
@@ -133,9 +138,10 @@ def read_message(fields: Any, *, now: datetime, default_id: str, accounts: Colle
         lane=lane,
         account=account,
         created_at=now,
-        expires_at=(at or now) + (valid_for or LANES[lane].validity),
         at=at,
+        valid_for=valid_for,
         metadata=metadata,
+        caller=caller[:MAX_CALLER],
     )
 
 
@@ -241,9 +247,10 @@ def to_json(message: Message) -> str:
             "lane": message.lane,
             "account": message.account,
             "created_at": message.created_at.isoformat(),
-            "expires_at": message.expires_at.isoformat(),
             "at": message.at and message.at.isoformat(),
+            "valid_for": message.valid_for and message.valid_for.total_seconds(),
             "metadata": message.metadata,
+            "caller": message.caller,
         },
         separators=(",", ":"),
     )
@@ -252,7 +259,7 @@ def to_json(message: Message) -> str:
 def from_json(text: str | bytes) -> Message:
     """A message that `to_json` wrote. It was checked when it was written, and is not checked again."""
     fields = json.loads(text)
-    at = fields["at"]
+    at, valid_for = fields["at"], fields["valid_for"]
     return Message(
         id=fields["id"],
         to=tuple(fields["to"]),
@@ -260,7 +267,8 @@ def from_json(text: str | bytes) -> Message:
         lane=fields["lane"],
         account=fields["account"],
         created_at=datetime.fromisoformat(fields["created_at"]),
-        expires_at=datetime.fromisoformat(fields["expires_at"]),
         at=at and datetime.fromisoformat(at),
+        valid_for=valid_for and timedelta(seconds=valid_for),
         metadata=fields["metadata"],
+        caller=fields["caller"],
     )

@@ -55,8 +55,6 @@ FAILED_TRIES = 3
 
 BACKOFF_FIRST = timedelta(seconds=5)
 BACKOFF_MOST = timedelta(minutes=5)
-ACCOUNT_WAIT = timedelta(minutes=1)
-"""How long a submission waits after the gateway found fault with the account: it is no fault of the message."""
 
 
 def backoff(attempt: int, jitter: float) -> timedelta:
@@ -96,7 +94,8 @@ def next_step(
         case Verdict.FAILED if attempt >= FAILED_TRIES:
             return Step(State.UNKNOWN if resent else State.REJECTED)
         case Verdict.CLOCK | Verdict.ACCOUNT:
-            wait = ACCOUNT_WAIT * (1 + jitter)
+            # No fault of the message: it waits for the gate, which is closed before this is over.
+            wait = BACKOFF_FIRST
         case Verdict.BUSY if outcome.retry_after is not None:
             wait = outcome.retry_after
         case Verdict.BUSY | Verdict.NOT_SENT | Verdict.FAILED:

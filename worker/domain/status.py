@@ -8,9 +8,9 @@ class State(StrEnum):
     """Where a submission stands."""
 
     HELD = "held"
-    """It waits in the ledger for `due_at`."""
+    """It waits for its `due_at`."""
     QUEUED = "queued"
-    """A task is on its way to a worker."""
+    """It waits for its turn: a worker, an open gate and a token of the account's rate."""
     SUBMITTING = "submitting"
     """A worker claimed it and may be calling the gateway right now."""
     ACCEPTED = "accepted"
@@ -30,10 +30,8 @@ class State(StrEnum):
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     # What was to be sent again is unknown still if its validity runs out first, and accepted if a report comes first.
-    State.HELD: frozenset({State.QUEUED, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
-    State.QUEUED: frozenset(
-        {State.SUBMITTING, State.HELD, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}
-    ),
+    State.HELD: frozenset({State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
+    State.QUEUED: frozenset({State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
     State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD}),
     State.ACCEPTED: frozenset({State.UNREPORTED}),
     State.UNREPORTED: frozenset(),
@@ -45,7 +43,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 WAITING = frozenset({State.HELD, State.QUEUED, State.SUBMITTING})
-"""The states that end by themselves and soon: a row in one of them always has a `due_at`, and beat looks after it."""
+"""The states that end by themselves: a row in one of them always has a `due_at`. What is due is claimed, or its lease is over."""
 
 
 def sources(target: State) -> tuple[State, ...]:

@@ -1,6 +1,5 @@
 """The gates of the accounts: closed by what the gateway says or by a person, probed by one submission at a time."""
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Select, case, literal, or_, select, update
@@ -64,15 +63,10 @@ def resume(connection: Connection, name: str, *, by: str, now: datetime) -> bool
     return _change(connection, accounts.c.name == name, **_opened(now, by))
 
 
-def take_probe(connection: Connection, account_ids: Iterable[int], *, now: datetime, again: timedelta) -> set[int]:
-    """Those of the accounts whose closed gate may be probed now, by whoever asks first; the next may after `again`."""
-    turn = (
-        update(accounts)
-        .where(accounts.c.id.in_(list(account_ids)), accounts.c.id.in_(probed_accounts(now)))
-        .values(gate_until=now + again)
-        .returning(accounts.c.id)
-    )
-    return set(connection.execute(turn).scalars())
+def take_probe(connection: Connection, account_id: int, *, now: datetime, again: timedelta) -> bool:
+    """Whether whoever asks is the one who may probe the account's closed gate now; the next may after `again`."""
+    may = accounts.c.id == account_id, accounts.c.id.in_(probed_accounts(now))
+    return _change(connection, *may, gate_until=now + again)
 
 
 def note_skew(connection: Connection, account_id: int, skew: timedelta) -> None:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from sqlalchemy import Connection, select, update
 
 from worker.domain.push import Reply, StatusReport, numbered
-from worker.ledger.statements import ROWS, chunks, insert_new
+from worker.ledger.statements import ROWS, chunks, insert_new, oldest
 from worker.ledger.tables import pushes, replies, reports
 
 STRAY_AFTER = timedelta(seconds=30)
@@ -54,14 +54,8 @@ def finish(connection: Connection, no: int, *, items: int, reason: str | None, q
 
 def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:
     """Pushes that nobody has processed in time: their numbers, each given out once per STRAY_AFTER."""
-    rows = (
-        select(pushes.c.no)
-        .where(pushes.c.due_at <= now)
-        .order_by(pushes.c.due_at)
-        .limit(most)
-        .with_for_update(skip_locked=True)
-    )
-    again = update(pushes).where(pushes.c.no.in_(rows), pushes.c.due_at.is_not(None)).values(due_at=now + STRAY_AFTER)
+    late = oldest(pushes.c.no, pushes.c.due_at, now, most, pushes.c.due_at.is_not(None))
+    again = late.values(due_at=now + STRAY_AFTER)
     return list(connection.execute(again.returning(pushes.c.no)).scalars())
 
 

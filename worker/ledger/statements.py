@@ -1,10 +1,11 @@
 """What the two databases spell in their own ways."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import BindParameter, Connection, Table, literal
+from sqlalchemy import BindParameter, Column, ColumnElement, Connection, String, Table, Update, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ ROWS = 1000
 
 def literally(text: str) -> BindParameter[str]:
     """The text as part of the statement: SQLite takes a partial index only where its condition is there, word for word."""
-    return literal(text, literal_execute=True)
+    return literal(str(text), String, literal_execute=True)
 
 
 def insert_new(
@@ -42,3 +43,14 @@ def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
+
+
+def oldest(
+    key: Column[int], column: Column[datetime], until: datetime, most: int, condition: ColumnElement[bool]
+) -> Update:
+    """An UPDATE of the oldest rows, by this column and up to that time, that fulfil the condition and nobody else is at.
+
+    In a WITH, which runs once: PostgreSQL may run a subquery for each row of the table, and then changes more than `most`.
+    """
+    rows = select(key).where(condition, column <= until).order_by(column).limit(most).with_for_update(skip_locked=True)
+    return update(key.table).where(key.in_(select(rows.cte("oldest"))), condition)

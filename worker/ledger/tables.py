@@ -109,7 +109,10 @@ submissions = Table(
     Column("lane", String(16), nullable=False),
     Column("msg_id", Integer, nullable=False),
     Column("state", String(12), nullable=False),
-    # When beat must look at it again, in each waiting state: held until then, queued too long by then, lease over then.
+    # Whose it is: callers of one lane have equal shares of it.
+    Column("caller", String(64), nullable=False),
+    Column("mobiles", SmallInteger, nullable=False),
+    # When it is due in each waiting state: to be claimed from then on; while it is called, when its lease is over.
     Column("due_at", UtcTime),
     Column("expires_at", UtcTime, nullable=False),
     Column("attempt", SmallInteger, nullable=False),
@@ -138,14 +141,28 @@ Index(
     postgresql_where=submissions.c.state == State.UNKNOWN,
     sqlite_where=submissions.c.state == State.UNKNOWN,
 )
-# Small at any size of the ledger: only what waits is in it. It serves every statement of the upkeep tick.
+# Small at any size of the ledger: only what waits is in them. Whose turn it is; what is past its validity; whose lease is over.
+_TO_BE_SENT = submissions.c.state.in_((State.HELD, State.QUEUED))
 Index(
-    "ix_submissions_waiting",
-    submissions.c.state,
+    "ix_submissions_due",
     submissions.c.lane,
+    submissions.c.account_id,
+    submissions.c.caller,
     submissions.c.due_at,
-    postgresql_where=submissions.c.due_at.is_not(None),
-    sqlite_where=submissions.c.due_at.is_not(None),
+    postgresql_where=_TO_BE_SENT,
+    sqlite_where=_TO_BE_SENT,
+)
+Index(
+    "ix_submissions_late",
+    submissions.c.expires_at,
+    postgresql_where=_TO_BE_SENT,
+    sqlite_where=_TO_BE_SENT,
+)
+Index(
+    "ix_submissions_leased",
+    submissions.c.due_at,
+    postgresql_where=submissions.c.state == State.SUBMITTING,
+    sqlite_where=submissions.c.state == State.SUBMITTING,
 )
 
 recipients = Table(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.domain.outcome import ACCOUNT_WAIT, Outcome, Step, Verdict, backoff, next_step
+from worker.domain.outcome import BACKOFF_FIRST, Outcome, Step, Verdict, backoff, next_step
 from worker.domain.status import State
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -33,8 +33,8 @@ def after(**wait: float) -> datetime:
         ("0 失败", Outcome(Verdict.FAILED), 1, Step(State.HELD, after(seconds=5))),
         ("0 失败 twice", Outcome(Verdict.FAILED), 2, Step(State.HELD, after(seconds=10))),
         ("0 失败 three times", Outcome(Verdict.FAILED), 3, Step(State.REJECTED)),
-        ("the clock", Outcome(Verdict.CLOCK), 9, Step(State.HELD, NOW + ACCOUNT_WAIT)),
-        ("the account", Outcome(Verdict.ACCOUNT), 9, Step(State.HELD, NOW + ACCOUNT_WAIT)),
+        ("the clock", Outcome(Verdict.CLOCK), 9, Step(State.HELD, NOW + BACKOFF_FIRST)),
+        ("the account", Outcome(Verdict.ACCOUNT), 9, Step(State.HELD, NOW + BACKOFF_FIRST)),
     ],
 )
 def test_an_outcome_has_one_next_step(what: str, outcome: Outcome, attempt: int, expected: Step) -> None:

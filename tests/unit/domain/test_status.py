@@ -9,8 +9,8 @@ def test_every_state_has_its_line_in_the_table() -> None:
     assert TRANSITIONS.keys() == set(State)
 
 
-def test_every_state_can_be_reached_from_held() -> None:
-    reached, open_ends = {State.HELD}, [State.HELD]
+def test_every_state_can_be_reached_from_those_in_which_a_submission_is_made() -> None:
+    reached, open_ends = {State.HELD, State.QUEUED}, [State.HELD, State.QUEUED]
     while open_ends:
         new = TRANSITIONS[open_ends.pop()] - reached
         reached |= new
@@ -18,8 +18,8 @@ def test_every_state_can_be_reached_from_held() -> None:
     assert reached == set(State)
 
 
-def test_only_a_queued_submission_can_be_claimed() -> None:
-    assert sources(State.SUBMITTING) == (State.QUEUED,)
+def test_only_what_waits_to_be_sent_can_be_claimed() -> None:
+    assert sources(State.SUBMITTING) == (State.HELD, State.QUEUED)
 
 
 def test_what_may_have_been_called_is_never_queued_again_by_itself() -> None:

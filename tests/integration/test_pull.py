@@ -1,0 +1,137 @@
+"""Whose turn it is: fair shares between accounts and between callers, as far as the rates allow."""
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from ledger_of import NOW, Ledger, message, mobile
+from sqlalchemy import text
+
+from worker.domain.lane import Lane
+from worker.ledger import accounts
+from worker.ledger.tables import submissions
+from worker.ledger.turns import _QUEUES
+from worker.limits.rate import Grant
+from worker.pull import Pulled
+
+
+@pytest.fixture
+def two_accounts(ledger: Ledger) -> Ledger:
+    with ledger.engine.begin() as connection:
+        ledger.account_ids |= accounts.register(connection, ["shop"], first_msg_id=1, now=NOW)
+    return ledger
+
+
+def many(ledger: Ledger, name: str, count: int, **fields: object) -> None:
+    """So many messages of a text of their own."""
+    ledger.accept(*(message(f"{name}{n:04}", mobile(n), content=f"{name} {n}", **fields) for n in range(count)))  # type: ignore[arg-type]
+
+
+def by_caller(ledger: Ledger, pulled: Pulled) -> Counter[str]:
+    caller = {row["no"]: str(row["caller"]) for row in ledger.rows(submissions)}
+    return Counter(caller[one.no] for one in pulled.claimed)
+
+
+def test_one_callers_many_messages_do_not_keep_anothers_few_waiting(ledger: Ledger) -> None:
+    many(ledger, "campaign", 200, caller="campaign")
+    many(ledger, "shop", 4, caller="shop")
+    assert by_caller(ledger, ledger.pull(most=10)) == {"campaign": 5, "shop": 4}
+    assert by_caller(ledger, ledger.pull(most=10)) == {"campaign": 10}
+
+
+def test_accounts_have_equal_shares_however_many_callers_each_has(two_accounts: Ledger) -> None:
+    for caller in "abc":
+        many(two_accounts, caller, 20, caller=caller)
+    many(two_accounts, "shop", 20, caller="s", account="shop")
+    pulled = two_accounts.pull(most=12)
+    of_account = Counter(one.account_id for one in pulled.claimed)
+    assert of_account == {two_accounts.account_ids["default"]: 6, two_accounts.account_ids["shop"]: 6}
+    assert by_caller(two_accounts, pulled) == {"a": 2, "b": 2, "c": 2, "s": 6}
+
+
+def test_of_more_callers_than_places_each_has_its_turn(ledger: Ledger) -> None:
+    for n in range(15):
+        many(ledger, f"c{n:02}", 20, caller=f"c{n:02}")
+    turns = sum((by_caller(ledger, ledger.pull(most=5)) for _ in range(40)), Counter[str]())
+    assert len(turns) == 15
+
+
+def test_the_oldest_of_a_caller_go_first(ledger: Ledger) -> None:
+    for n in (2, 0, 1):
+        ledger.accept(message(f"m{n}", mobile(n), content=f"{n}"), now=NOW + timedelta(seconds=n))
+    pulled = ledger.pull(NOW + timedelta(minutes=1), most=2)
+    assert sorted(one.content for one in pulled.claimed) == ["0", "1"]
+
+
+def test_whether_more_is_due_is_told(ledger: Ledger) -> None:
+    many(ledger, "m", 10)
+    assert [ledger.pull(most=6).more, ledger.pull(most=6).more, ledger.pull(most=6).more] == [True, False, False]
+
+
+def test_no_more_is_claimed_than_the_rate_allows_and_the_wait_is_told(ledger: Ledger) -> None:
+    many(ledger, "m", 10)
+    asked: list[tuple[str, Sequence[int]]] = []
+
+    def allow(_: int, lane: Lane, sizes: Sequence[int]) -> Grant:
+        asked.append((lane.name, sizes))
+        return Grant(3, 0.25)
+
+    pulled = ledger.pull(most=8, allow=allow)
+    assert (len(pulled.claimed), pulled.more, pulled.wait) == (3, False, 0.25)
+    assert asked == [("notice", [1] * 8)]
+    assert ledger.states() == {"submitting": 3, "queued": 7}
+
+
+def test_the_mobiles_of_each_call_are_told_to_the_rate(ledger: Ledger) -> None:
+    ledger.accept(message("m", *map(mobile, range(7))), max_mobiles=3)
+    sizes: list[int] = []
+
+    def allow(_account: int, _lane: Lane, asked: Sequence[int]) -> Grant:
+        sizes.extend(asked)
+        return Grant(len(asked), 0)
+
+    ledger.pull(allow=allow)
+    assert sorted(sizes) == [1, 3, 3]
+
+
+def test_an_account_whose_rate_is_used_up_is_no_trouble_of_anothers(two_accounts: Ledger) -> None:
+    for caller in "ab":
+        many(two_accounts, caller, 20, caller=caller)
+    many(two_accounts, "shop", 20, account="shop")
+    asked: list[int] = []
+
+    def allow(account_id: int, _: Lane, sizes: Sequence[int]) -> Grant:
+        asked.append(account_id)
+        return Grant(len(sizes), 0) if account_id == two_accounts.account_ids["shop"] else Grant(0, 0.5)
+
+    pulled = two_accounts.pull(most=10, allow=allow)
+    assert {one.account_id for one in pulled.claimed} == {two_accounts.account_ids["shop"]}
+    assert (pulled.more, pulled.wait) == (True, 0.5)
+    assert sorted(asked) == sorted(two_accounts.account_ids.values()), "asked once for each account"
+
+
+def test_pullers_side_by_side_share_the_rows(ledger: Ledger) -> None:
+    many(ledger, "m", 200)
+    with ThreadPoolExecutor(4) as threads:
+        pulled = list(threads.map(lambda _: ledger.pull(most=20), range(30)))
+    nos = [one.no for each in pulled for one in each.claimed]
+    assert len(nos) == len(set(nos)) == 200
+
+
+def test_an_empty_lane_costs_one_statement(ledger: Ledger) -> None:
+    many(ledger, "m", 3, lane="marketing")
+    assert ledger.pull(lane="otp") == Pulled([])
+
+
+def test_the_queues_of_a_lane_are_found_by_the_index_however_much_waits_in_them(ledger: Ledger) -> None:
+    explain = "EXPLAIN QUERY PLAN "
+    with ledger.engine.begin() as connection:
+        if ledger.engine.dialect.name == "postgresql":
+            # It would go through a table as small as this one.
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            explain = "EXPLAIN "
+        asked = text(explain + _QUEUES.text), {"lane": "otp", "now": NOW, "open": "open"}
+        plan = [str(row) for row in connection.execute(*asked)]
+    assert sum("ix_submissions_due" in step for step in plan) == 2, plan

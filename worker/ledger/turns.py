@@ -1,0 +1,200 @@
+"""Whose turn it is: what of a lane is due, by account and caller, and the claim that makes it one worker's to call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, null, select, text, update
+
+from worker.domain.gate import PROBE_AGAIN
+from worker.domain.lane import LANES
+from worker.domain.status import State, sources
+from worker.ledger.gates import OPEN, open_accounts, probed_accounts, take_probe
+from worker.ledger.submissions import OVER, REPORTED, TO_BE_SENT
+from worker.ledger.tables import UtcTime, messages, recipients, submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits in a lane for one account and of one caller: a queue of its own, so that none has to stand behind another's."""
+
+    account_id: int
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A submission that may be claimed, and its mobiles, which the rate counts."""
+
+    no: int
+    mobiles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A submission that this process alone may call now."""
+
+    no: int
+    account_id: int
+    msg_id: int
+    attempt: int
+    expires_at: datetime
+    until: datetime
+    """When its lease runs out: a call must be over by then."""
+    lane: str
+    resent: bool
+    content: str
+    mobiles: tuple[str, ...]
+    probe: bool = False
+    """Whether it is sent through a closed gate, to see whether that can be opened again."""
+
+
+# From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each.
+_QUEUES = text("""
+WITH RECURSIVE heads AS (
+    SELECT * FROM (
+        SELECT account_id, caller, due_at FROM submissions
+        WHERE lane = :lane AND state IN ('held', 'queued')
+        ORDER BY account_id, caller, due_at LIMIT 1
+    ) AS head
+    UNION ALL
+    SELECT s.account_id, s.caller, s.due_at FROM heads JOIN submissions s ON s.no = (
+        SELECT next.no FROM submissions next
+        WHERE next.lane = :lane AND next.state IN ('held', 'queued')
+            AND (next.account_id, next.caller) > (heads.account_id, heads.caller)
+        ORDER BY next.account_id, next.caller, next.due_at LIMIT 1
+    )
+)
+SELECT heads.account_id, heads.caller FROM heads JOIN accounts ON accounts.id = heads.account_id
+WHERE heads.due_at <= :now AND accounts.gate = :open
+""").bindparams(bindparam("now", type_=UtcTime), open=OPEN)
+
+
+def queues(connection: Connection, lane: str, *, now: datetime) -> list[Queue]:
+    """The queues of the lane in which something is due, behind open gates."""
+    return [Queue(*row) for row in connection.execute(_QUEUES, {"lane": lane, "now": now})]
+
+
+def first(connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime) -> list[Due]:
+    """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over."""
+    rows = (
+        select(submissions.c.no, submissions.c.mobiles)
+        .where(
+            submissions.c.lane == lane,
+            submissions.c.account_id == queue.account_id,
+            submissions.c.caller == queue.caller,
+            TO_BE_SENT,
+            submissions.c.due_at <= now,
+        )
+        .order_by(submissions.c.due_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return [Due(*row) for row in connection.execute(rows)]
+
+
+_NOW = bindparam("now", type_=submissions.c.updated_at.type)
+_LATE = submissions.c.expires_at <= _NOW
+# It was to be sent again, and since then it was reported: it was taken the first time.
+_TAKEN = and_(submissions.c.resent, REPORTED)
+_OVER = _TAKEN | _LATE
+
+
+def _taking(*only: object) -> Update:
+    return (
+        update(submissions)
+        .where(
+            submissions.c.no.in_(bindparam("nos", expanding=True)),
+            submissions.c.state.in_(sources(State.SUBMITTING)),
+            submissions.c.due_at <= _NOW,
+            *only,  # type: ignore[arg-type]
+        )
+        .values(
+            state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
+            due_at=case((_OVER, null()), else_=bindparam("until", type_=submissions.c.due_at.type)),
+            attempt=submissions.c.attempt + case((_OVER, 0), else_=1),
+            updated_at=_NOW,
+        )
+        .returning(
+            submissions.c.no,
+            submissions.c.state,
+            submissions.c.account_id,
+            submissions.c.msg_id,
+            submissions.c.attempt,
+            submissions.c.expires_at,
+            submissions.c.lane,
+            submissions.c.resent,
+        )
+    )
+
+
+# Built once: to build such a statement anew costs more than to run it.
+_CLAIM = _taking(submissions.c.account_id.in_(open_accounts))
+_PROBE = _taking()
+_CALLS = (
+    select(recipients.c.submission_no, recipients.c.mobile, messages.c.content)
+    .join(messages, messages.c.no == recipients.c.message_no)
+    .where(recipients.c.submission_no.in_(bindparam("nos", expanding=True)))
+)
+
+
+def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: timedelta) -> list[Claimed]:
+    """Claims those of the submissions that are due behind an open gate, until `now + lease`.
+
+    What is past its validity expires instead; what was to be sent again and has been reported since is accepted, for it was taken.
+    """
+    taken = connection.execute(_CLAIM, {"nos": nos, "now": now, "until": now + lease}).all()
+    return _claimed(connection, taken, now + lease, probe=False)
+
+
+def claim_probe(connection: Connection, account_id: int, *, now: datetime, lease: timedelta) -> list[Claimed]:
+    """Claims one submission to be sent through the account's closed gate, the most urgent that is due, if it may be probed now."""
+    for lane in LANES:
+        nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
+        if nos and take_probe(connection, account_id, now=now, again=PROBE_AGAIN):
+            taken = connection.execute(_PROBE, {"nos": nos, "now": now, "until": now + lease}).all()
+            return _claimed(connection, taken, now + lease, probe=True)
+    return []
+
+
+def to_be_probed(connection: Connection, *, now: datetime) -> list[int]:
+    """The accounts whose closed gate may be probed now, and that have something due to do it with."""
+    return [
+        account_id
+        for account_id in connection.execute(probed_accounts(now)).scalars().all()
+        if any(connection.execute(_due_of(account_id, lane, now)).first() for lane in LANES)
+    ]
+
+
+def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
+    of_lane = submissions.c.lane == lane, submissions.c.account_id == account_id
+    return select(submissions.c.no).where(*of_lane, TO_BE_SENT, submissions.c.due_at <= now).limit(1)
+
+
+def _claimed(
+    connection: Connection, taken: Sequence[Row[tuple[object, ...]]], until: datetime, *, probe: bool
+) -> list[Claimed]:
+    ours = {row.no: row for row in taken if row.state == State.SUBMITTING}
+    if not ours:
+        return []
+    content: dict[int, str] = {}
+    mobiles: dict[int, list[str]] = {no: [] for no in ours}
+    for no, mobile, its_content in connection.execute(_CALLS, {"nos": list(ours)}):
+        mobiles[no].append(mobile)
+        content[no] = its_content
+    return [
+        Claimed(
+            no,
+            row.account_id,
+            row.msg_id,
+            row.attempt,
+            row.expires_at,
+            until,
+            row.lane,
+            row.resent,
+            content[no],
+            tuple(mobiles[no]),
+            probe,
+        )
+        for no, row in ours.items()
+    ]

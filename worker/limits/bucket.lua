@@ -1,0 +1,88 @@
+-- The token buckets of one account, calls and mobiles: how many of the calls wanted may be made now, and when to ask again.
+--
+-- KEYS[1]  a hash: `at`, when it was written (microseconds), and what was in `calls` and `mobiles` then; none: both full
+-- ARGV     the floor (a share, 0 to <1), calls a second, mobiles a second, then the mobiles of each call wanted, in order
+-- Returns  how many of them are granted, and the microseconds until it is worth asking for the rest (0: no rest)
+--
+-- A bucket is counted in millionths of a token: a rate of n tokens a second is then n of them each microsecond, and
+-- with a whole n no sum is ever rounded. A number that redis.call is given keeps all its digits.
+
+local TOKEN = 1000000
+
+-- A bucket holds what flows in during a fifth of a second. A sliding second sees the rate and once what the bucket holds,
+-- so that is 20 % above; and who sleeps until half of it is back may come a tenth of a second late before any is lost.
+local BURST = 200000
+-- At a low rate a fifth of a second is not even one token, and a bucket of one loses whatever comes while it is full.
+local LEAST_BURST = 2 * TOKEN
+
+local LEAST_WAIT = 1000
+
+local floor = tonumber(ARGV[1])
+local first = 4
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local kept = redis.call('HMGET', KEYS[1], 'at', 'calls', 'mobiles')
+-- After a failover the clock may be behind. That takes nothing away, and from now on it is this clock that counts.
+local passed = math.max(0, now - (tonumber(kept[1]) or now))
+
+local function bucket(rate, tokens)
+  local capacity = math.max(rate * BURST, LEAST_BURST)
+  return {
+    rate = rate,
+    capacity = capacity,
+    floor = floor * capacity,
+    tokens = math.min((tonumber(tokens) or capacity) + passed * rate, capacity),
+  }
+end
+
+local calls = bucket(tonumber(ARGV[2]), kept[2])
+local mobiles = bucket(tonumber(ARGV[3]), kept[3])
+
+-- What must be in it for that many to be taken. More than it can hold is taken when it is full, and leaves a debt.
+local function needed(of, tokens)
+  return math.min(of.floor + tokens, of.capacity)
+end
+
+local function size(i)
+  return ARGV[i] * TOKEN
+end
+
+local i = first
+while i <= #ARGV and calls.tokens >= needed(calls, TOKEN) and mobiles.tokens >= needed(mobiles, size(i)) do
+  calls.tokens = calls.tokens - TOKEN
+  mobiles.tokens = mobiles.tokens - size(i)
+  i = i + 1
+end
+local granted = i - first
+
+local function microseconds_until(of, tokens)
+  -- Rounded up, and where there is nothing to round one more: a quotient may be a little too small.
+  return math.floor((tokens - of.tokens) / of.rate) + 1
+end
+
+local wait = 0
+if i <= #ARGV then
+  -- For one call at least, and for as many more as half of what is above the floor would do for.
+  local batch = { calls = TOKEN, mobiles = size(i) }
+  local function fits(of, tokens)
+    return tokens <= (of.capacity - of.floor) / 2
+  end
+  i = i + 1
+  while i <= #ARGV and fits(calls, batch.calls + TOKEN) and fits(mobiles, batch.mobiles + size(i)) do
+    batch.calls = batch.calls + TOKEN
+    batch.mobiles = batch.mobiles + size(i)
+    i = i + 1
+  end
+  wait = math.max(
+    microseconds_until(calls, needed(calls, batch.calls)),
+    microseconds_until(mobiles, needed(mobiles, batch.mobiles)),
+    LEAST_WAIT
+  )
+end
+
+redis.call('HSET', KEYS[1], 'at', now, 'calls', calls.tokens, 'mobiles', mobiles.tokens)
+local full = math.max(microseconds_until(calls, calls.capacity), microseconds_until(mobiles, mobiles.capacity))
+redis.call('PEXPIRE', KEYS[1], math.ceil(full / 1000))
+
+return { granted, wait }
