@@ -1,5 +1,6 @@
 """Reading a push (推送接口): XML from whoever knows the path, so read with suspicion. A bad item does not spoil the others."""
 
+from collections.abc import Mapping
 from itertools import chain, islice
 
 from lxml import etree
@@ -31,7 +32,8 @@ def parse_push(body: bytes) -> Push:
     root = _root(body)
     if root.tag != "returnForm":
         raise Unreadable(f"the root is <{str(root.tag)[:_LONGEST_FIELD]}>, not <returnForm>")
-    kind = _field(root, "type")
+    head = _fields(root)
+    kind = head.get("type", "").strip()
     if kind not in ITEM_TAGS:
         raise Unreadable(f"type is {kind[:_LONGEST_FIELD]!r}, neither 1 (推送状态) nor 2 (推送回复)")
     elements = list(islice(chain.from_iterable(root.iterfind("list")), MAX_ITEMS + 1))
@@ -43,7 +45,7 @@ def parse_push(body: bytes) -> Push:
             items.append(_item(element, kind))
         except Unreadable as why:
             faults.append(f"item {number}: {why}")
-    count = _field(root, "count")
+    count = head.get("count", "").strip()
     note = (
         None
         if count == str(len(elements))
@@ -81,16 +83,17 @@ def _parser() -> etree.XMLParser:
 def _item(element: etree._Element, kind: str) -> Item:
     if element.tag != ITEM_TAGS[kind]:
         raise Unreadable(f"it is a <{str(element.tag)[:_LONGEST_FIELD]}>, not a <{ITEM_TAGS[kind]}>")
-    epr_id, user_id = _required(element, "eprId"), _required(element, "userId")
-    mobile, msg_id = _mobile(_required(element, "mobile")), _required(element, "msgId")
+    fields = _fields(element)
+    epr_id, user_id = _required(fields, "eprId"), _required(fields, "userId")
+    mobile, msg_id = _mobile(_required(fields, "mobile")), _required(fields, "msgId")
     if kind == "2":
-        content = element.findtext("content")
+        content = fields.get("content")
         if content is None:
             raise Unreadable("content is missing")
         if len(content) > _LONGEST_CONTENT:
             raise Unreadable(f"content is longer than {_LONGEST_CONTENT:,} characters")
         return Item(epr_id, user_id, Reply(mobile, msg_id, content))
-    status = _required(element, "status")
+    status = _required(fields, "status")
     if status not in REPORTS:
         raise Unreadable(f"status is {status!r}, neither 1 (成功) nor -1 (失败)")
     if not (msg_id.isascii() and msg_id.isdecimal() and len(msg_id) <= _MSG_ID_DIGITS):
@@ -98,17 +101,21 @@ def _item(element: etree._Element, kind: str) -> Item:
     return Item(epr_id, user_id, StatusReport(mobile, int(msg_id), REPORTS[status]))
 
 
-def _required(element: etree._Element, name: str) -> str:
-    text = _field(element, name)
+def _fields(element: etree._Element) -> dict[str, str]:
+    """The text of each child, the first of each name. In one go: to look each name up takes most of the time of a push."""
+    fields: dict[str, str] = {}
+    for child in element:
+        fields.setdefault(child.tag, child.text or "")
+    return fields
+
+
+def _required(fields: Mapping[str, str], name: str) -> str:
+    text = fields.get(name, "").strip()
     if not text:
         raise Unreadable(f"{name} is missing")
     if len(text) > _LONGEST_FIELD:
         raise Unreadable(f"{name} is longer than {_LONGEST_FIELD} characters")
     return text
-
-
-def _field(element: etree._Element, name: str) -> str:
-    return (element.findtext(name) or "").strip()
 
 
 def _mobile(text: str) -> str:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from worker.domain.push import Reply, StatusReport, numbered
-from worker.ledger.statements import ROWS, chunks, insert_new, oldest
+from worker.ledger.statements import ROWS, add_new, oldest
 from worker.ledger.tables import pushes, replies, reports
 
 STRAY_AFTER = timedelta(seconds=30)
@@ -25,6 +25,16 @@ class Raw:
     received_at: datetime
 
 
+# Built once: to build such a statement anew costs as much as to run it.
+_ADD = pushes.insert().returning(pushes.c.no)
+_READ = select(pushes.c.body, pushes.c.received_at).where(pushes.c.no == bindparam("of_no"))
+_FINISH = (
+    update(pushes)
+    .where(pushes.c.no == bindparam("of_no"))
+    .values(state=bindparam("new_state"), items=bindparam("new_items"), reason=bindparam("new_reason"), due_at=None)
+)
+
+
 def add(connection: Connection, body: bytes, *, source: str, received_at: datetime) -> int:
     """Keeps a push, still unread; its number. `source` is the address that it came from."""
     row = {
@@ -34,22 +44,20 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
         "state": RECEIVED,
         "due_at": received_at + STRAY_AFTER,
     }
-    no: int = connection.execute(pushes.insert().returning(pushes.c.no), row).scalar_one()
+    no: int = connection.execute(_ADD, row).scalar_one()
     return no
 
 
 def read(connection: Connection, no: int) -> Raw | None:
     """The push of that number, if there is one."""
-    row = connection.execute(select(pushes.c.body, pushes.c.received_at).where(pushes.c.no == no)).first()
+    row = connection.execute(_READ, {"of_no": no}).first()
     return row and Raw(row.body, row.received_at)
 
 
 def finish(connection: Connection, no: int, *, items: int, reason: str | None, quarantined: bool) -> None:
     """Notes that a push was read: how many items it held, and what in it could not be used."""
     state = QUARANTINED if quarantined else PROCESSED
-    connection.execute(
-        update(pushes).where(pushes.c.no == no).values(state=state, items=items, reason=reason, due_at=None)
-    )
+    connection.execute(_FINISH, {"of_no": no, "new_state": state, "new_items": items, "new_reason": reason})
 
 
 def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:
@@ -74,43 +82,32 @@ def add_reports(
     connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_no: int, received_at: datetime
 ) -> None:
     """Keeps the reports, one per msgId, mobile and status, with the earliest push that brought it."""
-    rows = [
-        {
-            "account_id": account_id,
-            "msg_id": item.msg_id,
-            "mobile": item.mobile,
-            "status": item.report,
-            "push_no": push_no,
-            "said_by": None,
-            "received_at": received_at,
-        }
+    add_new(
+        connection,
+        reports,
+        {"account_id": account_id, "push_no": push_no, "said_by": None, "received_at": received_at},
+        ("msg_id", "mobile", "status"),
         # Sorted, so that two pushes with the same reports wait for each other instead of deadlocking.
-        for item in sorted(set(items))
-    ]
-    for chunk in chunks(rows):
-        statement = insert_new(connection, reports, earliest="received_at", also=("push_no", "said_by"))
-        connection.execute(statement, chunk)
+        sorted({(item.msg_id, item.mobile, item.report) for item in items}),
+        earliest="received_at",
+        also=("push_no", "said_by"),
+    )
 
 
 def add_replies(
     connection: Connection, account_id: int, items: Iterable[Reply], *, push_no: int, received_at: datetime
 ) -> None:
     """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says."""
-    rows = [
-        {
-            "account_id": account_id,
-            "mobile": reply.mobile,
-            "msg_id": reply.msg_id,
-            "content": reply.content,
-            "nth": nth,
-            "digest": _digest(account_id, reply),
-            "push_no": push_no,
-            "received_at": received_at,
-        }
-        for reply, nth in numbered(items)
-    ]
-    for chunk in chunks(rows):
-        connection.execute(insert_new(connection, replies), chunk)
+    add_new(
+        connection,
+        replies,
+        {"account_id": account_id, "push_no": push_no, "received_at": received_at},
+        ("mobile", "msg_id", "content", "nth", "digest"),
+        (
+            (reply.mobile, reply.msg_id, reply.content, nth, _digest(account_id, reply))
+            for reply, nth in numbered(items)
+        ),
+    )
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:

@@ -1,11 +1,25 @@
 """What the two databases spell in their own ways."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Column, ColumnElement, Connection, String, Table, Update, literal, select, update
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    Update,
+    bindparam,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 T = TypeVar("T")
@@ -20,14 +34,22 @@ def literally(text: str) -> BindParameter[str]:
 
 
 def insert_new(
-    connection: Connection, table: Table, *, earliest: str | None = None, also: Sequence[str] = ()
+    connection: Connection, table: Table, *, earliest: str | None = None, also: tuple[str, ...] = ()
 ) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that leaves out the rows that are there already.
 
     With `earliest`, a row that is there takes that column and those in `also` from the new one, if that is earlier.
     """
+    return _insert_new(connection.dialect.name, table, earliest, also)
+
+
+# Built once each: to build such a statement anew costs as much as to run it.
+@cache
+def _insert_new(
+    dialect: str, table: Table, earliest: str | None, also: tuple[str, ...]
+) -> postgresql.Insert | sqlite.Insert:
     insert: postgresql.Insert | sqlite.Insert = (
-        postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+        postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
     )
     if earliest is None:
         return insert.on_conflict_do_nothing()
@@ -36,6 +58,36 @@ def insert_new(
         set_={name: insert.excluded[name] for name in (earliest, *also)},
         where=insert.excluded[earliest] < table.c[earliest],
     )
+
+
+def add_new(
+    connection: Connection,
+    table: Table,
+    same: Mapping[str, Any],
+    varying: tuple[str, ...],
+    rows: Iterable[tuple[Any, ...]],
+    *,
+    earliest: str | None = None,
+    also: tuple[str, ...] = (),
+) -> None:
+    """Adds what `insert_new` adds, in the order of the rows: they differ in the columns `varying` and have the others from `same`."""
+    insert = insert_new(connection, table, earliest=earliest, also=also)
+    for chunk in chunks(rows):
+        if connection.dialect.name == "postgresql":
+            arrays = dict(zip(varying, map(list, zip(*chunk, strict=True)), strict=True))
+            connection.execute(_of_arrays(insert, tuple(same), varying), {**same, **arrays})
+        else:
+            connection.execute(insert, [{**same, **dict(zip(varying, row, strict=True))} for row in chunk])
+
+
+# PostgreSQL takes a thousand rows as one of arrays in a third of the time that it takes for a thousand statements.
+@cache
+def _of_arrays(insert: postgresql.Insert, same: tuple[str, ...], varying: tuple[str, ...]) -> postgresql.Insert:
+    columns = insert.table.c
+    arrays = func.unnest(*(bindparam(name, type_=postgresql.ARRAY(columns[name].type)) for name in varying))
+    rows = arrays.table_valued(*varying).render_derived()
+    values = select(*(bindparam(name, type_=columns[name].type) for name in same), *(rows.c[name] for name in varying))
+    return insert.from_select([*same, *varying], values)
 
 
 def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:
