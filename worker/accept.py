@@ -1,4 +1,9 @@
-"""Accept: a message becomes rows in the ledger, its recipients dealt out to submissions. From then on it cannot be lost."""
+"""Accept: a message becomes rows in the ledger, its recipients dealt out to submissions. From then on it cannot be lost.
+
+The caps of a lane are looked at before the transaction and counted after it: only what it added is counted, and once, and
+nothing is suppressed by its own first try. Who is killed in between forgives one count; those who accept messages to one mobile
+in the same moment may each find room. To err on that side sends one text too many, on the other it would withhold a code.
+"""
 
 import json
 import logging
@@ -10,9 +15,10 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from worker import intake
+from worker.domain.caps import Capped
 from worker.domain.lane import Lane
 from worker.domain.message import Message, Refused, from_json, id_of_key, is_id, read_message
-from worker.domain.status import State
+from worker.domain.status import State, Suppression
 from worker.ledger import messages as kept
 from worker.ledger import submissions
 from worker.ledger.accounts import MsgIds
@@ -29,6 +35,12 @@ Refuse = Callable[[str, Sequence[str], str, datetime], object]
 Earliest = Callable[[str, Lane, datetime], datetime]
 """The first moment from then on at which a message of that account (its name) and lane may be sent."""
 
+Room = Callable[[Collection[Capped]], dict[Capped, int]]
+"""How often each of them may still be sent to. Raises where nobody can say."""
+
+Count = Callable[[Sequence[Capped]], object]
+"""Counts that they are sent to, each as often as it is there."""
+
 
 def accept(
     engine: Engine,
@@ -39,25 +51,41 @@ def accept(
     max_mobiles: int,
     lanes: Mapping[str, Lane],
     earliest: Earliest,
+    room: Room,
+    count: Count,
     now: datetime,
 ) -> None:
-    """Keeps the messages in one transaction; those that the ledger has already are left as they are."""
-    wanted = {message.id: message for message in reversed(messages)}
+    """Keeps the messages in one transaction; those that the ledger has already are left as they are.
+
+    Recipients for whom their lane's caps have no room left are kept as suppressed; `room` and `count` are for those of lanes
+    with caps alone.
+    """
+    wanted: dict[str, Message] = {}
+    for message in messages:
+        wanted.setdefault(message.id, message)
+    capped = {one for message in wanted.values() if lanes[message.lane].caps for one in _capped(message)}
+    left = room(capped) if capped else {}
+    full = {one for one, times in left.items() if times < 1}
     calls = [
         (together, recipients)
         for together in _together(wanted.values())
-        for recipients in _dealt(((message.id, to) for message in together for to in message.to), max_mobiles)
+        for recipients in _dealt(_recipients(together, full), max_mobiles)
     ]
     # Taken first: it may need a transaction of its own. What a message that is there already would have had is wasted.
     wants = Counter(together[0].account for together, _ in calls)
     ids = {account: iter(msg_ids.take(account_ids[account], count)) for account, count in wants.items()}
     with engine.begin() as connection:
         added = kept.add(connection, list(wanted.values()), account_ids, now=now)
+        sent, left_out = _within_caps([message for message in wanted.values() if message.id in added], left)
         planned = []
         for together, recipients in calls:
             first = together[0]
             due_at = earliest(first.account, lanes[first.lane], first.at or now)
-            new = [(added[message_id], mobile) for message_id, mobile in recipients if message_id in added]
+            new = [
+                (added[message_id], mobile)
+                for message_id, mobile in recipients
+                if message_id in added and (message_id, mobile) not in left_out
+            ]
             if new:
                 planned.append(
                     Planned(
@@ -74,8 +102,42 @@ def accept(
                 )
         if planned:
             submissions.add(connection, planned, now=now)
+        if left_out:
+            suppressed = [(added[message_id], mobile) for message_id, mobile in left_out]
+            kept.suppress(connection, suppressed, Suppression.CAP)
+    if sent:
+        count(sent)
+    if left_out:
+        log.info("%d recipients are suppressed by the caps of their lanes", len(left_out))
     for message_id in wanted.keys() - added.keys():
         log.info("message %s is in the ledger already", message_id)
+
+
+def _capped(message: Message) -> Iterable[Capped]:
+    return (Capped(message.account, message.lane, mobile) for mobile in message.to)
+
+
+def _recipients(messages: Iterable[Message], full: Collection[Capped]) -> Iterable[tuple[str, str]]:
+    """The recipients, (message id, mobile) each, without those for whom there is no room in any case."""
+    for message in messages:
+        for mobile in message.to:
+            if not full or Capped(message.account, message.lane, mobile) not in full:
+                yield message.id, mobile
+
+
+def _within_caps(messages: Iterable[Message], left: Mapping[Capped, int]) -> tuple[list[Capped], set[tuple[str, str]]]:
+    """Who takes the room that is left, in this order, and who finds none: (message id, mobile) each."""
+    left = dict(left)
+    sent: list[Capped] = []
+    left_out: set[tuple[str, str]] = set()
+    for message in messages if left else ():
+        for one in _capped(message):
+            if left.get(one, 0) > 0:
+                left[one] -= 1
+                sent.append(one)
+            elif one in left:
+                left_out.add((message.id, one.mobile))
+    return sent, left_out
 
 
 def _together(messages: Iterable[Message]) -> Iterable[Sequence[Message]]:

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.lane import LANES, Lane
 from worker.domain.rate import Rate
@@ -81,6 +82,12 @@ def _hours(written: Any) -> Hours | None:
     return None if written == "always" else read_hours(str(written))
 
 
+def _caps(written: Any) -> Any:
+    if not isinstance(written, list):
+        raise ValueError('write a list of them, like ["1/minute", "5/hour"]')  # noqa: TRY004 - pydantic tells ValueErrors
+    return tuple(dict.fromkeys(read_cap(str(one)) for one in written))  # one that is there twice would count twice
+
+
 def _zone(name: Any) -> ZoneInfo:
     try:
         return ZoneInfo(str(name))
@@ -123,6 +130,7 @@ class LaneOptions(BaseModel):
     validity: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))] | None = None
     floor: float = Field(default=0, ge=0, lt=1)
     hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
+    caps: Annotated[tuple[Cap, ...], BeforeValidator(_caps)] = ()
 
     def of(self, lane: Lane) -> Lane:
         """The lane with these options, and the others as they are."""

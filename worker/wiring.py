@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,12 +14,15 @@ from threading import Event, Lock
 
 import requests
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import Engine
 
-from worker.accept import Accept, Refuse, accept, refuse
+from worker.accept import Accept, Count, Refuse, accept, refuse
 from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
+from worker.domain.caps import Capped
 from worker.domain.hours import earliest
 from worker.domain.lane import CALLS_AT_ONCE, LANES, Lane
 from worker.domain.message import Message
@@ -34,6 +37,7 @@ from worker.ledger.group_commit import GroupCommit
 from worker.ledger.patience import patient
 from worker.ledger.submissions import Recorded
 from worker.ledger.turns import Claimed
+from worker.limits import caps
 from worker.limits.rate import Grant, take
 from worker.pull import Allow, MaySend, Pulled, pull
 
@@ -92,6 +96,9 @@ def parts(concurrency: int) -> Parts:
     redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
     allow = allowance(redis, settings, account_ids)
 
+    def room(wanted: Collection[Capped]) -> dict[Capped, int]:
+        return caps.room(redis, settings.lanes, wanted, now=utc_now())
+
     def accept_all(groups: Sequence[Sequence[Message]]) -> list[None]:
         messages = [message for group in groups for message in group]
         accept(
@@ -102,6 +109,9 @@ def parts(concurrency: int) -> Parts:
             max_mobiles=settings.max_mobiles,
             lanes=settings.lanes,
             earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
+            # Waited for here, for a message that was sent by name is nowhere else.
+            room=patient(room, STOPPING.wait, away=_is_redis_away, whom="Redis, which has the caps,"),
+            count=counter(redis, settings),
             now=utc_now(),
         )
         return [None] * len(groups)
@@ -183,6 +193,27 @@ def allowance(redis: Redis, settings: Settings, account_ids: Mapping[str, int]) 
             return Grant(0, ASK_AGAIN_SECONDS)
 
     return allow
+
+
+def counter(redis: Redis, settings: Settings) -> Count:
+    """Counts whom the lanes' caps count. It never raises: what it counts is in the ledger, and to be sent."""
+
+    def count(sent: Sequence[Capped]) -> None:
+        try:
+            past = caps.count(redis, settings.lanes, sent, now=utc_now())
+        except RedisError as why:
+            log.warning("%d recipients are sent to and not counted by the caps: %s", len(sent), why)
+            return
+        if past:
+            log.warning(
+                "%d recipients are sent to beyond a cap: several messages came to them at the same moment", past
+            )
+
+    return count
+
+
+def _is_redis_away(error: Exception) -> bool:
+    return isinstance(error, RedisConnectionError | RedisTimeoutError)
 
 
 def endpoint(settings: Settings) -> Endpoint:

@@ -2,13 +2,13 @@
 
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, select
 
-from worker.accept import accept
+from worker.accept import Count, Room, accept
 from worker.domain.hours import earliest
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message, read_message
@@ -58,7 +58,15 @@ class Ledger:
             self.account_ids = accounts.register(connection, ["default"], first_msg_id=100, now=NOW)
         self.msg_ids = MsgIds(engine)
 
-    def accept(self, *new: Message, max_mobiles: int = 50, now: datetime = NOW) -> dict[str, list[int]]:
+    def accept(
+        self,
+        *new: Message,
+        max_mobiles: int = 50,
+        now: datetime = NOW,
+        lanes: Mapping[str, Lane] = LANES,
+        room: Room = dict.fromkeys,
+        count: Count = len,
+    ) -> dict[str, list[int]]:
         """The numbers of the submissions made, under the id of each message that was not there before."""
         before = {row["id"] for row in self.rows(messages)}
         accept(
@@ -67,8 +75,10 @@ class Ledger:
             self.account_ids,
             new,
             max_mobiles=max_mobiles,
-            lanes=LANES,
+            lanes=lanes,
             earliest=lambda _account, lane, at: earliest(lane.hours, ZoneInfo("Asia/Shanghai"), at),
+            room=room,
+            count=count,
             now=now,
         )
         made: dict[str, list[int]] = {}
@@ -77,7 +87,7 @@ class Ledger:
         )
         with self.engine.connect() as connection:
             for message_id, no in connection.execute(of.distinct().order_by(recipients.c.submission_no)):
-                if message_id not in before:
+                if message_id not in before and no is not None:
                     made.setdefault(message_id, []).append(no)
         return made
 

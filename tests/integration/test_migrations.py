@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from ledger_of import NOW, Ledger, mobile, reply_push
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from worker.ledger import schema
 from worker.ledger.tables import first_replies, metadata, replies
@@ -83,3 +85,47 @@ def test_replies_of_version_0001_are_all_there_and_still_known_when_they_come_ag
 
 def shown(ledger: Ledger) -> list[dict[str, object]]:
     return sorted(ledger.rows(first_replies), key=itemgetter("no"))
+
+
+def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_none(engine: Engine) -> None:
+    go_back(engine, "0003")
+    zone = "+00" if engine.dialect.name == "postgresql" else ""
+    now = {"now": f"{NOW:%Y-%m-%d %H:%M:%S.%f}{zone}"}
+    with engine.begin() as connection:
+        for statement in KEPT_BY_0003.split(";"):
+            connection.execute(text(statement), now)
+        before = connection.execute(text("SELECT * FROM recipient_status ORDER BY mobile")).mappings().all()
+    schema.migrate(engine)
+    schema.check(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert {index["name"] for index in inspect(connection).get_indexes("recipients")} == {
+            "ix_recipients_submission_no"
+        }
+        assert {key["name"] for key in inspect(connection).get_foreign_keys("recipients")} == {
+            "fk_recipients_message_no",
+            "fk_recipients_submission_no",
+        }
+        assert inspect(connection).get_pk_constraint("recipients")["name"] == "pk_recipients"
+        after = connection.execute(text("SELECT * FROM recipient_status ORDER BY mobile")).mappings().all()
+    assert [dict(row) | {"suppressed": None} for row in before] == [dict(row) for row in after]
+    assert [row["status"] for row in after] == ["delivered", "accepted"]
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO recipients (message_no, mobile) VALUES (1, '{mobile(3)}')"))
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO recipients (message_no, mobile, suppressed) VALUES (1, '{mobile(3)}', 'cap')")
+        )
+    assert Ledger(engine).statuses() == {mobile(1): "delivered", mobile(2): "accepted", mobile(3): "suppressed"}
+
+
+KEPT_BY_0003 = f"""
+INSERT INTO accounts (id, name, next_msg_id, gate, gate_since) VALUES (1, 'default', 100, 'open', :now);
+INSERT INTO messages (no, id, account_id, lane, content, created_at, accepted_at)
+VALUES (1, 'm', 1, 'notice', '您好', :now, :now);
+INSERT INTO submissions (no, account_id, lane, msg_id, state, caller, mobiles, expires_at, attempt, resent, updated_at)
+VALUES (1, 1, 'notice', 7, 'accepted', '', 2, :now, 1, false, :now);
+INSERT INTO recipients (message_no, mobile, submission_no) VALUES (1, '{mobile(1)}', 1), (1, '{mobile(2)}', 1);
+INSERT INTO reports (account_id, msg_id, mobile, status, said_by, received_at)
+VALUES (1, 7, '{mobile(1)}', 'delivered', 'somebody', :now)
+"""

@@ -34,6 +34,19 @@ def test_what_was_begun_while_the_ledger_was_away_is_done_once_it_is_back(engine
     assert patient(lambda: run(engines.pop(0), "SELECT 1"), _no_end)() == 1
 
 
+def test_what_else_may_be_away_is_waited_for_where_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[str | None] = [None, None, "there"]
+
+    def ask() -> str:
+        if answer := answers.pop(0):
+            return answer
+        raise ConnectionRefusedError
+
+    asked = patient(ask, _no_end, away=lambda error: isinstance(error, ConnectionRefusedError), whom="the oracle")
+    assert asked() == "there"
+    assert [one.getMessage() for one in caplog.records] == ["the oracle is away, tasks wait for it: "]
+
+
 @pytest.mark.parametrize("sql", ["SELECT * FROM no_such_table", "SELEC 1", "INSERT INTO accounts (name) VALUES (NULL)"])
 def test_a_statement_that_is_wrong_is_not_tried_again(engine: Engine, sql: str) -> None:
     with pytest.raises(DBAPIError):

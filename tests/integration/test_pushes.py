@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations, product
 
@@ -9,13 +10,16 @@ import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine, select, update
 
+from worker.domain.caps import Cap
+from worker.domain.lane import LANES
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
-from worker.domain.status import Report, State, recipient_status
+from worker.domain.status import Report, State, Suppression, recipient_status
 from worker.ledger import accounts
 from worker.ledger import pushes as kept
 from worker.ledger.submissions import Recorded
 from worker.ledger.tables import first_replies, pushes, reports, submissions
+from worker.ledger.tables import recipient_status as recipient_status_view
 from worker.process_push import process_push
 
 
@@ -75,11 +79,16 @@ def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> 
                 .where(submissions.c.msg_id == msg_id)
                 .values(state=state, due_at=NOW if state in due else None)
             )
+    with_caps = LANES | {"otp": replace(LANES["otp"], caps=(Cap(1, 60),))}
+    left_out = {mobile(999): Suppression.CAP}
+    ledger.accept(message("left-out", *left_out, lane="otp"), lanes=with_caps, room=lambda all_: dict.fromkeys(all_, 0))
     word = {1: Report.DELIVERED, -1: Report.UNDELIVERED}
     assert ledger.statuses() == {
         mobile(number): recipient_status(state, [word[status] for status in some])
         for number, (state, some) in enumerate(cases)
-    }
+    } | {of: recipient_status(why, []) for of, why in left_out.items()}
+    (suppressed,) = (row for row in ledger.rows(recipient_status_view) if row["status"] == "suppressed")
+    assert (suppressed["suppressed"], suppressed["updated_at"]) == ("cap", NOW)
 
 
 def test_a_reply_in_another_push_within_half_an_hour_is_the_same_reply(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import DEFAULT_GATEWAY, VARIABLES, ConfigError, Role, load_settings, revealed
+from worker.domain.caps import Cap
 from worker.domain.hours import read_hours
 from worker.domain.lane import LANES
 from worker.domain.rate import Rate
@@ -232,6 +233,19 @@ def test_a_lane_is_as_the_file_says_and_otherwise_as_it_was(environment, tmp_pat
     }
 
 
+def test_the_caps_of_a_lane_are_off_unless_set_and_each_counts_once(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        '[lanes.otp]\ncaps = ["1/minute", "5/hour", "1/60 seconds"]\n[lanes.notice]\ncaps = []'
+    )
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    lanes = load_settings("worker").lanes
+    assert {name: lane.caps for name, lane in lanes.items()} == {
+        "otp": (Cap(1, 60), Cap(5, 3600)),
+        "notice": (),
+        "marketing": (),
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "gap"),
     [
@@ -239,6 +253,9 @@ def test_a_lane_is_as_the_file_says_and_otherwise_as_it_was(environment, tmp_pat
         ('hours = "08:00-08:00"', "hours: Value error, these hours have no length"),
         ("validity = 0", "validity: Input should be greater than 0"),
         ("floor = 1", "floor: Input should be less than 1"),
+        ('caps = ["1/minute", "5 an hour"]', "caps: Value error, '5 an hour' is no cap; write one like 1/minute"),
+        ('caps = "1/minute"', 'caps: Value error, write a list of them, like ["1/minute", "5/hour"]'),
+        ("caps = [5]", "caps: Value error, '5' is no cap"),
     ],
 )
 def test_what_is_wrong_with_a_lane_is_told(environment, tmp_path: Path, options: str, gap: str) -> None:

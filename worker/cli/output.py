@@ -22,6 +22,7 @@ STYLES = {
     "unknown": "yellow",
     "expired": "magenta",
     "cancelled": "magenta",
+    "suppressed": "magenta",
     "quarantined": "yellow",
     "open": "green",
     "closed": "red",

@@ -1,7 +1,12 @@
 """Why a recipient has the status it has, in a sentence for people."""
 
-from worker.domain.status import Report, State
+from worker.domain.status import LeftOut, Report, State, Suppression
 from worker.ledger.message_views import RecipientView
+
+LEFT_OUT: dict[str, str] = {
+    Suppression.CAP: "it was left out: its mobile had been sent to as often as the caps of the lane allow",
+}
+"""The sentence for each reason why a recipient is suppressed."""
 
 
 def reason(recipient: RecipientView) -> str | None:
@@ -20,6 +25,7 @@ def reason(recipient: RecipientView) -> str | None:
         State.REJECTED: f"the gateway refused it for good: {said or 'without a reason'}",
         State.EXPIRED: f"its validity ran out before it could be sent{last}",
         State.CANCELLED: "it was called off before it was sent",
+        LeftOut.SUPPRESSED: LEFT_OUT.get(recipient.suppressed or "", f"it was left out: {recipient.suppressed}"),
         Report.UNDELIVERED: "the gateway took it and reported that it was not delivered",
     }
     return sentences.get(recipient.status)

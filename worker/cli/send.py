@@ -43,8 +43,8 @@ def send(
     """Sends a message to one mobile, to several, or to a column of a CSV file.
 
     Prints the id of the message; of a file, one for each 10,000 recipients. Numbers in a file that cannot be sent to are left
-    out and told; repeats are sent to once. With --wait, exit code 1 says that a recipient's message was refused, failed or
-    expired, or that it is unknown whether it was taken; what is still under way when the time is over is none of these.
+    out and told; repeats are sent to once. With --wait, exit code 1 says that a recipient was left out, that its message was
+    refused, failed or expired, or that it is unknown whether it was taken; what is still under way when the time is over is none of these.
 
     \b
     Example:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from worker.cli.failures import Failed
-from worker.domain.status import Report, State
+from worker.domain.status import LeftOut, Report, State
 from worker.ledger import message_views
 from worker.ledger.engine import reading
 
-FAILED = frozenset({Report.UNDELIVERED, State.REJECTED, State.EXPIRED, State.CANCELLED, State.UNKNOWN})
+FAILED = frozenset(
+    {Report.UNDELIVERED, State.REJECTED, State.EXPIRED, State.CANCELLED, State.UNKNOWN, LeftOut.SUPPRESSED}
+)
 FINAL = FAILED | {Report.DELIVERED, State.UNREPORTED}
 POLL_SECONDS = 0.2
 

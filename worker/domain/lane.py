@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import time, timedelta
 from typing import Literal
 
+from worker.domain.caps import Cap
 from worker.domain.hours import Hours
 
 
@@ -21,6 +22,8 @@ class Lane:
     """When it may send, in the account's time zone; None at any time."""
     resend_unknown: Literal["never", "once"] = "never"
     """How often a call is made again by itself of which it cannot be known whether it was taken."""
+    caps: tuple[Cap, ...] = ()
+    """How often one mobile may be sent to from one account; who has been is suppressed."""
 
 
 # As they are unless the operator says otherwise (`[lanes.NAME]` in the file of SMS_CONFIG).

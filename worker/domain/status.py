@@ -60,14 +60,31 @@ class Report(StrEnum):
     """-1 失败"""
 
 
-STATUSES = (*State, *Report)
+class LeftOut(StrEnum):
+    """Where a recipient stands that is in no submission."""
+
+    SUPPRESSED = "suppressed"
+    """A rule left it out of its message when that was accepted. It is never sent to."""
+
+
+class Suppression(StrEnum):
+    """The rule that left a recipient out."""
+
+    CAP = "cap"
+    """Its mobile has been sent to as often as the lane allows."""
+
+
+STATUSES = (*State, *LeftOut, *Report)
 """Every status that a recipient can have, in the order in which they are counted and shown."""
 
 
-def recipient_status(state: State, reports: Collection[Report]) -> State | Report:
+def recipient_status(stands: State | Suppression, reports: Collection[Report]) -> State | LeftOut | Report:
     """A recipient's status, derived and never copied; the ledger's view `recipient_status` says the same in SQL.
 
+    `stands` is the state of its submission, or why it is in none: nobody can report on it then.
     A report settles whatever its submission's state is. `delivered` is never taken back: it wins over `undelivered`,
     whichever came first.
     """
-    return next((report for report in Report if report in reports), state)
+    if isinstance(stands, Suppression):
+        return LeftOut.SUPPRESSED
+    return next((report for report in Report if report in reports), stands)

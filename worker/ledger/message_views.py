@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, select
+from sqlalchemy import Connection, Select, and_, exists, func, select
 
 from worker.domain.status import STATUSES
 from worker.ledger.tables import accounts, messages, recipient_status, refused, reports, submissions
@@ -26,16 +27,20 @@ class MessageView:
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """One recipient of a message. `due_at` is there while its submission waits; `said_by` where a person's word is its report."""
+    """One recipient of a message. `due_at` is there while its submission waits; `said_by` where a person's word is its report.
+
+    One that has no submission has `suppressed`, the reason, and nothing of what is known of one.
+    """
 
     mobile: str
     status: str
-    msg_id: int
+    suppressed: str | None
+    msg_id: int | None
     result: str | None
     tips: str | None
     due_at: datetime | None
     updated_at: datetime
-    resent: bool
+    resent: bool | None
     said_by: str | None
 
 
@@ -112,10 +117,11 @@ def _counts(connection: Connection, nos: Sequence[int]) -> dict[int, dict[str, i
 
 def recipients(connection: Connection, message_no: int, *, limit: int | None = None) -> list[RecipientView]:
     """The recipients of a message, by mobile."""
-    query = (
+    query: Select[*tuple[Any, ...]] = (
         select(
             _STATUS.mobile,
             _STATUS.status,
+            _STATUS.suppressed,
             _STATUS.msg_id,
             _STATUS.result,
             _STATUS.tips,
@@ -124,7 +130,7 @@ def recipients(connection: Connection, message_no: int, *, limit: int | None = N
             submissions.c.resent,
             reports.c.said_by,
         )
-        .join(
+        .outerjoin(
             submissions,
             and_(submissions.c.account_id == _STATUS.account_id, submissions.c.msg_id == _STATUS.msg_id),
         )

@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from worker.domain.message import Message
+from worker.domain.status import Suppression
 from worker.ledger.statements import insert_new
-from worker.ledger.tables import messages, refused
+from worker.ledger.tables import messages, recipients, refused
 
 
 def add(
@@ -31,6 +32,12 @@ def add(
     rows.sort(key=lambda row: str(row["id"]))
     added = connection.execute(insert_new(connection, messages).returning(messages.c.id, messages.c.no), rows)
     return dict(added.all())
+
+
+def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: Suppression) -> None:
+    """Keeps the recipients, (number of the message, mobile) each, that are in no submission, and why."""
+    rows = [{"message_no": message_no, "mobile": mobile, "suppressed": why} for message_no, mobile in left_out]
+    connection.execute(recipients.insert(), rows)
 
 
 def refuse(connection: Connection, message_id: str, faults: Sequence[str], payload: str, *, now: datetime) -> None:

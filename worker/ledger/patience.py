@@ -1,4 +1,4 @@
-"""While the ledger is away: whoever wants something of it waits and tries again, rather than fail.
+"""While the ledger is away (or what else is told): whoever wants something of it waits and tries again, rather than fail.
 
 A worker's threads that wait take no further tasks, and each task has a thread at most: so a worker stops taking tasks by
 itself, and goes on by itself. What is tried again must be a conditional change: the answer to a commit may have been lost.
@@ -31,8 +31,14 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, NoConnectionFree) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
-def patient(run: Callable[P, R], pause: Callable[[float], bool | None]) -> Callable[P, R]:
-    """`run`, that is called again for as long as the ledger is away.
+def patient(
+    run: Callable[P, R],
+    pause: Callable[[float], bool | None],
+    *,
+    away: Callable[[Exception], bool] = is_away,
+    whom: str = "the ledger",
+) -> Callable[P, R]:
+    """`run`, that is called again for as long as the ledger is away, or whom else the errors tell that `away` knows.
 
     `pause` waits so many seconds; where it answers True (as `Event.wait` does) it is time to give up, and the error is raised.
     """
@@ -43,10 +49,10 @@ def patient(run: Callable[P, R], pause: Callable[[float], bool | None]) -> Calla
             try:
                 return run(*args, **kwargs)
             except Exception as error:
-                if not is_away(error):
+                if not away(error):
                     raise
                 if not tries:
-                    log.warning("the ledger is away, tasks wait for it: %s", error)
+                    log.warning("%s is away, tasks wait for it: %s", whom, error)
                 if pause(PAUSES[min(tries, len(PAUSES) - 1)]):
                     raise
                 tries += 1

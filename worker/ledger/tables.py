@@ -1,6 +1,7 @@
 """The tables. `migrations/` makes them; a test holds that both say the same.
 
-What is derived is not stored: a recipient's status follows from its report, else from its submission (view `recipient_status`).
+What is derived is not stored: a recipient's status follows from its report, else from its submission, or from its having none
+(view `recipient_status`).
 So an attempt writes one row, however many recipients it has, and a report is one insert that needs no other row to be there.
 """
 
@@ -170,7 +171,10 @@ recipients = Table(
     metadata,
     Column("message_no", Serial, ForeignKey("messages.no"), primary_key=True, autoincrement=False),
     Column("mobile", String(16), primary_key=True),
-    Column("submission_no", Serial, ForeignKey("submissions.no"), nullable=False, index=True),
+    # The call that it is sent in, or why it is left out: the value of a Suppression.
+    Column("submission_no", Serial, ForeignKey("submissions.no"), index=True),
+    Column("suppressed", String(16)),
+    CheckConstraint("(submission_no IS NULL) = (suppressed IS NOT NULL)", name="sent_or_suppressed"),
 )
 
 refused = Table(
@@ -249,13 +253,16 @@ recipient_status = table(
     column("message_no", BigInteger),
     column("mobile", String),
     column("status", String),
+    column("suppressed", String),
     column("account_id", SmallInteger),
     column("msg_id", Integer),
     column("result", String),
     column("tips", Text),
     column("updated_at", UtcTime),
 )
-"""A view: each recipient with its derived status, by the rule of `domain.status.recipient_status`."""
+"""A view: each recipient with its derived status, by the rule of `domain.status.recipient_status`.
+
+What is of its submission (from `account_id` to `tips`) is null where it has none."""
 
 first_replies = table(
     "first_replies",

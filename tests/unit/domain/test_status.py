@@ -2,7 +2,17 @@
 
 import pytest
 
-from worker.domain.status import STATUSES, TRANSITIONS, WAITING, Report, State, recipient_status, sources
+from worker.domain.status import (
+    STATUSES,
+    TRANSITIONS,
+    WAITING,
+    LeftOut,
+    Report,
+    State,
+    Suppression,
+    recipient_status,
+    sources,
+)
 
 
 def test_every_state_has_its_line_in_the_table() -> None:
@@ -40,6 +50,14 @@ def test_a_recipient_without_a_report_is_where_its_submission_is(state: State) -
 @pytest.mark.parametrize("report", list(Report))
 def test_a_report_settles_a_recipient_whatever_its_submission_says(state: State, report: Report) -> None:
     assert recipient_status(state, [report]) == report
+
+
+@pytest.mark.parametrize("why", list(Suppression))
+@pytest.mark.parametrize("reports", [[], list(Report)])
+def test_who_was_left_out_is_suppressed_whatever_is_reported(why: Suppression, reports: list[Report]) -> None:
+    assert recipient_status(why, reports) is LeftOut.SUPPRESSED
+    assert LeftOut.SUPPRESSED in STATUSES
+    assert len(set(STATUSES)) == len(STATUSES)
 
 
 def test_delivered_is_never_taken_back() -> None:
