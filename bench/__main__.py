@@ -2,9 +2,24 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from bench.send import Options, bench_send
+from bench.ledger import Options as LedgerOptions
+from bench.ledger import bench_ledger
+from bench.memory import Options as MemoryOptions
+from bench.memory import bench_memory
+from bench.otp import Options as OtpOptions
+from bench.otp import bench_otp
+from bench.push import Options as PushOptions
+from bench.push import bench_push
+from bench.rate import Options as RateOptions
+from bench.rate import bench_rate
+from bench.scale import Options as ScaleOptions
+from bench.scale import bench_scale
+from bench.send import Options as SendOptions
+from bench.send import bench_send
 from worker.cli.stack import Signalled, StackError
 
 RESULTS = Path(__file__).parent / "results"
@@ -12,25 +27,116 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    send = parser.add_subparsers(required=True, metavar="BENCH").add_parser(
-        "send",
-        help="calls a second of this system, of a plain Celery task and of a bare loop of requests",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    send.add_argument("--messages", type=_above_zero, default=5000, help="of one recipient each, in each run")
-    send.add_argument("--concurrency", type=_above_zero, default=32, help="threads of each sender")
-    send.add_argument(
-        "--latency", type=_milliseconds, default="0,100", help="of the gateway in ms, with commas between"
-    )
-    send.add_argument("--repeat", type=_above_zero, default=1, help="rounds; what is shown is the median of them")
-    send.add_argument("--json", type=Path, default=RESULTS / "send.json", help="where the figures go, run by run")
-    given = parser.parse_args()
+    benches = parser.add_subparsers(required=True, metavar="BENCH")
+    for add in (_add_send, _add_scale, _add_rate, _add_otp, _add_memory, _add_push, _add_ledger):
+        add(benches)
+    given = vars(parser.parse_args())
+    bench, options, results = given.pop("bench"), given.pop("options"), given.pop("json")
     try:
-        bench_send(Options(given.messages, given.concurrency, given.latency, given.repeat), given.json)
+        bench(options(**given), results)
     except StackError as why:
         sys.exit(f"bench: {why}")
     except Signalled as signal:
         sys.exit(128 + signal.number)
+
+
+def _add_send(benches: Any) -> None:
+    add = _bench(
+        benches,
+        "send",
+        "calls a second of this system, of a plain Celery task and of a bare loop of requests",
+        bench_send,
+        SendOptions,
+    )
+    add("--messages", type=_above_zero, default=5000, help="in each run")
+    add("--concurrency", type=_above_zero, default=32, help="threads of each sender")
+    add(
+        "--latency",
+        dest="latencies_ms",
+        type=_numbers,
+        default="0,100",
+        help="of the gateway in ms, with commas between",
+    )
+    add("--repeat", dest="rounds", type=_above_zero, default=1, help="rounds; what is shown is the median of them")
+
+
+def _add_scale(benches: Any) -> None:
+    add = _bench(benches, "scale", "calls a second of several worker processes", bench_scale, ScaleOptions)
+    add("--workers", type=_numbers, default="1,2,4,8", help="how many processes, with commas between")
+    add("--concurrency", type=_above_zero, default=2, help="threads of each; each makes 10 calls side by side")
+    add("--latency", dest="latency_ms", type=_above_zero, default=200, help="of the gateway in ms")
+    add("--seconds", type=float, default=10, help="how long a run would last if only the gateway took time")
+
+
+def _add_rate(benches: Any) -> None:
+    add = _bench(benches, "rate", "whether several workers keep to a limit together", bench_rate, RateOptions)
+    add("--workers", type=_numbers, default="1,4,16", help="how many processes, with commas between")
+    add("--rates", type=_numbers, default="50,500", help="limits in calls a second, with commas between")
+    add("--concurrency", type=_above_zero, default=16, help="threads of each worker")
+    add("--latency", dest="latency_ms", type=_count, default=0, help="of the gateway in ms")
+    add("--seconds", type=float, default=60, help="how long each run is measured")
+
+
+def _add_otp(benches: Any) -> None:
+    add = _bench(
+        benches, "otp", "how soon an OTP is called while marketing takes all of the rate", bench_otp, OtpOptions
+    )
+    add("--recipients", type=_above_zero, default=1_000_000, help="of marketing, waiting")
+    add("--to-a-call", type=_numbers, default="50,1", help="marketing recipients in each call, with commas between")
+    add("--rates", type=_numbers, default="50,300", help="of the account in calls a second, with commas between")
+    add("--pace", type=float, default=5, help="OTPs a second")
+    add("--seconds", type=float, default=60, help="for how long")
+    add("--concurrency", type=_above_zero, default=16, help="threads of each worker")
+    add("--latency", dest="latency_ms", type=_count, default=100, help="of the gateway in ms")
+
+
+def _add_memory(benches: Any) -> None:
+    add = _bench(benches, "memory", "what each process keeps in memory as messages go by", bench_memory, MemoryOptions)
+    add(
+        "--after", type=_numbers, default="1000,100000,200000", help="messages after which to look, with commas between"
+    )
+    add("--batch", type=_above_zero, default=500, help="messages enqueued at once, each time fewer than that wait")
+    add("--rest", type=float, default=10, help="seconds without work before each look")
+    add("--concurrency", type=_above_zero, default=16, help="threads of the worker")
+    add("--latency", dest="latency_ms", type=_count, default=100, help="of the gateway in ms")
+
+
+def _add_push(benches: Any) -> None:
+    add = _bench(
+        benches, "push", "how soon pushes are acknowledged, and reports applied a second", bench_push, PushOptions
+    )
+    add("--sizes", type=_numbers, default="1,100,1000", help="items of a push, with commas between")
+    add("--rate", type=float, default=200, help="pushes a second where they are paced; fewer of more than 25 items")
+    add("--seconds", type=float, default=30, help="that they are paced for")
+    add("--pushes", type=_above_zero, default=3000, help="that come at once, at most")
+    add("--items", type=_above_zero, default=200_000, help="of those that come at once, at most")
+
+
+def _add_ledger(benches: Any) -> None:
+    add = _bench(benches, "ledger", "whether a large ledger is as fast as an empty one", bench_ledger, LedgerOptions)
+    add("--recipients", type=_above_zero, default=10_000_000, help="in the large ledger; so many take 5 GB of disk")
+    add("--messages", type=_above_zero, default=5000, help="sent in each round")
+    add("--items", type=_above_zero, default=200_000, help="pushed in each round, and a hundredth of them one by one")
+    add("--rate", type=float, default=200, help="pushes of 1 a second where they are paced")
+    add("--seconds", type=float, default=20, help="that they are paced for")
+    add("--concurrency", type=_above_zero, default=32, help="threads of each worker")
+    add("--repeat", dest="rounds", type=_above_zero, default=3, help="rounds; what is shown is the median of them")
+
+
+def _bench(
+    benches: Any, name: str, what: str, bench: Callable[[Any, Path], None], options: type[Any]
+) -> Callable[..., Any]:
+    """Adds a benchmark and returns how its options are added: each goes into the field of its name."""
+    parser = benches.add_parser(name, help=what, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(bench=bench, options=options)
+    parser.add_argument("--json", type=Path, default=RESULTS / f"{name}.json", help="where the figures go, run by run")
+    return parser.add_argument
+
+
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return int(text)
 
 
 def _above_zero(text: str) -> int:
@@ -39,7 +145,7 @@ def _above_zero(text: str) -> int:
     return int(text)
 
 
-def _milliseconds(text: str) -> tuple[int, ...]:
+def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 

@@ -38,6 +38,25 @@ class Meter:
         }
 
 
+class Machine:
+    """How busy all of the machine is, whoever it is that keeps it busy; from the first sample to the last."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)
+
+    def sample(self) -> None:
+        times = psutil.cpu_times()
+        # What a guest uses, the ninth and tenth of Linux, is in the user's time already.
+        total = sum(times[:8])
+        self._last = total - times.idle - getattr(times, "iowait", 0), total
+        self._first = self._first or self._last
+
+    def cores_busy(self) -> float:
+        busy, total = (last - first for last, first in zip(self._last, self._first or self._last, strict=True))
+        return busy / total * (psutil.cpu_count() or 1) if total else 0
+
+
 def _each(root: psutil.Process, read: Callable[[psutil.Process], T]) -> list[T]:
     found = []
     for process in (root, *root.children(recursive=True)):

