@@ -183,8 +183,6 @@ def allowance(redis: Redis, settings: Settings, account_ids: Mapping[str, int]) 
     rates = {account_ids[name]: (name, account.limit) for name, account in settings.accounts.items()}
 
     def allow(account_id: int, lane: Lane, sizes: Sequence[int]) -> Grant:
-        if account_id not in rates:
-            return Grant(len(sizes), 0)
         name, rate = rates[account_id]
         try:
             return take(redis, name, rate, lane.floor, sizes)

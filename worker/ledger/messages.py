@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from worker.domain.message import Message
 from worker.domain.status import Suppression
-from worker.ledger.statements import insert_new
+from worker.ledger.statements import add_rows, insert_new
 from worker.ledger.tables import messages, recipients, refused
 
 
@@ -17,27 +17,34 @@ def add(
 ) -> dict[str, int]:
     """Keeps the messages that are not there yet; the number of each of those under its id."""
     rows = [
-        {
-            "id": message.id,
-            "account_id": account_ids[message.account],
-            "lane": message.lane,
-            "content": message.content,
-            "metadata": None if message.metadata is None else json.dumps(message.metadata),
-            "created_at": message.created_at,
-            "accepted_at": now,
-        }
+        (
+            message.id,
+            account_ids[message.account],
+            message.lane,
+            message.content,
+            None if message.metadata is None else json.dumps(message.metadata),
+            message.created_at,
+        )
         for message in {message.id: message for message in reversed(new)}.values()
     ]
-    # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
-    rows.sort(key=lambda row: str(row["id"]))
-    added = connection.execute(insert_new(connection, messages).returning(messages.c.id, messages.c.no), rows)
-    return dict(added.all())
+    added = add_rows(
+        connection,
+        insert_new(connection, messages),
+        {"accepted_at": now},
+        ("id", "account_id", "lane", "content", "metadata", "created_at"),
+        # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
+        sorted(rows),
+        returning=(messages.c.id, messages.c.no),
+    )
+    return {message_id: no for message_id, no in added}  # noqa: C416 - mypy needs it spelt out
+
+
+_INSERT_SUPPRESSED = insert(recipients)
 
 
 def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: Suppression) -> None:
     """Keeps the recipients, (number of the message, mobile) each, that are in no submission, and why."""
-    rows = [{"message_no": message_no, "mobile": mobile, "suppressed": why} for message_no, mobile in left_out]
-    connection.execute(recipients.insert(), rows)
+    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": why}, ("message_no", "mobile"), left_out)
 
 
 def refuse(connection: Connection, message_id: str, faults: Sequence[str], payload: str, *, now: datetime) -> None:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from sqlalchemy import Connection, bindparam, select, update
 
 from worker.domain.push import Reply, StatusReport, numbered
-from worker.ledger.statements import ROWS, add_new, oldest
+from worker.ledger.statements import ROWS, add_rows, insert_new, oldest
 from worker.ledger.tables import pushes, replies, reports
 
 STRAY_AFTER = timedelta(seconds=30)
@@ -82,15 +82,13 @@ def add_reports(
     connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_no: int, received_at: datetime
 ) -> None:
     """Keeps the reports, one per msgId, mobile and status, with the earliest push that brought it."""
-    add_new(
+    add_rows(
         connection,
-        reports,
+        insert_new(connection, reports, earliest="received_at", also=("push_no", "said_by")),
         {"account_id": account_id, "push_no": push_no, "said_by": None, "received_at": received_at},
         ("msg_id", "mobile", "status"),
         # Sorted, so that two pushes with the same reports wait for each other instead of deadlocking.
         sorted({(item.msg_id, item.mobile, item.report) for item in items}),
-        earliest="received_at",
-        also=("push_no", "said_by"),
     )
 
 
@@ -98,9 +96,9 @@ def add_replies(
     connection: Connection, account_id: int, items: Iterable[Reply], *, push_no: int, received_at: datetime
 ) -> None:
     """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says."""
-    add_new(
+    add_rows(
         connection,
-        replies,
+        insert_new(connection, replies),
         {"account_id": account_id, "push_no": push_no, "received_at": received_at},
         ("mobile", "msg_id", "content", "nth", "digest"),
         (

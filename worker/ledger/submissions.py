@@ -12,6 +12,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    insert,
     literal,
     null,
     or_,
@@ -20,7 +21,7 @@ from sqlalchemy import (
 
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
-from worker.ledger.statements import ROWS, literally, oldest
+from worker.ledger.statements import ROWS, add_rows, literally, oldest
 from worker.ledger.tables import recipients, reports, submissions
 
 
@@ -66,34 +67,43 @@ REPORTED = exists().where(
 OVER = case((submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
 
 
+_INSERT = insert(submissions)
+_INSERT_RECIPIENTS = insert(recipients)
+
+
 def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) -> None:
     """Makes the submissions and their recipients."""
-    rows = [
-        {
-            "account_id": one.account_id,
-            "lane": one.lane,
-            "msg_id": one.msg_id,
-            "caller": one.caller,
-            "mobiles": len(one.recipients),
-            "state": one.state,
-            "due_at": one.due_at,
-            "expires_at": one.expires_at,
-            "attempt": 0,
-            "resent": False,
-            "updated_at": now,
-        }
-        for one in planned
-    ]
-    returned = submissions.c.account_id, submissions.c.msg_id, submissions.c.no
-    made = connection.execute(submissions.insert().returning(*returned), rows)
+    made = add_rows(
+        connection,
+        _INSERT,
+        {"attempt": 0, "resent": False, "updated_at": now},
+        ("account_id", "lane", "msg_id", "caller", "mobiles", "state", "due_at", "expires_at"),
+        (
+            (
+                one.account_id,
+                one.lane,
+                one.msg_id,
+                one.caller,
+                len(one.recipients),
+                one.state,
+                one.due_at,
+                one.expires_at,
+            )
+            for one in planned
+        ),
+        returning=(submissions.c.account_id, submissions.c.msg_id, submissions.c.no),
+    )
     number = {(account_id, msg_id): no for account_id, msg_id, no in made}
-    connection.execute(
-        recipients.insert(),
-        [
-            {"message_no": message_no, "mobile": mobile, "submission_no": number[one.account_id, one.msg_id]}
+    add_rows(
+        connection,
+        _INSERT_RECIPIENTS,
+        {},
+        ("message_no", "mobile", "submission_no"),
+        (
+            (message_no, mobile, number[one.account_id, one.msg_id])
             for one in planned
             for message_no, mobile in one.recipients
-        ],
+        ),
     )
 
 
