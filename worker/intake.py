@@ -30,6 +30,7 @@ PUSHES = "push"
 PLACES = (*LANES, PUSHES)
 
 _ACCOUNTS = "sms:accounts"
+_TICK = "sms:tick"
 
 
 def _keys(place: str) -> tuple[str, str, str]:
@@ -136,12 +137,20 @@ def oldest(redis: Redis) -> datetime | None:
     return datetime.fromtimestamp(min(found), UTC) if found else None
 
 
-def announce_accounts(redis: Redis, names: Collection[str]) -> None:
-    """Tells clients which accounts there are, so that they can refuse an unknown one before anything is enqueued."""
+def announce(redis: Redis, accounts: Collection[str], *, now: datetime) -> None:
+    """Tells which accounts there are, so that clients can refuse an unknown one before anything is enqueued; and that somebody
+    sees to it all."""
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.delete(_ACCOUNTS)
-        pipeline.sadd(_ACCOUNTS, *names)
+        pipeline.sadd(_ACCOUNTS, *accounts)
+        pipeline.set(_TICK, now.timestamp())
         pipeline.execute()
+
+
+def last_tick(redis: Redis) -> datetime | None:
+    """When a worker last did what beat told it; None where none has since Redis is there."""
+    at: Any = redis.get(_TICK)
+    return datetime.fromtimestamp(float(at), UTC) if at else None
 
 
 def known_accounts(redis: Redis) -> frozenset[str] | None:

@@ -113,4 +113,4 @@ def tick(
     ring_lanes(engine, redis, lanes, ring, may_send, now=now)
     if intake.give_back(redis, intake.PUSHES, now=now):
         publish_kept_pushes()
-    intake.announce_accounts(redis, accounts)
+    intake.announce(redis, accounts, now=now)

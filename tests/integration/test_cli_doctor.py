@@ -29,6 +29,7 @@ def gateway_url() -> Iterator[str]:
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str, redis: Redis, redis_url: str, gateway_url: str) -> None:
     redis.config_set("appendonly", "yes")
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
     monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     monkeypatch.setenv("SMS_GATEWAY_URL", gateway_url)
@@ -45,7 +46,7 @@ def found(exit_code: int) -> dict[str, tuple[str, str]]:
 def test_a_system_that_is_well_has_nothing_wrong() -> None:
     states = {name: state for name, (state, _) in found(exit_code=0).items()}
     assert set(states) == {
-        "settings", "Redis", "Redis: AOF", "Redis: when full", "queues", "intake", "ledger", "submissions held",
+        "settings", "Redis", "Redis: AOF", "Redis: when full", "worker and beat", "queues", "intake", "ledger", "submissions held",
         "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
         "gateway",
     }  # fmt: skip
@@ -59,8 +60,12 @@ def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     ledger.accept(message("m"), now=long_ago)
     intake.put(redis, [message("n")], now=long_ago)
+    intake.announce(redis, ["default"], now=long_ago)
     checks = found(exit_code=1)
-    assert checks["submissions queued"] == ("wrong", f"1, 1 of them overdue → {checks['intake'][1].partition('→ ')[2]}")
+    assert checks["submissions queued"][0] == "look"
+    assert "1, 1 of them overdue → a closed gate, the account's rate or the hours" in checks["submissions queued"][1]
+    assert checks["worker and beat"][0] == "wrong"
+    assert checks["worker and beat"][1].startswith("the last tick was 30")
     assert checks["intake"][0] == "wrong"
     assert checks["intake"][1].startswith("1, notice 1; the oldest waits 30")
     assert "start a worker and beat" in checks["intake"][1]

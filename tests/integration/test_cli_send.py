@@ -2,7 +2,7 @@
 
 import csv
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,7 @@ def test_what_cannot_be_sent_is_refused_with_the_reason_and_nothing_is_enqueued(
 
 
 def test_an_account_that_nobody_has_is_refused(redis: Redis) -> None:
-    intake.announce_accounts(redis, ["default"])
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
     sent = sms("send", "--to", mobile(1), *TEXT, "--account", "nobodys")
     assert sent.exit_code == 1
     assert "'nobodys' is unknown; there are default" in sent.stderr

@@ -63,11 +63,11 @@ def test_of_many_messages_none_is_enqueued_if_one_is_refused(redis: Redis, redis
 
 def test_an_account_that_the_workers_do_not_know_is_refused(redis: Redis, redis_url: str) -> None:
     client = SmsClient(redis_url)
-    intake.announce_accounts(redis, ["default", "shop"])
+    intake.announce(redis, ["default", "shop"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="shop")
     with pytest.raises(Refused, match="account 'other' is unknown; there are default, shop"):
         client.send("13800138000", "您好", account="other")
-    intake.announce_accounts(redis, ["default", "shop", "other"])
+    intake.announce(redis, ["default", "shop", "other"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="other")
 
 

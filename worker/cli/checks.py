@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from worker import intake
 from worker.config import ConfigError, Role, Settings, load_settings
 from worker.domain.lane import QUEUES
-from worker.domain.status import WAITING
+from worker.domain.status import WAITING, State
 from worker.ledger import gates, health, schema
 from worker.ledger.health import Backlog
 
@@ -23,6 +23,7 @@ CONNECT_SECONDS = 5
 
 OK, LOOK, WRONG = "ok", "look", "wrong"
 IDLE = "start a worker and beat, or look into their logs; if they run, the work is more than they can do: add workers"
+HELD_UP = "a closed gate, the account's rate or the hours of the lane hold them; if none does, add workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
     policy = str(info.get("maxmemory_policy"))
     remedy = "set maxmemory-policy noeviction, as deploy/redis.conf does: anything else throws messages away"
     yield _judged("Redis: when full", policy == "noeviction", policy, remedy)
+    tick = intake.last_tick(redis)
+    since_tick = (
+        f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat was done yet"
+    )
+    yield _judged("worker and beat", tick is not None and now - tick < PATIENCE, since_tick, IDLE)
     lengths = {queue: redis.llen(queue) for queue in QUEUES}
     yield Check("queues", OK, ", ".join(f"{queue} {length}" for queue, length in lengths.items()))
     depths, since = intake.depth(redis), intake.oldest(redis)
@@ -85,7 +91,11 @@ def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:
     """What waits in the ledger, and what waits for a person."""
     waiting = health.waiting(connection, overdue_since=now - PATIENCE)
     for state in sorted(WAITING):
-        yield _backlog(f"submissions {state}", waiting.get(state, Backlog(0, 0)))
+        backlog = waiting.get(state, Backlog(0, 0))
+        if state is State.SUBMITTING:
+            yield _backlog(f"submissions {state}", backlog)
+        else:
+            yield _backlog(f"submissions {state}", backlog, HELD_UP, LOOK)
     for gate in gates.gates(connection):
         remedy = f"put that right; the gate opens by itself then, or with `sms account resume {gate.account}`"
         found = (
@@ -120,9 +130,9 @@ def gateway_check(settings: Settings) -> Check:
     return Check("gateway", OK, f"{host}:{port} can be reached")
 
 
-def _backlog(name: str, backlog: Backlog) -> Check:
+def _backlog(name: str, backlog: Backlog, remedy: str = IDLE, otherwise: str = WRONG) -> Check:
     found = f"{backlog.count}" + (f", {backlog.overdue} of them overdue" if backlog.overdue else "")
-    return _judged(name, backlog.overdue == 0, found, IDLE)
+    return _judged(name, backlog.overdue == 0, found, remedy, otherwise)
 
 
 def _judged(name: str, good: bool, found: str, remedy: str, otherwise: str = WRONG) -> Check:
