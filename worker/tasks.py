@@ -16,6 +16,7 @@ from worker.app import app
 from worker.domain.lane import CALLS_AT_ONCE, PUSH_QUEUE, UPKEEP_QUEUE, Lane
 from worker.ledger.patience import patient
 from worker.ledger.turns import Claimed
+from worker.limits.waiter import only_waiter
 from worker.process_push import keep_pushes, process_push
 from worker.submit import submit
 from worker.wiring import STOPPING, Parts, parts, utc_now
@@ -121,7 +122,7 @@ def _work(here: Parts, lane: Lane) -> None:
         pull=lambda: here.pull((lane, CALLS_AT_ONCE)),
         submit=partial(_submit_all, here),
         ring=lambda: _ring(lane),
-        waits=here.waits[lane.name],
+        only_waiter=lambda: only_waiter(here.redis, lane.name),
         pause=STOPPING.wait,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from itertools import islice
-from threading import Event, Lock
+from threading import Event
 
 import requests
 from redis import Redis
@@ -24,7 +24,7 @@ from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
 from worker.domain.caps import Capped
 from worker.domain.hours import earliest
-from worker.domain.lane import CALLS_AT_ONCE, LANES, Lane
+from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send
@@ -76,8 +76,6 @@ class Parts:
     random: Callable[[], float]
     threads: Executor
     """For the calls that a task makes beside its own."""
-    waits: Mapping[str, Lock]
-    """For each lane, held by the thread of this process that waits for tokens in it."""
 
 
 @cache
@@ -174,7 +172,6 @@ def parts(concurrency: int) -> Parts:
         keep_gate=patient(_gate_keeper(engine), STOPPING.wait),
         random=random.random,
         threads=ThreadPoolExecutor(concurrency * CALLS_AT_ONCE, thread_name_prefix="call"),
-        waits={name: Lock() for name in LANES},
     )
 
 

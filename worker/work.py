@@ -5,7 +5,7 @@ what there is, up to the calls that one task makes side by side; and rings again
 """
 
 from collections.abc import Callable, Sequence
-from threading import Lock
+from contextlib import AbstractContextManager
 
 from worker.ledger.turns import Claimed
 from worker.pull import Pulled
@@ -20,23 +20,21 @@ def work(
     pull: Callable[[], Pulled],
     submit: Callable[[Sequence[Claimed]], object],
     ring: Callable[[], object],
-    waits: Lock,
+    only_waiter: Callable[[], AbstractContextManager[bool]],
     pause: Callable[[float], bool],
 ) -> None:
     """Does what there is to do in a lane now.
 
-    Where an account's rate is used up, one thread of this process waits for its tokens, the one that has the lock `waits`, and
-    the others are free for other lanes. `pause` waits so many seconds, and answers True where it is time to end.
+    Where an account's rate is used up, one task waits for its tokens, in all workers together, and the others are free for other
+    lanes: `only_waiter` says whether it is this one. `pause` waits so many seconds, and answers True where it is time to end.
     """
     take_in()
     pulled = pull()
     if pulled.wait and not pulled.claimed:
-        if not waits.acquire(blocking=False):
-            return
-        try:
+        with only_waiter() as mine:
+            if not mine:
+                return
             pulled = _wait(pulled, pull, pause)
-        finally:
-            waits.release()
     try:
         if pulled.more or pulled.wait:
             ring()

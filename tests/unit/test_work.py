@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
-from threading import Lock
-from typing import Any
 
 import pytest
 
@@ -20,21 +18,21 @@ class Lane:
     """What became of a task, to which these answers were given when it pulled."""
 
     def __init__(
-        self, *answers: Pulled, ending: bool = False, waits: Any = None, deaf: Exception | None = None
+        self, *answers: Pulled, ending: bool = False, alone: bool = True, deaf: Exception | None = None
     ) -> None:
         self.did: list[object] = []
         self._answers = iter(answers)
         self._deaf = deaf
         with suppress(type(deaf)) if deaf else nullcontext():
-            self._work(ending, waits)
+            self._work(ending, alone)
 
-    def _work(self, ending: bool, waits: Any) -> None:
+    def _work(self, ending: bool, alone: bool) -> None:
         work(
             take_in=lambda: self.did.append("take in"),
             pull=self._pull,
             submit=self._submit,
             ring=self._ring,
-            waits=waits or Lock(),
+            only_waiter=lambda: nullcontext(alone),
             pause=lambda seconds: self.did.append(seconds) or ending,
         )
 
@@ -79,11 +77,9 @@ def test_it_waits_no_longer_than_an_otp_may_have_to_wait_for_its_thread() -> Non
     assert done[-1] == "ring"
 
 
-def test_while_another_thread_waits_for_the_tokens_of_the_lane_it_leaves_that_to_it() -> None:
-    busy = Lock()
-    busy.acquire()
-    assert Lane(*waits(1, 0.1), waits=busy).did == ["take in", "pull"]
-    assert Lane(Pulled([CALL], wait=0.1), waits=busy).did == ["take in", "pull", "ring", CALL]
+def test_while_another_task_waits_for_the_tokens_of_the_lane_it_leaves_that_to_it() -> None:
+    assert Lane(*waits(1, 0.1), alone=False).did == ["take in", "pull"]
+    assert Lane(Pulled([CALL], wait=0.1), alone=False).did == ["take in", "pull", "ring", CALL]
 
 
 def test_it_gives_the_lane_back_at_once_when_the_worker_is_to_end() -> None:
@@ -93,9 +89,3 @@ def test_it_gives_the_lane_back_at_once_when_the_worker_is_to_end() -> None:
 @pytest.mark.parametrize("pulled", [Pulled([CALL], more=True), Pulled([CALL], wait=0.2)])
 def test_what_it_has_claimed_it_calls_also_where_nobody_can_be_rung(pulled: Pulled) -> None:
     assert Lane(pulled, deaf=ConnectionError("Redis is away")).did == ["take in", "pull", "ring", CALL]
-
-
-def test_the_lock_is_free_again_after_it_waited() -> None:
-    lock = Lock()
-    Lane(*waits(1, 0.1), Pulled([CALL]), waits=lock)
-    assert lock.acquire(blocking=False)
