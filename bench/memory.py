@@ -83,6 +83,7 @@ def _run(options: Options, around: Frame) -> Iterator[Look]:
                 _wait_for_calls(stack, sent - options.batch, watch)
             _wait_for_calls(stack, wanted, watch)
             stack.wait_for("all outcomes and reports", lambda so_far=sent: _is_settled(ledger, so_far))
+            # What is freed a moment after the last report is not counted as kept.
             time.sleep(options.rest)
             if repeated := stack.ask_simulator("summary")["mobiles_repeated_total"]:
                 raise StackError(f"{repeated} messages were called twice")

@@ -68,7 +68,7 @@ def accept(
     full = {one for one, times in left.items() if times < 1}
     calls = [
         (together, recipients)
-        for together in _together(wanted.values())
+        for together in _together(wanted.values(), lanes)
         for recipients in _dealt(_recipients(together, full), max_mobiles)
     ]
     # Taken first: it may need a transaction of its own. What a message that is there already would have had is wasted.
@@ -140,11 +140,12 @@ def _within_caps(messages: Iterable[Message], left: Mapping[Capped, int]) -> tup
     return sent, left_out
 
 
-def _together(messages: Iterable[Message]) -> Iterable[Sequence[Message]]:
-    """The messages that may share a call: the same text at the same time, for as long. An OTP goes alone."""
+def _together(messages: Iterable[Message], lanes: Mapping[str, Lane]) -> Iterable[Sequence[Message]]:
+    """The messages that may share a call: the same text at the same time, for as long, in a lane that lets them."""
     same: defaultdict[tuple[object, ...], list[Message]] = defaultdict(list)
     for message in messages:
-        alike = message.id if message.lane == "otp" else (message.content, message.at, message.valid_for)
+        shares = lanes[message.lane].shares_calls
+        alike = (message.content, message.at, message.valid_for) if shares else message.id
         same[message.account, message.lane, message.caller, alike].append(message)
     return same.values()
 

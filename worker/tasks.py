@@ -85,6 +85,7 @@ def tick() -> None:
         probe=lambda account_id: probe.apply_async((account_id,), queue=UPKEEP_QUEUE),
         publish_push=lambda no: process_kept_push.apply_async((no,), queue=PUSH_QUEUE),
         publish_kept_pushes=lambda: keep_pushes_from_intake.apply_async(queue=PUSH_QUEUE),
+        resend=here.settings.resend_lanes,
         report_wait=here.settings.report_wait,
         now=utc_now(),
     )

@@ -101,12 +101,13 @@ def tick(
     probe: Callable[[int], object],
     publish_push: Callable[[int], object],
     publish_kept_pushes: Callable[[], object],
+    resend: Collection[str],
     report_wait: timedelta,
     now: datetime,
 ) -> None:
     """All of it, once. What needs the ledger comes first: while that is away, nothing is given to those who would wait for it."""
     expire(engine, now=now)
-    expire_leases(engine, resend={lane.name for lane in lanes if lane.resend_unknown == "once"}, now=now)
+    expire_leases(engine, resend=resend, now=now)
     unreport(engine, wait=report_wait, now=now)
     requeue_pushes(engine, redis, publish_push, now=now)
     probe_gates(engine, probe, now=now)

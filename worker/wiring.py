@@ -44,6 +44,7 @@ from worker.pull import Allow, MaySend, Pulled, pull
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
+"""When to ask for tokens again that Redis was not there to give."""
 NOTABLE_SKEW = timedelta(seconds=5)
 """A Date header has whole seconds, and a reply its time on the way."""
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -37,12 +36,13 @@ class Published:
             self.ledger.engine,
             self.redis,
             self.ledger.account_ids,
-            (LANES | {"marketing": replace(LANES["marketing"], resend_unknown="once")}).values(),
+            LANES.values(),
             may_send=may_send,
             ring=lambda lane: self.tasks.append(("work", lane.name)),
             probe=lambda account_id: self.tasks.append(("probe", account_id)),
             publish_push=lambda no: self.tasks.append(("process_push", no)),
             publish_kept_pushes=lambda: self.tasks.append(("keep_pushes", None)),
+            resend={"marketing"},
             report_wait=timedelta(hours=72),
             now=now,
         )

@@ -18,6 +18,8 @@ class Lane:
     """How long after its time a message may still go out."""
     floor: float
     """The share of an account's tokens that this lane leaves for more urgent ones."""
+    shares_calls: bool = True
+    """Whether messages with the same text go out in one call."""
     hours: Hours | None = None
     """When it may send, in the account's time zone; None at any time."""
     resend_unknown: Literal["never", "once"] = "never"
@@ -30,7 +32,8 @@ class Lane:
 LANES = {
     lane.name: lane
     for lane in (
-        Lane("otp", "sms.otp", timedelta(minutes=5), 0.0),  # 验证码: a code that comes late locks out, and confuses
+        # 验证码: a code that comes late locks out, and confuses
+        Lane("otp", "sms.otp", timedelta(minutes=5), 0.0, shares_calls=False),
         Lane("notice", "sms.notice", timedelta(hours=24), 0.25),  # 通知
         Lane("marketing", "sms.marketing", timedelta(hours=24), 0.5, hours=Hours(time(8), time(21))),  # 营销
     )

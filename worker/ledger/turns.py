@@ -4,7 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Row, Select, Update, and_, bindparam, case, null, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    null,
+    select,
+    text,
+    update,
+)
 
 from worker.domain.gate import PROBE_AGAIN
 from worker.domain.lane import LANES
@@ -100,14 +113,14 @@ _TAKEN = and_(submissions.c.resent, REPORTED)
 _OVER = _TAKEN | _LATE
 
 
-def _taking(*only: object) -> Update:
+def _taking(*only: ColumnElement[bool]) -> Update:
     return (
         update(submissions)
         .where(
             submissions.c.no.in_(bindparam("nos", expanding=True)),
             submissions.c.state.in_(sources(State.SUBMITTING)),
             submissions.c.due_at <= _NOW,
-            *only,  # type: ignore[arg-type]
+            *only,
         )
         .values(
             state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
