@@ -75,8 +75,8 @@ def test_a_bucket_holds_a_fifth_of_a_second_and_the_first_calls_that_fit_are_gra
     rate = Rate(calls=500, mobiles=None)
     assert granted(clocked, rate, ones(70)) == 70
     assert granted(clocked, rate, ones(70)) == 30
-    clocked.sleep(0.01)
-    assert granted(clocked, rate, ones(70)) == 5
+    clocked.sleep(0.02)
+    assert granted(clocked, rate, ones(70)) == 10
     clocked.sleep(3600)
     assert granted(clocked, rate, ones(1000)) == 100
 
@@ -149,6 +149,18 @@ def test_what_is_no_rate_is_refused(wrong: float) -> None:
         Rate(calls=None, mobiles=wrong)
 
 
+def test_what_comes_in_less_than_a_fiftieth_of_a_second_is_granted_only_to_who_wants_no_more(
+    clocked: RedisAtATime,
+) -> None:
+    rate = Rate(calls=500, mobiles=None)
+    granted(clocked, rate, ones(100))
+    clocked.sleep(0.018)
+    assert take(clocked, "default", rate, 0, ones(10)) == Grant(0, pytest.approx(0.002, abs=2e-6))
+    assert granted(clocked, rate, ones(9)) == 9
+    clocked.sleep(0.02)
+    assert granted(clocked, rate, ones(70)) == 10
+
+
 # Floors
 
 
@@ -156,9 +168,9 @@ def test_marketing_leaves_its_floor_to_notice_and_notice_its_own_to_otp(clocked:
     rate = Rate(calls=500, mobiles=None)
     taken = [granted(clocked, rate, ones(1000), floor=floor) for floor in (0.5, 0.5, 0.2, 0.5, 0.2, 0, 0)]
     assert taken == [50, 0, 30, 0, 0, 20, 0]
-    clocked.sleep(0.05)
+    clocked.sleep(0.06)
     taken = [granted(clocked, rate, ones(1000), floor=floor) for floor in (0.5, 0.2, 0)]
-    assert taken == [0, 5, 20]
+    assert taken == [0, 10, 20]
 
 
 def test_a_floor_holds_for_mobiles_too_and_a_call_that_is_too_large_waits_for_the_full_bucket(
@@ -264,18 +276,23 @@ class Model:
             ]
             return max(lacks) * 1_000_000
 
-        count = 0
+        def batch(wanted: Sequence[int]) -> tuple[int, int]:
+            sums = [(i, total) for i, total in enumerate(accumulate(wanted), start=1)]
+            return max((s for s in sums if s[0] <= usable[0] / 2 and s[1] <= usable[1] / 2), default=sums[0])
+
+        before, count = self.tokens, 0
         for size in sizes:
             if missing(self.tokens, (1, size)) > 0:
                 break
             self.tokens = (self.tokens[0] - 1, self.tokens[1] - size)
             count += 1
-        rest = sizes[count:]
-        if not rest:
+        if count == len(sizes):
             return count, 0
-        sums = [(i, total) for i, total in enumerate(accumulate(rest), start=1)]
-        batch = max((s for s in sums if s[0] <= usable[0] / 2 and s[1] <= usable[1] / 2), default=sums[0])
-        return count, max(1000, int(missing(self.tokens, batch)) + 1)
+        taken = [there - left for there, left in zip(before, self.tokens, strict=True)]
+        few = all(amount < rate / 50 for amount, rate in zip(taken, rates, strict=True))
+        if few and missing(before, batch(sizes)) > 0:
+            self.tokens, count = before, 0
+        return count, max(1000, int(missing(self.tokens, batch(sizes[count:]))) + 1)
 
 
 # Numbers that have an exact double, so that the script is exact too.
@@ -415,8 +432,8 @@ def test_a_limit_that_is_new_finds_its_bucket_full(clocked: RedisAtATime) -> Non
     clocked.sleep(0.19)
     assert granted(clocked, Rate(calls=100, mobiles=100), ones(100)) == 19
     assert granted(clocked, Rate(calls=100, mobiles=100), ones(100)) == 0
-    clocked.sleep(0.01)
-    assert granted(clocked, Rate(calls=100, mobiles=100), ones(100)) == 1
+    clocked.sleep(0.02)
+    assert granted(clocked, Rate(calls=100, mobiles=100), ones(100)) == 2
 
 
 def test_a_limit_that_is_lifted_holds_nothing_back(redis: Redis) -> None:

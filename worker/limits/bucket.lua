@@ -17,6 +17,10 @@ local LEAST_BURST = 2 * TOKEN
 
 local LEAST_WAIT = 1000
 
+-- Each grant costs who asks a transaction. Where a rate is used up, what flows in during less than a fiftieth of a second
+-- is not worth one, if what is worth waiting for is not there yet.
+local WORTHWHILE = 20000
+
 local floor = tonumber(ARGV[1])
 local first = 4
 
@@ -48,22 +52,8 @@ local function size(i)
   return ARGV[i] * TOKEN
 end
 
-local i = first
-while i <= #ARGV and calls.tokens >= needed(calls, TOKEN) and mobiles.tokens >= needed(mobiles, size(i)) do
-  calls.tokens = calls.tokens - TOKEN
-  mobiles.tokens = mobiles.tokens - size(i)
-  i = i + 1
-end
-local granted = i - first
-
-local function microseconds_until(of, tokens)
-  -- Rounded up, and where there is nothing to round one more: a quotient may be a little too small.
-  return math.floor((tokens - of.tokens) / of.rate) + 1
-end
-
-local wait = 0
-if i <= #ARGV then
-  -- For one call at least, and for as many more as half of what is above the floor would do for.
+-- What to wait for, from the call i on: for that one at least, and for as many more as half of what is above the floor would do for.
+local function batch_from(i)
   local batch = { calls = TOKEN, mobiles = size(i) }
   local function fits(of, tokens)
     return tokens <= (of.capacity - of.floor) / 2
@@ -74,12 +64,41 @@ if i <= #ARGV then
     batch.mobiles = batch.mobiles + size(i)
     i = i + 1
   end
+  return batch
+end
+
+local function microseconds_until(of, tokens)
+  -- Rounded up, and where there is nothing to round one more: a quotient may be a little too small.
+  return math.floor((tokens - of.tokens) / of.rate) + 1
+end
+
+local function is_there(batch)
+  return calls.tokens >= needed(calls, batch.calls) and mobiles.tokens >= needed(mobiles, batch.mobiles)
+end
+
+local i = first
+local had = { calls = calls.tokens, mobiles = mobiles.tokens }
+local is_worth_it = #ARGV < first or is_there(batch_from(first))
+while i <= #ARGV and is_there({ calls = TOKEN, mobiles = size(i) }) do
+  calls.tokens = calls.tokens - TOKEN
+  mobiles.tokens = mobiles.tokens - size(i)
+  i = i + 1
+end
+
+local wait = 0
+if i <= #ARGV then
+  local few = had.calls - calls.tokens < calls.rate * WORTHWHILE and had.mobiles - mobiles.tokens < mobiles.rate * WORTHWHILE
+  if few and not is_worth_it then
+    calls.tokens, mobiles.tokens, i = had.calls, had.mobiles, first
+  end
+  local batch = batch_from(i)
   wait = math.max(
     microseconds_until(calls, needed(calls, batch.calls)),
     microseconds_until(mobiles, needed(mobiles, batch.mobiles)),
     LEAST_WAIT
   )
 end
+local granted = i - first
 
 redis.call('HSET', KEYS[1], 'at', now, 'calls', calls.tokens, 'mobiles', mobiles.tokens)
 local full = math.max(microseconds_until(calls, calls.capacity), microseconds_until(mobiles, mobiles.capacity))
