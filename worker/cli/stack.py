@@ -178,6 +178,13 @@ def start_worker(stack: Stack, name: str, concurrency: int, queues: Sequence[str
     stack.start(name, sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options, *alone)
 
 
+def start_beat(stack: Stack, name: str) -> None:
+    """Starts one more beat: it keeps its schedule in memory, for every tick is the same."""
+    stack.start(
+        name, sys.executable, "-m", "celery", "-A", "worker.app", "beat", "--scheduler", "celery.beat:Scheduler"
+    )
+
+
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     try:
@@ -203,6 +210,8 @@ def _plan(directory: Path, ledger_url: str, settings: Mapping[str, str], interru
         # They import from where we do, wherever they run.
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "PYTHONUNBUFFERED": "1",
+        # As deploy/Dockerfile has it.
+        "GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0",
         "SIM_PASSWORD": ACCOUNT["SMS_PASSWORD"],
         "SIM_PUSH_URL": f"{callback_url}/push/{token}",
         **ACCOUNT,
@@ -236,7 +245,7 @@ def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str])
     serve = ["gunicorn", "callback_app.wsgi:app", "--bind", bind, "--threads", "8", "--no-control-socket"]
     serve += ["--worker-class", "callback_app.server.Worker"]
     stack.start("callback", *python, *serve)
-    stack.start("beat", *python, "celery", "-A", "worker.app", "beat", "--scheduler", "celery.beat:Scheduler")
+    start_beat(stack, "beat")
     account = ["--epr-id", ACCOUNT["SMS_EPR_ID"], "--user-id", ACCOUNT["SMS_USER_ID"]]
     port = str(urlsplit(stack.simulator_url).port)
     stack.start("simulator", *python, "simulator", "--port", port, *account, *simulator_options)
