@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.campaign import Options as CampaignOptions
+from bench.campaign import bench_campaign
 from bench.ledger import Options as LedgerOptions
 from bench.ledger import bench_ledger
 from bench.memory import Options as MemoryOptions
@@ -28,7 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     benches = parser.add_subparsers(required=True, metavar="BENCH")
-    for add in (_add_send, _add_scale, _add_rate, _add_otp, _add_memory, _add_push, _add_ledger):
+    for add in (_add_send, _add_scale, _add_rate, _add_otp, _add_memory, _add_push, _add_ledger, _add_campaign):
         add(benches)
     given = vars(parser.parse_args())
     bench, options, results = given.pop("bench"), given.pop("options"), given.pop("json")
@@ -90,6 +92,21 @@ def _add_otp(benches: Any) -> None:
     add("--latency", dest="latency_ms", type=_count, default=100, help="of the gateway in ms")
 
 
+def _add_campaign(benches: Any) -> None:
+    add = _bench(
+        benches,
+        "campaign",
+        "a campaign to a million: import, first call, pause, resume, cancel, and what others notice of it",
+        bench_campaign,
+        CampaignOptions,
+    )
+    add("--recipients", type=_above_zero, default=1_000_000, help="in its audience")
+    add("--otps", type=_above_zero, default=100, help="sent meanwhile, ten a second, three times")
+    add("--rate", type=float, default=0, help="of the account in calls a second; 0 for no limit")
+    add("--concurrency", type=_above_zero, default=16, help="threads of the worker")
+    add("--latency", dest="latency_ms", type=_count, default=100, help="of the gateway in ms")
+
+
 def _add_memory(benches: Any) -> None:
     add = _bench(benches, "memory", "what each process keeps in memory as messages go by", bench_memory, MemoryOptions)
     add(
@@ -98,7 +115,7 @@ def _add_memory(benches: Any) -> None:
     add("--batch", type=_above_zero, default=500, help="messages enqueued at once, each time fewer than that wait")
     add("--rest", type=float, default=10, help="seconds without work before each look")
     add("--concurrency", type=_above_zero, default=16, help="threads of the worker")
-    add("--latency", dest="latency_ms", type=_count, default=100, help="of the gateway in ms")
+    add("--latency", dest="latency_ms", type=_count, default=300, help="of the gateway in ms")
 
 
 def _add_push(benches: Any) -> None:

@@ -14,8 +14,8 @@ from statistics import median
 from rich.console import Console
 from sqlalchemy import func, select
 
-from bench.campaign import fill_in
 from bench.frame import Frame, calls, frame, table, wait_for_workers, write
+from bench.marketing import fill_in
 from worker.cli.stack import Stack, StackError, start_worker
 from worker.client import SmsClient
 from worker.domain.lane import LANES, QUEUES

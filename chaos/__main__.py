@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from chaos.campaign import run_of_a_campaign
 from chaos.intake import compare
 from chaos.run import Options, chaos
 from worker.cli.stack import Signalled, StackError
@@ -16,9 +17,10 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("all", "intake"),
+        choices=("all", "intake", "campaign"),
         default="all",
-        help="`intake` measures alone what a worker that is killed loses, with the intake and without",
+        help="`intake` measures alone what a worker that is killed loses, with the intake and without; "
+        "`campaign` kills beats and workers through a run of a campaign to so many --messages",
     )
     parser.add_argument("--kills", type=int, default=10, help="of `intake`: how often the worker is killed")
     parser.add_argument("--seed", type=int, default=1, help="decides what is sent and what is broken, in which order")
@@ -44,6 +46,8 @@ def main() -> None:
 def _run(given: argparse.Namespace) -> bool:
     if given.what == "intake":
         return compare(given.seed, given.messages, given.kills)
+    if given.what == "campaign":
+        return run_of_a_campaign(given.seed, given.messages, given.every, given.ledger)
     return chaos(Options(**{name: value for name, value in vars(given).items() if name not in ("what", "kills")}))
 
 

@@ -71,7 +71,7 @@ def still_waiting(stack: Stack, engine: Engine) -> Waiting:
 
 def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: Waiting, deaf: Sequence[str]) -> Verdict:
     """Counts all of it, when everything has settled."""
-    calls = _calls(world.stack)
+    calls = calls_of(world.stack)
     taken = Counter(mobile for call in calls for mobile in call["mobiles"])
     with reading(engine) as connection:
         kept = set(connection.execute(select(messages.c.id)).scalars())
@@ -113,7 +113,8 @@ def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: W
     )
 
 
-def _calls(stack: Stack) -> list[dict[str, Any]]:
+def calls_of(stack: Stack) -> list[dict[str, Any]]:
+    """All the calls that the gateway took."""
     calls: list[dict[str, Any]] = []
     while page := stack.ask_simulator(f"calls?since={len(calls)}&limit={PAGE}")["calls"]:
         calls += page

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from worker import intake
 from worker.domain.caps import Capped
@@ -20,7 +20,7 @@ from worker.domain.lane import Lane
 from worker.domain.message import Message, Refused, from_json, id_of_key, is_id, read_message
 from worker.domain.status import State, Suppression
 from worker.ledger import messages as kept
-from worker.ledger import submissions
+from worker.ledger import optouts, submissions
 from worker.ledger.accounts import MsgIds
 from worker.ledger.submissions import Planned
 
@@ -54,11 +54,14 @@ def accept(
     room: Room,
     count: Count,
     now: datetime,
-) -> None:
+    only_if: Callable[[Connection], bool] = lambda _: True,
+) -> bool:
     """Keeps the messages in one transaction; those that the ledger has already are left as they are.
 
-    Recipients for whom their lane's caps have no room left are kept as suppressed; `room` and `count` are for those of lanes
-    with caps alone.
+    Whatever `only_if` does is done in that transaction, before anything else; where it says False nothing is kept, and this is False.
+
+    Recipients who opted out, in a lane that heeds it, are kept as suppressed, and so are those for whom their lane's caps have no
+    room left; `room` and `count` are for those of lanes with caps alone.
     """
     wanted: dict[str, Message] = {}
     for message in messages:
@@ -75,25 +78,30 @@ def accept(
     wants = Counter(together[0].account for together, _ in calls)
     ids = {account: iter(msg_ids.take(account_ids[account], count)) for account, count in wants.items()}
     with engine.begin() as connection:
+        if not only_if(connection):
+            return False
         added = kept.add(connection, list(wanted.values()), account_ids, now=now)
-        sent, left_out = _within_caps([message for message in wanted.values() if message.id in added], left)
+        new = [message for message in wanted.values() if message.id in added]
+        opted_out = _opted_out(connection, new, account_ids, lanes)
+        sent, over_cap = _within_caps(new, left, opted_out)
+        left_out = opted_out | over_cap
         planned = []
         for together, recipients in calls:
             first = together[0]
             due_at = earliest(first.account, lanes[first.lane], first.at or now)
-            new = [
+            to = [
                 (added[message_id], mobile)
                 for message_id, mobile in recipients
                 if message_id in added and (message_id, mobile) not in left_out
             ]
-            if new:
+            if to:
                 planned.append(
                     Planned(
                         account_id=account_ids[first.account],
                         lane=first.lane,
                         caller=first.caller,
                         msg_id=next(ids[first.account]),
-                        recipients=new,
+                        recipients=to,
                         state=State.HELD if due_at > now else State.QUEUED,
                         due_at=due_at,
                         expires_at=min(one.at or one.created_at for one in together)
@@ -102,15 +110,16 @@ def accept(
                 )
         if planned:
             submissions.add(connection, planned, now=now)
-        if left_out:
-            suppressed = [(added[message_id], mobile) for message_id, mobile in left_out]
-            kept.suppress(connection, suppressed, Suppression.CAP)
+        for some, why in ((opted_out, Suppression.OPTOUT), (over_cap, Suppression.CAP)):
+            if some:
+                kept.suppress(connection, [(added[message_id], mobile) for message_id, mobile in some], why)
     if sent:
         count(sent)
     if left_out:
-        log.info("%d recipients are suppressed by the caps of their lanes", len(left_out))
+        log.info("%d recipients opted out, and %d are over the caps of their lanes", len(opted_out), len(over_cap))
     for message_id in wanted.keys() - added.keys():
         log.info("message %s is in the ledger already", message_id)
+    return True
 
 
 def _capped(message: Message) -> Iterable[Capped]:
@@ -125,13 +134,29 @@ def _recipients(messages: Iterable[Message], full: Collection[Capped]) -> Iterab
                 yield message.id, mobile
 
 
-def _within_caps(messages: Iterable[Message], left: Mapping[Capped, int]) -> tuple[list[Capped], set[tuple[str, str]]]:
-    """Who takes the room that is left, in this order, and who finds none: (message id, mobile) each."""
+def _opted_out(
+    connection: Connection, messages: Sequence[Message], account_ids: Mapping[str, int], lanes: Mapping[str, Lane]
+) -> set[tuple[str, str]]:
+    """Who opted out of what is sent to them: (message id, mobile) each."""
+    heeding = [message for message in messages if lanes[message.lane].heeds_optouts]
+    mobiles: defaultdict[str, set[str]] = defaultdict(set)
+    for message in heeding:
+        mobiles[message.account].update(message.to)
+    found = {account: optouts.of(connection, account_ids[account], some) for account, some in mobiles.items()}
+    return {(message.id, mobile) for message in heeding for mobile in found[message.account].intersection(message.to)}
+
+
+def _within_caps(
+    messages: Iterable[Message], left: Mapping[Capped, int], but: Collection[tuple[str, str]]
+) -> tuple[list[Capped], set[tuple[str, str]]]:
+    """Who but those takes the room that is left, in this order, and who finds none: (message id, mobile) each."""
     left = dict(left)
     sent: list[Capped] = []
     left_out: set[tuple[str, str]] = set()
     for message in messages if left else ():
         for one in _capped(message):
+            if (message.id, one.mobile) in but:
+                continue
             if left.get(one, 0) > 0:
                 left[one] -= 1
                 sent.append(one)

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from worker import intake
 from worker.broker import open_publisher, open_redis
+from worker.domain.campaign import CALLER
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, new_id, read_message
 
@@ -42,8 +43,10 @@ class SmsClient:
         """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message.
 
         `caller` names who sends (by default this machine): where there is more to send than the gateway takes, each caller of
-        a lane has an equal share, however many messages another one has.
+        a lane has an equal share, however many messages another one has. Raises ValueError for a name that is a campaign's.
         """
+        if caller is not None and caller.startswith(CALLER):
+            raise ValueError(f"a caller named {CALLER}… is a campaign; give another name")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None

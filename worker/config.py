@@ -5,6 +5,7 @@ Each process asks for what its role needs, so that each can be given no more tha
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -30,11 +31,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.lane import LANES, Lane
+from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.rate import Rate
 
 PREFIX = "SMS_"
 DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
 """The address in the vendor's document."""
+
+SIGNATURE = r"^(【[^【】]+】)?$"
 
 Role = Literal["worker", "beat", "callback", "client", "ledger"]
 
@@ -78,6 +82,15 @@ def _split(tokens: SecretStr) -> tuple[str, ...]:
     return tuple(part.strip() for part in tokens.get_secret_value().split(","))
 
 
+def _words(written: Any) -> Any:
+    if not isinstance(written, str):
+        return written
+    words = frozenset(map(folded, re.split("[,，]", written))) - {""}
+    if not words:
+        raise ValueError("give at least one word, with commas between; without any nobody could opt out")
+    return words
+
+
 def _hours(written: Any) -> Hours | None:
     return None if written == "always" else read_hours(str(written))
 
@@ -105,6 +118,7 @@ class Account(BaseModel):
     password: SecretStr
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
+    signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
     time_zone: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("Asia/Shanghai")
 
     @property
@@ -157,6 +171,8 @@ class Settings(BaseSettings):
     read_timeout: float = Field(default=30, gt=0, le=300)
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
+    signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
+    optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(_words)] = OPTOUT_WORDS
     max_mobiles: int = Field(default=50, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)
     config: Path | None = None
@@ -186,6 +202,8 @@ class Settings(BaseSettings):
 
 
 CREDENTIALS = ("epr_id", "user_id", "password")
+OPTIONS = ("rate", "mobile_rate", "signature")
+"""What else of the account of SMS_EPR_ID has a variable."""
 SECRETS = ("redis_url", "ledger_url", "password", "push_token")
 """What may also be given as the path of a file, in SMS_…_FILE."""
 
@@ -278,8 +296,8 @@ def _missing(environment: Mapping[str, str], needs: Collection[str]) -> list[str
 def _read_file(settings: Settings, gaps: list[str]) -> None:
     given = {name: getattr(settings, name) for name in CREDENTIALS}
     if None not in given.values():
-        limits = {"rate": settings.rate, "mobile_rate": settings.mobile_rate}
-        settings.accounts["default"] = Account.model_validate(given | limits)
+        options = {name: getattr(settings, name) for name in OPTIONS}
+        settings.accounts["default"] = Account.model_validate(given | options)
     if settings.config is None:
         return
     place = f"SMS_CONFIG: {settings.config}"

@@ -2,16 +2,18 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from worker import intake
+from worker.domain.mobile import is_mobile
+from worker.domain.optout import is_optout
 from worker.domain.push import Push, Reply, StatusReport
 from worker.gateway.push import Unreadable, parse_push
-from worker.ledger import pushes
+from worker.ledger import optouts, pushes
 from worker.ledger.engine import reading
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,12 @@ def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
     return nos
 
 
-def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], int]) -> None:
+def process_push(
+    engine: Engine, no: int, account_ids: Mapping[tuple[str, str], int], *, optout_words: Collection[str]
+) -> None:
     """Applies the reports and replies of a push. `account_ids` are ours, by (eprId, userId) as the gateway writes them.
+
+    Who replies one of the `optout_words` (folded) opts out.
 
     What cannot be used is quarantined with its reason: the whole push, or those of its items.
     """
@@ -64,7 +70,8 @@ def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], 
         for account_id, some in sorted(reports.items()):
             pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
         for account_id, some_replies in sorted(replies.items()):
-            pushes.add_replies(connection, account_id, some_replies, push_no=no, received_at=raw.received_at)
+            new = pushes.add_replies(connection, account_id, some_replies, push_no=no, received_at=raw.received_at)
+            _opt_out(connection, account_id, new, optout_words, since=raw.received_at)
         pushes.finish(
             connection,
             no,
@@ -74,6 +81,21 @@ def process_push(engine: Engine, no: int, account_ids: Mapping[tuple[str, str], 
         )
     if faults:
         log.warning("push %d is quarantined: %s", no, "; ".join(faults)[:500])
+
+
+def _opt_out(
+    connection: Connection, account_id: int, new: Mapping[int, Reply], words: Collection[str], *, since: datetime
+) -> None:
+    """Takes off marketing who asks for it in one of these replies, which were not there before, under their numbers.
+
+    Not for one that repeats an earlier one: a person may have put its mobile back on meanwhile. Not for a number that is no mobile:
+    nothing can be sent to it.
+    """
+    said = {no: reply for no, reply in new.items() if is_mobile(reply.mobile) and is_optout(reply.content, words)}
+    if said:
+        first = (said[no] for no in pushes.which_repeat_none(connection, said))
+        rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
+        optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY)
 
 
 def _told(faults: Sequence[str]) -> list[str]:

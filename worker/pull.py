@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from worker.domain.lane import Lane
-from worker.ledger import turns
+from worker.ledger import optouts, turns
 from worker.ledger.turns import Claimed, Queue
 from worker.limits.rate import Grant
 
@@ -42,7 +42,7 @@ def pull(
     """Claims up to `most` submissions of the lane.
 
     Each account has an equal share of them, and of that each of its callers; which of them come first is chance, so that all
-    have their turn where there are more of them than places.
+    have their turn where there are more of them than places. Whoever has opted out by then is left out, in a lane that heeds it.
     """
     nos: list[int] = []
     waits: dict[int, float] = {}
@@ -62,6 +62,8 @@ def pull(
                 waits[queue.account_id] = grant.wait
             elif len(due) == places:
                 more = True
+        if nos and lane.heeds_optouts:
+            optouts.leave_out(connection, nos, now=now)
         claimed = turns.claim(connection, nos, now=now, lease=lease) if nos else []
     return Pulled(claimed, more, min(waits.values(), default=0))
 

@@ -1,5 +1,6 @@
 """The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import wait
 from functools import partial
@@ -12,15 +13,20 @@ from sqlalchemy.exc import OperationalError
 
 from worker import upkeep
 from worker.accept import accept_by_name, accept_from_intake
-from worker.app import app
+from worker.app import TICK_SECONDS, app
 from worker.domain.lane import CALLS_AT_ONCE, PUSH_QUEUE, UPKEEP_QUEUE, Lane
+from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.ledger.turns import Claimed
-from worker.limits.waiter import only_waiter
+from worker.limits.alone import alone
 from worker.process_push import keep_pushes, process_push
 from worker.submit import submit
 from worker.wiring import STOPPING, Parts, parts, utc_now
 from worker.work import work
+
+WAITER_SECONDS = 2
+"""A task that waits for tokens is back by then, or was lost."""
+LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
 
 _building = Lock()
 
@@ -48,6 +54,23 @@ def work_on(lane: str) -> None:
     _work(here, here.settings.lanes[lane])
 
 
+@app.task(name="sms.launch", throws=(OperationalError,))
+def launch_run(run_no: int) -> None:
+    """Makes the next messages of that run of a campaign."""
+    here = _parts()
+    with alone(here.redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
+        if mine and not STOPPING.is_set():
+            launch(
+                here.engine,
+                run_no,
+                accept=here.accept_if,
+                window=here.window,
+                ring=lambda lane: _ring(here.settings.lanes[lane]),
+                random=os.urandom,
+                clock=utc_now,
+            )
+
+
 @app.task(name="sms.probe")
 def probe(account_id: int) -> None:
     """Sends one submission through the closed gate of that account, to see whether it can be opened again."""
@@ -59,7 +82,7 @@ def probe(account_id: int) -> None:
 def process_kept_push(no: int) -> None:
     """Applies the push of that number."""
     here = _parts()
-    patient(process_push, STOPPING.wait)(here.engine, no, here.accounts_of_pushes)
+    _process_push(here, no)
 
 
 @app.task(name="sms.keep_pushes")
@@ -67,7 +90,7 @@ def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and applies them."""
     here = _parts()
     for no in patient(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=utc_now()):
-        patient(process_push, STOPPING.wait)(here.engine, no, here.accounts_of_pushes)
+        _process_push(here, no)
 
 
 # Without a traceback each second: that the ledger is away is no fault of the tick, and the next one is due.
@@ -82,6 +105,10 @@ def tick() -> None:
         here.settings.lanes.values(),
         ring=_ring,
         may_send=here.may_send,
+        window=here.window,
+        launch=lambda run_no, lane: launch_run.apply_async(
+            (run_no,), queue=here.settings.lanes[lane].queue, expires=10 * TICK_SECONDS
+        ),
         probe=lambda account_id: probe.apply_async((account_id,), queue=UPKEEP_QUEUE),
         publish_push=lambda no: process_kept_push.apply_async((no,), queue=PUSH_QUEUE),
         publish_kept_pushes=lambda: keep_pushes_from_intake.apply_async(queue=PUSH_QUEUE),
@@ -108,6 +135,12 @@ def _parts() -> Parts:
         return patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
 
 
+def _process_push(here: Parts, no: int) -> None:
+    patient(process_push, STOPPING.wait)(
+        here.engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words
+    )
+
+
 def _ring(lane: Lane) -> None:
     work_on.apply_async((lane.name,), queue=lane.queue)
 
@@ -123,7 +156,7 @@ def _work(here: Parts, lane: Lane) -> None:
         pull=lambda: here.pull((lane, CALLS_AT_ONCE)),
         submit=partial(_submit_all, here),
         ring=lambda: _ring(lane),
-        only_waiter=lambda: only_waiter(here.redis, lane.name),
+        only_waiter=lambda: alone(here.redis, f"wait:{lane.name}", lost_seconds=WAITER_SECONDS),
         pause=STOPPING.wait,
     )
 

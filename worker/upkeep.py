@@ -4,17 +4,20 @@ Each step is one set-based statement and safe to run twice at once.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 
 from redis import Redis
 from sqlalchemy import Engine
 
 from worker import intake
+from worker.domain.campaign import Window
 from worker.domain.lane import PUSH_QUEUE, Lane
-from worker.ledger import pushes, submissions, turns, unknown
+from worker.ledger import campaigns, pushes, submissions, turns, unknown
+from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import reading
 from worker.ledger.statements import ROWS
+from worker.schedule import start_due
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +44,12 @@ def ring_lanes(
             ring(lane)
 
 
-def probe_gates(engine: Engine, probe: Callable[[int], object], *, now: datetime) -> None:
-    """Publishes a task for each account whose closed gate may be probed now."""
+def probe_gates(
+    engine: Engine, lanes: Callable[[int], Iterable[str]], probe: Callable[[int], object], *, now: datetime
+) -> None:
+    """Publishes a task for each account whose closed gate may be probed now, by something of the lanes in which it may send."""
     with reading(engine) as connection:
-        account_ids = turns.to_be_probed(connection, now=now)
+        account_ids = turns.to_be_probed(connection, lanes, now=now)
     for account_id in account_ids:
         probe(account_id)
 
@@ -90,6 +95,14 @@ def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object
         publish(no)
 
 
+def launch_runs(engine: Engine, launch: Callable[[int, str], object], *, now: datetime) -> None:
+    """Publishes a task for each run of a campaign that is under way, by its number, and lane."""
+    with reading(engine) as connection:
+        running = campaigns.running(connection, now=now)
+    for run_no, lane in running:
+        launch(run_no, lane)
+
+
 def tick(
     engine: Engine,
     redis: Redis,
@@ -98,6 +111,8 @@ def tick(
     *,
     ring: Callable[[Lane], object],
     may_send: Callable[[int, Lane, datetime], bool],
+    window: Callable[[Campaign, datetime], Window | None],
+    launch: Callable[[int, str], object],
     probe: Callable[[int], object],
     publish_push: Callable[[int], object],
     publish_kept_pushes: Callable[[], object],
@@ -110,8 +125,10 @@ def tick(
     expire_leases(engine, resend=resend, now=now)
     unreport(engine, wait=report_wait, now=now)
     requeue_pushes(engine, redis, publish_push, now=now)
-    probe_gates(engine, probe, now=now)
+    probe_gates(engine, lambda account: [one.name for one in lanes if may_send(account, one, now)], probe, now=now)
     ring_lanes(engine, redis, lanes, ring, may_send, now=now)
     if intake.give_back(redis, intake.PUSHES, now=now):
         publish_kept_pushes()
     intake.announce(redis, accounts, now=now)
+    start_due(engine, window=window, now=now)
+    launch_runs(engine, launch, now=now)

@@ -11,19 +11,21 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from itertools import islice
 from threading import Event
+from zoneinfo import ZoneInfo
 
 import requests
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from worker.accept import Accept, Count, Refuse, accept, refuse
 from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
+from worker.domain.campaign import Window, hours_of, window
 from worker.domain.caps import Capped
-from worker.domain.hours import earliest
+from worker.domain.hours import earliest, read_hours
 from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
@@ -32,6 +34,7 @@ from worker.keep_gate import keep_gate
 from worker.ledger import accounts as ledger_accounts
 from worker.ledger import gates, submissions, turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
+from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import open_engine
 from worker.ledger.group_commit import GroupCommit
 from worker.ledger.patience import patient
@@ -67,7 +70,9 @@ class Parts:
     account_ids: Mapping[str, int]
     accounts_of_pushes: Mapping[tuple[str, str], int]
     accept: Accept
+    accept_if: Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
     refuse: Refuse
+    window: Callable[[Campaign, datetime], Window | None]
     may_send: MaySend
     pull: Callable[[tuple[Lane, int]], Pulled]
     claim_probe: Callable[[int], Sequence[Claimed]]
@@ -98,9 +103,8 @@ def parts(concurrency: int) -> Parts:
     def room(wanted: Collection[Capped]) -> dict[Capped, int]:
         return caps.room(redis, settings.lanes, wanted, now=utc_now())
 
-    def accept_all(groups: Sequence[Sequence[Message]]) -> list[None]:
-        messages = [message for group in groups for message in group]
-        accept(
+    def accept_if(messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
+        return accept(
             engine,
             msg_ids,
             account_ids,
@@ -112,7 +116,11 @@ def parts(concurrency: int) -> Parts:
             room=patient(room, STOPPING.wait, away=_is_redis_away, whom="Redis, which has the caps,"),
             count=counter(redis, settings),
             now=utc_now(),
+            only_if=only_if,
         )
+
+    def accept_all(groups: Sequence[Sequence[Message]]) -> list[None]:
+        accept_if([message for group in groups for message in group], lambda _: True)
         return [None] * len(groups)
 
     zones = {account_ids[name]: account.time_zone for name, account in settings.accounts.items()}
@@ -145,7 +153,9 @@ def parts(concurrency: int) -> Parts:
 
     def claim_probe(account_id: int) -> Sequence[Claimed]:
         with engine.begin() as connection:
-            return turns.claim_probe(connection, account_id, now=utc_now(), lease=settings.lease)
+            now = utc_now()
+            lanes = [lane.name for lane in settings.lanes.values() if may_send(account_id, lane, now)]
+            return turns.claim_probe(connection, account_id, lanes, now=now, lease=settings.lease)
 
     def record_all(outcomes: Sequence[Recorded]) -> list[None]:
         with engine.begin() as connection:
@@ -163,6 +173,8 @@ def parts(concurrency: int) -> Parts:
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
         },
         accept=GroupCommit(patient(accept_all, STOPPING.wait)),
+        accept_if=accept_if,
+        window=partial(window_of, settings),
         refuse=patient(partial(refuse, engine), STOPPING.wait),
         may_send=may_send,
         pull=pull_of,
@@ -174,6 +186,15 @@ def parts(concurrency: int) -> Parts:
         random=random.random,
         threads=ThreadPoolExecutor(concurrency * CALLS_AT_ONCE, thread_name_prefix="call"),
     )
+
+
+def window_of(settings: Settings, campaign: Campaign, at: datetime) -> Window | None:
+    """The next window of a campaign from `at` on: within the hours of its lane, in its account's zone, and its own in its own."""
+    own_zone = ZoneInfo(campaign.time_zone)
+    account = settings.accounts.get(campaign.account)
+    own = read_hours(campaign.hours) if campaign.hours else None
+    hours = hours_of(settings.lanes[campaign.lane].hours, account.time_zone if account else own_zone, own, own_zone)
+    return window(hours, at)
 
 
 def allowance(redis: Redis, settings: Settings, account_ids: Mapping[str, int]) -> Allow:

@@ -12,6 +12,7 @@ from worker.accept import Count, Room, accept
 from worker.domain.hours import earliest
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message, read_message
+from worker.domain.optout import OPTOUT_WORDS
 from worker.ledger import accounts, pushes, submissions, turns
 from worker.ledger.accounts import MsgIds
 from worker.ledger.submissions import Recorded
@@ -43,6 +44,10 @@ def message(message_id: str, *to: str, caller: str = "", **fields: object) -> Me
 
 def may_send(_account: int, lane: Lane, now: datetime) -> bool:
     return earliest(lane.hours, ZoneInfo("Asia/Shanghai"), now) == now
+
+
+def lanes_now(now: datetime) -> list[str]:
+    return [lane.name for lane in LANES.values() if may_send(0, lane, now)]
 
 
 def without_limit(_account: int, _lane: Lane, sizes: Sequence[int]) -> Grant:
@@ -109,7 +114,8 @@ class Ledger:
 
     def claim_probe(self, now: datetime) -> list[Claimed]:
         with self.engine.begin() as connection:
-            return turns.claim_probe(connection, self.account_ids["default"], now=now, lease=LEASE)
+            account_id = self.account_ids["default"]
+            return turns.claim_probe(connection, account_id, lanes_now(now), now=now, lease=LEASE)
 
     def record(self, *outcomes: Recorded, now: datetime = NOW) -> int:
         with self.engine.begin() as connection:
@@ -132,7 +138,7 @@ class Ledger:
         raw = body.encode() if isinstance(body, str) else body
         with self.engine.begin() as connection:
             no = pushes.add(connection, raw, source="127.0.0.1", received_at=received_at)
-        process_push(self.engine, no, {ACCOUNT_KEYS: self.account_ids["default"]})
+        process_push(self.engine, no, {ACCOUNT_KEYS: self.account_ids["default"]}, optout_words=OPTOUT_WORDS)
         return no
 
     def rows(self, table: object) -> list[dict[str, object]]:

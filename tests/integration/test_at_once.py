@@ -7,6 +7,7 @@ from multiprocessing.synchronize import Barrier
 from ledger_of import ACCOUNT_KEYS, LEASE, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine
 
+from worker.domain.optout import OPTOUT_WORDS
 from worker.ledger import pushes, turns
 from worker.ledger.engine import open_engine
 from worker.ledger.tables import first_replies, replies, reports
@@ -49,7 +50,7 @@ def test_of_50_threads_of_5_processes_that_claim_one_submission_one_wins(ledger:
 def process_at_once(ledger: Ledger, nos: list[int]) -> None:
     account_ids = {ACCOUNT_KEYS: ledger.account_ids["default"]}
     with ThreadPoolExecutor(len(nos)) as threads:
-        list(threads.map(lambda no: process_push(ledger.engine, no, account_ids), nos))
+        list(threads.map(lambda no: process_push(ledger.engine, no, account_ids, optout_words=OPTOUT_WORDS), nos))
 
 
 def kept(engine: Engine, *bodies: str) -> list[int]:

@@ -7,6 +7,7 @@ import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sms_command import sms, told
 
+from worker.domain.optout import OPTOUT_WORDS
 from worker.ledger import push_views, pushes
 from worker.ledger.engine import reading
 from worker.process_push import process_push
@@ -118,7 +119,7 @@ def test_a_push_that_is_replayed_is_read_again_and_is_not_there_twice(ledger: Le
     with ledger.engine.begin() as connection:
         assert pushes.overdue(connection, now=datetime.now(UTC)) == [good, no]
     for each in (good, no):
-        process_push(ledger.engine, each, {ACCOUNT_KEYS: ledger.account_ids["default"]})
+        process_push(ledger.engine, each, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert [one["state"] for one in told("pushes")] == ["quarantined", "processed"]
     assert [one["content"] for one in told("replies")] == ["T"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ledger_of import Ledger, message, mobile, status_push
+from openpyxl import Workbook
 from redis import Redis
 from sms_command import sms, told
 
@@ -104,7 +105,8 @@ def test_an_account_that_nobody_has_is_refused(redis: Redis) -> None:
         TEXT,
         ("--to", "13800138000"),
         ("--to", "13800138000", "--to-file", AUDIENCE, "--column", "mobile", *TEXT),
-        ("--to-file", AUDIENCE, *TEXT),
+        ("--to", "13800138000", "--column", "mobile", *TEXT),
+        ("--to", "13800138000", "--sheet", "x", *TEXT),
         ("--to", "13800138000", "--refusals", "x", *TEXT),
         ("--to-file", AUDIENCE, "--column", "mobile", "--refusals", AUDIENCE, *TEXT),
         ("--to", "13800138000", "--lane", "fast", *TEXT),
@@ -143,6 +145,18 @@ def test_who_was_left_out_is_told_by_reason_with_the_first_lines(redis: Redis) -
     assert "252       is a repeat of an earlier number" in shown
     assert "4,518 good numbers, 252 repeats, 230 refused" in shown
     assert shown.splitlines()[-1] in lying(redis)
+
+
+def test_a_workbook_is_sent_to_and_its_column_is_found(redis: Redis, tmp_path: Path) -> None:
+    workbook = Workbook()
+    sheet = workbook.create_sheet("四月")
+    sheet.append(["姓名", "手机号"])
+    sheet.append(["王芳", int(mobile(1))])
+    workbook.save(tmp_path / "people.xlsx")
+    said = told("send", "--to-file", tmp_path / "people.xlsx", "--sheet", "四月", *TEXT)
+    assert (said["column"], said["good"]) == ("手机号", 1)
+    [enqueued] = lying(redis).values()
+    assert enqueued.to == (mobile(1),)
 
 
 def test_a_long_file_becomes_several_messages_that_a_key_makes_the_same_again(redis: Redis, tmp_path: Path) -> None:

@@ -124,3 +124,8 @@ def test_the_client_is_light_to_import() -> None:
     show = f"import sys, worker.client; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_nobody_sends_in_the_name_of_a_campaign(redis_url: str) -> None:
+    with pytest.raises(ValueError, match="is a campaign; give another name"):
+        SmsClient(redis_url, caller="campaign/7")

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from ledger_of import NOW, Ledger, message, mobile
+from ledger_of import NOW, Ledger, lanes_now, message, mobile
 from sqlalchemy import update
 
 from worker.domain.gate import NOT_SENT_IN_A_ROW, PROBE_AFTER, PROBE_AGAIN, Gate, closes
@@ -37,7 +37,7 @@ def fails(
 
 def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
     with ledger.engine.connect() as connection:
-        return turns.to_be_probed(connection, now=now)
+        return turns.to_be_probed(connection, lambda _: lanes_now(now), now=now)
 
 
 @pytest.fixture
@@ -78,6 +78,14 @@ def test_after_a_minute_one_submission_probes_it_and_each_minute_another(ledger:
 def test_the_most_urgent_of_what_waits_probes_the_gate(ledger: Ledger, closed: list[int]) -> None:
     (no,) = ledger.accept(message("o", lane="otp"))["o"]
     assert [one.no for one in ledger.claim_probe(NOW + MINUTE)] == [no]
+
+
+def test_no_advertisement_probes_a_gate_at_night(ledger: Ledger, closed: list[int]) -> None:
+    with ledger.engine.begin() as connection:
+        connection.execute(update(table).values(lane="marketing"))
+    night = NOW + timedelta(hours=12)
+    assert to_be_probed(ledger, night) == ledger.claim_probe(night) == []
+    assert len(ledger.claim_probe(NOW + timedelta(hours=20))) == 1
 
 
 def test_a_gate_behind_which_nothing_is_due_is_not_probed(ledger: Ledger, closed: list[int]) -> None:

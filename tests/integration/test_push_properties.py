@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import delete
 
+from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
 from worker.ledger import pushes as kept
-from worker.ledger.tables import first_replies, pushes, replies, reports
+from worker.ledger.tables import first_replies, optouts, pushes, replies, reports
 from worker.process_push import process_push
 
 Item = tuple[str, int, int] | tuple[str, str, str]
 
 REPORT = st.tuples(st.integers(1, 4).map(mobile), st.sampled_from([100, 101, 999]), st.sampled_from([1, -1]))
-REPLY = st.tuples(st.integers(1, 2).map(mobile), st.sampled_from(["100", "x"]), st.sampled_from(["T", "退订"]))
+REPLY = st.tuples(st.integers(1, 2).map(mobile), st.sampled_from(["100", "x"]), st.sampled_from(["T", "退订", "好"]))
 # Any time, and often those that are just as far apart as the window is long, or by so little more or less.
 TIME = st.builds(
     lambda windows, micros: NOW + windows * REPEAT_WINDOW / 4 + timedelta(microseconds=micros),
@@ -65,19 +66,22 @@ def comings(draw: st.DrawFn) -> tuple[list[Coming], Comings]:
 def left_by(ledger: Ledger, come: Comings) -> tuple[object, ...]:
     """What is in the ledger after these pushes, and nothing else."""
     with ledger.engine.begin() as connection:
-        for table in (reports, replies, pushes):
+        for table in (reports, replies, optouts, pushes):
             connection.execute(delete(table))
         nos = [kept.add(connection, one.body, source="127.0.0.1", received_at=one.at) for one, _ in come]
     # Those that are processed again are so after all others.
     for turn in (1, 2):
         for no, (_, times) in zip(reversed(nos), reversed(come), strict=True):
             if turn <= times:
-                process_push(ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]})
+                process_push(
+                    ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS
+                )
     assert {row["state"] for row in ledger.rows(pushes)} == {"processed"}
     return (
         ledger.statuses(),
         {(row["msg_id"], row["mobile"], row["status"], row["received_at"]) for row in ledger.rows(reports)},
         sorted((row["received_at"], _reply(row)) for row in ledger.rows(first_replies)),
+        {row["mobile"]: (row["since"], row["why"], row["msg_id"]) for row in ledger.rows(optouts)},
     )
 
 
@@ -101,16 +105,25 @@ def test_the_same_pushes_in_any_order_repeated_and_split_leave_the_same_ledger(
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(comings())
-def test_every_report_is_there_with_its_earliest_push_and_the_replies_are_those_that_the_domain_says(
+def test_every_report_and_optout_is_there_with_its_earliest_push_and_the_replies_are_those_that_the_domain_says(
     ledger: Ledger, come: tuple[list[Coming], Comings]
 ) -> None:
     told: dict[tuple[object, ...], datetime] = {}
     said: list[tuple[datetime, list[Reply]]] = []
+    opted_out: dict[str, tuple[datetime, str, str]] = {}
     for one in come[0]:
         if isinstance(one.items[0][2], str):
             said.append((one.at, [Reply(*item) for item in one.items]))  # type: ignore[arg-type]
+            for reply in said[-1][1]:
+                if reply.content != "好":
+                    first = (one.at, reply.content, reply.msg_id)
+                    opted_out[reply.mobile] = min(first, opted_out.get(reply.mobile, first))
             continue
         for to, msg_id, status in one.items:
             key = (msg_id, to, "delivered" if status == 1 else "undelivered")
             told[key] = min(one.at, told.get(key, one.at))
-    assert left_by(ledger, come[1])[1:] == ({(*key, at) for key, at in told.items()}, domain_first_replies(said))
+    assert left_by(ledger, come[1])[1:] == (
+        {(*key, at) for key, at in told.items()},
+        domain_first_replies(said),
+        opted_out,
+    )

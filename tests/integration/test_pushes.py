@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select, update
 
 from worker.domain.caps import Cap
 from worker.domain.lane import LANES
+from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
@@ -135,8 +136,9 @@ def test_the_same_reply_to_two_accounts_is_two_replies(ledger: Ledger) -> None:
         ids = accounts.register(connection, ["default", "other"], first_msg_id=100, now=NOW)
     body = reply_push((mobile(1), "7", "1"))
     for name in ("default", "other"):
-        process_push(ledger.engine, ledger.push(body), {ACCOUNT_KEYS: ids["default"]})
-        process_push(ledger.engine, ledger.push(body.replace("sword123", name)), {("1", name): ids[name]})
+        process_push(ledger.engine, ledger.push(body), {ACCOUNT_KEYS: ids["default"]}, optout_words=OPTOUT_WORDS)
+        no = ledger.push(body.replace("sword123", name))
+        process_push(ledger.engine, no, {("1", name): ids[name]}, optout_words=OPTOUT_WORDS)
     assert Counter(row["account_id"] for row in ledger.rows(first_replies)) == Counter(ids.values())
 
 
@@ -144,7 +146,7 @@ def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> Non
     msg_id = accepted(ledger, mobile(1))
     account_ids = {("1", "sword123"): ledger.account_ids["default"]}
     for body in (status_push((mobile(1), msg_id, 1)), reply_push((mobile(1), str(msg_id), "1"))):
-        process_push(ledger.engine, ledger.push(body), account_ids)
+        process_push(ledger.engine, ledger.push(body), account_ids, optout_words=OPTOUT_WORDS)
     assert (len(ledger.rows(reports)), len(ledger.rows(first_replies))) == (1, 1)
 
 
@@ -245,7 +247,7 @@ def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(eng
         assert kept.overdue(connection, now=NOW + timedelta(seconds=30)) == [no]
         assert kept.overdue(connection, now=NOW + timedelta(seconds=31)) == []
         assert kept.overdue(connection, now=NOW + timedelta(seconds=60)) == [no]
-    process_push(engine, no, {})
+    process_push(engine, no, {}, optout_words=OPTOUT_WORDS)
     with engine.begin() as connection:
         assert kept.overdue(connection, now=NOW + timedelta(days=1)) == []
         assert connection.execute(select(pushes.c.state)).scalar_one() == "quarantined"

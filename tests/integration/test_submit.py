@@ -123,7 +123,7 @@ def report(worker: Parts, no: int) -> None:
     body = status_push(("13800138000", row(worker, no)["msg_id"], 1)).encode()
     with worker.engine.begin() as connection:
         push_no = pushes.add(connection, body, source="127.0.0.1", received_at=datetime.now(UTC))
-    process_push(worker.engine, push_no, worker.accounts_of_pushes)
+    process_push(worker.engine, push_no, worker.accounts_of_pushes, optout_words=worker.settings.optout_words)
 
 
 def waits(worker: Parts, no: int) -> timedelta:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
+from campaign_of import Campaigns, window_of
 from ledger_of import LEASE, NOW, Ledger, may_send, message, mobile, status_push
 from redis import Redis
 
@@ -39,6 +40,8 @@ class Published:
             LANES.values(),
             may_send=may_send,
             ring=lambda lane: self.tasks.append(("work", lane.name)),
+            window=window_of,
+            launch=lambda run_no, lane: self.tasks.append(("launch", (run_no, lane))),
             probe=lambda account_id: self.tasks.append(("probe", account_id)),
             publish_push=lambda no: self.tasks.append(("process_push", no)),
             publish_kept_pushes=lambda: self.tasks.append(("keep_pushes", None)),
@@ -264,3 +267,13 @@ def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(ledger: Ledger)
     for _ in range(2):
         by_name(ledger, {"to": "13800138000", "content": "您好"}, task_id="订单 " * 100)
     assert len(ledger.rows(messages)) == 1
+
+
+def test_the_tick_begins_the_runs_that_are_due_and_has_them_prepared_every_second(beat: Published) -> None:
+    campaigns = Campaigns(beat.ledger)
+    campaigns.audience(10)
+    campaigns.start()
+    assert beat.tick(NOW) == [("launch", (1, "marketing"))]
+    assert beat.tick(NOW + timedelta(seconds=1)) == [("launch", (1, "marketing"))]
+    campaigns.pause()
+    assert beat.tick(NOW + timedelta(seconds=2)) == []

@@ -71,3 +71,14 @@ def test_bench_memory_looks_at_each_process_after_so_many_messages(tmp_path: Pat
     for run in runs:
         assert run["memory"].keys() == {"worker", "beat", "callback", "callback's child 1"}
         assert all(0 < memory["uss"] <= memory["pss"] <= memory["rss"] for memory in run["memory"].values())
+
+
+def test_bench_campaign_starts_pauses_resumes_and_cancels_a_campaign_and_nothing_is_called_after_it(
+    tmp_path: Path,
+) -> None:
+    [run], shown = _bench("campaign", tmp_path, "--recipients 30000 --rate 20 --otps 10 --concurrency 4 --latency 10")
+    # A call that was under way when the command returned may come a moment later.
+    assert max(run["last_call_after_pause"], run["last_call_after_cancel"]) < 3
+    assert min(run["start_to_first_call"], run["resume_to_first_call"]) > 0
+    assert {"worker", "beat", "sms audience import", "sms campaign start"} <= run["peak_mb"].keys()
+    assert "import: rows a second" in shown

@@ -40,3 +40,16 @@ def test_whatever_breaks_nothing_is_lost_and_nothing_is_sent_twice(tmp_path: Pat
     assert sum(figures["faults"].values()) >= 10
     assert figures["messages accepted by send"] >= 200
     assert figures["calls taken by the gateway"] >= 100
+
+
+@pytest.mark.timeout(300)
+def test_a_campaign_goes_to_everybody_once_while_its_beats_and_workers_are_killed() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "chaos", "campaign", "--messages", "600", "--every", "0.7", "--ledger", "sqlite"],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("nothing") == 2, "two campaigns, in which nothing was wrong"

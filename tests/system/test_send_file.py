@@ -6,7 +6,7 @@ from pathlib import Path
 
 from processes import SMS
 
-from worker.cli.audience import read_audience, values
+from worker.cli.send_file import read_file
 from worker.cli.stack import Stack
 
 AUDIENCE = Path(__file__).parents[1] / "samples" / "audience.csv"
@@ -44,7 +44,7 @@ def test_each_of_thousands_is_sent_to_once_and_the_rest_is_told(stack: Stack, tm
     summary = stack.ask_simulator("summary")
     calls = stack.ask_simulator(f"calls?limit={summary['calls_taken']}")["calls"]
     taken = Counter(mobile for call in calls for mobile in call["mobiles"])
-    assert taken == Counter(read_audience(values(AUDIENCE, "mobile"), lambda _: None).mobiles.keys())
+    assert taken == Counter(read_file(AUDIENCE).mobiles.keys())
     assert len(taken) == 4518
     assert summary["max_mobiles_per_call"] <= 50
     assert summary["reports"]["acknowledged"] == 4518

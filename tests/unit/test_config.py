@@ -11,6 +11,7 @@ from worker.config import DEFAULT_GATEWAY, VARIABLES, ConfigError, Role, load_se
 from worker.domain.caps import Cap
 from worker.domain.hours import read_hours
 from worker.domain.lane import LANES
+from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.rate import Rate
 
 ALL = {
@@ -95,6 +96,9 @@ def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: l
         ("SMS_EPR_ID", "one", "valid integer"),
         ("SMS_PUSH_ALLOW", "10.0.0.0/8,office", "'office'"),
         ("SMS_PUSH_TRUSTED_PROXIES", "-1", "greater than or equal to 0"),
+        ("SMS_OPTOUT_WORDS", " , 。,", "SMS_OPTOUT_WORDS: Value error, give at least one word"),
+        ("SMS_SIGNATURE", "【" + "字" * 31 + "】", "at most 32 characters"),
+        ("SMS_SIGNATURE", "公司", "【"),
         ("SMS_CONFIG", "/nowhere.toml", "SMS_CONFIG: /nowhere.toml cannot be read"),
         ("SMS_PASSWORD_FILE", "/nowhere", "the secret file /nowhere cannot be read"),
     ],
@@ -272,6 +276,22 @@ def test_an_account_has_its_time_zone(environment, tmp_path: Path) -> None:
     assert zones == {"default": "Asia/Shanghai", "shop": "Europe/Berlin"}
     (tmp_path / "sms.toml").write_text(f'{account}"Berlin"')
     assert "time_zone: Value error, 'Berlin' is no time zone" in gaps("worker")[0]
+
+
+def test_optout_words_replace_the_usual_ones_and_are_kept_as_they_are_compared(environment) -> None:
+    environment(**ALL)
+    assert load_settings("worker").optout_words == OPTOUT_WORDS
+    environment(SMS_OPTOUT_WORDS="取消, ＱＸ，退 订。,")
+    assert load_settings("worker").optout_words == {"取消", "qx", "退订"}
+
+
+def test_the_signature_is_of_the_default_account_and_each_other_has_its_own(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        '[accounts.shop]\nepr_id = 2\nuser_id = "shop"\npassword = "pa55"\nsignature = "【小店】"'
+    )
+    environment(**ALL, SMS_SIGNATURE="【公司】", SMS_CONFIG=str(tmp_path / "sms.toml"))
+    signatures = {name: account.signature for name, account in load_settings("worker").accounts.items()}
+    assert signatures == {"default": "【公司】", "shop": "【小店】"}
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "fast"])

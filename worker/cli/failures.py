@@ -6,9 +6,11 @@ from alembic.util import CommandError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
+from worker.cli.output import clean
 from worker.cli.stack import StackError
 from worker.client import Refused, Unavailable
 from worker.config import ConfigError
+from worker.domain.audience import NoAudience
 from worker.ledger.schema import WrongSchema
 
 
@@ -19,6 +21,7 @@ class Failed(Exception):
 EXPECTED = (
     Failed,
     ConfigError,
+    NoAudience,
     Refused,
     WrongSchema,
     StackError,
@@ -32,6 +35,8 @@ EXPECTED = (
 def in_words(error: Any) -> str:
     """What an expected error says to people."""
     match error:
+        case NoAudience():
+            return clean(str(error))
         case Unavailable():
             return f"{error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
         case RedisError():

@@ -5,6 +5,7 @@ from worker.ledger.message_views import RecipientView
 
 LEFT_OUT: dict[str, str] = {
     Suppression.CAP: "it was left out: its mobile had been sent to as often as the caps of the lane allow",
+    Suppression.OPTOUT: "it was left out: its mobile wants no marketing; `sms optout list --mobile` says since when",
 }
 """The sentence for each reason why a recipient is suppressed."""
 

@@ -1,18 +1,21 @@
-"""`sms send`: to mobiles, or to a column of a CSV file. Everything is checked before the first message is enqueued."""
+"""`sms send`: to mobiles, or to a file of them. Everything is checked before the first message is enqueued."""
 
 import re
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Engine
 
+from worker.cli.audience_file import print_left_out, summary
 from worker.cli.failures import Failed
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled
 from worker.cli.parts import NOTICE, Lane, client, ledger_engine
 from worker.cli.reasons import reason
-from worker.cli.send_file import a_key, check_fields, print_left_out, read_file, send_parts, summary
+from worker.cli.send_file import Recipients, a_key, check_fields, read_file, send_parts
 from worker.cli.waiting import FAILED, Fate, wait_for
 from worker.client import SmsClient
 from worker.config import load_settings
@@ -27,8 +30,9 @@ def send(
     *,
     content: Annotated[str, typer.Option(help="The text, without the signature.", show_default=False)],
     to: Annotated[list[str] | None, typer.Option(metavar="M[,M…]", help="The mobiles, with commas between.")] = None,
-    to_file: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="A CSV file with the mobiles.")] = None,
-    column: Annotated[str | None, typer.Option(help="The column of the file that has the mobiles.")] = None,
+    to_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A CSV or Excel file.")] = None,
+    column: Annotated[str | None, typer.Option(help="The column that has the mobiles, if it is not found.")] = None,
+    sheet: Annotated[str | None, typer.Option(help="The sheet of a workbook, if it is not the first.")] = None,
     refusals: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write the rows refused.")] = None,
     lane: Annotated[Lane, typer.Option(help="What kind of text it is.")] = NOTICE,
     account: Annotated[str, typer.Option(help="The gateway account to send from.")] = "default",
@@ -40,7 +44,7 @@ def send(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends a message to one mobile, to several, or to a column of a CSV file.
+    """Sends a message to one mobile, to several, or to those in a CSV or Excel file.
 
     Prints the id of the message; of a file, one for each 10,000 recipients. Numbers in a file that cannot be sent to are left
     out and told; repeats are sent to once. With --wait, exit code 1 says that a recipient was left out, that its message was
@@ -51,7 +55,7 @@ def send(
       sms send --to 13800138000 --content "您的验证码是 123456" --lane otp --wait 30
       sms send --to-file audience.csv --column mobile --content "您的订单已发货" --key spring-1
     """
-    _check_usage(to, to_file, column, refusals)
+    _check_usage(to, to_file, refusals, column or sheet)
     fields: dict[str, Any] = {
         "content": content,
         "lane": lane.value,
@@ -62,8 +66,9 @@ def send(
     settings = load_settings("client", *(() if wait is None else ("ledger",)))
     sms = client(settings)
     with nullcontext() if wait is None else ledger_engine(settings) as engine:
-        if to_file and column:
-            told = _send_file(sms, to_file, column, refusals, fields, key, quiet=as_json)
+        if to_file:
+            read = partial(read_file, to_file, column=column, sheet=sheet, refusals=refusals)
+            told = _send_file(sms, to_file, read, fields, key, quiet=as_json)
         else:
             mobiles = [mobile for some in to or () for mobile in re.split("[,，]", some)]
             told = {"ids": [sms.send(mobiles, **fields, key=key)]}
@@ -80,13 +85,11 @@ def send(
     raise typer.Exit(1 if fate and fate.counts.keys() & FAILED else 0)
 
 
-def _check_usage(to: list[str] | None, to_file: Path | None, column: str | None, refusals: Path | None) -> None:
+def _check_usage(to: list[str] | None, to_file: Path | None, refusals: Path | None, of_a_file: str | None) -> None:
     if bool(to) == bool(to_file):
         raise typer.BadParameter("give either --to or --to-file")
-    if bool(to_file) != bool(column):
-        raise typer.BadParameter("--to-file and --column go together")
-    if refusals and not to_file:
-        raise typer.BadParameter("--refusals goes with --to-file")
+    if (refusals or of_a_file) and not to_file:
+        raise typer.BadParameter("--column, --sheet and --refusals go with --to-file")
     if refusals and to_file and refusals.resolve() == to_file.resolve():
         raise typer.BadParameter("--refusals would overwrite the file of --to-file")
 
@@ -94,8 +97,7 @@ def _check_usage(to: list[str] | None, to_file: Path | None, column: str | None,
 def _send_file(
     sms: SmsClient,
     path: Path,
-    column: str,
-    refusals: Path | None,
+    read: Callable[[], Recipients],
     fields: dict[str, Any],
     key: str | None,
     *,
@@ -103,16 +105,18 @@ def _send_file(
 ) -> dict[str, Any]:
     given, key = key, key or a_key()
     at = check_fields(fields, key)
-    audience = read_file(path, column, refusals)
-    told = {"key": key, **summary(audience)}
+    recipients = read()
+    told = {"key": key, "column": recipients.column, **summary(len(recipients.mobiles), recipients.left_out)}
     if not quiet:
-        print_left_out(audience)
+        print_left_out(recipients.left_out)
         typer.echo("{good:,} good numbers, {repeats:,} repeats, {refused:,} refused".format(**told))
-    if not audience.mobiles:
-        raise Failed(f"{path} has no number in column {column!r} that can be sent to; nothing was enqueued")
+    if not recipients.mobiles:
+        raise Failed(
+            f"{path} has no number in column {clean(recipients.column)!r} that can be sent to; nothing was enqueued"
+        )
     if not given:
         typer.echo(f"should this break off, do it again with --key {key}: what is enqueued is not sent twice", err=True)
-    return {"ids": send_parts(sms, audience, fields, at=at, key=key), **told}
+    return {"ids": send_parts(sms, recipients, fields, at=at, key=key), **told}
 
 
 def _print_fate(engine: Engine, ids: list[str], fate: Fate) -> None:

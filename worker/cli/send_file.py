@@ -1,24 +1,30 @@
-"""Sending to a column of a CSV file, in messages of at most MAX_RECIPIENTS; and telling who was left out, and why."""
+"""Sending to a file of people, in messages of at most MAX_RECIPIENTS."""
 
-import csv
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
-from worker.cli.audience import REPEAT, Audience, Refusal, read_audience, values
-from worker.cli.failures import Failed
-from worker.cli.output import clean, console, table
+from worker.audience.table import open_table
+from worker.cli.audience_file import progress_bar, refusals_file, watched
 from worker.client import SmsClient
+from worker.domain.audience import LeftOut, RowFault, good_rows, repeat
 from worker.domain.message import MAX_RECIPIENTS, read_message
 from worker.ledger.statements import chunks
 
 ANYBODY = "13800138000"
 MOST_PARTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recipients:
+    """Whom a file sends to: each mobile once, with the line it was first on, in the order of the file; and who is left out."""
+
+    column: str
+    mobiles: dict[str, int]
+    left_out: LeftOut
 
 
 def check_fields(fields: Mapping[str, Any], key: str) -> datetime | None:
@@ -27,20 +33,33 @@ def check_fields(fields: Mapping[str, Any], key: str) -> datetime | None:
     return read_message(whole, now=datetime.now(UTC), default_id="").at
 
 
-def read_file(path: Path, column: str, refusals: Path | None) -> Audience:
-    """Who in the file can be sent to; writes every refused row to `refusals`."""
-    with _progress() as progress, _refusals_file(refusals) as refuse:
-        return read_audience(progress.track(values(path, column), description="reading"), refuse)
+def read_file(
+    path: Path, *, column: str | None = None, sheet: str | None = None, refusals: Path | None = None
+) -> Recipients:
+    """Who in the file can be sent to; writes every refused row to `refusals`. Raises NoAudience for a file that is no table."""
+    with (
+        open_table(path, column=column, sheet=sheet) as table,
+        progress_bar() as progress,
+        refusals_file(refusals) as tell,
+    ):
+        # A repeat is not refused: its mobile is sent to.
+        left_out = LeftOut(lambda refusal: None if refusal.fault is RowFault.REPEAT else tell(refusal))
+        mobiles: dict[str, int] = {}
+        position = table.header.index(table.column)
+        for line, mobile, values in good_rows(watched(table, progress), len(table.header), position, left_out.add):
+            if mobiles.setdefault(mobile, line) != line:
+                left_out.add(repeat(line, values[position], mobiles[mobile]))
+        return Recipients(table.column, mobiles, left_out)
 
 
 def send_parts(
-    sms: SmsClient, audience: Audience, fields: Mapping[str, Any], *, at: datetime | None, key: str
+    sms: SmsClient, recipients: Recipients, fields: Mapping[str, Any], *, at: datetime | None, key: str
 ) -> list[str]:
     """Enqueues the messages; their ids. The same key and the same file are the same messages, however often it is done."""
     ids = []
-    with _progress() as progress:
-        enqueuing = progress.add_task("enqueuing", total=len(audience.mobiles))
-        for number, mobiles in enumerate(chunks(audience.mobiles, MAX_RECIPIENTS), 1):
+    with progress_bar() as progress:
+        enqueuing = progress.add_task("enqueuing", total=len(recipients.mobiles))
+        for number, mobiles in enumerate(chunks(recipients.mobiles, MAX_RECIPIENTS), 1):
             # A time that comes while the parts are being enqueued is now, not past.
             later = at if at and at > datetime.now(UTC) else None
             ids.append(sms.send(mobiles, **{**fields, "at": later}, key=_part_key(key, number)))
@@ -53,44 +72,5 @@ def a_key() -> str:
     return f"file-{uuid.uuid4()}"
 
 
-def summary(audience: Audience) -> dict[str, Any]:
-    """The audience in numbers."""
-    return {
-        "good": len(audience.mobiles),
-        "repeats": audience.repeats,
-        "refused": audience.refused.total(),
-        "reasons": {fault.name.lower(): count for fault, count in audience.refused.most_common()},
-    }
-
-
-def print_left_out(audience: Audience) -> None:
-    """A table of what was refused and what was there before, by reason, with the first few lines of each."""
-    listed = table("rows", "left out, for the number", "for example", fixed={"rows": 7})
-    for kind, count in [*audience.refused.most_common(), *([(REPEAT, audience.repeats)] if audience.repeats else [])]:
-        examples = "\n".join(f"line {one.line}: {clean(one.value)}" for one in audience.examples[kind])
-        listed.add_row(f"{count:,}", kind, examples)
-    if listed.row_count:
-        console().print(listed)
-
-
 def _part_key(key: str, number: int) -> str:
     return f"{key}/{number}"
-
-
-def _progress() -> Progress:
-    screen = console(stderr=True)
-    return Progress(console=screen, disable=not screen.is_terminal, transient=True)
-
-
-@contextmanager
-def _refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
-    if path is None:
-        yield lambda _: None
-        return
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("line", "value", "reason"))
-            yield lambda refusal: writer.writerow((refusal.line, refusal.value, refusal.reason))
-    except OSError as why:
-        raise Failed(f"{path} cannot be written: {why.strerror}; give --refusals another path") from why

@@ -40,3 +40,10 @@ def earliest(hours: Hours | None, zone: tzinfo, at: datetime) -> datetime:
         return at
     day = local.date() + timedelta(days=begun)
     return datetime.combine(day, hours.start, zone).astimezone(UTC)
+
+
+def closing(hours: Hours, zone: tzinfo, at: datetime) -> datetime:
+    """The end of the hours that `at` is within."""
+    local = at.astimezone(zone)
+    day = local.date() + timedelta(days=local.time() >= hours.end)
+    return datetime.combine(day, hours.end, zone).astimezone(UTC)

@@ -20,6 +20,8 @@ class Lane:
     """The share of an account's tokens that this lane leaves for more urgent ones."""
     shares_calls: bool = True
     """Whether messages with the same text go out in one call."""
+    heeds_optouts: bool = False
+    """Whether whoever opted out is left out: nobody opts out of codes and notices."""
     hours: Hours | None = None
     """When it may send, in the account's time zone; None at any time."""
     resend_unknown: Literal["never", "once"] = "never"
@@ -35,7 +37,9 @@ LANES = {
         # 验证码: a code that comes late locks out, and confuses
         Lane("otp", "sms.otp", timedelta(minutes=5), 0.0, shares_calls=False),
         Lane("notice", "sms.notice", timedelta(hours=24), 0.25),  # 通知
-        Lane("marketing", "sms.marketing", timedelta(hours=24), 0.5, hours=Hours(time(8), time(21))),  # 营销
+        Lane(  # 营销
+            "marketing", "sms.marketing", timedelta(hours=24), 0.5, heeds_optouts=True, hours=Hours(time(8), time(21))
+        ),
     )
 }
 

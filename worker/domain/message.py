@@ -43,6 +43,8 @@ class Message:
     valid_for: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
     caller: str = ""
+    run_no: int | None = None
+    """Of the run of a campaign that makes it, if one does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,11 @@ _SEPARATORS = re.compile(r"[\s\-‐-―−().]+")
 _COUNTRY = re.compile(r"(?:\+|00)86")
 
 
+def is_mobile(text: str) -> bool:
+    """Whether the text is a mainland mobile as the gateway takes it: eleven digits."""
+    return _MOBILE.fullmatch(text) is not None
+
+
 def normalise(text: str) -> str:
     """The eleven digits of a mainland mobile written in any usual way (+86, 0086, spaces, hyphens, full-width digits).
 

@@ -64,7 +64,7 @@ class LeftOut(StrEnum):
     """Where a recipient stands that is in no submission."""
 
     SUPPRESSED = "suppressed"
-    """A rule left it out of its message when that was accepted. It is never sent to."""
+    """A rule left it out of its message, when that was accepted or before it was called. It is never sent to."""
 
 
 class Suppression(StrEnum):
@@ -72,6 +72,8 @@ class Suppression(StrEnum):
 
     CAP = "cap"
     """Its mobile has been sent to as often as the lane allows."""
+    OPTOUT = "optout"
+    """Whoever has the mobile wants no marketing from the account."""
 
 
 STATUSES = (*State, *LeftOut, *Report)

@@ -18,6 +18,11 @@ def register(connection: Connection, names: Iterable[str], *, first_msg_id: int,
     """The number of each account, made now where it has none yet; a new account's msgIds begin at `first_msg_id`."""
     rows = [{"name": name, "next_msg_id": first_msg_id, "gate": "open", "gate_since": now} for name in sorted(names)]
     connection.execute(insert_new(connection, accounts), rows)
+    return numbers(connection)
+
+
+def numbers(connection: Connection) -> dict[str, int]:
+    """The number of each account that there is."""
     return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name))}
 
 

@@ -24,6 +24,7 @@ def add(
             message.content,
             None if message.metadata is None else json.dumps(message.metadata),
             message.created_at,
+            message.run_no,
         )
         for message in {message.id: message for message in reversed(new)}.values()
     ]
@@ -31,7 +32,7 @@ def add(
         connection,
         insert_new(connection, messages),
         {"accepted_at": now},
-        ("id", "account_id", "lane", "content", "metadata", "created_at"),
+        ("id", "account_id", "lane", "content", "metadata", "created_at", "run_no"),
         # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
         sorted(rows),
         returning=(messages.c.id, messages.c.no),

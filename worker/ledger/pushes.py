@@ -1,6 +1,6 @@
 """Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order they come."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -8,8 +8,8 @@ from hashlib import blake2b
 from sqlalchemy import Connection, bindparam, select, update
 
 from worker.domain.push import Reply, StatusReport, numbered
-from worker.ledger.statements import ROWS, add_rows, insert_new, oldest
-from worker.ledger.tables import pushes, replies, reports
+from worker.ledger.statements import ROWS, add_rows, among, insert_new, oldest
+from worker.ledger.tables import first_replies, pushes, replies, reports
 
 STRAY_AFTER = timedelta(seconds=30)
 """A push that was not processed this long after it came has lost its task: then it gets a new one."""
@@ -94,9 +94,12 @@ def add_reports(
 
 def add_replies(
     connection: Connection, account_id: int, items: Iterable[Reply], *, push_no: int, received_at: datetime
-) -> None:
-    """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says."""
-    add_rows(
+) -> dict[int, Reply]:
+    """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says.
+
+    Those that were not there yet, under their numbers.
+    """
+    added = add_rows(
         connection,
         insert_new(connection, replies),
         {"account_id": account_id, "push_no": push_no, "received_at": received_at},
@@ -105,7 +108,15 @@ def add_replies(
             (reply.mobile, reply.msg_id, reply.content, nth, _digest(account_id, reply))
             for reply, nth in numbered(items)
         ),
+        returning=(replies.c.no, replies.c.mobile, replies.c.msg_id, replies.c.content),
     )
+    return {no: Reply(*said) for no, *said in added}
+
+
+def which_repeat_none(connection: Connection, nos: Collection[int]) -> list[int]:
+    """Those of the replies of these numbers that do not repeat an earlier one."""
+    firsts = select(first_replies.c.no).where(among(connection.dialect.name, first_replies.c.no, "nos"))
+    return list(connection.execute(firsts, {"nos": list(nos)}).scalars())
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:

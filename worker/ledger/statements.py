@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    JSON,
     BindParameter,
     Column,
     ColumnElement,
@@ -15,11 +16,14 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    Text,
     Update,
+    any_,
     bindparam,
     func,
     literal,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -41,7 +45,8 @@ def insert_new(
 ) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that leaves out the rows that are there already.
 
-    With `earliest`, a row that is there takes that column and those in `also` from the new one, if that is earlier.
+    With `earliest`, a row that is there takes that column and those in `also` from the new one, if that is earlier; of two that
+    are as early the one stays whose `also` are less, so that it does not matter which came first.
     """
     return _insert_new(connection.dialect.name, table, earliest, also)
 
@@ -59,8 +64,14 @@ def _insert_new(
     return insert.on_conflict_do_update(
         index_elements=list(table.primary_key),
         set_={name: insert.excluded[name] for name in (earliest, *also)},
-        where=insert.excluded[earliest] < table.c[earliest],
+        where=tuple_(*(_ordered(insert.excluded[name], dialect) for name in (earliest, *also)))
+        < tuple_(*(_ordered(table.c[name], dialect) for name in (earliest, *also))),
     )
+
+
+def _ordered(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
+    """The column in the order that SQLite and Python have for it: PostgreSQL's for text is that of some language."""
+    return column.collate("C") if dialect == "postgresql" and isinstance(column.type, String) else column
 
 
 def add_rows(
@@ -71,17 +82,20 @@ def add_rows(
     rows: Iterable[tuple[Any, ...]],
     *,
     returning: tuple[Column[Any], ...] = (),
+    lines: tuple[str, ...] = (),
 ) -> list[Row[*tuple[Any, ...]]]:
     """Adds the rows, in their order: they differ in the columns `varying` and have the others from `same`.
 
-    `insert` is one that is kept, such as `insert_new` returns: what is built from it is kept with it.
+    `insert` is one that is kept, such as `insert_new` returns: what is built from it is kept with it. Columns in `lines` have
+    texts without a line feed, such as JSON: a psycopg that need not escape the quotes in them takes half the time.
     """
     added: list[Row[*tuple[Any, ...]]] = []
     arrays = connection.dialect.name == "postgresql"
     for chunk in chunks(rows):
         if arrays:
-            values = dict(zip(varying, map(list, zip(*chunk, strict=True)), strict=True))
-            made = connection.execute(_of_arrays(insert, tuple(same), varying, returning), {**same, **values})
+            values: dict[str, Any] = dict(zip(varying, map(list, zip(*chunk, strict=True)), strict=True))
+            values |= {name: "\n".join(values[name]) for name in lines}
+            made = connection.execute(_of_arrays(insert, tuple(same), varying, returning, lines), {**same, **values})
         else:
             each = [{**same, **dict(zip(varying, row, strict=True))} for row in chunk]
             made = connection.execute(insert.returning(*returning) if returning else insert, each)
@@ -94,14 +108,33 @@ def add_rows(
 # text for any number of rows is prepared once, where one text for each number fills the caches with megabytes of question marks.
 @cache
 def _of_arrays(
-    insert: Insert, same: tuple[str, ...], varying: tuple[str, ...], returning: tuple[Column[Any], ...]
+    insert: Insert,
+    same: tuple[str, ...],
+    varying: tuple[str, ...],
+    returning: tuple[Column[Any], ...],
+    lines: tuple[str, ...],
 ) -> ReturningInsert[Any] | Insert:
     columns = insert.table.c
-    arrays = func.unnest(*(bindparam(name, type_=postgresql.ARRAY(columns[name].type)) for name in varying))
+    arrays = func.unnest(
+        *(
+            func.string_to_array(bindparam(name, type_=Text), "\n")
+            if name in lines
+            else bindparam(name, type_=postgresql.ARRAY(columns[name].type))
+            for name in varying
+        )
+    )
     rows = arrays.table_valued(*varying).render_derived()
     values = select(*(bindparam(name, type_=columns[name].type) for name in same), *(rows.c[name] for name in varying))
     statement = insert.from_select([*same, *varying], values)
     return statement.returning(*returning) if returning else statement
+
+
+def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Whether the column is one of the list of values that is given under that name: one text, however many they are."""
+    if dialect == "postgresql":
+        return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
+    values = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
+    return column.in_(select(values.c.value))
 
 
 def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:

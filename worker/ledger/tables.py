@@ -6,6 +6,7 @@ So an attempt writes one row, however many recipients it has, and a report is on
 """
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -31,6 +33,7 @@ from sqlalchemy import (
     table,
 )
 
+from worker.domain.campaign import CampaignState, Leftover, Missed, RunState, Stage
 from worker.domain.status import WAITING, Report, State
 
 
@@ -71,6 +74,10 @@ def _account() -> Column[Any]:
     return Column("account_id", SmallInteger, ForeignKey("accounts.id"), nullable=False)
 
 
+def _one_of(values: type[StrEnum], column_name: str) -> CheckConstraint:
+    return CheckConstraint(f"{column_name} IN ({', '.join(repr(str(one)) for one in values)})", name=column_name)
+
+
 accounts = Table(
     "accounts",
     metadata,
@@ -100,6 +107,16 @@ messages = Table(
     Column("metadata", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("accepted_at", UtcTime, nullable=False),
+    # Of the run of a campaign that made it, if one did. No foreign key: SQLite would copy the table to add one.
+    Column("run_no", Serial),
+)
+# Small where there are no campaigns: only what a run made is in it.
+Index(
+    "ix_messages_run",
+    messages.c.run_no,
+    messages.c.no,
+    postgresql_where=messages.c.run_no.is_not(None),
+    sqlite_where=messages.c.run_no.is_not(None),
 )
 
 submissions = Table(
@@ -123,7 +140,7 @@ submissions = Table(
     Column("tips", Text),
     Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("account_id", "msg_id"),
-    CheckConstraint(f"state IN ({', '.join(repr(str(s)) for s in State)})", name="state"),
+    _one_of(State, "state"),
     CheckConstraint(
         f"(due_at IS NOT NULL) = (state IN ({', '.join(repr(str(s)) for s in State if s in WAITING)}))", name="due"
     ),
@@ -222,7 +239,7 @@ reports = Table(
     Column("received_at", UtcTime, nullable=False),
     # In the order in which the view looks a report up.
     PrimaryKeyConstraint("account_id", "msg_id", "mobile", "status"),
-    CheckConstraint(f"status IN ({', '.join(repr(str(r)) for r in Report)})", name="status"),
+    _one_of(Report, "status"),
     CheckConstraint("(push_no IS NULL) = (said_by IS NOT NULL)", name="origin"),
 )
 
@@ -246,6 +263,129 @@ replies = Table(
     Index("ix_replies_same", "digest", "nth", "received_at", "push_no"),
     Index("ix_replies_newest", "received_at", "no"),
     Index("ix_replies_of", "mobile", "received_at", "no"),
+)
+
+optouts = Table(
+    "optouts",
+    metadata,
+    _account(),
+    Column("mobile", String(32), nullable=False),
+    # When the reply came or a person said so; who, and in what words.
+    Column("since", UtcTime, nullable=False),
+    Column("said_by", String(64), nullable=False),
+    Column("why", Text, nullable=False),
+    # Of the reply, where it was one: what we sent before it.
+    Column("msg_id", String(64)),
+    PrimaryKeyConstraint("account_id", "mobile"),
+    Index("ix_optouts_newest", "since", "mobile"),
+)
+
+audiences = Table(
+    "audiences",
+    metadata,
+    Column("no", Serial, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    # The file that it came from, its columns as a JSON list, and which of them has the mobiles.
+    Column("source", Text, nullable=False),
+    Column("header", Text, nullable=False),
+    Column("mobile_column", Text, nullable=False),
+    # Whether it is whole. While it is not, somebody imports or removes it, or did and was stopped: `created_at` is when he last did.
+    Column("ready", Boolean, nullable=False),
+    Column("good", Integer, nullable=False),
+    Column("repeats", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", String(64), nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    # No foreign key: it would be looked up for each of a million rows, and they come and go with their audience alone.
+    Column("audience_no", Serial, nullable=False, autoincrement=False),
+    # Where its row begins in the file: that is the order in which they are sent to.
+    Column("line", Integer, nullable=False, autoincrement=False),
+    Column("mobile", String(16), nullable=False),
+    # What the row has in each of the audience's columns, as a JSON list.
+    Column("fields", Text, nullable=False),
+    PrimaryKeyConstraint("audience_no", "line"),
+    UniqueConstraint("audience_no", "mobile"),
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("no", Serial, primary_key=True),
+    Column("name", String(64), nullable=False, unique=True),
+    _account(),
+    Column("lane", String(16), nullable=False),
+    Column("audience_no", Serial, ForeignKey("audiences.no"), nullable=False, index=True),
+    # The text, or a template of it: {{ column }}.
+    Column("content", Text, nullable=False),
+    # Where it stands, since when, and who or what brought it there, and why.
+    Column("state", String(12), nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("said_by", String(64), nullable=False),
+    Column("reason", Text),
+    # When its next run is due once it is active; as a cron line says where it has one.
+    Column("next_at", UtcTime),
+    Column("cron", Text),
+    Column("time_zone", String(64), nullable=False),
+    # Its own hours, narrower than those of its lane, like 09:00-20:00.
+    Column("hours", String(11)),
+    Column("leftover", String(8), nullable=False),
+    Column("missed", String(8), nullable=False),
+    # Shares of 1: of the audience that goes first; of bad results that are too many.
+    Column("first_share", Float),
+    Column("stop_share", Float),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", String(64), nullable=False),
+    _one_of(CampaignState, "state"),
+    _one_of(Leftover, "leftover"),
+    _one_of(Missed, "missed"),
+)
+# What beat looks for: the next runs to be started.
+Index(
+    "ix_campaigns_next",
+    campaigns.c.next_at,
+    postgresql_where=campaigns.c.next_at.is_not(None),
+    sqlite_where=campaigns.c.next_at.is_not(None),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("no", Serial, primary_key=True),
+    Column("campaign_no", Serial, ForeignKey("campaigns.no"), nullable=False),
+    # The time that it is the run of: two who start it at the same time start one.
+    Column("due_at", UtcTime, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("reason", Text),
+    # How far it has come: the members up to this line of the audience, in this stage, have been gone through.
+    Column("stage", String(8), nullable=False),
+    Column("line", Integer, nullable=False),
+    # Of those how many became recipients, and how many could not, for their row makes no text that can be sent.
+    Column("made", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    # Its window: it sends from then, until then.
+    Column("opens_at", UtcTime, nullable=False),
+    Column("closes_at", UtcTime),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    # When its results were last looked at, and the last message that a person has seen the results of.
+    Column("looked_at", UtcTime),
+    Column("seen_message_no", Serial),
+    UniqueConstraint("campaign_no", "due_at"),
+    _one_of(RunState, "state"),
+    _one_of(Stage, "stage"),
+)
+# Small whatever has been: only what is under way is in it, and of a campaign one at a time.
+Index(
+    "ix_runs_running",
+    runs.c.campaign_no,
+    unique=True,
+    postgresql_where=runs.c.state == RunState.RUNNING,
+    sqlite_where=runs.c.state == RunState.RUNNING,
 )
 
 recipient_status = table(

@@ -1,6 +1,6 @@
 """Whose turn it is: what of a lane is due, by account and caller, and the claim that makes it one worker's to call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +22,8 @@ from sqlalchemy import (
 from worker.domain.gate import PROBE_AGAIN
 from worker.domain.lane import LANES
 from worker.domain.status import State, sources
+from worker.ledger import optouts
+from worker.ledger.campaigns import BLOCKED
 from worker.ledger.gates import OPEN, open_accounts, probed_accounts, take_probe
 from worker.ledger.submissions import OVER, REPORTED, TO_BE_SENT
 from worker.ledger.tables import UtcTime, messages, recipients, submissions
@@ -63,7 +65,7 @@ class Claimed:
 
 
 # From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each.
-_QUEUES = text("""
+_QUEUES = text(f"""
 WITH RECURSIVE heads AS (
     SELECT * FROM (
         SELECT account_id, caller, due_at FROM submissions
@@ -79,8 +81,8 @@ WITH RECURSIVE heads AS (
     )
 )
 SELECT heads.account_id, heads.caller FROM heads JOIN accounts ON accounts.id = heads.account_id
-WHERE heads.due_at <= :now AND accounts.gate = :open
-""").bindparams(bindparam("now", type_=UtcTime), open=OPEN)
+WHERE heads.due_at <= :now AND accounts.gate = :open AND heads.caller NOT IN ({BLOCKED})
+""").bindparams(bindparam("now", type_=UtcTime), open=OPEN)  # noqa: S608 - BLOCKED is ours
 
 
 def queues(connection: Connection, lane: str, *, now: datetime) -> list[Queue]:
@@ -160,28 +162,39 @@ def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: t
     return _claimed(connection, taken, now + lease, probe=False)
 
 
-def claim_probe(connection: Connection, account_id: int, *, now: datetime, lease: timedelta) -> list[Claimed]:
-    """Claims one submission to be sent through the account's closed gate, the most urgent that is due, if it may be probed now."""
-    for lane in LANES:
+def claim_probe(
+    connection: Connection, account_id: int, lanes: Iterable[str], *, now: datetime, lease: timedelta
+) -> list[Claimed]:
+    """Claims one submission to be sent through the account's closed gate, the first that is due in these lanes, if it may be probed now.
+
+    Not one whose recipients have all opted out: that is cancelled.
+    """
+    for lane in lanes:
         nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
+        while nos and LANES[lane].heeds_optouts and optouts.leave_out(connection, nos, now=now):
+            nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
         if nos and take_probe(connection, account_id, now=now, again=PROBE_AGAIN):
             taken = connection.execute(_PROBE, {"nos": nos, "now": now, "until": now + lease}).all()
             return _claimed(connection, taken, now + lease, probe=True)
     return []
 
 
-def to_be_probed(connection: Connection, *, now: datetime) -> list[int]:
-    """The accounts whose closed gate may be probed now, and that have something due to do it with."""
+def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], *, now: datetime) -> list[int]:
+    """The accounts whose closed gate may be probed now, and that have something due to do it with in the lanes that `lanes` says."""
     return [
         account_id
         for account_id in connection.execute(probed_accounts(now)).scalars().all()
-        if any(connection.execute(_due_of(account_id, lane, now)).first() for lane in LANES)
+        if any(connection.execute(_due_of(account_id, lane, now)).first() for lane in lanes(account_id))
     ]
+
+
+_ITS_TURN = text(f"submissions.caller NOT IN ({BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
 
 
 def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
     of_lane = submissions.c.lane == lane, submissions.c.account_id == account_id
-    return select(submissions.c.no).where(*of_lane, TO_BE_SENT, submissions.c.due_at <= now).limit(1)
+    its_turn = submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
+    return select(submissions.c.no).where(*of_lane, TO_BE_SENT, *its_turn).limit(1)
 
 
 def _claimed(

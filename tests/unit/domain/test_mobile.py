@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.mobile import MobileFault, NotAMobile, mask, normalise
+from worker.domain.mobile import MobileFault, NotAMobile, is_mobile, mask, normalise
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ from worker.domain.mobile import MobileFault, NotAMobile, mask, normalise
 )
 def test_a_mobile_in_any_usual_writing_is_its_eleven_digits(written: str) -> None:
     assert normalise(written) == "13800138000"
+    assert is_mobile(written) == (written == "13800138000")
 
 
 @pytest.mark.parametrize(

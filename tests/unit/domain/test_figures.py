@@ -1,0 +1,75 @@
+"""The figures of a campaign: they add up to its members."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.campaign import CampaignState, RunState
+from worker.domain.figures import Figures, Walk, figures, walked
+from worker.domain.status import STATUSES
+
+GOOD = 50
+# Of each run so many members were made recipients, and so many refused; the rest is still to come, or never will.
+WALKS = st.lists(
+    st.builds(
+        lambda state, made, refused: Walk(state, *((0, 0) if state is RunState.SKIPPED else (made, refused))),
+        st.sampled_from(RunState),
+        st.integers(0, 30),
+        st.integers(0, 20),
+    ),
+    max_size=5,
+)
+
+
+def counted(statuses: dict[str, int], *, members: int = 100, made: int = 0, refused: int = 0) -> Figures:
+    walk = walked(members, [Walk(RunState.RUNNING, made, refused)], CampaignState.ACTIVE)
+    return figures(walk, statuses, {}, replies=0, optouts=0, first_call=None, last_call=None, per_minute=0)
+
+
+@given(WALKS, st.sampled_from(CampaignState), st.randoms(use_true_random=False))
+def test_whatever_became_of_whom_the_counts_add_up_to_the_members(walks, state, random) -> None:  # type: ignore[no-untyped-def]
+    walk = walked(GOOD, walks, state)
+    statuses = dict.fromkeys(STATUSES, 0)
+    for _ in range(walk.made):
+        statuses[random.choice(STATUSES)] += 1
+    told = figures(walk, statuses, {}, replies=0, optouts=0, first_call=None, last_call=None, per_minute=0)
+    assert told.remaining == walk.remaining
+    assert walk.made + walk.refused + walk.remaining + walk.cancelled + walk.expired == walk.members
+    assert sum(told.statuses.values()) + told.refused + told.remaining == told.members
+    rejected = told.statuses.get("rejected", 0)
+    assert told.waiting + told.sent + rejected + told.unknown + told.left_out == told.members
+
+
+def test_a_campaign_that_never_ran_has_everybody_before_it_or_called_them_off() -> None:
+    assert walked(GOOD, [], CampaignState.DRAFT).remaining == GOOD
+    assert walked(GOOD, [], CampaignState.CANCELLED).cancelled == GOOD
+
+
+def test_a_run_that_was_skipped_has_no_members() -> None:
+    walks = [Walk(RunState.DONE, GOOD, 0), Walk(RunState.SKIPPED, 0, 0)]
+    assert walked(GOOD, walks, CampaignState.ACTIVE).members == GOOD
+
+
+def test_several_runs_in_the_same_state_count_as_often() -> None:
+    walk = walked(GOOD, [Walk(RunState.DONE, 2 * GOOD - 3, 3, runs=2)], CampaignState.ACTIVE)
+    assert (walk.members, walk.remaining) == (2 * GOOD, 0)
+
+
+def test_what_was_made_while_it_was_counted_is_taken_off_what_remains() -> None:
+    told = counted({"queued": 30}, members=100, made=20, refused=5)
+    assert (told.made, told.remaining) == (30, 65)
+
+
+def test_who_was_called_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed() -> None:
+    told = counted({"delivered": 5, "undelivered": 2, "accepted": 3, "unreported": 1, "rejected": 4, "unknown": 6})
+    assert (told.sent, told.delivered, told.unreported, told.failed, told.unknown) == (11, 5, 4, 6, 6)
+
+
+def test_the_time_left_is_that_of_the_last_minute_and_unknown_while_nothing_goes() -> None:
+    walk = walked(100, [Walk(RunState.RUNNING, 40, 0)], CampaignState.ACTIVE)
+    rest = {"replies": 0, "optouts": 0, "first_call": None, "last_call": None}
+    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left == timedelta(minutes=3)  # type: ignore[arg-type]
+    assert figures(walk, {"accepted": 40}, {}, per_minute=0, **rest).time_left is None  # type: ignore[arg-type]
+    walk = walked(40, [Walk(RunState.DONE, 40, 0)], CampaignState.DONE)
+    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left is None  # type: ignore[arg-type]

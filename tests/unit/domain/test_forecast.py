@@ -1,0 +1,95 @@
+"""How long a campaign takes, and when it begins and ends within its hours."""
+
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.domain.campaign import Leftover
+from worker.domain.forecast import LONGEST, Forecast, forecast
+from worker.domain.hours import Hours, earliest
+from worker.domain.rate import Rate
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+DAY = (Hours(time(8), time(21)), SHANGHAI)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
+
+
+def local(day: int, hour: int, minute: int = 0) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=SHANGHAI)
+
+
+NOON = local(22, 12)
+
+
+def told(
+    recipients: int,
+    calls: int,
+    rate: Rate,
+    *hours: tuple[Hours, tzinfo],
+    at: datetime = NOON,
+    leftover: Leftover = Leftover.CONTINUE,
+) -> Forecast:
+    return forecast(recipients, calls, rate, hours, at, leftover)
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [(Rate(5, None), 20), (Rate(None, 10), 500), (Rate(5, 10), 500), (Rate(5, 1000), 20), (Rate(None, None), None)],
+)
+def test_the_scarcer_of_calls_and_mobiles_says_how_long_it_takes(rate: Rate, seconds: int | None) -> None:
+    takes = seconds and seconds * SECOND
+    assert told(5000, 100, rate) == Forecast(takes, local(22, 12), takes and local(22, 12) + takes, 0)
+
+
+def test_what_does_not_fit_in_one_window_goes_on_in_the_next() -> None:
+    found = told(0, 20 * 3600, Rate(1), DAY, at=local(22, 20))
+    assert (found.starts_at, found.ends_at) == (local(22, 20), local(24, 14))
+    assert (found.takes, found.left_over) == (20 * HOUR, 0)
+
+
+def test_what_comes_at_night_begins_in_the_morning() -> None:
+    found = told(0, 3600, Rate(1), DAY, at=local(22, 23))
+    assert (found.starts_at, found.ends_at) == (local(23, 8), local(23, 9))
+
+
+def test_of_two_hours_each_in_its_zone_both_must_be_open() -> None:
+    london = (Hours(time(9), time(10)), ZoneInfo("Europe/London"))
+    found = told(0, 2 * 3600, Rate(1), DAY, london)
+    assert (found.starts_at, found.ends_at) == (local(22, 17), local(23, 18))
+
+
+def test_hours_that_never_meet_never_begin() -> None:
+    night = (Hours(time(22), time(6)), SHANGHAI)
+    assert told(10, 10, Rate(1), DAY, night) == Forecast(10 * SECOND, None, None, 0)
+
+
+def test_of_a_campaign_that_ends_with_its_window_it_is_told_how_many_are_left_over() -> None:
+    found = told(8 * 3600, 8 * 3600, Rate(1), DAY, at=local(22, 20), leftover=Leftover.EXPIRE)
+    assert (found.starts_at, found.ends_at, found.left_over) == (local(22, 20), local(22, 21), 7 * 3600)
+    fits = told(3600, 3600, Rate(1), DAY, at=local(22, 20), leftover=Leftover.EXPIRE)
+    assert (fits.ends_at, fits.left_over) == (local(22, 21), 0)
+
+
+def test_what_takes_for_ever_is_told_as_such() -> None:
+    found = told(1, 1_000_000, Rate(1e-9), (Hours(time(8), time(8, 1)), SHANGHAI))
+    assert (found.takes, found.ends_at) == (LONGEST, None)
+
+
+@given(
+    st.integers(0, 365 * 24 * 60).map(lambda minutes: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)),
+    st.integers(1, 300_000),
+    st.sampled_from([SHANGHAI, ZoneInfo("Europe/Berlin"), ZoneInfo("America/Santiago")]),
+)
+def test_it_ends_after_as_much_time_within_the_hours_as_it_takes(at: datetime, seconds: int, zone: ZoneInfo) -> None:
+    hours = Hours(time(8), time(21))
+    found = told(0, seconds, Rate(1), (hours, zone), at=at)
+    assert found.ends_at
+    assert found.starts_at == earliest(hours, zone, at)
+    minute = timedelta(minutes=1)
+    assert earliest(hours, zone, found.ends_at - min(minute, seconds * SECOND) / 2) < found.ends_at
+    minutes = int((found.ends_at - at) / minute)
+    open_minutes = sum(earliest(hours, zone, at + n * minute) == at + n * minute for n in range(minutes))
+    assert abs(open_minutes - seconds / 60) <= 2 + (found.ends_at - at).days

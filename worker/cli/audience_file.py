@@ -1,0 +1,68 @@
+"""What commands that read a file of people share: its rows with a bar of progress, and who was left out of it and why."""
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from worker.audience.table import Table
+from worker.cli.failures import Failed
+from worker.cli.output import clean, console, table
+from worker.domain.audience import LeftOut, Refusal, Row, RowFault
+
+ROWS_A_LOOK = 1000
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr, where that is a terminal."""
+    screen = console(stderr=True)
+    return Progress(console=screen, disable=not screen.is_terminal, transient=True)
+
+
+def watched(rows: Table, progress: Progress) -> Iterator[Row]:
+    """The rows of the table, with a bar of how much of its file has been read."""
+    reading = progress.add_task("reading", total=rows.size)
+    for number, row in enumerate(rows.rows):
+        if number % ROWS_A_LOOK == 0:
+            progress.update(reading, completed=rows.read())
+        yield row
+
+
+@contextmanager
+def refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
+    """Writes what it is called with to a CSV file, if there is to be one."""
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as why:
+        raise Failed(f"{path} cannot be written: {why.strerror}; give --refusals another path") from why
+    with file:
+        writer = csv.writer(file)
+        writer.writerow(("line", "value", "reason"))
+        yield lambda refusal: writer.writerow((refusal.line, refusal.value, refusal.reason))
+
+
+def summary(good: int, left_out: LeftOut) -> dict[str, Any]:
+    """What became of the rows, in numbers."""
+    return {
+        "good": good,
+        "repeats": left_out.repeats,
+        "refused": left_out.refused.total(),
+        "reasons": {fault.name.lower(): count for fault, count in left_out.refused.most_common()},
+    }
+
+
+def print_left_out(left_out: LeftOut) -> None:
+    """A table of what was refused and what was there before, by reason, with the first few lines of each."""
+    listed = table("rows", "left out, for the number", "for example", fixed={"rows": 7})
+    repeats = [(RowFault.REPEAT, left_out.repeats)] if left_out.repeats else []
+    for fault, count in [*left_out.refused.most_common(), *repeats]:
+        examples = "\n".join(f"line {one.line}: {clean(one.value)}" for one in left_out.examples[fault])
+        listed.add_row(f"{count:,}", fault, examples)
+    if listed.row_count:
+        console().print(listed)

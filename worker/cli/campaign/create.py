@@ -1,0 +1,84 @@
+"""`sms campaign create`: an audience, a text and a time become a draft."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.campaign.parts import Name
+from worker.cli.failures import Failed
+from worker.cli.parts import Lane, ledger_engine, operator
+from worker.config import load_settings
+from worker.domain.campaign import Leftover, Missed
+from worker.plan import BadCampaign, Wish, plan
+
+MARKETING = Lane("marketing")
+
+
+def create(
+    name: Name,
+    *,
+    audience: Annotated[str, typer.Option(help="Who: an audience that was imported.")],
+    text: Annotated[str | None, typer.Option(help="The text; {{ column }} stands for what each row has there.")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="A file with the text, UTF-8.")] = None,
+    account: Annotated[str, typer.Option(help="The account that sends it.")] = "default",
+    lane: Annotated[Lane, typer.Option(help="Its lane.")] = MARKETING,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="When it begins, such as 2026-12-01T09:00.")] = None,
+    cron: Annotated[str | None, typer.Option(metavar="LINE", help="Begins again and again: `0 9 * * 1`.")] = None,
+    zone: Annotated[str, typer.Option(help="The time zone of --at, --cron and --hours.")] = "Asia/Shanghai",
+    hours: Annotated[
+        str | None, typer.Option(help="Only in these hours, such as 09:00-20:00, within those of the lane.")
+    ] = None,
+    leftover: Annotated[Leftover, typer.Option(help="What is not out when the hours end.")] = Leftover.CONTINUE,
+    missed: Annotated[Missed, typer.Option(help="A run that was due while beat was down.")] = Missed.LATE,
+    first: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Sends to that share first, such as 1%, then pauses and asks.")
+    ] = None,
+    stop_at: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Pauses if more results than that are bad, such as 5%.")
+    ] = None,
+) -> None:
+    """Makes a campaign. Nothing is sent before you start it.
+
+    \b
+    Example:
+      sms campaign create spring --audience customers --text "春装上市，全场八折，拒收请回复R"
+      sms campaign create bills --audience customers --lane notice --cron "0 9 1 * *" \\
+        --text "尊敬的{{ 姓名 }}，本期账单{{ amount }}元，请于{{ due_date }}前缴纳"
+    """
+    if (text is None) == (text_file is None):
+        raise typer.BadParameter("give --text or --text-file, one of them")
+    settings = load_settings("ledger")
+    wish = Wish(
+        name=name,
+        audience=audience,
+        content=_read(text_file) if text is None and text_file else text or "",
+        account=account,
+        lane=lane.value,
+        time_zone=zone,
+        at=at,
+        cron=cron,
+        hours=hours,
+        leftover=leftover,
+        missed=missed,
+        first=first,
+        stop_at=stop_at,
+    )
+    zones = {one: of.time_zone for one, of in settings.accounts.items()}
+    with ledger_engine(settings) as engine, engine.begin() as connection:
+        try:
+            plan(connection, wish, lanes=settings.lanes, zones=zones, by=operator(), now=datetime.now(UTC))
+        except BadCampaign as why:
+            raise Failed(str(why)) from why
+    typer.echo(
+        f"{name} is a draft; `sms campaign check {name}` shows what it would do, `sms campaign start {name}` does it"
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        # The line end that an editor puts at the end of a file is no part of the text.
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as why:
+        raise Failed(f"{path} cannot be read: {why}; give --text-file the path of a text in UTF-8") from why

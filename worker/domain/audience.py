@@ -1,0 +1,165 @@
+"""An audience: a table of people to send to. Which of its columns has the mobiles, and which of its rows cannot be sent to, and why."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from worker.domain.mobile import MobileFault, NotAMobile, normalise
+
+MAX_ROW = 10_000
+"""Characters of a row's values. Such a row is no person; and whoever reads rows by the thousand knows what they may weigh."""
+
+EXAMPLES = 3
+SAMPLE = 100
+"""So many rows tell which column has the mobiles, where its name does not."""
+
+_NAMES = frozenset({
+    "mobile", "mobiles", "mobileno", "mobilenumber", "mobilephone", "msisdn", "phone", "phones", "phoneno", "phonenumber",
+    "cell", "cellphone", "tel", "telephone", "手机", "手机号", "手机号码", "手機", "手機號", "手機號碼", "移动电话", "联系手机",
+    "电话", "电话号码", "電話", "電話號碼", "联系电话", "号码", "號碼",
+})  # fmt: skip
+
+Row = tuple[int, Sequence[str]]
+"""The line on which a row begins, and what it has in each column."""
+
+
+class NoAudience(ValueError):
+    """A file or a name makes no audience; the text says what is wrong, where, and what to do."""
+
+
+class RowFault(StrEnum):
+    """Why a row is left out, be its mobile as it may; the value is the sentence for people."""
+
+    SURPLUS = "is in a row with more values than there are columns"
+    LONG = f"is in a row of more than {MAX_ROW:,} characters"
+    REPEAT = "is a repeat of an earlier number"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that is left out. `value` is what stands for its mobile, `reason` a sentence on it."""
+
+    line: int
+    value: str
+    fault: MobileFault | RowFault
+    reason: str
+
+
+@dataclass(slots=True)
+class LeftOut:
+    """How many rows were left out for which reason, and the first few of each. `tell` is handed every one."""
+
+    tell: Callable[[Refusal], object] = lambda _: None
+    counts: Counter[MobileFault | RowFault] = field(default_factory=Counter)
+    examples: dict[MobileFault | RowFault, list[Refusal]] = field(default_factory=dict)
+
+    def add(self, refusal: Refusal) -> None:
+        """Counts and tells it, and keeps it if it is one of the first of its kind."""
+        self.tell(refusal)
+        self.counts[refusal.fault] += 1
+        kept = self.examples.setdefault(refusal.fault, [])
+        if len(kept) < EXAMPLES:
+            kept.append(refusal)
+
+    @property
+    def repeats(self) -> int:
+        return self.counts[RowFault.REPEAT]
+
+    @property
+    def refused(self) -> Counter[MobileFault | RowFault]:
+        """Those that are no repeats."""
+        return Counter({fault: count for fault, count in self.counts.items() if fault is not RowFault.REPEAT})
+
+
+def repeat(line: int, value: str, earlier: int) -> Refusal:
+    """The refusal of a row whose mobile is on an earlier line already."""
+    return Refusal(line, value, RowFault.REPEAT, f"is on line {earlier} already")
+
+
+def header_faults(header: Sequence[str]) -> list[str]:
+    """What is wrong with the names of the columns, in words; empty if nothing is."""
+    faults = []
+    if mobiles := [name for name in header if _is_mobile(name)]:
+        faults.append(f"its first line has a mobile, {mobiles[0]}, and no names; put the names of the columns above it")
+    faults += [
+        f"column {number} has no name; give it one, or remove it" for number, name in enumerate(header, 1) if not name
+    ]
+    faults += [
+        f"{count} columns have the name {name!r}; rename or remove all but one"
+        for name, count in Counter(header).items()
+        if name and count > 1
+    ]
+    return faults
+
+
+def mobile_column(header: Sequence[str], sample: Sequence[Row], wanted: str | None) -> str:
+    """The column that has the mobiles: the one that is wanted, else the one whose name says so, else the one that shows them.
+
+    Raises NoAudience where there is no such column, or where several may be it.
+    """
+    names = ", ".join(header)
+    if wanted is not None:
+        if wanted in header:
+            return wanted
+        raise NoAudience(f"has no column {wanted!r}; give --column one of: {names}")
+    named = [name for name in header if _folded(name) in _NAMES]
+    if len(named) == 1:
+        return named[0]
+    shown = [name for name in named or header if _shows_mobiles(header.index(name), sample)]
+    if len(shown) == 1:
+        return shown[0]
+    if shown or named:
+        raise NoAudience(f"may have its mobiles in {' or '.join(shown or named)}; say which with --column")
+    raise NoAudience(f"shows no column of mobiles; give --column one of: {names}")
+
+
+def good_rows(
+    rows: Iterable[Row], width: int, position: int, refuse: Callable[[Refusal], object]
+) -> Iterator[tuple[int, str, Sequence[str]]]:
+    """The rows that have a mobile at that position: line, mobile, and a value for each of `width` columns.
+
+    `refuse` is handed each of the others. Repeats are the caller's to find.
+    """
+    for line, row in rows:
+        values = row if len(row) == width else _fitted(row, width)
+        written = values[position]
+        if len(values) > width:
+            refuse(_refusal(line, written, RowFault.SURPLUS))
+        elif sum(map(len, values)) > MAX_ROW:
+            refuse(_refusal(line, written[:MAX_ROW], RowFault.LONG))
+        else:
+            try:
+                yield line, normalise(written), values
+            except NotAMobile as why:
+                refuse(_refusal(line, written, why.fault))
+
+
+def _fitted(row: Sequence[str], width: int) -> Sequence[str]:
+    """The row without the empty values that it has too many, or with those that it has too few; never cut."""
+    values = list(row)
+    while len(values) > width and not values[-1]:
+        values.pop()
+    return values + [""] * (width - len(values))
+
+
+def _refusal(line: int, value: str, fault: MobileFault | RowFault) -> Refusal:
+    return Refusal(line, value, fault, fault.value)
+
+
+def _folded(name: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKC", name).casefold() if char.isalnum())
+
+
+def _shows_mobiles(position: int, sample: Sequence[Row]) -> bool:
+    written = [row[position] for _, row in sample if position < len(row) and row[position]]
+    return sum(map(_is_mobile, written)) * 2 > len(written)
+
+
+def _is_mobile(text: str) -> bool:
+    try:
+        normalise(text)
+    except NotAMobile:
+        return False
+    return True

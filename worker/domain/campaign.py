@@ -1,0 +1,137 @@
+"""A campaign: one text to a list of people, at a time or again and again. What it may do next, and when, is decided here."""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from enum import StrEnum
+
+from worker.domain.hours import Hours, closing, earliest
+
+MAX_NAME = 40
+CALLER = "campaign/"
+"""Whose what a run sends is: this and the number of the run. So each run is a queue of its own among the callers of its lane."""
+
+
+class CampaignState(StrEnum):
+    """Where a campaign stands."""
+
+    DRAFT = "draft"
+    """Made, and to be looked at; it does nothing until somebody starts it."""
+    ACTIVE = "active"
+    """It sends, or waits for its time."""
+    PAUSED = "paused"
+    """It sends nothing until somebody resumes it: a person stopped it, or it stopped by itself and says why."""
+    CANCELLED = "cancelled"
+    """Somebody called it off. What was not sent is never sent."""
+    DONE = "done"
+    """Its last run is over."""
+
+
+CAMPAIGN_TRANSITIONS: dict[CampaignState, frozenset[CampaignState]] = {
+    CampaignState.DRAFT: frozenset({CampaignState.ACTIVE, CampaignState.CANCELLED}),
+    CampaignState.ACTIVE: frozenset({CampaignState.PAUSED, CampaignState.CANCELLED, CampaignState.DONE}),
+    CampaignState.PAUSED: frozenset({CampaignState.ACTIVE, CampaignState.CANCELLED}),
+    CampaignState.CANCELLED: frozenset(),
+    CampaignState.DONE: frozenset(),
+}
+
+
+class RunState(StrEnum):
+    """Where a run of a campaign stands."""
+
+    RUNNING = "running"
+    """It sends whenever its campaign is active and its window open."""
+    DONE = "done"
+    """Everybody in its audience was sent to, or left out for a reason that is kept."""
+    CANCELLED = "cancelled"
+    """Its campaign was called off before everybody was sent to."""
+    EXPIRED = "expired"
+    """Its window closed before everybody was sent to, and what was left was not to go on."""
+    SKIPPED = "skipped"
+    """It never began: it was due while nobody was there to start it, or while the run before it was still under way."""
+
+
+class Leftover(StrEnum):
+    """What becomes of that part of a run which is not out when its window closes."""
+
+    CONTINUE = "continue"
+    """It goes on when the window opens again."""
+    EXPIRE = "expire"
+    """It is not sent any more."""
+
+
+class Missed(StrEnum):
+    """What becomes of a run that was due while beat was down or the campaign paused. Several that were missed are one."""
+
+    LATE = "late"
+    SKIP = "skip"
+
+
+class Stage(StrEnum):
+    """How far a run has come in its audience."""
+
+    FIRST = "first"
+    """A share of the audience, spread over all of it; then the campaign pauses and asks."""
+    REST = "rest"
+    """All of it, or what the first share left."""
+
+
+ON_TIME = timedelta(minutes=1)
+"""A run that starts this little after its time is not late."""
+
+LASTS = timedelta(days=30)
+"""How long what was prepared may wait for its turn where the rest goes on: a campaign may be paused for so long."""
+
+KNOWN_ENOUGH = 100
+"""So many results must be known before a campaign stops because too many of them are bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a run may send: from `opens` until before `closes`, without end where that is None."""
+
+    opens: datetime
+    closes: datetime | None
+
+
+def window(hours: Iterable[tuple[Hours, tzinfo]], at: datetime) -> Window | None:
+    """The first window from `at` on in which all of the hours, each in its zone, have it send. None where there is none ever."""
+    hours = list(hours)
+    opens = at
+    # Hours that have a moment of the day in common meet within a day; zones shift against each other, but by hours.
+    for _ in range(8):
+        latest = max((earliest(one, zone, opens) for one, zone in hours), default=opens)
+        if latest == opens:
+            return Window(opens, min((closing(one, zone, opens) for one, zone in hours), default=None))
+        opens = latest
+    return None
+
+
+def hours_of(lane: Hours | None, account_zone: tzinfo, own: Hours | None, zone: tzinfo) -> list[tuple[Hours, tzinfo]]:
+    """The hours that a campaign keeps to, for `window`: those of its lane, in its account's zone, and its own in its own."""
+    return [(hours, where) for hours, where in ((lane, account_zone), (own, zone)) if hours]
+
+
+def name_faults(name: str) -> list[str]:
+    """What is wrong with the name of a campaign or an audience, in words; empty if nothing is."""
+    faults = []
+    if not name:
+        faults.append(f"is empty; give it 1 to {MAX_NAME} characters")
+    if len(name) > MAX_NAME:
+        faults.append(f"has {len(name)} characters, more than {MAX_NAME}; shorten it")
+    if name != name.strip():
+        faults.append("begins or ends with a blank; remove it")
+    if any(unicodedata.category(char).startswith("C") for char in name):
+        faults.append("has control characters; remove them")
+    return faults
+
+
+def is_missed(due_at: datetime, now: datetime, missed: Missed) -> bool:
+    """Whether a run is not to start any more, for its time is past."""
+    return missed is Missed.SKIP and now - due_at > ON_TIME
+
+
+def too_many_bad(bad: int, known: int, most: float | None) -> bool:
+    """Whether so many of the known results are rejected or undelivered that the campaign is to stop; `most` is a share of 1."""
+    return most is not None and known >= KNOWN_ENOUGH and bad > most * known

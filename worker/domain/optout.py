@@ -1,0 +1,18 @@
+"""Opting out: which replies say that somebody wants no marketing any more."""
+
+import unicodedata
+from collections.abc import Collection
+
+
+def folded(text: str) -> str:
+    """The text without what does not count: blanks, full or half width, upper or lower case, and 。 . or ! at its end."""
+    return "".join(unicodedata.normalize("NFKC", text).split()).rstrip("。.!").casefold()
+
+
+OPTOUT_WORDS = frozenset(map(folded, ("TD", "T", "N", "R", "退订", "退")))
+"""What people are told to reply, and what they do (回复TD退订, 拒收请回复R)."""
+
+
+def is_optout(content: str, words: Collection[str] = OPTOUT_WORDS) -> bool:
+    """Whether a reply is one of the words (folded) and nothing else: a T within a sentence is a letter."""
+    return folded(content) in words

@@ -1,0 +1,183 @@
+"""Opt-outs: which mobiles want no marketing from an account, since when, who said so and in what words."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Delete,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    null,
+    select,
+    tuple_,
+    update,
+)
+
+from worker.domain.status import State, Suppression, sources
+from worker.ledger.statements import ROWS, add_rows, among, insert_new
+from worker.ledger.tables import accounts, optouts, recipients, submissions
+
+REPLY = "reply"
+"""Who said so, where somebody replied it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """A mobile that wants no marketing from the account of that name. `msg_id` is the reply's, where it was one."""
+
+    account: str
+    mobile: str
+    since: datetime
+    said_by: str
+    why: str
+    msg_id: str | None
+
+
+def add(
+    connection: Connection,
+    account_id: int,
+    said: Iterable[tuple[str, str, str | None]],
+    *,
+    since: datetime,
+    said_by: str,
+) -> None:
+    """Keeps who opted out: (mobile, in what words, the reply's msgId or None) each. Who opted out before did so then."""
+    first: dict[str, tuple[str, str, str | None]] = {}
+    # Sorted, so that two who add the same mobiles wait for each other instead of deadlocking.
+    for one in sorted(said):
+        first.setdefault(one[0], one)
+    add_rows(
+        connection,
+        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id")),
+        {"account_id": account_id, "since": since, "said_by": said_by},
+        ("mobile", "why", "msg_id"),
+        first.values(),
+    )
+
+
+def of(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
+    """Those of the mobiles that opted out, however many there are, by one statement."""
+    asked = {"of_account": account_id, "mobiles": list(mobiles)}
+    return set(connection.execute(_of(connection.dialect.name), asked).scalars())
+
+
+def remove(connection: Connection, account_id: int, mobiles: Collection[str]) -> None:
+    """Puts the mobiles back on marketing."""
+    connection.execute(_remove(connection.dialect.name), {"of_account": account_id, "mobiles": list(mobiles)})
+
+
+# Built once each: to build such a statement anew costs as much as to run it.
+@cache
+def _of(dialect: str) -> Select[Any]:
+    return select(optouts.c.mobile).where(*_these(dialect))
+
+
+@cache
+def _remove(dialect: str) -> Delete:
+    return delete(optouts).where(*_these(dialect))
+
+
+def _these(dialect: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return optouts.c.account_id == bindparam("of_account"), among(dialect, optouts.c.mobile, "mobiles")
+
+
+def _has_opted_out(account_id: ColumnElement[int]) -> ColumnElement[bool]:
+    # Of a recipient. A value is looked up by the primary key, for each of them. Of EXISTS PostgreSQL makes a join, and where it
+    # has no statistics yet, such as after an import, that goes through all optouts for each submission.
+    found = select(optouts.c.mobile).where(optouts.c.account_id == account_id, optouts.c.mobile == recipients.c.mobile)
+    return found.correlate(submissions, recipients).scalar_subquery().is_not(None)
+
+
+_NOS: BindParameter[Any] = bindparam("nos", expanding=True)
+_WAITING = submissions.c.state.in_(sources(State.CANCELLED))
+_OF_IT = select(func.count()).where(recipients.c.submission_no == submissions.c.no).correlate(submissions)
+_OPTED_OUT = _OF_IT.where(_has_opted_out(submissions.c.account_id)).scalar_subquery()
+# Locked, for nobody may claim it while its recipients are taken out. What is resent may have been taken: all of it stays.
+_WITH_OPTOUTS = (
+    select(submissions.c.no)
+    .where(submissions.c.no.in_(_NOS), _WAITING, ~submissions.c.resent, _OPTED_OUT > 0)
+    .with_for_update()
+)
+_ITS_ACCOUNT = select(submissions.c.account_id).where(submissions.c.no == recipients.c.submission_no)
+_LEAVE_OUT = (
+    update(recipients)
+    .where(recipients.c.submission_no.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(recipients).scalar_subquery()))
+    .values(submission_no=null(), suppressed=Suppression.OPTOUT)
+)
+_LEFT = _OF_IT.scalar_subquery()
+_NOW = bindparam("now", type_=submissions.c.updated_at.type)
+_SHRINK = (
+    update(submissions)
+    .where(submissions.c.no.in_(_NOS), _WAITING)
+    .values(
+        mobiles=_LEFT,
+        state=case((_LEFT == 0, State.CANCELLED), else_=submissions.c.state),
+        due_at=case((_LEFT == 0, null()), else_=submissions.c.due_at),
+        updated_at=case((_LEFT == 0, _NOW), else_=submissions.c.updated_at),
+    )
+)
+
+
+def leave_out(connection: Connection, nos: Sequence[int], *, now: datetime) -> int:
+    """Takes who has opted out of those of the submissions that wait to be sent; how many recipients. Where none is left, it is cancelled."""
+    found = connection.execute(_WITH_OPTOUTS, {"nos": nos}).scalars().all()
+    if not found:
+        return 0
+    left_out = connection.execute(_LEAVE_OUT, {"nos": found}).rowcount
+    connection.execute(_SHRINK, {"nos": found, "now": now})
+    return left_out
+
+
+_OPTOUTS = select(
+    accounts.c.name, optouts.c.mobile, optouts.c.since, optouts.c.said_by, optouts.c.why, optouts.c.msg_id
+).join(accounts, accounts.c.id == optouts.c.account_id)
+
+
+def newest(
+    connection: Connection,
+    *,
+    limit: int,
+    account: str | None = None,
+    mobile: str | None = None,
+    since: datetime | None = None,
+) -> list[OptOut]:
+    """The newest opt-outs, the last first."""
+    newest_first = _OPTOUTS.order_by(optouts.c.since.desc(), optouts.c.mobile.desc(), accounts.c.name).limit(limit)
+    found = connection.execute(newest_first.where(*_narrowed(account, mobile, since)))
+    return [OptOut(*row) for row in found]
+
+
+def count(
+    connection: Connection, *, account: str | None = None, mobile: str | None = None, since: datetime | None = None
+) -> int:
+    """How many have opted out."""
+    query = select(func.count()).select_from(optouts).join(accounts, accounts.c.id == optouts.c.account_id)
+    return connection.execute(query.where(*_narrowed(account, mobile, since))).scalar_one()
+
+
+def every(connection: Connection, *, account: str | None = None) -> Iterator[OptOut]:
+    """All opt-outs, by account and mobile, however many: they are read in pages."""
+    key = optouts.c.account_id, optouts.c.mobile
+    pages = _OPTOUTS.add_columns(optouts.c.account_id).where(*_narrowed(account, None, None)).order_by(*key).limit(ROWS)
+    page = connection.execute(pages).all()
+    while page:
+        yield from (OptOut(*row[:-1]) for row in page)
+        page = connection.execute(pages.where(tuple_(*key) > (page[-1].account_id, page[-1].mobile))).all()
+
+
+def _narrowed(account: str | None, mobile: str | None, since: datetime | None) -> Iterator[ColumnElement[bool]]:
+    if account is not None:
+        yield accounts.c.name == account
+    if mobile is not None:
+        yield optouts.c.mobile == mobile
+    if since is not None:
+        yield optouts.c.since >= since
