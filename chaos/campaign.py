@@ -36,21 +36,7 @@ BEATS = ("beat", "beat 2")
 CONCURRENCY = 4
 SETTLE_SECONDS = 300
 # At any hour of the day: marketing would wait for the morning.
-WISH = Wish(
-    name="chaos",
-    audience="people",
-    content="",
-    account="default",
-    lane="notice",
-    time_zone="Asia/Shanghai",
-    at=None,
-    cron=None,
-    hours=None,
-    leftover="continue",
-    missed="late",
-    first=None,
-    stop_at=None,
-)
+WISH = Wish("chaos", "people", "", lane="notice")
 TEXTS = {"personal": "尊敬的{{ name }}，您的账单已出", "one text": "您的账单已出"}
 
 

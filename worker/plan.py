@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from sqlalchemy import Connection
 
 from worker.cron import BadCron, next_time
-from worker.domain.campaign import hours_of, name_faults, window
+from worker.domain.campaign import Leftover, Missed, hours_of, name_faults, window
 from worker.domain.hours import Hours, read_hours
 from worker.domain.lane import Lane
 from worker.domain.message import PAST_GRACE, Fault
@@ -30,16 +30,16 @@ class Wish:
     name: str
     audience: str
     content: str
-    account: str
-    lane: str
-    time_zone: str
-    at: str | None
-    cron: str | None
-    hours: str | None
-    leftover: str
-    missed: str
-    first: str | None
-    stop_at: str | None
+    account: str = "default"
+    lane: str = "marketing"
+    time_zone: str = "Asia/Shanghai"
+    at: str | None = None
+    cron: str | None = None
+    hours: str | None = None
+    leftover: str = Leftover.CONTINUE
+    missed: str = Missed.LATE
+    first: str | None = None
+    stop_at: str | None = None
 
 
 class BadCampaign(ValueError):

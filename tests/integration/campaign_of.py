@@ -1,13 +1,13 @@
 """A campaign to test with: an audience of so many, the verbs that beat and the workers do, and a clock that is told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from os import urandom
 from zoneinfo import ZoneInfo
 
 from ledger_of import LANES, NOW, Ledger, mobile
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from worker.accept import accept
 from worker.domain.campaign import Window, hours_of, window
@@ -23,21 +23,7 @@ from worker.plan import Wish, plan, start_time
 from worker.schedule import start_due
 
 ZONE = ZoneInfo("Asia/Shanghai")
-WISH = Wish(
-    name="spring",
-    audience="people",
-    content="春装上市，拒收请回复R",
-    account="default",
-    lane="marketing",
-    time_zone="Asia/Shanghai",
-    at=None,
-    cron=None,
-    hours=None,
-    leftover="continue",
-    missed="late",
-    first=None,
-    stop_at=None,
-)
+WISH = Wish("spring", "people", "春装上市，拒收请回复R")
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
@@ -122,7 +108,7 @@ class Campaigns:
             clock=lambda: now,
         )
 
-    def _accept(self, now: datetime, messages: Sequence[Message], only_if: object) -> bool:
+    def _accept(self, now: datetime, messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
         return accept(
             self.engine,
             self.ledger.msg_ids,
@@ -134,7 +120,7 @@ class Campaigns:
             room=dict.fromkeys,
             count=len,
             now=now,
-            only_if=only_if,  # type: ignore[arg-type]
+            only_if=only_if,
         )
 
     def mobiles(self) -> list[str]:

@@ -82,7 +82,7 @@ def call(
 
 def started(people: Campaigns, count: int, **wish: object) -> None:
     people.audience(count)
-    people.start(replace(EACH, **wish))  # type: ignore[arg-type]
+    people.start(replace(EACH, **wish))
     people.tick()
 
 

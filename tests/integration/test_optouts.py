@@ -28,7 +28,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def sale(message_id: str, *to: str, **fields: object) -> Message:
-    return message(message_id, *to, lane="marketing", **fields)  # type: ignore[arg-type]
+    return message(message_id, *to, lane="marketing", **fields)
 
 
 def opt_out(ledger: Ledger, *mobiles: str, account: str = "default", now: datetime = NOW) -> None:

@@ -78,7 +78,7 @@ class Run:
     seen_message_no: int | None
 
 
-# Whose turn it is not, though it may wait: runs of campaigns that are paused, or past or before their window.
+# Whose turn it is not, though it may wait, as `caller` names it: runs of campaigns that are paused, or past or before their window.
 BLOCKED = """
 SELECT 'campaign/' || runs.no FROM runs JOIN campaigns ON campaigns.no = runs.campaign_no
 WHERE runs.state = 'running' AND NOT (

@@ -31,8 +31,8 @@ def read(path: Path, content: bytes | None = None, column: str | None = None) ->
 def as_csv(encoding: str, **options: str) -> Callable[[Path, Sequence[Sequence[str]]], None]:
     def write(path: Path, rows: Sequence[Sequence[str]]) -> None:
         with path.open("w", encoding=encoding, newline="") as file:
-            csv.writer(file, quoting=csv.QUOTE_ALL, **options).writerow(rows[0])  # type: ignore[arg-type]
-            csv.writer(file, **options).writerows(rows[1:])  # type: ignore[arg-type]
+            csv.writer(file, quoting=csv.QUOTE_ALL, **options).writerow(rows[0])
+            csv.writer(file, **options).writerows(rows[1:])
 
     return write
 

@@ -28,7 +28,7 @@ def counted(statuses: dict[str, int], *, members: int = 100, made: int = 0, refu
 
 
 @given(WALKS, st.sampled_from(CampaignState), st.randoms(use_true_random=False))
-def test_whatever_became_of_whom_the_counts_add_up_to_the_members(walks, state, random) -> None:  # type: ignore[no-untyped-def]
+def test_whatever_became_of_whom_the_counts_add_up_to_the_members(walks, state, random) -> None:
     walk = walked(GOOD, walks, state)
     statuses = dict.fromkeys(STATUSES, 0)
     for _ in range(walk.made):
@@ -69,7 +69,7 @@ def test_who_was_called_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed
 def test_the_time_left_is_that_of_the_last_minute_and_unknown_while_nothing_goes() -> None:
     walk = walked(100, [Walk(RunState.RUNNING, 40, 0)], CampaignState.ACTIVE)
     rest = {"replies": 0, "optouts": 0, "first_call": None, "last_call": None}
-    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left == timedelta(minutes=3)  # type: ignore[arg-type]
-    assert figures(walk, {"accepted": 40}, {}, per_minute=0, **rest).time_left is None  # type: ignore[arg-type]
+    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left == timedelta(minutes=3)
+    assert figures(walk, {"accepted": 40}, {}, per_minute=0, **rest).time_left is None
     walk = walked(40, [Walk(RunState.DONE, 40, 0)], CampaignState.DONE)
-    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left is None  # type: ignore[arg-type]
+    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left is None
