@@ -2,18 +2,16 @@
 
 import logging
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import intake
-from worker.broker import open_publisher, open_redis
+from worker import bells, intake
+from worker.broker import open_redis
 from worker.domain.lane import PUSH_QUEUE
 from worker.ledger import pushes
 
@@ -29,21 +27,15 @@ class NotDurable(RuntimeError):
 
 @dataclass(frozen=True)
 class Inbox:
-    """The two places, and how to publish a task for what lies in them."""
+    """The two places."""
 
     engine: Engine
     redis: Redis
-    publish: Callable[..., None]
 
 
 def open_inbox(engine: Engine, redis_url: str) -> Inbox:
     """An inbox; nothing connects before the first push."""
-    publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
-
-    def publish(task: str, *arguments: int) -> None:
-        publisher.send_task(task, arguments, queue=PUSH_QUEUE, retry=False)
-
-    return Inbox(engine, open_redis(redis_url, patience_seconds=PATIENCE_SECONDS), publish)
+    return Inbox(engine, open_redis(redis_url, patience_seconds=PATIENCE_SECONDS))
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:
@@ -69,7 +61,7 @@ def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> Non
 
 def _publish(inbox: Inbox, task: str, *arguments: int) -> None:
     try:
-        inbox.publish(task, *arguments)
-    except OperationalError as why:
+        bells.send(inbox.redis, task, *arguments, queue=PUSH_QUEUE)
+    except RedisError as why:
         # The push is kept: the upkeep tick finds it and publishes its task.
         log.warning("a push is kept, but its task was not published: %s", type(why).__name__)

@@ -214,8 +214,8 @@ def accept_by_name(
 
 def accept_from_intake(
     redis: Redis, accept_together: Accept, refuse: Refuse, lane: str, accounts: Collection[str], *, now: datetime
-) -> None:
-    """Accepts what waits in the intake of the lane, and takes it out once the ledger has it."""
+) -> bool:
+    """Accepts what waits in the intake of the lane, and takes it out once the ledger has it. Whether there was any."""
     found = intake.take(redis, lane, now=now)
     messages = []
     for message_id, text in found.items():
@@ -233,6 +233,7 @@ def accept_from_intake(
         accept_together(messages)
     if found:
         intake.remove(redis, lane, found.keys())
+    return bool(found)
 
 
 def refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str, now: datetime) -> None:

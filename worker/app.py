@@ -14,9 +14,6 @@ from worker.domain.lane import QUEUES, UPKEEP_QUEUE
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
 
-TICK_SECONDS = 1.0
-SETTLE_SECONDS = 60.0
-
 
 def celery_settings() -> dict[str, Any]:
     """Celery's settings; the reasons are those of docs/architecture.md."""
@@ -37,7 +34,8 @@ def celery_settings() -> dict[str, Any]:
             "visibility_timeout": 2 * settings.lease.total_seconds(),
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
-            "queue_order_strategy": "priority",
+            # Each queue in its turn: what waits in a lane keeps no push and no tick waiting.
+            "queue_order_strategy": "round_robin",
             "socket_connect_timeout": 5,
             "socket_timeout": 5,
             "socket_keepalive": True,
@@ -56,19 +54,7 @@ def celery_settings() -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_rate_limits": True,
         "timezone": "UTC",
-        "beat_schedule": {
-            "tick": {
-                "task": "sms.tick",
-                "schedule": TICK_SECONDS,
-                # Ticks that nobody took are worth nothing later.
-                "options": {"queue": UPKEEP_QUEUE, "expires": 10 * TICK_SECONDS},
-            },
-            "settle": {
-                "task": "sms.settle",
-                "schedule": SETTLE_SECONDS,
-                "options": {"queue": UPKEEP_QUEUE, "expires": SETTLE_SECONDS},
-            },
-        },
+        "beat_scheduler": "worker.beat:Ticker",
     }
 
 

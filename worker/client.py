@@ -1,4 +1,4 @@
-"""What a backend app imports to send messages. Light: celery, redis and the domain, nothing that the workers need.
+"""What a backend app imports to send messages. Light: redis and the domain, nothing that the workers need.
 
 from worker.client import SmsClient
 
@@ -13,11 +13,10 @@ from datetime import UTC, datetime, timedelta
 from socket import gethostname
 from typing import Any, NoReturn
 
-from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker import intake
-from worker.broker import open_publisher, open_redis
+from worker import bells, intake
+from worker.broker import open_redis
 from worker.domain.campaign import CALLER
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, new_id, read_message
@@ -48,7 +47,6 @@ class SmsClient:
         if caller is not None and caller.startswith(CALLER):
             raise ValueError(f"a caller named {CALLER}… is a campaign; give another name")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
-        self._publisher = open_publisher(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None
         self._caller = gethostname() if caller is None else caller
 
@@ -121,17 +119,12 @@ class SmsClient:
             except RedisError as why:
                 _unavailable(why)
             try:
-                self._ring(dict.fromkeys(message.lane for message in part))
-            except OperationalError as why:
-                # They are kept: the upkeep tick finds them in the intake.
-                log.warning("%d messages are kept, but no task was published for them: %s", len(part), why)
+                for lane in dict.fromkeys(message.lane for message in part):
+                    bells.ring_lane(self._redis, LANES[lane])
+            except RedisError as why:
+                # They are kept: the tick finds them in the intake.
+                log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
         return [message.id for message in messages]
-
-    def _ring(self, lanes: Iterable[str]) -> None:
-        with self._publisher.producer_or_acquire() as producer:
-            for lane in lanes:
-                queue = LANES[lane].queue
-                self._publisher.send_task("sms.work", (lane,), queue=queue, producer=producer, retry=False)
 
 
 def _unavailable(why: RedisError) -> NoReturn:

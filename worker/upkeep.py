@@ -1,4 +1,4 @@
-"""Upkeep: what beat has done every second, or every minute, so that nothing waits for a person or for a task that was lost.
+"""Upkeep: what beat has a worker do every second, so that nothing waits for a person or for a task that was lost.
 
 Each step is one set-based statement and safe to run twice at once.
 """
@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from redis import Redis
 from sqlalchemy import Engine
 
-from worker import intake
+from worker import bells, intake
+from worker.config import Settings
 from worker.domain.campaign import Window
-from worker.domain.lane import PUSH_QUEUE, Lane
+from worker.domain.lane import PUSH_QUEUE, UPKEEP_QUEUE, Lane
 from worker.ledger import campaigns, pushes, submissions, turns, unknown
 from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import reading
@@ -20,6 +21,8 @@ from worker.ledger.statements import ROWS
 from worker.schedule import start_due
 
 log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 60
 
 
 def ring_lanes(
@@ -31,7 +34,7 @@ def ring_lanes(
     *,
     now: datetime,
 ) -> None:
-    """Publishes a task for each lane that has something to do and no task: each was lost, or what is due waited for its time."""
+    """Rings for each lane that has something to do: its bell was lost, or what is due waited for its time."""
     with reading(engine) as connection:
         due = {
             lane.name
@@ -40,7 +43,7 @@ def ring_lanes(
         }
     for lane in lanes:
         waits = intake.give_back(redis, lane.name, now=now) > 0
-        if (waits or lane.name in due) and not redis.llen(lane.queue):
+        if waits or lane.name in due:
             ring(lane)
 
 
@@ -103,32 +106,43 @@ def launch_runs(engine: Engine, launch: Callable[[int, str], object], *, now: da
         launch(run_no, lane)
 
 
+def settle_by_and_by(redis: Redis) -> None:
+    """Has `settle` done once in SETTLE_SECONDS, by whichever worker is free for it."""
+    if redis.set("sms:settle", 1, nx=True, ex=SETTLE_SECONDS):
+        bells.send(redis, "sms.settle", queue=UPKEEP_QUEUE)
+
+
 def tick(
     engine: Engine,
     redis: Redis,
-    accounts: Collection[str],
-    lanes: Collection[Lane],
+    settings: Settings,
     *,
-    ring: Callable[[Lane], object],
     may_send: Callable[[int, Lane, datetime], bool],
     window: Callable[[Campaign, datetime], Window | None],
-    launch: Callable[[int, str], object],
-    probe: Callable[[int], object],
-    publish_push: Callable[[int], object],
-    publish_kept_pushes: Callable[[], object],
-    resend: Collection[str],
-    report_wait: timedelta,
     now: datetime,
 ) -> None:
     """All of it, once. What needs the ledger comes first: while that is away, nothing is given to those who would wait for it."""
+    lanes = settings.lanes.values()
     expire(engine, now=now)
-    expire_leases(engine, resend=resend, now=now)
-    unreport(engine, wait=report_wait, now=now)
-    requeue_pushes(engine, redis, publish_push, now=now)
-    probe_gates(engine, lambda account: [one.name for one in lanes if may_send(account, one, now)], probe, now=now)
-    ring_lanes(engine, redis, lanes, ring, may_send, now=now)
+    expire_leases(engine, resend=settings.resend_lanes, now=now)
+    unreport(engine, wait=settings.report_wait, now=now)
+    requeue_pushes(engine, redis, lambda no: bells.send(redis, "sms.process_push", no, queue=PUSH_QUEUE), now=now)
+    probe_gates(
+        engine,
+        lambda account_id: [lane.name for lane in lanes if may_send(account_id, lane, now)],
+        lambda account_id: bells.ring(redis, "sms.probe", account_id, queue=UPKEEP_QUEUE, fewer_than=bells.FEW),
+        now=now,
+    )
+    ring_lanes(engine, redis, lanes, lambda lane: bells.ring_lane(redis, lane), may_send, now=now)
     if intake.give_back(redis, intake.PUSHES, now=now):
-        publish_kept_pushes()
-    intake.announce(redis, accounts, now=now)
+        bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
+    intake.announce(redis, settings.accounts, now=now)
     start_due(engine, window=window, now=now)
-    launch_runs(engine, launch, now=now)
+    launch_runs(
+        engine,
+        lambda run_no, lane: bells.ring(
+            redis, "sms.launch", run_no, queue=settings.lanes[lane].queue, fewer_than=bells.FEW
+        ),
+        now=now,
+    )
+    settle_by_and_by(redis)

@@ -5,11 +5,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from itertools import islice
 from threading import Event
 from zoneinfo import ZoneInfo
 
@@ -20,7 +18,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import Connection, Engine
 
-from worker.accept import Accept, Count, Refuse, accept, refuse
+from worker import bells
+from worker.accept import Accept, Count, Refuse, accept, accept_from_intake, refuse
 from worker.broker import open_redis
 from worker.config import Settings, load_settings, revealed
 from worker.domain.campaign import Window, hours_of, window
@@ -41,13 +40,20 @@ from worker.ledger.patience import patient
 from worker.ledger.submissions import Recorded
 from worker.ledger.turns import Claimed
 from worker.limits import caps
+from worker.limits.alone import alone
 from worker.limits.rate import Grant, take
 from worker.pull import Allow, MaySend, Pulled, pull
+from worker.serve import Server, Verbs
+from worker.submit import submit
 
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 1.0
 """When to ask for tokens again that Redis was not there to give."""
+CONNECTIONS = 10
+"""To PostgreSQL, of one process: each lane accepts, claims and records beside the others, beside pushes and the tick."""
+WAITER_SECONDS = 30
+"""A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
 NOTABLE_SKEW = timedelta(seconds=5)
 """A Date header has whole seconds, and a reply its time on the way."""
 
@@ -74,21 +80,23 @@ class Parts:
     refuse: Refuse
     window: Callable[[Campaign, datetime], Window | None]
     may_send: MaySend
-    pull: Callable[[tuple[Lane, int]], Pulled]
+    pull: Callable[[Lane, int], Pulled]
     claim_probe: Callable[[int], Sequence[Claimed]]
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
     keep_gate: Callable[[Claimed, Outcome], None]
     random: Callable[[], float]
-    threads: Executor
-    """For the calls that a task makes beside its own."""
+    submit: Callable[[Claimed], None]
+    """Makes a call that was claimed, and writes down what became of it."""
+    servers: Mapping[str, Server]
+    """What serves each lane here, by its name."""
 
 
 @cache
 def parts(concurrency: int) -> Parts:
     """The parts of this process, for as many threads as it has."""
     settings = load_settings("worker")
-    engine = open_engine(revealed(settings.ledger_url))
+    engine = open_engine(revealed(settings.ledger_url), connections=CONNECTIONS)
     with engine.begin() as connection:
         # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
         now = utc_now()
@@ -123,33 +131,28 @@ def parts(concurrency: int) -> Parts:
         accept_if([message for group in groups for message in group], lambda _: True)
         return [None] * len(groups)
 
+    # One for each lane: none waits for what is taken in for another.
+    groups = {name: GroupCommit(patient(accept_all, STOPPING.wait)) for name in settings.lanes}
+
+    def accept_together(messages: Sequence[Message]) -> None:
+        groups[messages[0].lane](messages)
+
     zones = {account_ids[name]: account.time_zone for name, account in settings.accounts.items()}
 
     def may_send(account_id: int, lane: Lane, now: datetime) -> bool:
         return account_id in zones and earliest(lane.hours, zones[account_id], now) == now
 
-    def pull_all(lane: Lane, wants: Sequence[int]) -> list[Pulled]:
-        pulled = pull(
+    def pull_lane(lane: Lane, places: int) -> Pulled:
+        return pull(
             engine,
             lane,
-            sum(wants),
+            places,
             may_send=may_send,
             allow=allow,
             random=random.random,
             now=utc_now(),
             lease=settings.lease,
         )
-        claimed = iter(pulled.claimed)
-        return [replace(pulled, claimed=list(islice(claimed, places))) for places in wants]
-
-    # One for each lane: what is claimed in one is committed, and is not to be forgotten because the next lane's fails.
-    pulls = {
-        lane.name: GroupCommit(patient(partial(pull_all, lane), STOPPING.wait)) for lane in settings.lanes.values()
-    }
-
-    def pull_of(want: tuple[Lane, int]) -> Pulled:
-        lane, places = want
-        return pulls[lane.name](places)
 
     def claim_probe(account_id: int) -> Sequence[Claimed]:
         with engine.begin() as connection:
@@ -164,6 +167,34 @@ def parts(concurrency: int) -> Parts:
             log.warning("%d outcomes came after their submission had moved on", len(outcomes) - written)
         return [None] * len(outcomes)
 
+    refuse_in_the_end = patient(partial(refuse, engine), STOPPING.wait)
+    pull_in_the_end = patient(pull_lane, STOPPING.wait)
+    call = open_gateway(settings, account_ids, open_session(len(settings.lanes) * concurrency * CALLS_AT_ONCE))
+    # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
+    record = GroupCommit(patient(record_all, time.sleep))
+    gate_keeper = patient(_gate_keeper(engine), STOPPING.wait)
+    submit_claimed = partial(
+        submit,
+        call=call,
+        record=record,
+        keep_gate=gate_keeper,
+        clock=utc_now,
+        random=random.random,
+        resend=settings.resend_lanes,
+    )
+
+    def serve(lane: Lane) -> Server:
+        verbs = Verbs(
+            take_in=lambda: accept_from_intake(
+                redis, accept_together, refuse_in_the_end, lane.name, account_ids, now=utc_now()
+            ),
+            pull=partial(pull_in_the_end, lane),
+            submit=submit_claimed,
+            ring=lambda: bells.ring_lane(redis, lane),
+            only_waiter=lambda: alone(redis, f"wait:{lane.name}", lost_seconds=WAITER_SECONDS),
+        )
+        return Server(lane.name, verbs, calls_at_once=concurrency * CALLS_AT_ONCE, stopping=STOPPING)
+
     return Parts(
         settings=settings,
         engine=engine,
@@ -172,19 +203,19 @@ def parts(concurrency: int) -> Parts:
         accounts_of_pushes={
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
         },
-        accept=GroupCommit(patient(accept_all, STOPPING.wait)),
+        accept=accept_together,
         accept_if=accept_if,
+        refuse=refuse_in_the_end,
         window=partial(window_of, settings),
-        refuse=patient(partial(refuse, engine), STOPPING.wait),
         may_send=may_send,
-        pull=pull_of,
+        pull=pull_in_the_end,
         claim_probe=patient(claim_probe, STOPPING.wait),
-        call=open_gateway(settings, account_ids, open_session(concurrency * CALLS_AT_ONCE)),
-        # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
-        record=GroupCommit(patient(record_all, time.sleep)),
-        keep_gate=patient(_gate_keeper(engine), STOPPING.wait),
+        call=call,
+        record=record,
+        keep_gate=gate_keeper,
         random=random.random,
-        threads=ThreadPoolExecutor(concurrency * CALLS_AT_ONCE, thread_name_prefix="call"),
+        submit=submit_claimed,
+        servers={lane.name: serve(lane) for lane in settings.lanes.values()},
     )
 
 

@@ -88,7 +88,7 @@ def send(worker: Parts, message_id: str = "m") -> int:
 
 def again(worker: Parts) -> None:
     """Submits what is due."""
-    for claimed in worker.pull((LANES["notice"], 10)).claimed:
+    for claimed in worker.pull(LANES["notice"], 10).claimed:
         submit(
             claimed,
             call=worker.call,
@@ -298,8 +298,8 @@ def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_on
 ) -> None:
     parts = worker()
 
-    def pull_slowly(wanted: tuple[Lane, int]) -> Pulled:
-        claimed = parts.pull(wanted).claimed
+    def pull_slowly(lane: Lane, places: int) -> Pulled:
+        claimed = parts.pull(lane, places).claimed
         return Pulled([replace(one, until=datetime.now(UTC)) for one in claimed])
 
     no = send(replace(parts, pull=pull_slowly))

@@ -1,18 +1,22 @@
 """The upkeep tick and the ways into the ledger: whatever lost its task gets a new one."""
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
 from campaign_of import Campaigns, window_of
 from ledger_of import LEASE, NOW, Ledger, may_send, message, mobile, status_push
+from pydantic import SecretStr
 from redis import Redis
 
 from worker import intake, upkeep
 from worker.accept import accept_by_name, accept_from_intake, refuse
-from worker.domain.lane import LANES
+from worker.config import Account, Settings
+from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import Message
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
@@ -29,27 +33,22 @@ class Published:
 
     def __init__(self, ledger: Ledger, redis: Redis) -> None:
         self.ledger, self.redis = ledger, redis
-        self.tasks: list[tuple[str, object]] = []
+        self.settings = Settings()
+        self.settings.accounts["default"] = Account(epr_id=1, user_id="sword123", password=SecretStr("secret"))
+        self.settings.lanes["marketing"] = replace(LANES["marketing"], resend_unknown="once")
 
     def tick(self, now: datetime) -> list[tuple[str, object]]:
-        self.tasks = []
-        upkeep.tick(
-            self.ledger.engine,
-            self.redis,
-            self.ledger.account_ids,
-            LANES.values(),
-            may_send=may_send,
-            ring=lambda lane: self.tasks.append(("work", lane.name)),
-            window=window_of,
-            launch=lambda run_no, lane: self.tasks.append(("launch", (run_no, lane))),
-            probe=lambda account_id: self.tasks.append(("probe", account_id)),
-            publish_push=lambda no: self.tasks.append(("process_push", no)),
-            publish_kept_pushes=lambda: self.tasks.append(("keep_pushes", None)),
-            resend={"marketing"},
-            report_wait=timedelta(hours=72),
-            now=now,
-        )
-        return self.tasks
+        """The tasks that it put into each queue, each with its argument; but for the one of every minute."""
+        upkeep.tick(self.ledger.engine, self.redis, self.settings, may_send=may_send, window=window_of, now=now)
+        tasks = [(queue, *task) for queue in QUEUES for task in self._drained(queue)]
+        return [(name, argument) for _, name, argument in tasks if name != "settle"]
+
+    def _drained(self, queue: str) -> Iterator[tuple[str, object]]:
+        while raw := self.redis.rpop(queue):
+            if raw.startswith(b"{"):
+                task = json.loads(raw)
+                args, _, _ = json.loads(b64decode(task["body"]))
+                yield task["headers"]["task"].removeprefix("sms."), next(iter(args), None)
 
 
 @pytest.fixture
@@ -185,6 +184,15 @@ def test_a_push_that_went_to_redis_is_moved_to_the_ledger_with_its_time(beat: Pu
     assert intake.depth(beat.redis)["push"] == 0
 
 
+def test_once_a_minute_the_tick_has_settled_what_is_unknown(beat: Published) -> None:
+    for _ in range(3):
+        beat.tick(NOW)
+    assert 0 < beat.redis.ttl("sms:settle") <= 60
+    beat.redis.delete("sms:settle")  # as if the minute were over
+    upkeep.settle_by_and_by(beat.redis)
+    assert [name for name, _ in beat._drained("sms.upkeep")] == ["settle"]
+
+
 def test_the_tick_tells_clients_the_accounts(beat: Published) -> None:
     assert intake.known_accounts(beat.redis) is None
     beat.tick(NOW)
@@ -273,7 +281,7 @@ def test_the_tick_begins_the_runs_that_are_due_and_has_them_prepared_every_secon
     campaigns = Campaigns(beat.ledger)
     campaigns.audience(10)
     campaigns.start()
-    assert beat.tick(NOW) == [("launch", (1, "marketing"))]
-    assert beat.tick(NOW + timedelta(seconds=1)) == [("launch", (1, "marketing"))]
+    assert beat.tick(NOW) == [("launch", 1)]
+    assert beat.tick(NOW + timedelta(seconds=1)) == [("launch", 1)]
     campaigns.pause()
     assert beat.tick(NOW + timedelta(seconds=2)) == []

@@ -179,10 +179,8 @@ def start_worker(stack: Stack, name: str, concurrency: int, queues: Sequence[str
 
 
 def start_beat(stack: Stack, name: str) -> None:
-    """Starts one more beat: it keeps its schedule in memory, for every tick is the same."""
-    stack.start(
-        name, sys.executable, "-m", "celery", "-A", "worker.app", "beat", "--scheduler", "celery.beat:Scheduler"
-    )
+    """Starts one more beat."""
+    stack.start(name, sys.executable, "-m", "celery", "-A", "worker.app", "beat")
 
 
 @contextmanager

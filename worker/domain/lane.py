@@ -44,10 +44,10 @@ LANES = {
 }
 
 CALLS_AT_ONCE = 10
-"""Calls that one task makes side by side: a task and a transaction cost about as much as a call, so they are shared."""
+"""Calls that a worker makes side by side in a lane, for each unit of its --concurrency."""
 
 PUSH_QUEUE = "sms.push"
 UPKEEP_QUEUE = "sms.upkeep"
 
 QUEUES = (*(lane.queue for lane in LANES.values()), PUSH_QUEUE, UPKEEP_QUEUE)
-"""Every queue of the system, most urgent first: a worker that serves several takes from them in this order."""
+"""Every queue of the system."""

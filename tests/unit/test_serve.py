@@ -1,0 +1,201 @@
+"""Serving a lane: what there is to do is done from one bell on, and another worker is told where there is more."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import chain, repeat
+from queue import SimpleQueue
+from threading import Event, get_ident
+
+import pytest
+from redis.exceptions import RedisError
+
+from worker.ledger.turns import Claimed
+from worker.pull import Pulled
+from worker.serve import Server, Verbs
+
+NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
+CALL = Claimed(1, 1, 1, 1, NOW, NOW, "notice", False, "您好", ("13800138000",))
+NOTHING = Pulled([])
+PATIENCE_SECONDS = 10
+
+
+def calls(*nos: int) -> Sequence[Claimed]:
+    return [replace(CALL, no=no) for no in nos]
+
+
+class Lane:
+    """A lane that is served with these answers to its pulls, and then has nothing more; what was done stands in `did`."""
+
+    def __init__(
+        self,
+        *answers: Pulled | Exception,
+        places: int = 10,
+        in_intake: Sequence[bool | Exception] = (False,),
+        only_waiter: Callable[[], bool] = lambda: True,
+        submit: Callable[[Claimed], object] = lambda _: None,
+    ) -> None:
+        self.did: SimpleQueue[object] = SimpleQueue()
+        self.stopping = Event()
+        self.wanted: SimpleQueue[int] = SimpleQueue()
+        self._answers = chain(answers, repeat(NOTHING))
+        self._in_intake = chain(in_intake, repeat(False))
+        self._submit = submit
+        verbs = Verbs(
+            take_in=lambda: self._answer(next(self._in_intake)),
+            pull=self._pull,
+            submit=self._call,
+            ring=lambda: self.did.put("ring"),
+            only_waiter=lambda: nullcontext(only_waiter()),
+        )
+        self.server = Server("notice", verbs, calls_at_once=places, stopping=self.stopping)
+
+    def _answer(self, answer: object) -> bool:
+        self.did.put("take in")
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    def _pull(self, places: int) -> Pulled:
+        self.wanted.put(places)
+        answer = next(self._answers)
+        if isinstance(answer, Exception):
+            self.did.put(type(answer))
+            raise answer
+        if answer is NOTHING:
+            self.did.put("nothing")
+        return answer
+
+    def _call(self, claimed: Claimed) -> None:
+        self._submit(claimed)
+        self.did.put(claimed.no)
+
+    def until(self, what: object, times: int = 1) -> list[object]:
+        """What it does, up to this."""
+        done: list[object] = []
+        while done.count(what) < times:
+            done.append(self.did.get(timeout=PATIENCE_SECONDS))
+        return done
+
+
+@contextmanager
+def served(lane: Lane) -> Iterator[Lane]:
+    lane.server.wake()
+    yield lane
+    lane.stopping.set()
+    lane.server.finish()
+
+
+def test_from_one_bell_on_it_takes_in_all_and_calls_all() -> None:
+    with served(Lane(Pulled(calls(1, 2)), Pulled(calls(3)), in_intake=[True, True])) as lane:
+        done: list[object] = []
+        while done.count("take in") < 3 or not {1, 2, 3} <= set(done):
+            done.append(lane.did.get(timeout=PATIENCE_SECONDS))
+    assert "ring" not in done
+
+
+def test_where_more_is_due_than_it_could_claim_it_goes_on_and_tells_another_worker() -> None:
+    with served(Lane(Pulled(calls(1), more=True), Pulled(calls(2)))) as lane:
+        assert "ring" in lane.until(2)
+
+
+def test_it_claims_no_more_than_it_can_call_at_once() -> None:
+    first, second = Event(), Event()
+
+    def wait(claimed: Claimed) -> None:
+        (first if claimed.no == 1 else second).wait()
+
+    with served(Lane(Pulled(calls(1, 2), more=True), Pulled(calls(3)), places=2, submit=wait)) as lane:
+        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 2
+        first.set()
+        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 1
+        second.set()
+
+
+def test_where_the_rate_is_used_up_it_waits_for_tokens_and_goes_on_by_itself() -> None:
+    waits = Pulled([], wait=0.01)
+    with served(Lane(waits, waits, Pulled(calls(1), wait=0.01), waits, Pulled(calls(2)))) as lane:
+        assert "ring" not in lane.until(2)
+
+
+def test_while_another_worker_waits_for_the_tokens_of_the_lane_it_leaves_that_to_it() -> None:
+    with served(Lane(Pulled([], wait=60), only_waiter=lambda: False)) as lane:
+        lane.wanted.get(timeout=PATIENCE_SECONDS)
+        lane.server.wake()
+        lane.until("nothing")
+
+
+def test_told_to_end_it_finishes_its_calls_begins_none_and_gives_the_lane_back() -> None:
+    go_on = Event()
+    lane = Lane(Pulled(calls(1), wait=0.01), Pulled([], wait=3600), submit=lambda _: go_on.wait())
+    with served(lane):
+        for _ in range(2):
+            lane.wanted.get(timeout=PATIENCE_SECONDS)
+        lane.stopping.set()
+        go_on.set()
+    assert [one for one in _rest(lane) if one != "take in"] in ([1, "ring"], ["ring", 1])
+    assert lane.wanted.empty()
+
+
+def test_while_it_waits_for_tokens_it_can_be_told_to_end_and_another_has_the_lane_at_once() -> None:
+    waiting = Event()
+    lane = Lane(Pulled([], wait=3600), only_waiter=lambda: waiting.set() or True)
+    with served(lane):
+        waiting.wait(PATIENCE_SECONDS)
+    assert _rest(lane)[-1] == "ring"
+
+
+def test_one_that_had_nothing_to_do_ends_without_a_word() -> None:
+    with served(Lane()) as lane:
+        lane.until("nothing")
+    assert "ring" not in _rest(lane)
+
+
+def test_where_redis_is_away_it_waits_for_the_next_bell() -> None:
+    with served(Lane(RedisError("away"), in_intake=[RedisError("away"), False])) as lane:
+        lane.until(RedisError)
+        lane.server.wake()
+        lane.until("nothing")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_its_own_ends_no_more_than_what_it_was_doing() -> None:
+    with served(Lane(ValueError("a fault"))) as lane:
+        lane.until(ValueError)
+        while lane.did.empty():
+            lane.server.wake()
+        lane.until("nothing")
+
+
+def test_a_call_that_fails_takes_no_other_with_it() -> None:
+    def fail(claimed: Claimed) -> None:
+        if claimed.no == 1:
+            raise ValueError("a fault")
+
+    with served(Lane(Pulled(calls(1)), Pulled(calls(2), more=True), submit=fail, places=1)) as lane:
+        lane.server.wake()
+        lane.until(2)
+
+
+def test_accepting_does_not_wait_for_calls() -> None:
+    go_on = Event()
+    with served(Lane(Pulled(calls(1)), submit=lambda _: go_on.wait(), places=1)) as lane:
+        lane.until("take in")
+        lane.server.wake()
+        lane.until("take in")
+        go_on.set()
+
+
+def test_calls_are_not_made_in_the_thread_of_whoever_rings() -> None:
+    threads: list[int] = []
+    with served(Lane(Pulled(calls(1)), submit=lambda _: threads.append(get_ident()))) as lane:
+        lane.until(1)
+    assert threads != [get_ident()]
+
+
+def _rest(lane: Lane) -> list[object]:
+    done = []
+    while not lane.did.empty():
+        done.append(lane.did.get())
+    return done

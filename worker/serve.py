@@ -1,0 +1,139 @@
+"""Serve a lane: accept what waits in its intake, claim what is due, and call; for as long as there is something to do.
+
+A bell wakes this up and is done with at once, so no task of Celery's ever waits for the gateway, and pushes and the tick have
+their turn however much there is to send. Each lane has threads of its own for accepting, for claiming and for its calls: none
+waits for another. No more is claimed than there are threads free to call at once.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from threading import Event, Lock, Thread
+
+from redis.exceptions import RedisError
+
+from worker.calls import Calls
+from worker.ledger.turns import Claimed
+from worker.pull import Pulled
+
+log = logging.getLogger(__name__)
+
+PULLED_AT_ONCE = 50
+"""Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
+LOOK_SECONDS = 0.5
+"""How long to wait for a thread to be free before looking again whether it is time to end."""
+RING_SECONDS = 0.1
+"""From one bell for the other workers to the next: each of them is there for as long as there is something to do."""
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """What serving a lane consists of."""
+
+    take_in: Callable[[], bool]
+    """Accepts some of what waits in the intake; whether there may be more."""
+    pull: Callable[[int], Pulled]
+    """Claims up to so many calls."""
+    submit: Callable[[Claimed], object]
+    """Makes a call that was claimed, and writes down what became of it."""
+    ring: Callable[[], object]
+    """Tells another worker that there is more to do than this one can."""
+    only_waiter: Callable[[], AbstractContextManager[bool]]
+    """Whether this process alone, of all, waits for tokens of the lane within the block."""
+
+
+class Server:
+    """Serves one lane in one process, from the first bell on. `stopping` is set when this process is told to end."""
+
+    def __init__(self, name: str, verbs: Verbs, *, calls_at_once: int, stopping: Event) -> None:
+        self._verbs = verbs
+        self._stopping = stopping
+        self._calls = Calls(calls_at_once, name=f"call-{name}")
+        self._accepting = Loop(self._accept, name=f"accept-{name}")
+        self._sending = Loop(self._send, name=f"send-{name}")
+        self._rung_at = 0.0
+
+    def wake(self) -> None:
+        """Has what there is to do begun; returns at once."""
+        self._accepting.wake()
+        self._sending.wake()
+
+    def finish(self) -> None:
+        """Returns when all calls under way are over and recorded. `stopping` is set by then, so no others begin."""
+        self._accepting.finish()
+        self._sending.finish()
+        self._calls.finish()
+
+    def _accept(self) -> None:
+        more = True
+        while more and not self._stopping.is_set():
+            more = self._verbs.take_in()
+            self._sending.wake()
+
+    def _send(self) -> None:
+        while not self._stopping.is_set():
+            places = self._calls.free(wait_seconds=LOOK_SECONDS)
+            if not places:
+                continue
+            pulled = self._verbs.pull(min(places, PULLED_AT_ONCE))
+            for claimed in pulled.claimed:
+                self._calls.begin(partial(self._verbs.submit, claimed))
+            if pulled.more:
+                self._call_for_help()
+            elif pulled.wait and not pulled.claimed:
+                with self._verbs.only_waiter() as mine:
+                    if not mine:
+                        return
+                    self._stopping.wait(pulled.wait)
+            elif not pulled.wait:
+                return
+        # The next worker has the rest at once.
+        self._verbs.ring()
+
+    def _call_for_help(self) -> None:
+        now = time.monotonic()
+        if now - self._rung_at >= RING_SECONDS:
+            self._rung_at = now
+            self._verbs.ring()
+
+
+class Loop:
+    """A thread that runs something once it is woken; and once more, if it was woken meanwhile.
+
+    Where Redis is away it stops: the tick rings for whatever is left once Redis is back. Should it fail, that is logged as
+    of any thread, and the next bell starts it anew.
+    """
+
+    def __init__(self, run: Callable[[], object], *, name: str) -> None:
+        self._run = run
+        self._name = name
+        self._woken = Event()
+        self._over = False
+        self._starting = Lock()
+        self._thread: Thread | None = None
+
+    def wake(self) -> None:
+        """Has it run; returns at once."""
+        self._woken.set()
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread.start()
+
+    def finish(self) -> None:
+        """Returns when a run that is under way is over. None begins any more."""
+        self._over = True
+        self._woken.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _serve(self) -> None:
+        while self._woken.wait() and not self._over:
+            self._woken.clear()
+            try:
+                self._run()
+            except RedisError as why:
+                log.warning("%s waits for Redis: %s", self._name, why)
