@@ -35,6 +35,9 @@ Refuse = Callable[[str, Sequence[str], str, datetime], object]
 Earliest = Callable[[str, Lane, datetime], datetime]
 """The first moment from then on at which a message of that account (its name) and lane may be sent."""
 
+LargestCall = Callable[[str, Lane], int]
+"""How many mobiles a call of that account (its name) and lane may have."""
+
 Room = Callable[[Collection[Capped]], dict[Capped, int]]
 """How often each of them may still be sent to. Raises where nobody can say."""
 
@@ -48,7 +51,7 @@ def accept(
     account_ids: Mapping[str, int],
     messages: Sequence[Message],
     *,
-    max_mobiles: int,
+    max_mobiles: LargestCall,
     lanes: Mapping[str, Lane],
     earliest: Earliest,
     room: Room,
@@ -72,7 +75,7 @@ def accept(
     calls = [
         (together, recipients)
         for together in _together(wanted.values(), lanes)
-        for recipients in _dealt(_recipients(together, full), max_mobiles)
+        for recipients in _dealt(_recipients(together, full), max_mobiles(together[0].account, lanes[together[0].lane]))
     ]
     # Taken first: it may need a transaction of its own. What a message that is there already would have had is wasted.
     wants = Counter(together[0].account for together, _ in calls)

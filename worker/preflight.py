@@ -143,7 +143,7 @@ def preflight(
     members more have been gone through. Raises TemplateFault.
     """
     text = compile_text(campaign.content, campaign.header)
-    most_mobiles = max_mobiles if lane.shares_calls else 1
+    most_mobiles = rate.largest_call(max_mobiles, lane.floor) if lane.shares_calls else 1
     tally = _Tally()
     for page in _pages(connection, campaign):
         made = _let_through(connection, campaign, lane, room, _made(text, page, tally, tell), tally)

@@ -117,7 +117,7 @@ def parts(concurrency: int) -> Parts:
             msg_ids,
             account_ids,
             messages,
-            max_mobiles=settings.max_mobiles,
+            max_mobiles=lambda account, lane: largest_call(settings, account, lane),
             lanes=settings.lanes,
             earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
             # Waited for here, for a message that was sent by name is nowhere else.
@@ -241,6 +241,11 @@ def allowance(redis: Redis, settings: Settings, account_ids: Mapping[str, int]) 
             return Grant(0, ASK_AGAIN_SECONDS)
 
     return allow
+
+
+def largest_call(settings: Settings, account: str, lane: Lane) -> int:
+    """How many mobiles a call of that account and lane may have, so that the account's rate always has room for it."""
+    return settings.accounts[account].limit.largest_call(settings.max_mobiles, lane.floor)
 
 
 def counter(redis: Redis, settings: Settings) -> Count:

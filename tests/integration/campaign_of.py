@@ -114,7 +114,7 @@ class Campaigns:
             self.ledger.msg_ids,
             self.ledger.account_ids,
             messages,
-            max_mobiles=50,
+            max_mobiles=lambda _account, _lane: 50,
             lanes=LANES,
             earliest=lambda _account, lane, at: earliest(lane.hours, ZONE, at),
             room=dict.fromkeys,

@@ -79,7 +79,7 @@ class Ledger:
             self.msg_ids,
             self.account_ids,
             new,
-            max_mobiles=max_mobiles,
+            max_mobiles=lambda _account, _lane: max_mobiles,
             lanes=lanes,
             earliest=lambda _account, lane, at: earliest(lane.hours, ZoneInfo("Asia/Shanghai"), at),
             room=room,

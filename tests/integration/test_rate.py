@@ -129,6 +129,74 @@ def test_a_call_to_more_mobiles_than_the_bucket_holds_goes_when_it_is_full_and_i
     assert granted(clocked, rate, [1]) == 1
 
 
+@pytest.mark.parametrize("mobiles", [1, 20, 100, 240])
+@pytest.mark.parametrize("floor", [0.25, 0.5])
+def test_a_more_urgent_lane_never_waits_for_the_debt_of_a_less_urgent_one(
+    clocked: RedisAtATime, mobiles: float, floor: float
+) -> None:
+    rate = Rate(calls=None, mobiles=mobiles)
+    assert granted(clocked, rate, [50], floor=floor) == 1
+    codes, waited = 0, 0.0
+    for _ in range(40):  # codes at half of the rate, while the debt is paid by the other half
+        answer = take(clocked, "default", rate, 0, [1])
+        waited = max(waited, answer.wait)
+        codes += answer.granted
+        granted(clocked, rate, [1], floor=floor)
+        clocked.sleep(answer.wait or 2 / mobiles)
+    assert codes >= 20
+    assert waited <= 1.001 / mobiles
+
+
+def test_the_lane_that_owes_a_debt_and_a_less_urgent_one_wait_until_it_is_paid(
+    clocked: RedisAtATime,
+) -> None:
+    rate = Rate(calls=None, mobiles=100)
+    assert granted(clocked, rate, [50, 1], floor=0.25) == 1  # 15 of 20 were above the floor, 35 are owed
+    assert take(clocked, "default", rate, 0.25, [1]) == Grant(0, pytest.approx(0.36, abs=2e-6))
+    assert take(clocked, "default", rate, 0.5, [1]) == Grant(0, pytest.approx(0.41, abs=2e-6))
+    clocked.sleep(0.2)
+    assert granted(clocked, rate, ones(8)) == 8
+    clocked.sleep(0.239)
+    assert granted(clocked, rate, [1], floor=0.25) == 0
+    clocked.sleep(0.001)
+    assert granted(clocked, rate, [1], floor=0.25) == 1
+
+
+@given(
+    st.sampled_from([None, 0.5, 1, 3, 20, 300]),
+    st.sampled_from([0.3, 1, 2.5, 7, 20, 100, 499, 3000]),
+    st.sampled_from([0, 0.1, 0.25, 0.5, 0.9]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_largest_call_of_a_lane_is_granted_from_a_full_bucket_and_leaves_no_debt(
+    clocked: RedisAtATime, calls: float | None, mobiles: float, floor: float
+) -> None:
+    clocked.flushall()
+    rate = Rate(calls, mobiles)
+    largest = rate.largest_call(50, floor)
+    assert 1 <= largest <= min(50, capacity(mobiles))
+    assert granted(clocked, rate, [largest], floor=floor) == 1
+    assert clocked.hget("sms:rate:{default}", "debt") is None
+    assert take(clocked, "default", rate, 0, [1]).wait <= 1.001 * (1 / mobiles + (1 / calls if calls else 0))
+
+
+@pytest.mark.parametrize(
+    ("rate", "floor", "largest"),
+    [
+        (Rate(), 0.5, 50),
+        (Rate(calls=1), 0.5, 50),
+        (Rate(mobiles=500), 0.5, 50),
+        (Rate(mobiles=100), 0.5, 10),
+        (Rate(mobiles=20), 0.25, 3),
+        (Rate(mobiles=1), 0.5, 1),
+        (Rate(calls=5, mobiles=20), 0.5, 4),  # of two mobiles each, five calls would be half of the rate
+        (Rate(calls=1, mobiles=100), 0.5, 20),
+    ],
+)
+def test_a_call_is_as_large_as_its_lane_has_room_for(rate: Rate, floor: float, largest: int) -> None:
+    assert rate.largest_call(50, floor) == largest
+
+
 def test_each_account_has_its_own(redis: Redis) -> None:
     rate = Rate(calls=0.01, mobiles=None)
     assert [granted(redis, rate, ones(3), account=name) for name in ("one", "two", "one")] == [2, 2, 0]
@@ -258,6 +326,8 @@ class Model:
 
     at: int = 0
     tokens: tuple[Fraction, ...] | None = None
+    debt: Fraction = Fraction(0)
+    debtor: Fraction = Fraction(1)
 
     def take(self, now: int, rate: Rate, floor: Fraction, sizes: Sequence[int]) -> tuple[int, int]:
         """How many are granted, and the microseconds to wait at least."""
@@ -266,13 +336,18 @@ class Model:
         usable = [(1 - floor) * hold for hold in holds]
         passed = Fraction(max(0, now - self.at), 1_000_000)
         had = self.tokens or holds
+        self.debt = max(Fraction(0), self.debt - max(Fraction(0), had[1] + passed * rates[1] - holds[1]))
+        self.debtor = self.debtor if self.debt else Fraction(1)
         self.tokens = tuple(min(h, t + passed * r) for h, t, r in zip(holds, had, rates, strict=True))
         self.at = now
 
         def missing(tokens: Sequence[Fraction], amounts: Sequence[int]) -> Fraction:
+            owed = (0, self.debt if floor >= self.debtor else 0)
             lacks = [
-                (min(amount, use) + floor * hold - there) / rate
-                for amount, use, hold, there, rate in zip(amounts, usable, holds, tokens, rates, strict=True)
+                (min(amount, use) + floor * hold + debt - there) / rate
+                for amount, use, hold, debt, there, rate in zip(
+                    amounts, usable, holds, owed, tokens, rates, strict=True
+                )
             ]
             return max(lacks) * 1_000_000
 
@@ -280,18 +355,24 @@ class Model:
             sums = [(i, total) for i, total in enumerate(accumulate(wanted), start=1)]
             return max((s for s in sums if s[0] <= usable[0] / 2 and s[1] <= usable[1] / 2), default=sums[0])
 
-        before, count = self.tokens, 0
+        before, count, owed = self.tokens, 0, (self.debt, self.debtor)
+        few_may_wait = missing(before, batch(sizes)) > 0 if sizes else False
         for size in sizes:
             if missing(self.tokens, (1, size)) > 0:
                 break
             self.tokens = (self.tokens[0] - 1, self.tokens[1] - size)
+            if size > holds[1]:
+                self.debt += size - usable[1]
+                self.debtor = min(floor, self.debtor)
+                self.tokens = (self.tokens[0], floor * holds[1])
             count += 1
         if count == len(sizes):
             return count, 0
         taken = [there - left for there, left in zip(before, self.tokens, strict=True)]
         few = all(amount < rate / 50 for amount, rate in zip(taken, rates, strict=True))
-        if few and missing(before, batch(sizes)) > 0:
+        if few and few_may_wait:
             self.tokens, count = before, 0
+            self.debt, self.debtor = owed
         return count, max(1000, int(missing(self.tokens, batch(sizes[count:]))) + 1)
 
 
@@ -339,8 +420,8 @@ def test_no_second_sees_more_than_the_rate_and_what_the_bucket_holds(
         if rate.calls:
             assert sum(calls for _, calls, _ in window) <= rate.calls * passed + capacity(rate.calls) + 1e-6
         if rate.mobiles:
-            # What one call takes too much comes on top, once: until it is paid for, there is no other.
-            over = max(0, 50 - capacity(rate.mobiles))
+            # What a call takes too much comes on top, once for each lane: until it is paid for, the lane makes no other.
+            over = 5 * max(0, 50 - capacity(rate.mobiles))
             assert sum(m for *_, m in window) <= rate.mobiles * passed + capacity(rate.mobiles) + over + 1e-6
 
 

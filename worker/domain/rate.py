@@ -1,7 +1,11 @@
 """What the gateway allows an account."""
 
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
+
+BURST_SECONDS = 0.2
+"""A bucket holds what flows in during this time (`limits/bucket.lua` says why), but at least LEAST_BURST tokens."""
+LEAST_BURST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +19,15 @@ class Rate:
         for rate in (self.calls, self.mobiles):
             if rate is not None and not 0 < rate < inf:
                 raise ValueError(f"a rate is more than 0 a second, or None for no limit: {self}")
+
+    def largest_call(self, most: int, floor: float) -> int:
+        """How many mobiles a call of a lane with that floor may have, up to `most`.
+
+        Its bucket always holds so many, so no call leaves a debt. What the lane leaves to others it does not need either, unless
+        the limit of calls is so low that smaller calls would waste the limit of mobiles.
+        """
+        if self.mobiles is None:
+            return most
+        holds = max(self.mobiles * BURST_SECONDS, LEAST_BURST)
+        worth_a_call = ceil(self.mobiles / self.calls) if self.calls else 1
+        return min(most, max(int(holds * (1 - floor)), min(worth_a_call, int(holds)), 1))

@@ -1,6 +1,7 @@
 -- The token buckets of one account, calls and mobiles: how many of the calls wanted may be made now, and when to ask again.
 --
--- KEYS[1]  a hash: `at`, when it was written (microseconds), and what was in `calls` and `mobiles` then; none: both full
+-- KEYS[1]  a hash: `at`, when it was written (microseconds), and what was in `calls` and `mobiles` then; none: both full.
+--          `debt`, mobiles that calls took beyond what the bucket holds, and `debtor`, the floor of the lane that owes them
 -- ARGV     the floor (a share, 0 to <1), calls a second, mobiles a second, then the mobiles of each call wanted, in order
 -- Returns  how many of them are granted, and the microseconds until it is worth asking for the rest (0: no rest)
 --
@@ -26,7 +27,7 @@ local first = 4
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local kept = redis.call('HMGET', KEYS[1], 'at', 'calls', 'mobiles')
+local kept = redis.call('HMGET', KEYS[1], 'at', 'calls', 'mobiles', 'debt', 'debtor')
 -- After a failover the clock may be behind. That takes nothing away, and from now on it is this clock that counts.
 local passed = math.max(0, now - (tonumber(kept[1]) or now))
 
@@ -43,9 +44,22 @@ end
 local calls = bucket(tonumber(ARGV[2]), kept[2])
 local mobiles = bucket(tonumber(ARGV[3]), kept[3])
 
+-- A debt is paid from what a full bucket has no room for. The debtor and less urgent lanes must leave as much in the bucket as is
+-- owed. More urgent lanes have all that is in it, so they never wait for a debt of a less urgent one.
+local debt = tonumber(kept[4]) or 0
+local debtor = tonumber(kept[5]) or 1
+if debt > 0 then
+  local came = (tonumber(kept[3]) or mobiles.capacity) + passed * mobiles.rate
+  debt = math.max(0, debt - math.max(0, came - mobiles.capacity))
+end
+
+local function owed(of)
+  return of == mobiles and floor >= debtor and debt or 0
+end
+
 -- What must be in it for that many to be taken. More than it can hold is taken when it is full, and leaves a debt.
 local function needed(of, tokens)
-  return math.min(of.floor + tokens, of.capacity)
+  return math.min(of.floor + tokens, of.capacity) + owed(of)
 end
 
 local function size(i)
@@ -77,11 +91,15 @@ local function is_there(batch)
 end
 
 local i = first
-local had = { calls = calls.tokens, mobiles = mobiles.tokens }
+local had = { calls = calls.tokens, mobiles = mobiles.tokens, debt = debt, debtor = debtor }
 local is_worth_it = #ARGV < first or is_there(batch_from(first))
 while i <= #ARGV and is_there({ calls = TOKEN, mobiles = size(i) }) do
   calls.tokens = calls.tokens - TOKEN
   mobiles.tokens = mobiles.tokens - size(i)
+  if size(i) > mobiles.capacity then
+    debt, debtor = debt + size(i) - (mobiles.capacity - mobiles.floor), math.min(floor, debtor)
+    mobiles.tokens = mobiles.floor
+  end
   i = i + 1
 end
 
@@ -89,7 +107,7 @@ local wait = 0
 if i <= #ARGV then
   local few = had.calls - calls.tokens < calls.rate * WORTHWHILE and had.mobiles - mobiles.tokens < mobiles.rate * WORTHWHILE
   if few and not is_worth_it then
-    calls.tokens, mobiles.tokens, i = had.calls, had.mobiles, first
+    calls.tokens, mobiles.tokens, debt, debtor, i = had.calls, had.mobiles, had.debt, had.debtor, first
   end
   local batch = batch_from(i)
   wait = math.max(
@@ -101,7 +119,12 @@ end
 local granted = i - first
 
 redis.call('HSET', KEYS[1], 'at', now, 'calls', calls.tokens, 'mobiles', mobiles.tokens)
-local full = math.max(microseconds_until(calls, calls.capacity), microseconds_until(mobiles, mobiles.capacity))
+if debt > 0 then
+  redis.call('HSET', KEYS[1], 'debt', debt, 'debtor', debtor)
+else
+  redis.call('HDEL', KEYS[1], 'debt', 'debtor')
+end
+local full = math.max(microseconds_until(calls, calls.capacity), microseconds_until(mobiles, mobiles.capacity + debt))
 redis.call('PEXPIRE', KEYS[1], math.ceil(full / 1000))
 
 return { granted, wait }
