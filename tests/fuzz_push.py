@@ -45,6 +45,7 @@ TAGS = [b"mobile", b"msgId", b"status", b"eprId", b"userId", b"content", b"type"
 TEXTS = [
     b"", b" ", b"1", b"-1", b"2", b"0", b"9" * 18, b"9" * 19, b"1e9", b"x" * 65, b"x" * 10_001, "٣½".encode(), b"&lt;", b"&#x1F600;",
     b"+86 130 2545 2766", "测试 �".encode(), b"<b>1</b>", b"<!-- -->1", b"<![CDATA[1]]>", b"&#x9;1&#xA;",
+    b"&#xD83D;&#xDE00;", b"a & b", b"1<2", b"</pushSmsForm>", b"&nbsp;",
 ]  # fmt: skip
 ENTITIES = b'<!DOCTYPE r [<!ENTITY a "1234567890"><!ENTITY b "&a;&a;&a;"><!ENTITY c SYSTEM "file:///etc/passwd">]>'
 DECLARATIONS = [f'<?xml version="1.0" encoding="{name}"?>'.encode() for name in ("GBK", "UTF-16", "latin-1", "x", "")]

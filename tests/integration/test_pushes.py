@@ -19,7 +19,7 @@ from worker.domain.status import Report, State, Suppression, recipient_status
 from worker.ledger import accounts
 from worker.ledger import pushes as kept
 from worker.ledger.submissions import Recorded
-from worker.ledger.tables import first_replies, pushes, reports, submissions
+from worker.ledger.tables import first_replies, optouts, pushes, reports, submissions
 from worker.ledger.tables import recipient_status as recipient_status_view
 from worker.process_push import process_push
 
@@ -153,7 +153,7 @@ def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> Non
 QUARANTINED = {
     "no XML": ("hello", "no XML"),
     "nothing but a declaration": ('<?xml version="1.0"?>', "no XML"),
-    "XML that breaks off": (status_push((mobile(1), 1, 1))[:-20], "no XML"),
+    "XML that breaks off": (status_push((mobile(1), 1, 1))[:-60], "no XML"),
     "a DTD": ("<!DOCTYPE returnForm>" + status_push((mobile(1), 1, 1)), "DTD"),
     "an entity": ('<!DOCTYPE r [<!ENTITY e "1">]><returnForm><type>&e;</type></returnForm>', "DTD"),
     "an external entity": ('<!DOCTYPE r [<!ENTITY e SYSTEM "file:///etc/passwd">]><r>&e;</r>', "DTD"),
@@ -197,6 +197,25 @@ def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
     (row,) = ledger.rows(pushes)
     assert (row["state"], row["items"]) == ("quarantined", 2)
     assert re.search("item 2: status is '7'", str(row["reason"]))
+
+
+@pytest.mark.parametrize("broken", ["好&#xD83D;&#xDE00;", "A&B", "a&#0;b", "1<2"])
+def test_an_opt_out_takes_effect_beside_a_reply_that_is_no_xml(ledger: Ledger, broken: str) -> None:
+    ledger.push(reply_push((mobile(1), "7", "TD"), (mobile(2), "7", broken), (mobile(3), "7", "退订")))
+    assert {row["mobile"] for row in ledger.rows(optouts)} == {mobile(1), mobile(3)}
+    (row,) = ledger.rows(pushes)
+    is_understood = broken in ("好&#xD83D;&#xDE00;", "A&B")
+    assert (row["state"], row["items"]) == ("processed" if is_understood else "quarantined", 2 + (broken != "1<2"))
+    assert ("item 2: " in str(row["reason"])) is not is_understood
+
+
+@pytest.mark.parametrize("prefix", ["86", "+86", "0086", "+86 ", "86-"])
+def test_a_mobile_with_the_countrys_prefix_is_matched(ledger: Ledger, prefix: str) -> None:
+    msg_id = accepted(ledger, mobile(1))
+    ledger.push(status_push((prefix + mobile(1), msg_id, 1)))
+    ledger.push(reply_push((prefix + mobile(1), "7", "TD")))
+    assert ledger.statuses() == {mobile(1): "delivered"}
+    assert [row["mobile"] for row in ledger.rows(optouts)] == [mobile(1)]
 
 
 def test_a_count_that_lies_is_noted_and_the_list_is_trusted(ledger: Ledger) -> None:

@@ -32,7 +32,7 @@ class NotAMobile(ValueError):
 
 _MOBILE = re.compile(r"1[3-9][0-9]{9}")
 _SEPARATORS = re.compile(r"[\s\-‐-―−().]+")
-_COUNTRY = re.compile(r"(?:\+|00)86")
+_COUNTRY = re.compile(r"(?:\+|00)86|86(?=1[0-9]{10}$)")
 
 
 def is_mobile(text: str) -> bool:
@@ -41,14 +41,15 @@ def is_mobile(text: str) -> bool:
 
 
 def normalise(text: str) -> str:
-    """The eleven digits of a mainland mobile written in any usual way (+86, 0086, spaces, hyphens, full-width digits).
+    """The eleven digits of a mainland mobile written in any usual way (+86, 0086, 86, spaces, hyphens, full-width digits).
 
     Raises NotAMobile with the reason.
     """
     if _MOBILE.fullmatch(text):
         return text
     digits = _SEPARATORS.sub("", unicodedata.normalize("NFKC", text))
-    digits = _COUNTRY.sub("", digits, count=1) if digits.startswith(("+86", "0086")) else digits
+    if country := _COUNTRY.match(digits):
+        digits = digits[country.end() :]
     if _MOBILE.fullmatch(digits):
         return digits
     raise NotAMobile(_fault(digits))

@@ -1,13 +1,19 @@
-"""Reading a push (推送接口): XML from whoever knows the path, so read with suspicion. A bad item does not spoil the others."""
+"""Reading a push (推送接口): XML from whoever knows the path, so read with suspicion. A bad item does not spoil the others.
 
-from collections.abc import Mapping
+A push that is not XML is read a second time (`gateway/push_repair.py`): its text is put right where that is possible, and if it is
+not XML even then, each item is read for itself. No parser ever recovers by itself, so what is kept is what was there.
+"""
+
+from collections.abc import Iterable, Mapping
 from itertools import chain, islice
+from typing import TypeVar
 
 from lxml import etree
 
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.push import Item, Push, Reply, StatusReport
 from worker.domain.status import Report
+from worker.gateway.push_repair import UNREADABLE, decoded, first_element, head_of, pieces, repaired
 
 REPORTS = {"1": Report.DELIVERED, "-1": Report.UNDELIVERED}
 """`status` of a pushStatusForm: -1 失败, 1 成功."""
@@ -17,6 +23,8 @@ ITEM_TAGS = {"1": "pushStatusForm", "2": "pushSmsForm"}
 
 MAX_ITEMS = 40_000
 """No push holds more: of the shortest item, 105 bytes, the 4 MiB that the callback app takes have 39,945."""
+
+T = TypeVar("T")
 
 _LONGEST_FIELD = 64
 _LONGEST_CONTENT = 10_000
@@ -29,48 +37,103 @@ class Unreadable(ValueError):
 
 def parse_push(body: bytes) -> Push:
     """The push that the body holds. Raises Unreadable; nothing else, whatever the bytes are."""
-    root = _root(body)
+    try:
+        return _whole(etree.fromstring(body, _parser()))
+    except (etree.XMLSyntaxError, ValueError) as why:
+        if isinstance(why, Unreadable):
+            raise
+        fault = f"it is no XML: {str(why)[:200]}"
+    # Without a declared encoding it is UTF-8; some gateways write GBK all the same.
+    text = decoded(body)
+    mended = repaired(text)
+    try:
+        root = etree.fromstring(mended.encode(), _parser("utf-8"))
+    except (etree.XMLSyntaxError, ValueError):
+        return _by_pieces(mended, fault)
+    return _whole(root, mended=None if mended == text else fault)
+
+
+def _whole(root: etree._Element, mended: str | None = None) -> Push:
+    """The push of a document. `mended` says what was wrong with it before it was put right."""
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise Unreadable("it has a DTD, which no push has")
     if root.tag != "returnForm":
         raise Unreadable(f"the root is <{str(root.tag)[:_LONGEST_FIELD]}>, not <returnForm>")
     head = _fields(root)
+    kind = _kind(head)
+    elements = _bounded(chain.from_iterable(root.iterfind("list")))
+    items, faults = _items(elements, kind, mended=mended is not None)
+    notes = (mended and f"{mended}; it was put right", _count_note(head, len(elements)))
+    return Push(items, faults, "; ".join(filter(None, notes)) or None)
+
+
+def _by_pieces(text: str, fault: str) -> Push:
+    """What can be read of a text that is not XML: each item that is XML by itself. The fault is told in any case."""
+    if "<!DOCTYPE" in text:
+        raise Unreadable("it has a DTD, which no push has")
+    if first_element(text) != "returnForm":
+        raise Unreadable(fault)
+    head = head_of(text)
+    kind = _kind(head)
+    found = _bounded(pieces(text, ITEM_TAGS.values()))
+    parser = _parser("utf-8")
+    items, faults = _items((_element(piece, parser) for piece in found), kind, mended=True)
+    return Push(items, (fault, *faults), _count_note(head, len(found)))
+
+
+def _element(piece: str, parser: etree.XMLParser) -> etree._Element | Unreadable:
+    try:
+        return etree.fromstring(piece.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError) as why:
+        return Unreadable(f"it is no XML: {str(why)[:_LONGEST_FIELD]}")
+
+
+def _kind(head: Mapping[str, str]) -> str:
     kind = head.get("type", "").strip()
     if kind not in ITEM_TAGS:
         raise Unreadable(f"type is {kind[:_LONGEST_FIELD]!r}, neither 1 (推送状态) nor 2 (推送回复)")
-    elements = list(islice(chain.from_iterable(root.iterfind("list")), MAX_ITEMS + 1))
-    if len(elements) > MAX_ITEMS:
+    return kind
+
+
+def _bounded(items: Iterable[T]) -> list[T]:
+    found = list(islice(items, MAX_ITEMS + 1))
+    if len(found) > MAX_ITEMS:
         raise Unreadable(f"it holds more than {MAX_ITEMS:,} items")
+    return found
+
+
+def _items(
+    elements: Iterable[etree._Element | Unreadable], kind: str, *, mended: bool
+) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The items that these elements hold, and a sentence for each that cannot be read, or not in full."""
     items, faults = [], []
     for number, element in enumerate(elements, 1):
         try:
-            items.append(_item(element, kind))
+            if isinstance(element, Unreadable):
+                raise element
+            item = _item(element, kind)
+            if mended and UNREADABLE in "".join((item.epr_id, item.user_id, item.body.mobile, str(item.body.msg_id))):
+                raise Unreadable("characters of it cannot be read")
         except Unreadable as why:
             faults.append(f"item {number}: {why}")
+            continue
+        items.append(item)
+        if mended and isinstance(item.body, Reply) and UNREADABLE in item.body.content:
+            faults.append(
+                f"item {number}: characters of its content cannot be read; it is kept with {UNREADABLE} for each"
+            )
+    return tuple(items), tuple(faults)
+
+
+def _count_note(head: Mapping[str, str], items: int) -> str | None:
     count = head.get("count", "").strip()
-    note = (
-        None
-        if count == str(len(elements))
-        else f"count says {count[:_LONGEST_FIELD]!r}, the list holds {len(elements)}"
-    )
-    return Push(tuple(items), tuple(faults), note)
+    return None if count == str(items) else f"count says {count[:_LONGEST_FIELD]!r}, the list holds {items}"
 
 
-def _root(body: bytes) -> etree._Element:
-    try:
-        root = etree.fromstring(body, _parser())
-    except (etree.XMLSyntaxError, ValueError) as why:
-        # Without a declared encoding it is UTF-8; some gateways write GBK all the same.
-        try:
-            root = etree.fromstring(body.decode("gb18030").encode(), _parser())
-        except (etree.XMLSyntaxError, ValueError):
-            raise Unreadable(f"it is no XML: {str(why)[:200]}") from why
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise Unreadable("it has a DTD, which no push has")
-    return root
-
-
-def _parser() -> etree.XMLParser:
+def _parser(encoding: str | None = None) -> etree.XMLParser:
     # One for each body: a parser is not to be shared by threads.
     return etree.XMLParser(
+        encoding=encoding,
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
