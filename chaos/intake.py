@@ -19,6 +19,7 @@ from sqlalchemy import Engine, select
 from worker import intake
 from worker.cli.stack import Stack, running_stack, signals_noted
 from worker.client import SmsClient
+from worker.connection import UNACKED_KEY
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages
@@ -69,9 +70,9 @@ def _settle(stack: Stack, engine: Engine, sent: set[str]) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     with Redis.from_url(stack.redis_url) as redis:
         while time.monotonic() < deadline and not sent <= _kept(engine):
-            left = sum(intake.depth(redis).values()) + redis.hlen("unacked") + sum(map(redis.llen, QUEUES[:-1]))
+            left = sum(intake.depth(redis).values()) + redis.hlen(UNACKED_KEY) + sum(map(redis.llen, QUEUES[:-1]))
             _pause(stack, 3)
-            if not left and not redis.hlen("unacked"):
+            if not left and not redis.hlen(UNACKED_KEY):
                 return
 
 

@@ -8,8 +8,9 @@ from celery.signals import beat_init, celeryd_init, worker_init
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
+from worker.broker import broker_tls
 from worker.config import ConfigError, load_settings, revealed
-from worker.connection import AMQP
+from worker.connection import AMQP, NAMESPACE, UNACKED_KEY
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
@@ -26,12 +27,16 @@ def celery_settings() -> dict[str, Any]:
         # Both, for they go before CELERY_BROKER_URL, which may be set for an app beside this one.
         "broker_read_url": broker,
         "broker_write_url": broker,
+        "broker_use_ssl": broker and broker_tls(broker),
         "broker_connection_retry_on_startup": True,
         # Without end: a hundred tries, Celery's own bound, would be over in three minutes (worker/connection.py).
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             # A task that comes again finds that its rows have moved on; what it would lose is found by the tick.
             "visibility_timeout": 2 * settings.lease.total_seconds(),
+            "unacked_key": UNACKED_KEY,
+            "unacked_index_key": f"{UNACKED_KEY}_index",
+            "unacked_mutex_key": f"{UNACKED_KEY}_mutex",
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             # Each queue in its turn: what waits in a lane keeps no push and no tick waiting.
@@ -41,6 +46,8 @@ def celery_settings() -> dict[str, Any]:
             "socket_keepalive": True,
             "health_check_interval": 5,
         },
+        "control_exchange": NAMESPACE,
+        "event_exchange": f"{NAMESPACE}.events",
         # Each with an exchange of its own, as `send_task(…, queue=NAME)` of an app without these settings makes them.
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": UPKEEP_QUEUE,

@@ -1,5 +1,8 @@
 """The link to Redis. It fails within seconds where Redis is away or silent, and tries nothing again: its caller knows better."""
 
+from typing import Any
+from urllib.parse import urlsplit
+
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -16,3 +19,11 @@ def open_redis(url: str, *, patience_seconds: float) -> Redis:
         health_check_interval=HEALTH_CHECK_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+def broker_tls(url: str) -> dict[str, Any] | None:
+    """Celery's `broker_use_ssl` for that URL, whose own options go before it.
+
+    Where `rediss://` has none, redis-py requires a certificate that it can verify; kombu would take any, and its word for it.
+    """
+    return {"ssl_cert_reqs": "required"} if urlsplit(url).scheme == "rediss" else None

@@ -12,6 +12,16 @@ SECONDS_APART = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.
 """Between two tries to connect. Celery leaves them to kombu, which waits 2, 4, 6 … 30 s, and has no setting for them."""
 
 
+UNACKED_KEY = "sms:unacked"
+"""Where the tasks lie that a worker of ours has in hand, and with a suffix their order and its lock.
+
+kombu's own names are those of every Celery on that Redis: each restores the others' tasks after its own visibility timeout.
+"""
+
+NAMESPACE = "sms"
+"""Of our events and of what is broadcast to workers, for the same reason: another app's `control.shutdown()` is not for us."""
+
+
 class Connection(kombu.connection.Connection):
     """kombu's, with a shorter wait between tries, and with channels that are closed also when Redis is gone."""
 

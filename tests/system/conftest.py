@@ -9,6 +9,7 @@ from sqlalchemy import Engine, func, select, text
 
 from worker import intake
 from worker.cli.stack import Stack, running_stack
+from worker.connection import UNACKED_KEY
 from worker.domain.lane import QUEUES
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
@@ -43,7 +44,7 @@ def stack(_running: Stack) -> Iterator[Stack]:
 
 
 def _on_its_way(engine: Engine, redis: Redis) -> int:
-    ahead = sum(intake.depth(redis).values()) + sum(redis.llen(queue) for queue in QUEUES) + redis.hlen("unacked")
+    ahead = sum(intake.depth(redis).values()) + sum(redis.llen(queue) for queue in QUEUES) + redis.hlen(UNACKED_KEY)
     if ahead:
         return ahead
     with reading(engine) as connection:

@@ -13,6 +13,7 @@ from stack_of import simulator
 
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
+from worker.connection import UNACKED_KEY
 from worker.domain.lane import CALLS_AT_ONCE, LANES
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
@@ -120,7 +121,7 @@ def test_a_message_outlives_its_task_where_one_that_is_sent_by_name_does_not(sta
     with Redis.from_url(stack.redis_url) as redis:
         stack.wait_for("both tasks", lambda: redis.llen(queue) + _popped(redis) >= 2, seconds=5)
         # What a worker does that is killed between popping a task and noting it as unacknowledged.
-        redis.delete(queue, "unacked", "unacked_index")
+        redis.delete(queue, UNACKED_KEY, f"{UNACKED_KEY}_index")
     # The worker that was waiting has a task in its socket perhaps: it goes with the worker.
     stack.stop("worker", kill=True)
     stack.start("worker")
