@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, abort, jsonify, request
 from redis.exceptions import RedisError
@@ -16,7 +16,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from callback_app.body import CutShort, TooLarge, read_body
 from callback_app.inbox import Inbox, NotDurable, keep
+from worker.config import LOOPBACK
 from worker.ledger.engine import reading
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +34,24 @@ class _App(Flask):
         log.error("a request failed", exc_info=exc_info)
 
 
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
 def create_app(
-    inbox: Inbox, *, tokens: Sequence[str], allow: Sequence[IPv4Network | IPv6Network], trusted_proxies: int = 0
+    inbox: Inbox,
+    *,
+    tokens: Sequence[str],
+    allow: Networks,
+    trusted_proxies: int = 0,
+    proxy_networks: Networks = LOOPBACK,
 ) -> Flask:
-    """The app. Any of `tokens` is the secret in the path, `allow` is who may push, `trusted_proxies` how many stand before us."""
+    """The app. Any of `tokens` is the secret in the path, `allow` is who may push.
+
+    `trusted_proxies` is how many stand before us, and `proxy_networks` from where the last of them connects.
+    """
     app = _App("callback_app", static_folder=None)
     if trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=trusted_proxies, x_proto=0)  # type: ignore[method-assign]
+        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign]
     probes = ThreadPoolExecutor(2, thread_name_prefix="readyz")
 
     @app.route("/push/<path:given>", methods=["GET", "POST"], provide_automatic_options=False)
@@ -45,7 +60,9 @@ def create_app(
             abort(404)
         if not _allowed(request.remote_addr, allow):
             log.warning(
-                "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name", request.remote_addr
+                "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name%s",
+                request.remote_addr,
+                _why_not_forwarded(request.environ),
             )
             abort(403)
         try:
@@ -73,12 +90,36 @@ def create_app(
     return app
 
 
+_DISTRUSTED = "sms.distrusted_proxy"
+
+
+def _behind(app: "WSGIApplication", proxies: int, networks: Networks) -> "WSGIApplication":
+    """The app, that reads X-Forwarded-For only where one of our proxies connects: anybody else could write anything there."""
+    forwarded = ProxyFix(app, x_for=proxies, x_proto=0)
+
+    def behind(environ: dict[str, Any], start_response: Any) -> Any:
+        peer = environ.get("REMOTE_ADDR")
+        # A Unix socket has no address, and nobody beyond this machine.
+        if not peer or _allowed(peer, networks):
+            return forwarded(environ, start_response)
+        environ[_DISTRUSTED] = peer
+        return app(environ, start_response)
+
+    return behind
+
+
+def _why_not_forwarded(environ: dict[str, Any]) -> str:
+    if _DISTRUSTED not in environ or "HTTP_X_FORWARDED_FOR" not in environ:
+        return ""
+    return "; its X-Forwarded-For does not count, for SMS_PUSH_PROXY_NETWORKS does not name it either"
+
+
 def _is_one_of(given: str, tokens: Sequence[str]) -> bool:
     # A list: each is compared, so that the time tells nothing.
     return any([hmac.compare_digest(given.encode(), token.encode()) for token in tokens])  # noqa: C419
 
 
-def _allowed(address: str | None, allow: Sequence[IPv4Network | IPv6Network]) -> bool:
+def _allowed(address: str | None, allow: Networks) -> bool:
     try:
         ip = ip_address(address or "")
     except ValueError:

@@ -18,4 +18,5 @@ app = create_app(
     tokens=settings.push_tokens,
     allow=settings.push_allow,
     trusted_proxies=settings.push_trusted_proxies,
+    proxy_networks=settings.push_proxy_networks,
 )

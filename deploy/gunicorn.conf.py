@@ -7,7 +7,7 @@ all the same be a proxy that hands requests over whole: nginx.conf does.
 import logging
 import re
 
-bind = "0.0.0.0:8000"  # the container's own network
+bind = "127.0.0.1:8000"  # for the proxy of this machine; docker-compose.yml has the container's own network
 worker_class = "callback_app.server.Worker"
 workers = 2
 threads = 8

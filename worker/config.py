@@ -71,6 +71,9 @@ def _networks(value: Any) -> Any:
     return tuple(ip_network(part.strip()) for part in value.split(",")) if isinstance(value, str) else value
 
 
+LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
+
+
 def _one_or_two_tokens(value: SecretStr) -> SecretStr:
     given = _split(value)
     if len(given) > 2 or min(map(len, given)) < 16:
@@ -167,6 +170,7 @@ class Settings(BaseSettings):
     push_token: Annotated[SecretStr, AfterValidator(_one_or_two_tokens)] | None = None
     push_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     push_trusted_proxies: int = Field(default=0, ge=0, le=10)
+    push_proxy_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = LOOPBACK
     connect_timeout: float = Field(default=5, gt=0, le=60)
     read_timeout: float = Field(default=30, gt=0, le=300)
     rate: float | None = Field(default=None, gt=0, le=100_000)
@@ -245,9 +249,26 @@ def load_settings(*roles: Role) -> Settings:
     return settings
 
 
+_OF_A_SERVICE = re.compile(
+    r"SMS_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_ADDRESS_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+
+
+def _is_of_a_service(name: str, value: str) -> bool:
+    """Whether Kubernetes sets this variable: it does for each Service of the namespace, and one may be named sms or sms-redis.
+
+    Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+    """
+    if _OF_A_SERVICE.fullmatch(name):
+        return True
+    return name.endswith("_PORT") and _ADDRESS_OF_A_SERVICE.fullmatch(value) is not None
+
+
 def _unknown(environment: Mapping[str, str]) -> list[str]:
     gaps = []
-    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in VARIABLES):
+    unknown = {name for name in environment if name.startswith(PREFIX)} - VARIABLES
+    for name in sorted(name for name in unknown if not _is_of_a_service(name, environment[name])):
         meant = difflib.get_close_matches(name, VARIABLES, 1)
         gaps.append(f"{name} is no setting" + (f"; did you mean {meant[0]}?" if meant else "; README.md lists them"))
     return gaps

@@ -84,16 +84,35 @@ def test_whoever_does_not_know_the_path_finds_nothing(ledger: Ledger, redis_url:
         ("10.0.0.0/8", 1, "192.168.0.1", "10.1.2.3, 8.8.8.8", 403),
         ("10.0.0.0/8", 2, "192.168.0.1", "10.1.2.3, 192.168.0.2", 200),
         ("10.0.0.0/8", 1, "192.168.0.1", "nonsense", 403),
+        ("10.0.0.0/8", 1, "::ffff:192.168.0.1", "10.1.2.3", 200),
+        ("10.0.0.0/8", 1, "", "10.1.2.3", 200),
+        ("10.0.0.0/8", 1, "8.8.8.8", "10.1.2.3", 403),
+        ("10.0.0.0/8", 2, "8.8.8.8", "10.1.2.3, 192.168.0.1", 403),
+        ("10.0.0.0/8", 1, "10.1.2.3", "8.8.8.8", 200),
     ],
 )
 def test_a_push_is_taken_from_the_addresses_on_the_list(
     ledger: Ledger, redis_url: str, allow: str, proxies: int, address: str, forwarded: str | None, status: int
 ) -> None:
-    app = client(ledger.engine, redis_url, allow=[ip_network(allow)], trusted_proxies=proxies)
+    networks = [ip_network("192.168.0.0/16")]
+    app = client(ledger.engine, redis_url, allow=[ip_network(allow)], trusted_proxies=proxies, proxy_networks=networks)
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     answer = app.post(f"/push/{TOKEN}", data=BODY, headers=headers, environ_overrides={"REMOTE_ADDR": address})
     assert answer.status_code == status
     assert len(ledger.rows(pushes)) == (1 if status == 200 else 0)
+
+
+def test_a_forwarded_address_counts_from_this_machine_alone_unless_the_proxies_are_named(
+    ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = client(ledger.engine, redis_url, allow=[ip_network("10.0.0.0/8")], trusted_proxies=1)
+    headers = {"X-Forwarded-For": "10.1.2.3"}
+    answers = [
+        app.post(f"/push/{TOKEN}", data=BODY, headers=headers, environ_overrides={"REMOTE_ADDR": peer})
+        for peer in ("127.0.0.1", "::1", "203.0.113.9")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 403]
+    assert "SMS_PUSH_PROXY_NETWORKS does not name it" in caplog.text
 
 
 def test_while_the_ledger_is_away_a_push_goes_to_redis(no_ledger: Engine, redis: Redis, redis_url: str) -> None:

@@ -53,6 +53,35 @@ def test_what_is_given_is_read_and_the_rest_has_the_documents_defaults(environme
     assert revealed(settings.accounts["default"].password) == "pa55-word"
 
 
+@pytest.mark.parametrize("service", ["SMS", "SMS_REDIS", "SMS_REDIS_2"])
+def test_what_kubernetes_sets_for_a_service_that_is_named_like_our_settings_is_passed_over(
+    environment, service: str
+) -> None:
+    environment(
+        **ALL,
+        **{
+            f"{service}_SERVICE_HOST": "10.0.0.11",
+            f"{service}_SERVICE_PORT": "6379",
+            f"{service}_SERVICE_PORT_REDIS_TLS": "6380",
+            f"{service}_PORT": "tcp://10.0.0.11:6379",
+            f"{service}_PORT_6379_TCP": "tcp://10.0.0.11:6379",
+            f"{service}_PORT_6379_TCP_PROTO": "tcp",
+            f"{service}_PORT_6379_TCP_PORT": "6379",
+            f"{service}_PORT_6379_TCP_ADDR": "10.0.0.11",
+            f"{service}_PORT_53_UDP_ADDR": "10.0.0.11",
+        },
+    )
+    load_settings("worker")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SMS_REDIS_PORT", "6379"), ("SMS_REDIS_HOST", "redis"), ("SMS_SERVICE", "x"), ("SMS_PORT", "")]
+)
+def test_what_looks_like_a_services_and_is_none_is_told_as_no_setting(environment, name: str, value: str) -> None:
+    environment(**ALL, **{name: value})
+    assert gaps("worker")[0].startswith(f"{name} is no setting")
+
+
 def test_every_gap_is_told_at_once_with_its_remedy(environment) -> None:
     environment(SMS_EPR_ID="1", SMS_READ_TIMEOUT="soon", SMS_REDISURL="x", SMS_PUSH_TOKEN="short")
     told = gaps("worker", "callback")
