@@ -33,6 +33,7 @@ def submit(
     step = next_step(
         outcome,
         attempt=claimed.attempt,
+        failed=claimed.failed,
         now=clock(),
         expires_at=claimed.expires_at,
         jitter=random(),
@@ -44,5 +45,16 @@ def submit(
             "submission %d, attempt %d: %s (%s %s), now %s",
             claimed.no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
         )  # fmt: skip
-    record(Recorded(claimed.no, claimed.attempt, step.state, step.due_at, outcome.result, outcome.tips, step.resent))
+    record(
+        Recorded(
+            claimed.no,
+            claimed.attempt,
+            step.state,
+            step.due_at,
+            outcome.result,
+            outcome.tips,
+            resent=claimed.resent or step.resent,
+            failed=outcome.verdict is Verdict.FAILED,
+        )
+    )
     keep_gate(claimed, outcome)

@@ -270,6 +270,29 @@ def test_a_refusal_without_a_reason_is_tried_three_times(simulator: Simulator, w
     assert simulator.get("summary")["calls_by_answer"] == {"0": 3}
 
 
+def test_a_refusal_without_a_reason_is_tried_three_times_though_the_gateway_was_busy_before(
+    simulator: Simulator, worker: Callable[..., Parts]
+) -> None:
+    simulator.behave(script=[{"do": "http", "status": 429, "times": 3}], default={"do": "result", "result": "0"})
+    parts = worker()
+    no = send(parts)
+    for expected in ("held", "held", "held", "held", "held", "rejected"):
+        assert row(parts, no)["state"] == expected
+        later(parts)
+    assert simulator.get("summary")["calls_by_answer"] == {"http 429": 3, "0": 3}
+
+
+def test_a_gateway_that_says_come_again_at_once_is_not_called_at_once_and_each_time_later(
+    simulator: Simulator, worker: Callable[..., Parts]
+) -> None:
+    simulator.behave(default={"do": "http", "status": 429, "retry_after": 0})
+    parts = worker()
+    no = send(parts)
+    for seconds in (1, 2, 4, 8):
+        assert timedelta(seconds=seconds - 0.9) < waits(parts, no) <= timedelta(seconds=seconds)
+        later(parts)
+
+
 def test_a_call_that_is_late_is_not_made_again(simulator: Simulator, worker: Callable[..., Parts]) -> None:
     simulator.fault(do="hang_after", seconds=2)
     parts = worker()

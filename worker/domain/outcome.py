@@ -15,7 +15,7 @@ class Verdict(StrEnum):
     NOT_SENT = "not sent"
     """No byte of the request left: the name, the connection or TLS failed."""
     BUSY = "busy"
-    """It said that it did not take the call, and to come again (429, or 503 with Retry-After)."""
+    """It said that it did not take the call, and to come again: an HTTP status that the account's settings name."""
     UNKNOWN = "unknown"
     """It may have taken the call."""
     FAILED = "failed"
@@ -54,22 +54,34 @@ FAILED_TRIES = 3
 """How often a message is offered that the gateway answers with 0 失败."""
 
 BACKOFF_FIRST = timedelta(seconds=5)
+BACKOFF_TOLD = timedelta(seconds=1)
+"""The first wait where somebody said how long to wait: their word counts, but none is shorter than this."""
 BACKOFF_MOST = timedelta(minutes=5)
+"""At two tries in this time, the most that jitter makes of it, `attempt` (a SMALLINT) lasts for 56 days."""
 
 
-def backoff(attempt: int, jitter: float) -> timedelta:
-    """How long to wait after the `attempt`-th try (from 1): doubling from 5 s to 5 min, then shortened by up to a half.
+def backoff(attempt: int, jitter: float, first: timedelta = BACKOFF_FIRST) -> timedelta:
+    """How long to wait after the `attempt`-th try (from 1): doubling from `first` to 5 min, then shortened by up to a half.
 
     `jitter` is 0 to 1: spread, so that what failed together does not come again together.
     """
-    longest: timedelta = min(BACKOFF_FIRST * 2 ** min(attempt - 1, 10), BACKOFF_MOST)
+    longest: timedelta = min(first * 2 ** min(attempt - 1, 10), BACKOFF_MOST)
     return longest * (1 - jitter / 2)
+
+
+def wait_after(outcome: Outcome, attempt: int, jitter: float) -> timedelta:
+    """How long a submission waits that was not taken: longer with each attempt, and never shorter than the gateway asked for."""
+    if outcome.retry_after is None:
+        return backoff(attempt, jitter)
+    # Later than asked for, and spread: the others who were told the same come at the same time.
+    return max(backoff(attempt, jitter, BACKOFF_TOLD), outcome.retry_after * (1 + jitter / 4))
 
 
 def next_step(
     outcome: Outcome,
     *,
     attempt: int,
+    failed: int,
     now: datetime,
     expires_at: datetime,
     jitter: float,
@@ -78,7 +90,7 @@ def next_step(
 ) -> Step:
     """Where a submission goes after its `attempt`-th attempt; never to a place from which it is sent while that is unsafe.
 
-    `resend`: its lane has what is unknown sent again, which waits first, for a report may settle it. `resent`: that was this one,
+    `failed`: how many attempts before this one were answered with 0 失败. `resend`: its lane has what is unknown sent again, which waits first, for a report may settle it. `resent`: that was this one,
     so it is unknown still if it is refused now, for the call before may have been taken.
     """
     match outcome.verdict:
@@ -91,14 +103,8 @@ def next_step(
             return Step(State.UNKNOWN)
         case Verdict.REJECTED:
             return Step(State.UNKNOWN if resent else State.REJECTED)
-        case Verdict.FAILED if attempt >= FAILED_TRIES:
+        case Verdict.FAILED if failed + 1 >= FAILED_TRIES:
             return Step(State.UNKNOWN if resent else State.REJECTED)
-        case Verdict.CLOCK | Verdict.ACCOUNT:
-            # No fault of the message: it waits for the gate, which is closed before this is over.
-            wait = BACKOFF_FIRST
-        case Verdict.BUSY if outcome.retry_after is not None:
-            wait = outcome.retry_after
-        case Verdict.BUSY | Verdict.NOT_SENT | Verdict.FAILED:
-            wait = backoff(attempt, jitter)
-    # It waits no longer than it is worth sending: the upkeep tick lets it expire then.
-    return Step(State.HELD, min(now + wait, expires_at))
+        case Verdict.BUSY | Verdict.NOT_SENT | Verdict.FAILED | Verdict.CLOCK | Verdict.ACCOUNT:
+            # It waits no longer than it is worth sending: the upkeep tick lets it expire then.
+            return Step(State.HELD, min(now + wait_after(outcome, attempt, jitter), expires_at))

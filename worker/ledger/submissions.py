@@ -50,7 +50,9 @@ class Recorded:
     result: str | None
     tips: str | None
     resent: bool = False
-    """Whether it goes to be sent again although the gateway may have taken it."""
+    """Whether the attempt was, or the next is, made although the gateway may have taken the one before."""
+    failed: bool = False
+    """Whether it was answered with 0 失败."""
 
 
 TO_BE_SENT = submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
@@ -128,7 +130,10 @@ _RECORD = (
             name: bindparam(f"new_{name}", type_=submissions.c[name].type)
             for name in ("state", "due_at", "result", "tips", "updated_at")
         }
-        | {"resent": or_(submissions.c.resent, bindparam("new_resent", type_=Boolean))}
+        | {
+            "resent": or_(submissions.c.resent, bindparam("new_resent", type_=Boolean)),
+            "failed": submissions.c.failed + bindparam("more_failed", type_=submissions.c.failed.type),
+        }
     )
 )
 
@@ -144,6 +149,7 @@ def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetim
             "new_result": one.result,
             "new_tips": one.tips,
             "new_resent": one.resent,
+            "more_failed": int(one.failed),
             "new_updated_at": now,
         }
         for one in outcomes

@@ -136,6 +136,8 @@ submissions = Table(
     Column("attempt", SmallInteger, nullable=False),
     # Whether it has been sent again after it was unknown.
     Column("resent", Boolean, nullable=False),
+    # How many attempts were answered with 0 失败. Its default is for what workers of an older version insert meanwhile.
+    Column("failed", SmallInteger, nullable=False, server_default="0"),
     Column("result", Text),
     Column("tips", Text),
     Column("updated_at", UtcTime, nullable=False),

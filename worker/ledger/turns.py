@@ -62,6 +62,8 @@ class Claimed:
     mobiles: tuple[str, ...]
     probe: bool = False
     """Whether it is sent through a closed gate, to see whether that can be opened again."""
+    failed: int = 0
+    """How many of its attempts were answered with 0 失败."""
 
 
 # From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each.
@@ -139,6 +141,7 @@ def _taking(*only: ColumnElement[bool]) -> Update:
             submissions.c.expires_at,
             submissions.c.lane,
             submissions.c.resent,
+            submissions.c.failed,
         )
     )
 
@@ -221,6 +224,7 @@ def _claimed(
             content[no],
             tuple(mobiles[no]),
             probe,
+            row.failed,
         )
         for no, row in ours.items()
     ]

@@ -1,18 +1,31 @@
 """What follows from an outcome: the table of docs/architecture.md."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from worker.domain.outcome import BACKOFF_FIRST, Outcome, Step, Verdict, backoff, next_step
+from worker.domain.outcome import (
+    BACKOFF_MOST,
+    BACKOFF_TOLD,
+    FAILED_TRIES,
+    Outcome,
+    Step,
+    Verdict,
+    backoff,
+    next_step,
+    wait_after,
+)
 from worker.domain.status import State
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=24)
 
 
-def step(outcome: Outcome, attempt: int = 1, expires_at: datetime = LATER, **told: bool) -> Step:
-    return next_step(outcome, attempt=attempt, now=NOW, expires_at=expires_at, jitter=0, **told)
+def step(outcome: Outcome, attempt: int = 1, expires_at: datetime = LATER, failed: int = 0, **told: bool) -> Step:
+    return next_step(outcome, attempt=attempt, failed=failed, now=NOW, expires_at=expires_at, jitter=0, **told)
 
 
 def after(**wait: float) -> datetime:
@@ -32,9 +45,16 @@ def after(**wait: float) -> datetime:
         ("come again, some time", Outcome(Verdict.BUSY), 1, Step(State.HELD, after(seconds=5))),
         ("0 失败", Outcome(Verdict.FAILED), 1, Step(State.HELD, after(seconds=5))),
         ("0 失败 twice", Outcome(Verdict.FAILED), 2, Step(State.HELD, after(seconds=10))),
-        ("0 失败 three times", Outcome(Verdict.FAILED), 3, Step(State.REJECTED)),
-        ("the clock", Outcome(Verdict.CLOCK), 9, Step(State.HELD, NOW + BACKOFF_FIRST)),
-        ("the account", Outcome(Verdict.ACCOUNT), 9, Step(State.HELD, NOW + BACKOFF_FIRST)),
+        ("the clock", Outcome(Verdict.CLOCK), 1, Step(State.HELD, after(seconds=5))),
+        ("the account", Outcome(Verdict.ACCOUNT), 2, Step(State.HELD, after(seconds=10))),
+        ("at once", Outcome(Verdict.BUSY, retry_after=timedelta(0)), 1, Step(State.HELD, after(seconds=1))),
+        (
+            "at once, it says again",
+            Outcome(Verdict.BUSY, retry_after=timedelta(0)),
+            4,
+            Step(State.HELD, after(seconds=8)),
+        ),
+        ("in an hour", Outcome(Verdict.BUSY, retry_after=timedelta(hours=1)), 30, Step(State.HELD, after(hours=1))),
     ],
 )
 def test_an_outcome_has_one_next_step(what: str, outcome: Outcome, attempt: int, expected: Step) -> None:
@@ -57,11 +77,53 @@ def test_a_lane_that_has_unknowns_sent_again_changes_nothing_else() -> None:
         assert step(Outcome(verdict), resend=True) == step(Outcome(verdict))
 
 
+def test_a_refusal_without_a_reason_is_tried_three_times_whatever_other_attempts_there_were() -> None:
+    failed = Outcome(Verdict.FAILED)
+    assert [step(failed, attempt=7 + times, failed=times).state for times in range(FAILED_TRIES)] == [
+        State.HELD,
+        State.HELD,
+        State.REJECTED,
+    ]
+
+
+WAITING = [
+    Verdict.NOT_SENT,
+    Verdict.BUSY,
+    Verdict.FAILED,
+    Verdict.CLOCK,
+    Verdict.ACCOUNT,
+]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(WAITING),
+            st.none() | st.integers(0, 3600).map(lambda seconds: timedelta(seconds=seconds)),
+            st.floats(0, 1),
+        ),
+        min_size=1,
+    )
+)
+def test_no_gateway_can_have_a_message_tried_more_than_some_thousand_times_in_a_week(
+    said: list[tuple[Verdict, timedelta | None, float]],
+) -> None:
+    now, attempt = NOW, 0
+    for verdict, retry_after, jitter in itertools.cycle(said):
+        attempt += 1
+        wait = wait_after(Outcome(verdict, retry_after=retry_after), attempt, jitter)
+        assert wait >= max(BACKOFF_TOLD / 2, retry_after or timedelta(0))
+        now += wait
+        if now >= NOW + timedelta(days=7):
+            break
+    assert attempt <= timedelta(days=7) / (BACKOFF_MOST / 2) + 20
+
+
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_what_was_sent_again_and_is_refused_may_have_been_taken_the_first_time(verdict: Verdict) -> None:
-    refused = step(Outcome(verdict), attempt=3).state is State.REJECTED
-    assert step(Outcome(verdict), attempt=3, resent=True) == (
-        Step(State.UNKNOWN) if refused else step(Outcome(verdict), attempt=3)
+    refused = step(Outcome(verdict), failed=2).state is State.REJECTED
+    assert step(Outcome(verdict), failed=2, resent=True) == (
+        Step(State.UNKNOWN) if refused else step(Outcome(verdict), failed=2)
     )
 
 
@@ -76,5 +138,4 @@ def test_backoffs_are_spread_over_half_their_length() -> None:
 
 
 def test_only_what_was_surely_not_taken_is_ever_sent_again() -> None:
-    again = {verdict for verdict in Verdict if step(Outcome(verdict)).state is State.HELD}
-    assert again == {Verdict.NOT_SENT, Verdict.BUSY, Verdict.FAILED, Verdict.CLOCK, Verdict.ACCOUNT}
+    assert [verdict for verdict in Verdict if step(Outcome(verdict)).state is State.HELD] == WAITING
