@@ -79,6 +79,65 @@ def test_that_it_was_not_sent_comes_too_late_after_the_lease_to_have_it_sent(led
     assert ledger.states() == {"unknown": 1}
 
 
+@pytest.mark.parametrize("said", [State.ACCEPTED, State.REJECTED])
+def test_what_the_gateway_said_after_the_lease_keeps_the_second_call_from_being_made(
+    ledger: Ledger, said: State
+) -> None:
+    one = called(ledger, "m")
+    ledger.expire_leases(LOST, resend={"notice"})
+    assert ledger.record(Recorded(one.no, one.attempt, said, None, "1", None)) == 1
+    assert claimed_again(ledger, AGAIN) == []
+    assert ledger.states() == {said: 1}
+
+
+def test_that_the_first_call_was_not_sent_makes_the_second_an_ordinary_one(ledger: Ledger) -> None:
+    one = called(ledger, "m")
+    ledger.expire_leases(LOST, resend={"notice"})
+    later = AGAIN + timedelta(seconds=1)
+    assert ledger.record(Recorded(one.no, one.attempt, State.HELD, later, None, "no route")) == 1
+    assert claimed_again(ledger, AGAIN) == []
+    [second] = claimed_again(ledger, later)
+    assert (second.attempt, second.resent) == (2, False)
+
+
+def test_that_the_second_call_was_not_sent_says_nothing_of_the_first_when_a_person_has_it_made_again(
+    ledger: Ledger,
+) -> None:
+    one = called(ledger, "m")
+    ledger.expire_leases(LOST, resend={"notice"})
+    [second] = claimed_again(ledger, AGAIN)
+    ledger.expire_leases(AGAIN + LEASE)
+    resend(ledger, now=AGAIN + LEASE)
+    assert ledger.record(Recorded(one.no, second.attempt, State.HELD, AGAIN + LEASE, None, None, resent=True)) == 1
+    assert [third.resent for third in claimed_again(ledger, AGAIN + LEASE)] == [True]
+
+
+def test_that_the_first_call_was_taken_counts_while_the_second_is_made_and_whatever_came_of_that(
+    ledger: Ledger,
+) -> None:
+    taken = [called(ledger, message_id) for message_id in ("m", "n", "o")]
+    ledger.expire_leases(LOST, resend={"notice"})
+    again = {one.no: one for one in claimed_again(ledger, AGAIN)}
+    _, held, unknown = taken
+    ledger.record(Recorded(held.no, 2, State.HELD, AGAIN + LEASE, None, "no route", resent=True))
+    ledger.record(Recorded(unknown.no, 2, State.UNKNOWN, None, None, "no reply", resent=True))
+    assert ledger.record(*(Recorded(one.no, 1, State.ACCEPTED, None, "1", None) for one in taken)) == 3
+    assert ledger.states() == {"accepted": 3}
+    late = (Recorded(no, one.attempt, State.HELD, AGAIN, None, None, resent=True) for no, one in again.items())
+    assert ledger.record(*late) == 0
+    assert claimed_again(ledger, AGAIN + LEASE) == []
+
+
+def test_what_is_said_of_a_first_call_that_was_refused_does_not_end_a_second_that_may_have_been_taken(
+    ledger: Ledger,
+) -> None:
+    one = called(ledger, "m")
+    ledger.expire_leases(LOST, resend={"notice"})
+    [_] = claimed_again(ledger, AGAIN)
+    assert ledger.record(Recorded(one.no, 1, State.REJECTED, None, "-8", None)) == 0
+    assert ledger.states() == {"submitting": 1}
+
+
 @pytest.mark.parametrize("report_first", [True, False])
 def test_a_report_of_one_recipient_shows_that_the_call_was_taken_and_the_others_wait_for_theirs(
     ledger: Ledger, report_first: bool

@@ -29,8 +29,11 @@ class State(StrEnum):
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    # What was to be sent again is unknown still if its validity runs out first, and accepted if a report comes first.
-    State.HELD: frozenset({State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
+    # What was to be sent again is unknown still if its validity runs out first, and accepted or rejected if a report or a late
+    # answer to its first call comes first.
+    State.HELD: frozenset(
+        {State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED, State.REJECTED}
+    ),
     State.QUEUED: frozenset({State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
     State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD}),
     State.ACCEPTED: frozenset({State.UNREPORTED}),

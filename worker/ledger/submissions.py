@@ -110,28 +110,43 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
 
 
 _NEW_STATE = bindparam("new_state", type_=submissions.c.state.type)
-_RECORD = (
-    update(submissions)
-    .where(
-        submissions.c.no == bindparam("of_no"),
+# Where the tick was first and gave the attempt up, what came of it still counts, in every state that may lead to another call.
+_STILL_COUNTS = or_(
+    and_(
         submissions.c.attempt == bindparam("of_attempt"),
         or_(
             submissions.c.state == State.SUBMITTING,
-            # The tick gave it up meanwhile: what the gateway said still counts. Only that it was not sent comes too late to have
-            # it sent, for somebody may have seen to it.
+            and_(submissions.c.state == State.UNKNOWN, _NEW_STATE == State.REJECTED),
+            # It waits for its second call: the first was refused, or not sent. A person may have seen to one that is unknown.
             and_(
-                submissions.c.state == State.UNKNOWN,
-                or_(_NEW_STATE == State.ACCEPTED, _NEW_STATE == State.REJECTED),
+                submissions.c.state == State.HELD,
+                submissions.c.resent,
+                or_(_NEW_STATE == State.REJECTED, _NEW_STATE == State.HELD),
             ),
         ),
-    )
+    ),
+    # Taken is taken, whatever has been tried since.
+    and_(
+        submissions.c.attempt >= bindparam("of_attempt"),
+        # An IN cannot be sent for many rows at once.
+        or_(*(submissions.c.state == state for state in (State.SUBMITTING, State.UNKNOWN, State.HELD))),
+        _NEW_STATE == State.ACCEPTED,
+    ),
+)
+_RECORD = (
+    update(submissions)
+    .where(submissions.c.no == bindparam("of_no"), _STILL_COUNTS)
     .values(
         {
             name: bindparam(f"new_{name}", type_=submissions.c[name].type)
             for name in ("state", "due_at", "result", "tips", "updated_at")
         }
         | {
-            "resent": or_(submissions.c.resent, bindparam("new_resent", type_=Boolean)),
+            # Given up it was marked as resent; that the call was not sent takes it back.
+            "resent": or_(
+                and_(submissions.c.resent, submissions.c.state == State.SUBMITTING),
+                bindparam("new_resent", type_=Boolean),
+            ),
             "failed": submissions.c.failed + bindparam("more_failed", type_=submissions.c.failed.type),
         }
     )
@@ -139,7 +154,7 @@ _RECORD = (
 
 
 def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetime) -> int:
-    """Writes what became of attempts; how many of them were still the last attempt of their submission."""
+    """Writes what became of attempts; of how many it still counted: it was the last, or was taken."""
     rows = [
         {
             "of_no": one.no,
