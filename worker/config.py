@@ -32,6 +32,7 @@ from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.lane import LANES, Lane
 from worker.domain.optout import OPTOUT_WORDS, folded
+from worker.domain.outcome import NOT_TAKEN
 from worker.domain.rate import Rate
 
 PREFIX = "SMS_"
@@ -104,6 +105,18 @@ def _caps(written: Any) -> Any:
     return tuple(dict.fromkeys(read_cap(str(one)) for one in written))  # one that is there twice would count twice
 
 
+def _statuses(written: Any) -> Any:
+    """HTTP statuses that say that a call was not taken: a list of them, or a text with commas between."""
+    given = written.split(",") if isinstance(written, str) else written
+    try:
+        statuses = frozenset(int(one) for one in given)
+    except (TypeError, ValueError):
+        statuses = frozenset({0})
+    if not all(400 <= status <= 599 for status in statuses):
+        raise ValueError("name HTTP statuses from 400 to 599, like 429,503; any other may mean that the call was taken")
+    return statuses
+
+
 def _zone(name: Any) -> ZoneInfo:
     try:
         return ZoneInfo(str(name))
@@ -123,6 +136,7 @@ class Account(BaseModel):
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
     time_zone: Annotated[ZoneInfo, BeforeValidator(_zone)] = ZoneInfo("Asia/Shanghai")
+    not_taken: Annotated[frozenset[int], BeforeValidator(_statuses)] = NOT_TAKEN
 
     @property
     def limit(self) -> Rate:
@@ -176,6 +190,7 @@ class Settings(BaseSettings):
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
+    not_taken: Annotated[frozenset[int], NoDecode, BeforeValidator(_statuses)] = NOT_TAKEN
     optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(_words)] = OPTOUT_WORDS
     max_mobiles: int = Field(default=50, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)
@@ -206,7 +221,7 @@ class Settings(BaseSettings):
 
 
 CREDENTIALS = ("epr_id", "user_id", "password")
-OPTIONS = ("rate", "mobile_rate", "signature")
+OPTIONS = ("rate", "mobile_rate", "signature", "not_taken")
 """What else of the account of SMS_EPR_ID has a variable."""
 SECRETS = ("redis_url", "ledger_url", "password", "push_token")
 """What may also be given as the path of a file, in SMS_…_FILE."""

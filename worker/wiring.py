@@ -305,6 +305,9 @@ def open_gateway(
 ) -> Callable[[Claimed], Outcome]:
     """The function that makes the call of a claimed submission, with what has been learnt of the gateway's clock."""
     where = endpoint(settings)
+    endpoints = {
+        account_ids[name]: replace(where, not_taken=account.not_taken) for name, account in settings.accounts.items()
+    }
     credentials = {
         account_ids[name]: Credentials(account.epr_id, account.user_id, account.password)
         for name, account in settings.accounts.items()
@@ -320,7 +323,7 @@ def open_gateway(
             return Outcome(Verdict.BUSY, tips="too little of its lease was left for a call", retry_after=timedelta(0))
         outcome = send(
             session,
-            where,
+            endpoints[claimed.account_id],
             credentials[claimed.account_id],
             Call(claimed.msg_id, claimed.mobiles, claimed.content),
             clock=utc_now,

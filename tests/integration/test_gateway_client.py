@@ -187,7 +187,7 @@ WRITTEN = {
     "result 77": (http(b'{"result":"77"}'), Verdict.REJECTED),
     "429": (http(b"", "429 Too Many Requests"), Verdict.BUSY),
     "503 with Retry-After": (http(b"", "503 Away", "retry-after: 3"), Verdict.BUSY),
-    "503": (http(b"", "503 Away"), Verdict.UNKNOWN),
+    "503": (http(b"", "503 Away"), Verdict.BUSY),
     "500": (http(b"", "500 Oops"), Verdict.UNKNOWN),
     "502": (http(b"", "502 Oops"), Verdict.UNKNOWN),
     "504": (http(b"", "504 Oops"), Verdict.UNKNOWN),

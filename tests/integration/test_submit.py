@@ -206,7 +206,13 @@ WIRE = {
     "503 with Retry-After": Case(
         {"do": "http", "status": 503, "retry_after": 90}, State.HELD, 0, timedelta(seconds=90)
     ),
-    "503 alone": Case({"do": "http", "status": 503}, State.UNKNOWN, 0),
+    "503 alone": Case({"do": "http", "status": 503}, State.HELD, 0, timedelta(seconds=5)),
+    "503 where it says nothing": Case(
+        {"do": "http", "status": 503}, State.UNKNOWN, 0, settings={"SMS_NOT_TAKEN": "429"}
+    ),
+    "502 that says that it was not taken": Case(
+        {"do": "http", "status": 502}, State.HELD, 0, timedelta(seconds=5), {"SMS_NOT_TAKEN": "429,502,503"}
+    ),
     "500 though it took the call": Case({"do": "http", "status": 500, "take": True}, State.UNKNOWN, 1),
     "502": Case({"do": "http", "status": 502}, State.UNKNOWN, 0),
     "504 though it took the call": Case({"do": "http", "status": 504, "take": True}, State.UNKNOWN, 1),

@@ -122,6 +122,8 @@ def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: l
         ("SMS_READ_TIMEOUT", "-1", "greater than 0"),
         ("SMS_MAX_MOBILES", "0", "greater than or equal to 1"),
         ("SMS_REPORT_HOURS", "0", "greater than 0"),
+        ("SMS_NOT_TAKEN", "200", "SMS_NOT_TAKEN: Value error, name HTTP statuses from 400 to 599"),
+        ("SMS_NOT_TAKEN", "429,", "SMS_NOT_TAKEN: Value error, name HTTP statuses from 400 to 599"),
         ("SMS_EPR_ID", "one", "valid integer"),
         ("SMS_PUSH_ALLOW", "10.0.0.0/8,office", "'office'"),
         ("SMS_PUSH_TRUSTED_PROXIES", "-1", "greater than or equal to 0"),
@@ -251,6 +253,20 @@ def test_the_rate_is_of_the_default_account_and_each_other_has_its_own(environme
     assert {name: account.limit for name, account in accounts.items()} == {
         "default": Rate(50, None),
         "shop": Rate(5, 100),
+    }
+
+
+def test_which_statuses_mean_not_taken_is_for_each_account_to_say(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        '[accounts.a]\nepr_id = 2\nuser_id = "a"\npassword = "pa55"\nnot_taken = [429, 502]\n'
+        '[accounts.b]\nepr_id = 3\nuser_id = "b"\npassword = "pa55"'
+    )
+    environment(**ALL, SMS_NOT_TAKEN="429", SMS_CONFIG=str(tmp_path / "sms.toml"))
+    accounts = load_settings("worker").accounts
+    assert {name: set(account.not_taken) for name, account in accounts.items()} == {
+        "default": {429},
+        "a": {429, 502},
+        "b": {429, 503},
     }
 
 

@@ -50,6 +50,9 @@ class Step:
     """Whether it waits to be sent again although the gateway may have taken it."""
 
 
+NOT_TAKEN = frozenset({429, 503})
+"""The HTTP statuses that say that a call was not taken, unless the account's settings name others (RFC 6585, 4; RFC 9110, 15.6.4)."""
+
 FAILED_TRIES = 3
 """How often a message is offered that the gateway answers with 0 失败."""
 

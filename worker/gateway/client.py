@@ -12,7 +12,7 @@ import requests
 from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_before_delay, wait_random
 
 from worker.domain.mobile import mask
-from worker.domain.outcome import Outcome, Verdict
+from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict
 from worker.gateway import reply
 from worker.gateway.request import Call, Credentials, ReplyFormat, parameters
 from worker.gateway.transport import BROKEN, NotConnected, kind, open_session, proxies_for
@@ -34,6 +34,8 @@ class Endpoint:
     """For each of TCP, the TLS handshake and writing the request; looking up the name is the resolver's to bound."""
     read_timeout_seconds: float
     """From the written request to the last byte of the reply."""
+    not_taken: frozenset[int] = NOT_TAKEN
+    """The HTTP statuses that say that a call was not taken."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -96,7 +98,7 @@ def _attempt(
     hide = {values["key"]: "***", call.content: "***", quote(call.content, safe=""): "***"}
     hide |= {mobile: mask(mobile) for mobile in call.mobiles}
     with response:
-        return _read(response, clock(), hide)
+        return _read(response, clock(), hide, endpoint.not_taken)
 
 
 def _prepare(endpoint: Endpoint, encoded: str) -> requests.PreparedRequest:
@@ -118,9 +120,9 @@ def _template(endpoint: Endpoint) -> requests.PreparedRequest:
     return requests.Request(endpoint.method.upper(), endpoint.url, headers=headers).prepare()
 
 
-def _read(response: requests.Response, now: datetime, hide: Mapping[str, str]) -> Outcome:
+def _read(response: requests.Response, now: datetime, hide: Mapping[str, str], not_taken: frozenset[int]) -> Outcome:
     def outcome(body: bytes) -> Outcome:
-        return reply.read(response.status_code, response.headers, body, now=now, hide=hide)
+        return reply.read(response.status_code, response.headers, body, now=now, hide=hide, not_taken=not_taken)
 
     try:
         return outcome(response.raw.read(reply.MAX_BODY_BYTES + 1, decode_content=True))

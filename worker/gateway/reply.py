@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from typing import Any
 
 from lxml import etree
 
-from worker.domain.outcome import Outcome, Verdict
+from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict
 from worker.gateway.codes import BY_NUMBER
 
 MAX_BODY_BYTES = 64 * 1024
@@ -30,11 +30,19 @@ class _Unreadable(ValueError):
     """The body is no reply of the document."""
 
 
-def read(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime, hide: Mapping[str, str]) -> Outcome:
+def read(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    now: datetime,
+    hide: Mapping[str, str],
+    not_taken: Collection[int] = NOT_TAKEN,
+) -> Outcome:
     """What is known after a reply: the table of docs/architecture.md.
 
     `headers` finds names in any case; `now` (aware) is when the reply came; `hide` maps what no tips may show, should the
-    body repeat it, to what stands there instead.
+    body repeat it, to what stands there instead. `not_taken`: the statuses of 400 and more that say that it did not take the call.
     """
     skew = _skew(headers, now)
     text = _decode(body)
@@ -54,9 +62,8 @@ def read(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime,
             return outcome(Verdict.REJECTED, text, result=str(number))
         return outcome(code.verdict, tips or code.text, result=str(number))
     said = f"HTTP {status}: {text}"
-    wait = _retry_after(headers, now + (skew or timedelta()))
-    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.SERVICE_UNAVAILABLE and wait is not None):
-        return outcome(Verdict.BUSY, said, wait=wait)
+    if status in not_taken:
+        return outcome(Verdict.BUSY, said, wait=_retry_after(headers, now + (skew or timedelta())))
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return outcome(Verdict.REJECTED, said)
     # A redirect is not followed, for that could be a second call, and is no refusal either: 302 and 303 are how a server

@@ -147,10 +147,10 @@ STATUSES = [
     ("away, capped to an hour", 503, "86400", Verdict.BUSY, 3600),
     ("away, a date", 503, IN_A_MINUTE, Verdict.BUSY, 60),
     ("away, a date next year", 503, "Sat, 02 Jan 2027 03:04:05 GMT", Verdict.BUSY, 3600),
-    ("away, a date that has passed", 503, A_MINUTE_AGO, Verdict.UNKNOWN, None),
-    ("away, negative", 503, "-1", Verdict.UNKNOWN, None),
-    ("away, garbage", 503, "1.5 or so", Verdict.UNKNOWN, None),
-    ("away, no word when", 503, None, Verdict.UNKNOWN, None),
+    ("away, a date that has passed", 503, A_MINUTE_AGO, Verdict.BUSY, None),
+    ("away, negative", 503, "-1", Verdict.BUSY, None),
+    ("away, garbage", 503, "1.5 or so", Verdict.BUSY, None),
+    ("away, no word when", 503, None, Verdict.BUSY, None),
     ("error", 500, None, Verdict.UNKNOWN, None),
     ("error with a date", 500, "7", Verdict.UNKNOWN, None),
     ("bad gateway", 502, "7", Verdict.UNKNOWN, None),
@@ -221,6 +221,21 @@ def test_hiding_does_not_touch_the_code() -> None:
     assert outcome('{"result":"1","tips":"1 result"}', hide={"result": "***", "1": "*"}) == Outcome(
         Verdict.ACCEPTED, "1", "* ***"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "not_taken", "verdict"),
+    [
+        (502, {502}, Verdict.BUSY),
+        (408, {408}, Verdict.BUSY),
+        (503, {429}, Verdict.UNKNOWN),
+        (429, set(), Verdict.REJECTED),
+    ],
+)
+def test_which_statuses_say_that_a_call_was_not_taken_is_for_the_account_to_say(
+    status: int, not_taken: set[int], verdict: Verdict
+) -> None:
+    assert read(status, {}, b"", now=NOW, hide={}, not_taken=not_taken).verdict is verdict
 
 
 HEADERS = st.dictionaries(st.sampled_from(["Date", "Retry-After", "Content-Type"]), st.text(max_size=40))
