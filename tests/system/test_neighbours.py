@@ -7,13 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
 from redis import Redis
 
-from worker.broker import open_publisher
+from worker import bells
 from worker.cli.stack import Stack
 from worker.connection import UNACKED_KEY
 from worker.domain.lane import UPKEEP_QUEUE
@@ -84,10 +83,8 @@ def redis(stack: Stack) -> Iterator[Redis]:
 
 def a_task_of_ours_that_was_lost(stack: Stack, redis: Redis) -> None:
     """Puts into our unacknowledged tasks one that a killed worker left there long ago."""
-    with open_publisher(stack.redis_url, patience_seconds=2) as publisher:
-        publisher.send_task("sms.settle", queue="scratch", retry=False)
-    raw: Any = redis.lpop("scratch")
-    redis.hset(UNACKED_KEY, "lost", json.dumps([json.loads(raw), UPKEEP_QUEUE, UPKEEP_QUEUE]))
+    task = json.loads(bells.envelope("sms.settle", (), UPKEEP_QUEUE))
+    redis.hset(UNACKED_KEY, "lost", json.dumps([task, UPKEEP_QUEUE, UPKEEP_QUEUE]))
     redis.zadd(f"{UNACKED_KEY}_index", {"lost": 1})
 
 
