@@ -17,11 +17,12 @@ from sqlalchemy import Connection, Engine
 from worker import intake
 from worker.domain.caps import Capped
 from worker.domain.lane import Lane
-from worker.domain.message import Message, Refused, from_json, id_of_key, is_id, read_message
+from worker.domain.message import Message, Refused, as_caller, id_of, is_id, read_message, to_json
 from worker.domain.status import State, Suppression
 from worker.ledger import messages as kept
 from worker.ledger import optouts, submissions
 from worker.ledger.accounts import MsgIds
+from worker.ledger.patience import is_its_own
 from worker.ledger.submissions import Planned
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 Accept = Callable[[Sequence[Message]], object]
 """Keeps these messages in the ledger."""
 
-Refuse = Callable[[str, Sequence[str], str, datetime], object]
+Refuse = Callable[[str, Sequence[str], str | bytes, datetime], object]
 """Keeps as refused the message of this id, with its faults and its payload as it came."""
 
 Earliest = Callable[[str, Lane, datetime], datetime]
@@ -205,14 +206,22 @@ def accept_by_name(
     now: datetime,
 ) -> str | None:
     """Accepts a message that somebody published by name, or keeps it as refused, with its faults. The lane that has it now."""
-    default_id = task_id if is_id(task_id) else id_of_key(task_id)
+    default_id = task_id if is_id(task_id) else id_of(task_id.encode("utf-8", "surrogatepass"))
     try:
-        message = read_message(fields, now=now, default_id=default_id, accounts=accounts, caller=caller)
+        message = read_message(fields, now=now, default_id=default_id, accounts=accounts, caller=as_caller(caller))
     except Refused as why:
-        refuse(default_id, [str(fault) for fault in why.faults], json.dumps(fields), now)
+        refuse(default_id, [str(fault) for fault in why.faults], _payload(fields), now)
         return None
-    accept_together([message])
+    accept_each(accept_together, refuse, [message], now=now)
     return message.lane
+
+
+def _payload(fields: object) -> str:
+    # Celery's JSON also carries times and the like, and something may be nested deeper than can be written.
+    try:
+        return json.dumps(fields, default=str)
+    except (TypeError, ValueError, RecursionError) as why:
+        return f"a {type(fields).__name__} that cannot be written as JSON: {type(why).__name__}"
 
 
 def accept_from_intake(
@@ -221,25 +230,46 @@ def accept_from_intake(
     """Accepts what waits in the intake of the lane, and takes it out once the ledger has it. Whether there was any."""
     found = intake.take(redis, lane, now=now)
     messages = []
-    for message_id, text in found.items():
+    for item_id, item in found.items():
         try:
-            message = from_json(text)
-        except (ValueError, TypeError, KeyError) as why:
-            refuse(message_id, [f"it lay in the intake and cannot be read: {why!r}"], text, now)
+            message = intake.read(lane, item_id, item)
+        except Refused as why:
+            name = item_id.decode("ascii", "replace")
+            refuse(name if is_id(name) else id_of(item_id), [str(fault) for fault in why.faults], item, now)
             continue
         if message.account in accounts:
             messages.append(message)
         else:
             fault = f"account {message.account!r} is unknown; there are {', '.join(sorted(accounts))}"
-            refuse(message_id, [fault], text, now)
+            refuse(message.id, [fault], item, now)
     if messages:
-        accept_together(messages)
+        accept_each(accept_together, refuse, messages, now=now)
     if found:
         intake.remove(redis, lane, found.keys())
     return bool(found)
 
 
-def refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str, now: datetime) -> None:
+def accept_each(accept_together: Accept, refuse: Refuse, messages: Sequence[Message], *, now: datetime) -> None:
+    """Accepts the messages together. If the ledger will not have one of them, that one is refused, and the others are accepted.
+
+    The one is looked for by halves: of 500 messages, with one that is bad, that takes some ten transactions.
+    """
+    try:
+        accept_together(messages)
+    except Exception as error:
+        if not is_its_own(error):
+            raise
+        if len(messages) == 1:
+            cause = getattr(error, "orig", None) or error
+            fault = f"the ledger cannot hold it, {type(cause).__name__}: {str(cause)[:200]}"
+            refuse(messages[0].id, [fault], to_json(messages[0]), now)
+            return
+        middle = len(messages) // 2
+        for half in messages[:middle], messages[middle:]:
+            accept_each(accept_together, refuse, half, now=now)
+
+
+def refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str | bytes, now: datetime) -> None:
     """Keeps a message that cannot be sent, with its faults, for its sender to see."""
     with engine.begin() as connection:
         kept.refuse(connection, message_id, faults, payload, now=now)

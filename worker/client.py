@@ -17,9 +17,8 @@ from redis.exceptions import RedisError
 
 from worker import bells, intake
 from worker.broker import open_redis
-from worker.domain.campaign import CALLER
 from worker.domain.lane import LANES
-from worker.domain.message import Fault, Message, Refused, new_id, read_message
+from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
 
 __all__ = ["Fault", "Refused", "SmsClient", "Unavailable"]
 
@@ -42,13 +41,13 @@ class SmsClient:
         """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message.
 
         `caller` names who sends (by default this machine): where there is more to send than the gateway takes, each caller of
-        a lane has an equal share, however many messages another one has. Raises ValueError for a name that is a campaign's.
+        a lane has an equal share, however many messages another one has. Raises ValueError for a name that is no caller's.
         """
-        if caller is not None and caller.startswith(CALLER):
-            raise ValueError(f"a caller named {CALLER}… is a campaign; give another name")
+        if caller is not None and (wrong := caller_fault(caller)):
+            raise ValueError(f"caller {wrong}")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None
-        self._caller = gethostname() if caller is None else caller
+        self._caller = as_caller(gethostname()) if caller is None else caller
 
     def send(
         self,

@@ -7,7 +7,9 @@ decides of nothing but how soon what was given out and not removed waits again.
 
 import base64
 import json
+import logging
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,7 +19,9 @@ from typing import Any
 from redis import Redis
 
 from worker.domain.lane import LANES
-from worker.domain.message import Message, from_json, to_json
+from worker.domain.message import Fault, Message, Refused, from_json, to_json
+
+log = logging.getLogger(__name__)
 
 LOST_AFTER = timedelta(seconds=5)
 """Who was given something and has not removed it after so long was lost with it, or waits for the ledger."""
@@ -64,12 +68,27 @@ def _take_script() -> str:
     return files("worker").joinpath("take.lua").read_text(encoding="utf-8")
 
 
-def take(redis: Redis, place: str, *, now: datetime) -> dict[str, str]:
-    """The oldest of what waits there, as a text under each id, for this worker alone to bring to the ledger and to remove."""
+def take(redis: Redis, place: str, *, now: datetime) -> dict[bytes, bytes]:
+    """The oldest of what waits there, under each id, for this worker alone to bring to the ledger and to remove.
+
+    As it lies there: somebody may have put it there by hand, and it need be neither a message nor a text.
+    """
     until = (now + LOST_AFTER).timestamp()
     found: Any = redis.eval(_take_script(), 3, *_keys(place), until, TAKEN_AT_ONCE, BYTES_AT_ONCE)
-    texts = [part.decode() for part in found]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def read(place: str, item_id: bytes, item: bytes) -> Message:
+    """The message that an item of that place is. Raises Refused with every fault."""
+    message = from_json(item)
+    faults = []
+    if message.id.encode() != item_id:
+        faults.append(Fault("id", "is not the id that it lies under in the intake; `SmsClient` puts it there"))
+    if message.lane != place:
+        faults.append(Fault("lane", f"{message.lane!r} lies in the intake of {place}; `SmsClient` puts it there"))
+    if faults:
+        raise Refused(faults)
+    return message
 
 
 def give_back(redis: Redis, place: str, *, now: datetime) -> int:
@@ -85,9 +104,13 @@ def give_back(redis: Redis, place: str, *, now: datetime) -> int:
 
 
 def find(redis: Redis, message_id: str) -> Message | None:
-    """The message of that id, if it lies in the intake."""
-    texts: Iterable[Any] = (redis.hget(_keys(lane)[0], message_id) for lane in LANES)
-    return next((from_json(text) for text in texts if text), None)
+    """The message of that id, if it lies in the intake and can be read; what cannot be, a worker is about to refuse."""
+    for lane in LANES:
+        item: Any = redis.hget(_keys(lane)[0], message_id)
+        if item:
+            with suppress(Refused):
+                return read(lane, message_id.encode(), item)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +122,26 @@ class KeptPush:
     received_at: datetime
 
 
-def take_pushes(redis: Redis, *, now: datetime) -> Mapping[str, KeptPush]:
-    """The oldest of the pushes that wait, under their ids."""
-    taken = {push_id: json.loads(text) for push_id, text in take(redis, PUSHES, now=now).items()}
-    return {
-        push_id: KeptPush(
-            base64.b64decode(fields["body"]), fields["source"], datetime.fromisoformat(fields["received_at"])
+def take_pushes(redis: Redis, *, now: datetime) -> Mapping[bytes, KeptPush]:
+    """The oldest of the pushes that wait, under their ids. What is none is one with that body, to be quarantined."""
+    return {push_id: _read_push(item, now) for push_id, item in take(redis, PUSHES, now=now).items()}
+
+
+def _read_push(item: bytes, now: datetime) -> KeptPush:
+    try:
+        fields = json.loads(item)
+        received_at = datetime.fromisoformat(fields["received_at"])
+        if received_at.utcoffset() is None:
+            raise ValueError("it has no time zone")
+        return KeptPush(base64.b64decode(fields["body"]), str(fields["source"])[:64], received_at)
+    except (ValueError, TypeError, LookupError, RecursionError) as why:
+        log.warning(
+            "something in the intake is no push, and is kept as one that cannot be read: %r", type(why).__name__
         )
-        for push_id, fields in taken.items()
-    }
+        return KeptPush(item, "the intake", now)
 
 
-def remove(redis: Redis, place: str, ids: Collection[str]) -> None:
+def remove(redis: Redis, place: str, ids: Collection[str] | Collection[bytes]) -> None:
     """Takes out what the ledger has committed."""
     items, *orders = _keys(place)
     with redis.pipeline(transaction=True) as pipeline:

@@ -130,4 +130,4 @@ def test_the_list_shows_it(of: Campaigns) -> None:
 
 
 def _in_the_intake(redis: Redis, lane: str, message_id: str):
-    return from_json(intake.take(redis, lane, now=datetime.now(UTC))[message_id])
+    return from_json(intake.take(redis, lane, now=datetime.now(UTC))[message_id.encode()])

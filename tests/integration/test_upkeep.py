@@ -12,12 +12,13 @@ from campaign_of import Campaigns, window_of
 from ledger_of import LEASE, NOW, Ledger, may_send, message, mobile, status_push
 from pydantic import SecretStr
 from redis import Redis
+from sqlalchemy.exc import OperationalError
 
 from worker import intake, upkeep
-from worker.accept import accept_by_name, accept_from_intake, refuse
+from worker.accept import accept_by_name, accept_each, accept_from_intake, refuse
 from worker.config import Account, Settings
 from worker.domain.lane import LANES, QUEUES
-from worker.domain.message import Message
+from worker.domain.message import Message, is_id, to_json
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
 from worker.ledger import gates, pushes
@@ -102,11 +103,11 @@ def test_a_lane_that_has_a_task_gets_no_other(beat: Published) -> None:
 
 def test_a_message_whose_worker_was_lost_before_the_ledger_had_it_waits_again(beat: Published) -> None:
     intake.put(beat.redis, [message("m")], now=NOW)
-    assert list(intake.take(beat.redis, "notice", now=NOW)) == ["m"]
+    assert list(intake.take(beat.redis, "notice", now=NOW)) == [b"m"]
     assert intake.take(beat.redis, "notice", now=NOW) == {}
     assert beat.tick(NOW + intake.LOST_AFTER - timedelta(seconds=1)) == []
     assert beat.tick(NOW + intake.LOST_AFTER) == [("work", "notice")]
-    assert list(intake.take(beat.redis, "notice", now=NOW)) == ["m"]
+    assert list(intake.take(beat.redis, "notice", now=NOW)) == [b"m"]
 
 
 def test_what_the_ledger_has_does_not_wait_again(beat: Published) -> None:
@@ -120,7 +121,7 @@ def test_a_worker_is_given_no_more_than_it_can_keep_in_a_moment(beat: Published)
     many = [message(f"m{n:04}", mobile(n)) for n in range(intake.TAKEN_AT_ONCE + 1)]
     intake.put(beat.redis, many, now=NOW)
     assert len(intake.take(beat.redis, "notice", now=NOW)) == intake.TAKEN_AT_ONCE
-    assert list(intake.take(beat.redis, "notice", now=NOW)) == [many[-1].id]
+    assert list(intake.take(beat.redis, "notice", now=NOW)) == [many[-1].id.encode()]
     large = [message(f"n{n}", *map(mobile, range(10_000))) for n in range(10)]
     intake.put(beat.redis, large, now=NOW)
     assert 1 < len(intake.take(beat.redis, "notice", now=NOW)) < 10
@@ -224,21 +225,113 @@ def test_what_lies_in_the_intake_and_cannot_be_sent_is_kept_as_refused(beat: Pub
     assert beat.ledger.rows(messages) == []
     told = {row["id"]: json.loads(str(row["faults"]))[0] for row in beat.ledger.rows(refused)}
     assert told["m"] == "account 'other' is unknown; there are default"
-    assert "cannot be read" in told["broken"]
+    assert "is not JSON" in told["broken"]
     assert intake.depth(beat.redis)["notice"] == 0
+
+
+def put_by_hand(redis: Redis, item_id: bytes, item: bytes) -> None:
+    redis.hset("sms:intake:notice", item_id, item)
+    redis.zadd("sms:intake:notice:waiting", {item_id: NOW.timestamp()})
+
+
+def as_item(**fields: object) -> bytes:
+    return json.dumps(json.loads(to_json(message("m"))) | fields).encode()
+
+
+BY_HAND = {
+    "bad UTF-8": (b'{"content": "\xff"}', "is not JSON in UTF-8", '{"content": "\\xff"}'),
+    "a NUL byte": (b"\0", "is not JSON", "\\x00"),
+    "nested without end": (b"[" * 50_000, "is not JSON", "[" * 50_000),
+    "an unknown lane": (as_item(lane="vip"), "lane 'vip' is unknown", None),
+    "another lane": (as_item(lane="otp"), "lane 'otp' lies in the intake of notice", None),
+    "another id": (as_item(id="n"), "id is not the id that it lies under", None),
+    "null content": (as_item(content=None), "content is missing", None),
+    "half an emoji": (as_item(content="\ud83d"), "content has the character U+D83D", None),
+    "a NUL as caller": (as_item(caller="\0"), "caller is a name", None),
+    "the year 9999": (as_item(at="9999-12-31T23:59:59+00:00"), "at 9999-12-31T23:59:59+00:00 is more than", None),
+    "nothing at all": (b"", "is not JSON", None),
+    "a list": (b"[]", "is no mapping", None),
+    "deep metadata": (as_item(metadata={"x": json.loads("[" * 900 + "]" * 900)}), "metadata is nested deeper", None),
+    "far too long": (b"x" * 1_500_000, "is not JSON", "x" * 1_000_000 + "… and 500000 bytes more"),
+}
+
+
+@pytest.mark.parametrize(("item", "told", "kept"), BY_HAND.values(), ids=BY_HAND)
+def test_whatever_somebody_puts_into_the_intake_is_refused_with_its_reason_and_its_neighbours_go_on(
+    beat: Published, item: bytes, told: str, kept: str | None
+) -> None:
+    put_by_hand(beat.redis, b"m", item)
+    intake.put(beat.redis, [message("good")], now=NOW)
+    assert intake.find(beat.redis, "m") is None
+    taken_in(beat)
+    assert [row["id"] for row in beat.ledger.rows(messages)] == ["good"]
+    (row,) = beat.ledger.rows(refused)
+    assert row["id"] == "m"
+    assert told in str(row["faults"]).replace("\\\\", "\\")
+    assert row["payload"] == (item.decode() if kept is None else kept)
+    assert intake.depth(beat.redis)["notice"] == 0
+    assert not beat.redis.zcard("sms:intake:notice:taken")
+
+
+def test_what_lies_in_the_intake_under_no_id_is_refused_under_one(beat: Published) -> None:
+    for item_id in (b"", b"\xff\0", b"x" * 100):
+        put_by_hand(beat.redis, item_id, as_item())
+    taken_in(beat)
+    assert len({str(row["id"]) for row in beat.ledger.rows(refused)}) == 3
+    assert all(is_id(str(row["id"])) for row in beat.ledger.rows(refused))
+    assert intake.depth(beat.redis)["notice"] == 0
+
+
+def test_one_message_that_the_ledger_cannot_hold_is_refused_and_the_400_beside_it_are_accepted(
+    ledger: Ledger,
+) -> None:
+    tries = []
+
+    def accept(some: Sequence[Message]) -> None:
+        tries.append(len(some))
+        ledger.accept(*some)
+
+    # As a fault of ours would have it: what is read could not become such a message.
+    bad = replace(message("bad"), content="\ud83d")
+    some = [message(f"m{n}") for n in range(400)]
+    accept_each(accept, partial(refuse, ledger.engine), [*some[:200], bad, *some[200:]], now=NOW)
+    assert len(ledger.rows(messages)) == 400
+    (row,) = ledger.rows(refused)
+    assert (row["id"], json.loads(str(row["payload"]))["content"]) == ("bad", "\ud83d")
+    assert "the ledger cannot hold it" in str(row["faults"])
+    assert len(tries) < 25
+
+
+def test_a_ledger_that_is_away_refuses_nothing(beat: Published) -> None:
+    def ledger_is_away(_: Sequence[Message]) -> None:
+        raise OperationalError("INSERT", {}, ConnectionError())
+
+    intake.put(beat.redis, [message("m")], now=NOW)
+    with pytest.raises(OperationalError):
+        taken_in(beat, accept=ledger_is_away)
+    assert beat.ledger.rows(refused) == []
+    assert intake.depth(beat.redis)["notice"] == 1
+
+
+def test_what_lies_among_the_pushes_and_is_none_is_kept_to_be_quarantined(beat: Published) -> None:
+    for number, item in enumerate((b"{", b"\xff", b"[" * 50_000, b'{"body": 1}')):
+        beat.redis.hset("sms:intake:push", str(number), item)
+        beat.redis.zadd("sms:intake:push:waiting", {str(number): NOW.timestamp()})
+    assert len(keep_pushes(beat.ledger.engine, beat.redis, now=NOW)) == 4
+    assert intake.depth(beat.redis)["push"] == 0
 
 
 TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 
 
-def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID) -> str | None:
+def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID, caller: str = "shop") -> str | None:
     return accept_by_name(
         lambda some: ledger.accept(*some),
         partial(refuse, ledger.engine),
         fields,
         task_id,
         {"default"},
-        caller="shop",
+        caller=caller,
         now=NOW,
     )
 
@@ -257,6 +350,8 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
         ({"to": "13800138000", "content": "您好", "account": "x"}, ["account 'x' is unknown"]),
         ("13800138000", ["message is no mapping but a"]),
         (None, ["message is no mapping but a"]),
+        ({"to": "13800138000", "content": "您好", "caller": "\0"}, ["caller is a name"]),
+        ({"to": "13800138000", "content": "您好", "at": "9999-12-31T23:59:59Z"}, ["at 9999-12-31T23:59:59"]),
         ({"args": ["13800138000"]}, ["args is no field of a message", "to is missing", "content is missing"]),
     ],
 )
@@ -269,6 +364,19 @@ def test_a_bad_message_by_name_is_kept_as_refused_with_its_faults_and_payload(
     assert json.loads(str(row["payload"])) == fields
     for fault, start in zip(json.loads(str(row["faults"])), told, strict=True):
         assert fault.startswith(start)
+
+
+@pytest.mark.parametrize("fields", [{"to": {1, 2}}, {"at": NOW, "x": NOW}, {"to": [10**5000]}, {"x": {(1, 2): 3}}])
+def test_what_comes_by_name_and_cannot_be_written_as_json_is_refused_too(ledger: Ledger, fields: object) -> None:
+    assert by_name(ledger, fields) is None
+    assert len(ledger.rows(refused)) == 1
+
+
+def test_a_machine_of_any_name_may_send_by_name(ledger: Ledger) -> None:
+    fields = {"to": "13800138000", "content": "您好"}
+    for number, machine in enumerate(["\0", "\ud83d", "x" * 300, "campaign/7"]):
+        assert by_name(ledger, fields, task_id=f"t{number}", caller=machine) == "notice"
+    assert {row["caller"] for row in ledger.rows(submissions)} == {"?", "x" * 64, "campaign?7"}
 
 
 def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(ledger: Ledger) -> None:

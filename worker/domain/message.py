@@ -3,11 +3,14 @@
 import json
 import re
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha1
+from itertools import islice
 from typing import Any
 
+from worker.domain.campaign import CALLER
 from worker.domain.lane import LANES
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.text import content_faults
@@ -15,13 +18,22 @@ from worker.domain.text import content_faults
 MAX_RECIPIENTS = 10_000
 """Mobiles of one message: keeps its way through Redis short. More is several messages."""
 MAX_METADATA_BYTES = 4096
+MAX_METADATA_DEPTH = 16
 MAX_CALLER = 64
+MAX_ACCOUNT = 64
 MAX_VALID_FOR = timedelta(days=7)
+HORIZON = timedelta(days=366)
+"""How far ahead an `at` may be. It also keeps every time that is reckoned from it within what databases can hold."""
 PAST_GRACE = timedelta(minutes=1)
 """An `at` this little in the past is meant as now: clocks differ, and a task may have waited in its queue."""
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,63}")
 _KEYS = uuid.UUID("6f1d5c0e-6d0a-5c0b-9a53-0a4f5b6c7d8e")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+"""PostgreSQL's texts hold no NUL; half of a surrogate pair is not UTF-8."""
+_YEARS = range(2000, 9000)
+"""Those of a clock that is merely wrong: with days added or a zone taken off they are still times."""
+_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +83,39 @@ class Refused(ValueError):
         super().__init__("refused, nothing was enqueued: " + "; ".join(lines))
 
 
-FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for", "notify", "metadata", "id"})
+FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for", "notify", "metadata", "id", "caller"})
+
+
+Tell = Callable[[str, str], None]
+"""Notes a fault: the field, and the sentence about it."""
 
 
 def id_of_key(key: str) -> str:
     """The message id that a `key` stands for: the same key is the same message, whoever sends it and whenever."""
-    return str(uuid.uuid5(_KEYS, key))
+    return id_of(key.encode("utf-8", "surrogatepass"))
+
+
+def id_of(name: bytes) -> str:
+    """An id for something that has a name, but none that can be an id: always the same (UUIDv5, RFC 9562)."""
+    raw = bytearray(sha1(_KEYS.bytes + name, usedforsecurity=False).digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x50
+    raw[8] = raw[8] & 0x3F | 0x80
+    return str(uuid.UUID(bytes=bytes(raw)))
+
+
+def caller_fault(caller: object) -> str | None:
+    """What is wrong with the name of a caller, with the remedy; None where it will do."""
+    if not isinstance(caller, str) or not caller.isprintable() or not 0 < len(caller) <= MAX_CALLER:
+        return f"is a name of 1 to {MAX_CALLER} printable characters"
+    if caller.startswith(CALLER):
+        return f"that begins with {CALLER} is a campaign; give another name"
+    return None
+
+
+def as_caller(machine: str) -> str:
+    """A machine's name as the name of a caller: whatever it holds, it is one."""
+    name = "".join(one if one.isprintable() else "?" for one in machine[:MAX_CALLER])
+    return name.replace("/", "?", 1) if name.startswith(CALLER) else name
 
 
 def new_id(now: datetime, random: bytes) -> str:
@@ -103,15 +142,13 @@ def read_message(
     """
     if not isinstance(fields, Mapping):
         raise Refused([Fault("message", f"is no mapping but a {type(fields).__name__}; give to, content and the like")])
-    faults: list[Fault] = [
-        Fault(str(name), f"is no field of a message; there are {', '.join(sorted(FIELDS))}")
-        for name in fields
-        if name not in FIELDS
-    ]
+    faults: list[Fault] = []
 
     def fault(field: str, text: str) -> None:
         faults.append(Fault(field, text))
 
+    for name in [name for name in fields if name not in FIELDS]:
+        fault(_shown(name), f"is no field of a message; there are {', '.join(sorted(FIELDS))}")
     to = _read_mobiles(fields.get("to"), fault)
     content = fields.get("content")
     if isinstance(content, str):
@@ -121,16 +158,17 @@ def read_message(
         fault("content", "is missing; give the text as a string")
     lane = fields.get("lane") or "notice"
     if not isinstance(lane, str) or lane not in LANES:
-        fault("lane", f"{lane!r} is unknown; it is one of {', '.join(LANES)}")
-    account = fields.get("account") or "default"
-    if not isinstance(account, str) or (accounts is not None and account not in accounts):
-        fault("account", f"{account!r} is unknown; there are {', '.join(sorted(accounts or ()))}")
+        fault("lane", f"{_quoted(lane)} is unknown; it is one of {', '.join(LANES)}")
+    account = _read_account(fields.get("account") or "default", accounts, fault)
     at = _read_at(fields.get("at"), now, fault)
     valid_for = _read_valid_for(fields.get("valid_for"), fault)
     if fields.get("notify") is not None:
         fault("notify", "is not there yet: this version tells no events; leave it out and ask `sms show`")
     metadata = _read_metadata(fields.get("metadata"), fault)
     message_id = _read_id(fields, default_id, fault)
+    given = fields.get("caller")
+    if given is not None and (wrong := caller_fault(given)):
+        fault("caller", wrong)
     if faults:
         raise Refused(faults)
     return Message(
@@ -143,77 +181,107 @@ def read_message(
         at=at,
         valid_for=valid_for,
         metadata=metadata,
-        caller=caller[:MAX_CALLER],
+        caller=caller if given is None else given,
     )
 
 
-def _read_mobiles(to: Any, fault: Any) -> tuple[str, ...]:
+def _shown(value: object) -> str:
+    """A value in so many characters as a fault may take, whatever it is: also what is nested without end."""
+    if isinstance(value, str):
+        return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number of many digits"
+    if value is None or isinstance(value, int | float | timedelta):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+def _quoted(value: object) -> str:
+    return repr(_shown(value)) if isinstance(value, str) else _shown(value)
+
+
+def _read_account(account: Any, accounts: Collection[str] | None, fault: Tell) -> str:
+    if not isinstance(account, str) or len(account) > MAX_ACCOUNT or not account.isprintable():
+        fault("account", f"{_quoted(account)} is unknown; a name has up to {MAX_ACCOUNT} printable characters")
+    elif accounts is not None and account not in accounts:
+        fault("account", f"{_quoted(account)} is unknown; there are {', '.join(sorted(accounts))}")
+    return str(account)
+
+
+def _read_mobiles(to: Any, fault: Tell) -> tuple[str, ...]:
     if isinstance(to, str):
         to = [to]
     if not isinstance(to, Iterable) or isinstance(to, Mapping | bytes):
         fault("to", "is missing; give one mobile or a list of them")
         return ()
-    written = list(to)
+    written = list(islice(to, MAX_RECIPIENTS + 1))
     if not written:
         fault("to", "is empty; give at least one mobile")
     if len(written) > MAX_RECIPIENTS:
-        fault("to", f"has {len(written)} mobiles, more than the {MAX_RECIPIENTS} of one message; send several messages")
+        fault("to", f"has more than the {MAX_RECIPIENTS} mobiles of one message; send several messages")
         return ()
     mobiles: dict[str, None] = {}
     for position, text in enumerate(written):
         if not isinstance(text, str):
-            fault(f"to[{position}]", f"{text!r} is no string; write the number in quotes")
+            fault(f"to[{position}]", f"{_quoted(text)} is no string; write the number in quotes")
             continue
         try:
             mobiles[normalise(text)] = None
         except NotAMobile as why:
-            fault(f"to[{position}]", f"{text!r} {why}")
+            fault(f"to[{position}]", f"{_quoted(text)} {why}")
     return tuple(mobiles)
 
 
-def _read_at(at: Any, now: datetime, fault: Any) -> datetime | None:
+def _read_at(at: Any, now: datetime, fault: Tell) -> datetime | None:
     if at is None:
         return None
     if isinstance(at, str):
         try:
             at = datetime.fromisoformat(at)
         except ValueError:
-            fault("at", f"{at!r} is no time; write it as ISO 8601, such as 2026-12-01T09:00:00+08:00")
+            fault("at", f"{_quoted(at)} is no time; write it as ISO 8601, such as 2026-12-01T09:00:00+08:00")
             return None
     if not isinstance(at, datetime):
-        fault("at", f"{at!r} is no time; give an aware datetime or ISO 8601")
+        fault("at", f"{_quoted(at)} is no time; give an aware datetime or ISO 8601")
         return None
-    if at.tzinfo is None:
+    # Compared before it is converted: a time near the end of the calendar is none any more in another zone.
+    if at.utcoffset() is None:
         fault("at", f"{at.isoformat()} has no time zone; add one, such as +08:00")
-        return None
-    if at < now - PAST_GRACE:
+    elif at < now - PAST_GRACE:
         fault("at", f"{at.isoformat()} is in the past; leave it out to send now")
-        return None
-    return at.astimezone(UTC)
+    elif at > now + HORIZON:
+        fault("at", f"{at.isoformat()} is more than {HORIZON.days} days ahead; send it when that is nearer")
+    else:
+        return at.astimezone(UTC)
+    return None
 
 
-def _read_valid_for(valid_for: Any, fault: Any) -> timedelta | None:
+def _read_valid_for(valid_for: Any, fault: Tell) -> timedelta | None:
     if valid_for is None:
         return None
-    if isinstance(valid_for, int | float) and not isinstance(valid_for, bool) and abs(valid_for) < 1e9:
-        valid_for = timedelta(seconds=valid_for)
-    if not isinstance(valid_for, timedelta) or not timedelta(0) < valid_for <= MAX_VALID_FOR:
+    length = valid_for
+    if isinstance(length, int | float) and not isinstance(length, bool) and abs(length) < 1e9:
+        length = timedelta(seconds=length)
+    if not isinstance(length, timedelta) or not timedelta(0) < length <= MAX_VALID_FOR:
         fault(
             "valid_for",
-            f"{valid_for!r} is no length of time; give seconds, above 0 and up to {MAX_VALID_FOR.days} days",
+            f"{_quoted(valid_for)} is no length of time; give seconds, above 0 and up to {MAX_VALID_FOR.days} days",
         )
         return None
-    return valid_for
+    return length
 
 
-def _read_metadata(metadata: Any, fault: Any) -> Mapping[str, Any] | None:
+def _read_metadata(metadata: Any, fault: Tell) -> Mapping[str, Any] | None:
     if metadata is None:
         return None
     try:
         if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
             raise TypeError("it is no mapping with names as keys")
         size = len(json.dumps(metadata, allow_nan=False).encode())
-    except (TypeError, ValueError, RecursionError) as why:
+    except RecursionError:
+        fault("metadata", f"is nested deeper than {MAX_METADATA_DEPTH} levels; flatten it")
+        return None
+    except (TypeError, ValueError) as why:
         fault("metadata", f"is not JSON ({why}); use names, strings, numbers, lists, true, false and null")
         return None
     if size > MAX_METADATA_BYTES:
@@ -221,10 +289,28 @@ def _read_metadata(metadata: Any, fault: Any) -> Mapping[str, Any] | None:
             "metadata",
             f"has {size} bytes as JSON, more than {MAX_METADATA_BYTES}; keep it in your own store, under the id",
         )
+    _look_into(metadata, fault)
     return metadata
 
 
-def _read_id(fields: Mapping[str, Any], default_id: str, fault: Any) -> str:
+def _look_into(metadata: Mapping[str, Any], fault: Tell) -> None:
+    """Tells what in it no ledger could hold or give back. Level by level: it may be nested deeper than Python calls."""
+    level: list[Any] = [metadata]
+    for _ in range(MAX_METADATA_DEPTH):
+        inner: list[Any] = []
+        for one in level:
+            inner += [*one.keys(), *one.values()] if isinstance(one, Mapping) else one
+        for text in inner:
+            if isinstance(text, str) and (found := _UNSTORABLE.search(text)):
+                fault("metadata", f"has the character U+{ord(found[0]):04X}, which cannot be kept; remove it")
+                return
+        level = [one for one in inner if isinstance(one, Mapping | list | tuple)]
+        if not level:
+            return
+    fault("metadata", f"is nested deeper than {MAX_METADATA_DEPTH} levels; flatten it")
+
+
+def _read_id(fields: Mapping[str, Any], default_id: str, fault: Tell) -> str:
     key, given = fields.get("key"), fields.get("id")
     if key is not None and given is not None:
         fault("key", "and id are both given; a key makes the id, so give one of them")
@@ -235,7 +321,7 @@ def _read_id(fields: Mapping[str, Any], default_id: str, fault: Any) -> str:
     if given is not None:
         if isinstance(given, str) and is_id(given):
             return given
-        fault("id", f"{given!r} is no id; it is 1 to 64 letters, digits and _ . : -")
+        fault("id", f"{_quoted(given)} is no id; it is 1 to 64 letters, digits and _ . : -")
     return default_id
 
 
@@ -258,19 +344,42 @@ def to_json(message: Message) -> str:
     )
 
 
+_IN_JSON = ("id", "to", "content", "lane", "account", "at", "valid_for", "metadata", "caller")
+
+
 def from_json(text: str | bytes) -> Message:
-    """A message that `to_json` wrote. It was checked when it was written, and is not checked again."""
-    fields = json.loads(text)
-    at, valid_for = fields["at"], fields["valid_for"]
-    return Message(
-        id=fields["id"],
-        to=tuple(fields["to"]),
-        content=fields["content"],
-        lane=fields["lane"],
-        account=fields["account"],
-        created_at=datetime.fromisoformat(fields["created_at"]),
-        at=at and datetime.fromisoformat(at),
-        valid_for=valid_for and timedelta(seconds=valid_for),
-        metadata=fields["metadata"],
-        caller=fields["caller"],
-    )
+    """A message that `to_json` wrote. Anybody can write to Redis, so it is read as any other.
+
+    Raises Refused with every fault. Names that it does not know it passes over: a later version may have written them.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as why:
+        raise Refused(
+            [Fault("message", f"is not JSON in UTF-8 ({type(why).__name__}); `SmsClient` writes it")]
+        ) from why
+    if not isinstance(fields, Mapping):
+        raise Refused([Fault("message", f"is no mapping but a {type(fields).__name__}; `SmsClient` writes it")])
+    faults: list[Fault] = []
+    known = {name: fields.get(name) or None for name in _IN_JSON}
+    created_at = _read_created_at(fields.get("created_at"))
+    if created_at is None:
+        faults.append(Fault("created_at", "is no time with a zone; `SmsClient` writes it"))
+        created_at, known["at"] = datetime.fromtimestamp(0, UTC), None
+    if known["id"] is None:
+        faults.append(Fault("id", "is missing; `SmsClient` writes it"))
+    try:
+        message = read_message(known, now=created_at, default_id="")
+    except Refused as refused:
+        faults += refused.faults
+    if faults:
+        raise Refused(faults)
+    return message
+
+
+def _read_created_at(written: Any) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        return None
+    return None if at.utcoffset() is None or at.year not in _YEARS else at

@@ -11,6 +11,9 @@ from worker.domain.status import Suppression
 from worker.ledger.statements import add_rows, insert_new
 from worker.ledger.tables import messages, recipients, refused
 
+PAYLOAD = 1_000_000
+"""Bytes of a refused payload that are kept: more than the largest message has."""
+
 
 def add(
     connection: Connection, new: Sequence[Message], account_ids: Mapping[str, int], *, now: datetime
@@ -48,7 +51,18 @@ def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: S
     add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": why}, ("message_no", "mobile"), left_out)
 
 
-def refuse(connection: Connection, message_id: str, faults: Sequence[str], payload: str, *, now: datetime) -> None:
-    """Keeps a message that cannot be sent, as it came and with what is wrong with it; once, however often it comes."""
-    row = {"id": message_id, "faults": json.dumps(faults), "payload": payload, "refused_at": now}
+def refuse(
+    connection: Connection, message_id: str, faults: Sequence[str], payload: str | bytes, *, now: datetime
+) -> None:
+    """Keeps a message that cannot be sent, as it came and with what is wrong with it; once, however often it comes.
+
+    What of the payload no text of a database can hold is written as an escape, and what is beyond PAYLOAD left out.
+    """
+    row = {"id": message_id, "faults": json.dumps(faults), "payload": _storable(payload), "refused_at": now}
     connection.execute(insert_new(connection, refused), row)
+
+
+def _storable(payload: str | bytes) -> str:
+    raw = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else payload
+    text = raw[:PAYLOAD].decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    return text if len(raw) <= PAYLOAD else f"{text}… and {len(raw) - PAYLOAD} bytes more"

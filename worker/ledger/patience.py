@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 log = logging.getLogger(__name__)
@@ -23,12 +23,26 @@ LIMIT_EXCEEDED = "54"
 """PostgreSQL's class of what is too large or too complex, and will be so again. psycopg takes it for operational."""
 
 
+OWN_STATES = (LIMIT_EXCEEDED, "23502", "23514")
+OWN_NAMES = ("SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_TOOBIG", "SQLITE_MISMATCH")
+"""A row that is too large, has no value where there must be one, or breaks a CHECK."""
+
+
 def is_away(error: Exception) -> bool:
     """Whether the ledger could not be reached or could not serve, so that the same may succeed later."""
     if isinstance(error, OperationalError):
         wrong = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR
         return not wrong and not str(getattr(error.orig, "sqlstate", None)).startswith(LIMIT_EXCEEDED)
     return isinstance(error, NoConnectionFree) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def is_its_own(error: Exception) -> bool:
+    """Whether the error is the fault of what was written, so that the same rows would fail again while others would not."""
+    if isinstance(error, DBAPIError):
+        codes = getattr(error.orig, "sqlstate", None), getattr(error.orig, "sqlite_errorname", None)
+        return isinstance(error, DataError) or str(codes[0]).startswith(OWN_STATES) or codes[1] in OWN_NAMES
+    cause = error.orig if isinstance(error, StatementError) else error
+    return isinstance(cause, ValueError | TypeError | ArithmeticError | RecursionError)
 
 
 def patient(

@@ -1,7 +1,10 @@
 """Reading a message: all of it right, or every fault at once."""
 
+import json
 import os
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import repeat
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,8 @@ from worker.domain.message import (
     MAX_RECIPIENTS,
     Message,
     Refused,
+    as_caller,
+    caller_fault,
     from_json,
     id_of_key,
     is_id,
@@ -22,6 +27,13 @@ from worker.domain.message import (
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 GOOD = {"to": "13800138000", "content": "您好"}
+
+
+def nested(levels: int) -> dict[str, object]:
+    inner: dict[str, object] = {}
+    for _ in range(levels):
+        inner = {"x": inner}
+    return inner
 
 
 def read(**fields: object) -> Message:
@@ -79,6 +91,10 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"at": 5}, "is no time"),
         ({"at": "2026-12-01T09:00:00"}, "has no time zone"),
         ({"at": "2026-11-22T03:58:00+00:00"}, "is in the past"),
+        ({"at": "9999-12-31T23:59:59+00:00"}, "is more than 366 days ahead"),
+        ({"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-12)))}, "is more than 366 days ahead"),
+        ({"at": datetime.min.replace(tzinfo=timezone(timedelta(hours=12)))}, "is in the past"),
+        ({"at": NOW + timedelta(days=367)}, "is more than 366 days ahead"),
         ({"valid_for": 0}, "no length of time"),
         ({"valid_for": -1}, "no length of time"),
         ({"valid_for": float("nan")}, "no length of time"),
@@ -90,6 +106,24 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"metadata": [1]}, "metadata is not JSON"),
         ({"metadata": {"x": float("nan")}}, "metadata is not JSON"),
         ({"metadata": {"x": "y" * 5000}}, "more than 4096"),
+        ({"metadata": nested(17)}, "metadata is nested deeper than 16 levels"),
+        ({"metadata": nested(900)}, "metadata is nested deeper than 16 levels"),
+        ({"metadata": nested(100_000)}, "metadata is nested deeper than 16 levels"),
+        ({"metadata": {"x": [{"y": "\0"}]}}, "metadata has the character U+0000"),
+        ({"metadata": {"x": {"\ud83d": 1}}}, "metadata has the character U+D83D"),
+        ({"metadata": {"x": 10**5000}}, "metadata is not JSON"),
+        ({"content": "您\0好"}, "content has the character U+0000"),
+        ({"content": "您好\ud83d"}, "content has the character U+D83D"),
+        ({"account": "\0"}, "account '\\x00' is unknown"),
+        ({"account": "x" * 100_000}, "is unknown"),
+        ({"to": [10**5000]}, "to[0] a number of many digits is no string"),
+        ({"to": [nested(100_000)]}, "to[0] a dict is no string"),
+        ({"to": repeat("13800138000")}, "more than the 10000"),
+        ({"key": "a\0"}, "key is a string of 1 to 200 printable"),
+        ({"key": "\ud83d"}, "key is a string of 1 to 200 printable"),
+        ({"caller": "\0"}, "caller is a name of 1 to 64 printable"),
+        ({"caller": "x" * 65}, "caller is a name of 1 to 64 printable"),
+        ({"caller": "campaign/7"}, "is a campaign; give another name"),
         ({"notify": "app.told"}, "notify is not there yet"),
         ({"key": ""}, "key is a string of 1 to 200"),
         ({"key": "a", "id": "b"}, "key and id are both given"),
@@ -121,13 +155,71 @@ def test_a_time_a_moment_ago_is_meant_as_now() -> None:
     assert read(at=NOW - timedelta(seconds=30)).at == NOW - timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("fields", [{}, {"at": NOW + timedelta(hours=1), "metadata": {"订单": [1, None, "\x00"]}}])
+@pytest.mark.parametrize("fields", [{}, {"at": NOW + timedelta(hours=1), "metadata": {"订单": [1, None, "\n😀"]}}])
 def test_the_intake_gives_back_what_was_put_in(fields: dict[str, object]) -> None:
     assert from_json(to_json(read(**fields))) == read(**fields)
 
 
+def in_json(**fields: object) -> str:
+    return json.dumps(json.loads(to_json(read())) | fields)
+
+
+RAW = {
+    "nothing": (b"", "is not JSON"),
+    "bytes that are not UTF-8": (b'{"id": "\xff"}', "is not JSON in UTF-8"),
+    "nested without end": (b"[" * 100_000, "is not JSON"),
+    "a list": (b"[1]", "is no mapping but a list"),
+    "an empty mapping": (b"{}", "id is missing"),
+    "null content": (in_json(content=None), "content is missing"),
+    "a number as content": (in_json(content=7), "content is missing"),
+    "half an emoji": (in_json(content="\ud83d"), "content has the character U+D83D"),
+    "a NUL": (in_json(content="您\0"), "content has the character U+0000"),
+    "an unknown lane": (in_json(lane="vip"), "lane 'vip' is unknown"),
+    "a lane that is a list": (in_json(lane=["otp"]), "lane a list is unknown"),
+    "no mobile": (in_json(to=[]), "to is missing"),
+    "a bad mobile": (in_json(to=["12"]), "to[0] '12' is too short"),
+    "a mapping of mobiles": (in_json(to={"13800138000": 1}), "to is missing"),
+    "no id": (in_json(id=None), "id is missing"),
+    "a long id": (in_json(id="x" * 65), "is no id"),
+    "a caller with a NUL": (in_json(caller="\0"), "caller is a name"),
+    "a campaign as caller": (in_json(caller="campaign/1"), "is a campaign"),
+    "a time without a zone": (in_json(created_at="2026-11-22T04:00:00"), "created_at is no time with a zone"),
+    "no time": (in_json(created_at=7), "created_at is no time"),
+    "a time before time": (in_json(created_at="0001-01-01T00:00:00+23:00"), "created_at is no time"),
+    "a time after time": (in_json(created_at="9999-12-31T00:00:00-23:00"), "created_at is no time"),
+    "far ahead": (in_json(at="9999-12-31T23:59:59+00:00"), "more than 366 days ahead"),
+    "valid for ever": (in_json(valid_for=1e300), "no length of time"),
+    "valid for a number that is none": (in_json(valid_for=float("nan")), "no length of time"),
+    "metadata that is a list": (in_json(metadata=[1]), "metadata is not JSON"),
+    "metadata nested too deep": (in_json(metadata=nested(100)), "metadata is nested"),
+}
+
+
+@pytest.mark.parametrize(("raw", "told"), RAW.values(), ids=RAW)
+def test_whatever_lies_in_the_intake_is_a_message_or_refused_with_its_faults(raw: str | bytes, told: str) -> None:
+    with pytest.raises(Refused, match=re.escape(told)):
+        from_json(raw)
+
+
+def test_what_a_later_version_wrote_beside_the_fields_is_passed_over() -> None:
+    assert from_json(in_json(priority=7)) == read()
+
+
+@given(st.binary() | st.text())
+def test_any_bytes_are_a_message_or_refused(raw: str | bytes) -> None:
+    with pytest.raises(Refused):
+        from_json(raw)
+
+
+@pytest.mark.parametrize("machine", ["web-1", "", "\0\ud83d", "x" * 100, "campaign/7"])
+def test_a_machine_of_any_name_is_a_caller(machine: str) -> None:
+    name = as_caller(machine)
+    assert name == machine or caller_fault(name) is None
+
+
+ANY_TIME = st.datetimes(timezones=st.none() | st.timezones())
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes() | st.just("13800138000"),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | ANY_TIME | st.just("13800138000"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
 )
 
