@@ -235,7 +235,8 @@ def accept_from_intake(
             message = intake.read(lane, item_id, item)
         except Refused as why:
             name = item_id.decode("ascii", "replace")
-            refuse(name if is_id(name) else id_of(item_id), [str(fault) for fault in why.faults], item, now)
+            name = name if is_id(name) else id_of(item_id)
+            refuse(name, [str(fault) for fault in why.faults], intake.payload(item), now)
             continue
         if message.account in accounts:
             messages.append(message)

@@ -58,6 +58,7 @@ def celery_settings() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        "worker_consumer": "worker.foreign:Consumer",
         "worker_prefetch_multiplier": 1,
         "worker_disable_rate_limits": True,
         "timezone": "UTC",

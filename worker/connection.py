@@ -7,6 +7,9 @@ from typing import Any
 
 import celery.app.amqp
 import kombu.connection
+import kombu.transport.redis
+
+from worker.foreign import Transport
 
 SECONDS_APART = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
 """Between two tries to connect. Celery leaves them to kombu, which waits 2, 4, 6 … 30 s, and has no setting for them."""
@@ -28,6 +31,11 @@ class Connection(kombu.connection.Connection):
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Tries to connect until it succeeds, or as often as it is told."""
         return super().ensure_connection(*args, **SECONDS_APART | kwargs)
+
+    def get_transport_cls(self) -> Any:
+        """The class of the transport: ours for Redis."""
+        found = super().get_transport_cls()
+        return Transport if found is kombu.transport.redis.Transport else found
 
     def maybe_close_channel(self, channel: Any) -> None:
         """Closes the channel whatever becomes of Redis.

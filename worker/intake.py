@@ -33,6 +33,8 @@ PUSHES = "push"
 """The place for pushes; each lane is a place of its own name."""
 PLACES = (*LANES, PUSHES)
 
+_FOREIGN = b"foreign "
+"""What an item of `put_foreign` begins with; no JSON does."""
 _ACCOUNTS = "sms:accounts"
 _TICK = "sms:tick"
 
@@ -46,6 +48,16 @@ def put(redis: Redis, messages: Iterable[Message], *, now: datetime) -> None:
     with redis.pipeline(transaction=True) as pipeline:
         for message in messages:
             _put(pipeline, message.lane, message.id, to_json(message), now)
+        pipeline.execute()
+
+
+def put_foreign(redis: Redis, place: str, item_id: str, frame: bytes, fault: str) -> None:
+    """Puts in something that came by another way and is no message, for a worker to refuse it for that fault."""
+    items, waiting, _ = _keys(place)
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.hsetnx(items, item_id, _FOREIGN + fault.encode("utf-8", "backslashreplace") + b"\n" + frame)
+        # The first in the place.
+        pipeline.zadd(waiting, {item_id: 0}, nx=True)
         pipeline.execute()
 
 
@@ -80,6 +92,8 @@ def take(redis: Redis, place: str, *, now: datetime) -> dict[bytes, bytes]:
 
 def read(place: str, item_id: bytes, item: bytes) -> Message:
     """The message that an item of that place is. Raises Refused with every fault."""
+    if item.startswith(_FOREIGN):
+        raise Refused([Fault("what came", item[len(_FOREIGN) :].partition(b"\n")[0].decode("utf-8", "replace"))])
     message = from_json(item)
     faults = []
     if message.id.encode() != item_id:
@@ -120,6 +134,11 @@ class KeptPush:
     body: bytes
     source: str
     received_at: datetime
+
+
+def payload(item: bytes) -> bytes:
+    """What of an item came from outside."""
+    return item.partition(b"\n")[2] if item.startswith(_FOREIGN) else item
 
 
 def take_pushes(redis: Redis, *, now: datetime) -> Mapping[bytes, KeptPush]:

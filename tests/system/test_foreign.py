@@ -1,0 +1,148 @@
+"""What is in the queues and in the intake and was not put there by a client: a real worker goes on, and people see it."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from redis import Redis
+from sqlalchemy import Engine, select
+from test_send_by_name import arrives
+
+from worker.cli.stack import Stack
+from worker.client import SmsClient
+from worker.domain.message import id_of
+from worker.ledger.engine import reading
+from worker.ledger.tables import refused
+
+MOBILE, TEXT = "13812345678", "您的验证码是 987123"
+
+
+def kept(stack: Stack, ledger: Engine, message_id: str) -> Any:
+    """What the ledger has of a message that was refused, as soon as it has it."""
+
+    def row() -> Any:
+        with reading(ledger) as connection:
+            return connection.execute(select(refused).where(refused.c.id == message_id)).first()
+
+    return stack.wait_for(f"{message_id} refused", row, seconds=20)
+
+
+def goes_on(stack: Stack, ledger: Engine) -> None:
+    """Sees that a message sent now is delivered."""
+    arrives(stack, ledger, SmsClient(stack.redis_url).send("13800138000", "您好"))
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    """A task as Celery writes it, but for what is changed; {} takes a part out."""
+    whole = {
+        "body": [[], {"message": {"to": [MOBILE], "content": TEXT}}, {}],
+        "headers": {"task": "sms.send", "id": str(uuid4()), "lang": "py"},
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "properties": {
+            "delivery_tag": str(uuid4()),
+            "delivery_info": {"exchange": "", "routing_key": "sms.notice"},
+            "correlation_id": str(uuid4()),
+        },
+    } | changes
+    whole["body"] = whole["body"] if isinstance(whole["body"], str) else json.dumps(whole["body"])
+    return whole
+
+
+NO_FRAMES: dict[str, bytes] = {
+    "[[[": b"[[[",
+    "bytes": b"\xff\xfe\0",
+    "nothing": b"",
+    "null": b"null",
+    "a number": b"7",
+    "a mapping": b"{}",
+    "no properties": json.dumps(task(properties={})).encode(),
+    "headers that are a list": json.dumps(task(headers=["x"])).encode(),
+    "a body that is not base64": json.dumps(task(body="x", properties=task()["properties"] | {"body_encoding": "base64"})).encode(),
+    "a body in no encoding": json.dumps(task(properties=task()["properties"] | {"body_encoding": "rot13"})).encode(),
+    "a tag that is a list": json.dumps(task(properties=task()["properties"] | {"delivery_tag": []})).encode(),
+    "nested without end": b"[" * 50_000,
+}  # fmt: skip
+
+
+def test_what_is_no_frame_does_not_end_a_worker_and_is_kept_as_refused(stack: Stack, ledger: Engine) -> None:
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.lpush("sms.notice", *NO_FRAMES.values())
+        redis.lpush("sms.push", b"]]]")
+    for frame in (*NO_FRAMES.values(), b"]]]"):
+        row = kept(stack, ledger, id_of(frame))
+        assert "is no task of Celery's" in row.faults
+    goes_on(stack, ledger)
+
+
+def headers(**changes: Any) -> dict[str, Any]:
+    return {"headers": task()["headers"] | changes}
+
+
+NO_TASKS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "a mistyped name": lambda name: task(**headers(id=name, task="sms.sned")),
+    "a name that is a list": lambda name: task(**headers(id=name, task=["sms.send"])),
+    "a body that is no JSON": lambda name: task(**headers(id=name), body="{"),
+    "pickle": lambda name: task(**headers(id=name), **{"content-type": "application/x-python-serialize"}, body="x"),
+    "no arguments": lambda name: task(**headers(id=name), body=[]),
+    "arguments that are a number": lambda name: task(**headers(id=name), body=7),
+    "keyword arguments that are a list": lambda name: task(**headers(id=name), body=[[], [], {}]),
+    "a time that is none": lambda name: task(**headers(id=name, eta="soon")),
+    "retries that are a text": lambda name: task(**headers(id=name, timelimit=7)),
+    "an unknown compression": lambda name: task(**headers(id=name, compression="application/x-lzx")),
+}
+
+
+@pytest.mark.parametrize("made", NO_TASKS.values(), ids=NO_TASKS)
+def test_a_task_that_cannot_be_done_is_kept_as_refused_and_its_text_is_in_no_log(
+    stack: Stack, ledger: Engine, made: Callable[[str], dict[str, Any]]
+) -> None:
+    task_id = str(uuid4())
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.lpush("sms.notice", json.dumps(made(task_id)))
+    row = kept(stack, ledger, task_id)
+    assert row.faults != "[]"
+    goes_on(stack, ledger)
+    log = stack.log("worker").read_text()
+    assert MOBILE not in log
+    assert "987123" not in log
+    assert task_id in log
+
+
+def test_a_mistyped_task_of_a_program_that_has_celery_alone_is_kept_with_its_text(stack: Stack, ledger: Engine) -> None:
+    app = Celery(broker=stack.redis_url, set_as_current=False)
+    message = {"to": [MOBILE], "content": TEXT}
+    task_id = str(app.send_task("sms.sned", kwargs={"message": message}, queue="sms.otp"))
+    row = kept(stack, ledger, task_id)
+    assert "is for the task 'sms.sned', which this version does not have" in row.faults
+    assert message in json.loads(json.loads(row.payload)["body"])[1].values()
+    log = stack.log("worker").read_text()
+    assert MOBILE not in log
+    assert "987123" not in log
+
+
+def test_of_401_messages_taken_in_together_the_one_that_cannot_be_kept_is_refused(
+    stack: Stack, ledger: Engine, tmp_path: Path
+) -> None:
+    started = time.monotonic()
+    client = SmsClient(stack.redis_url)
+    bad = {"id": "bad", "to": [MOBILE], "content": TEXT, "lane": "notice", "account": "default", "valid_for": None}
+    bad |= {"created_at": "2026-11-22T04:00:00+00:00", "at": "9999-12-31T23:59:59.999999-12:00", "metadata": None}
+    name = str(uuid4())
+    with Redis.from_url(stack.redis_url) as redis:
+        for number, item in enumerate((json.dumps(bad | {"id": name}).encode(), b"\xff", b"[" * 10_000)):
+            item_id = name if number == 0 else f"{name}-{number}"
+            redis.hset("sms:intake:notice", item_id, item)
+            redis.zadd("sms:intake:notice:waiting", {item_id: 0})
+    ids = client.send_many([{"to": f"137{n:08}", "content": "您的订单已发货"} for n in range(400)])
+    arrives(stack, ledger, ids[-1])
+    assert "more than 366 days ahead" in kept(stack, ledger, name).faults
+    for number in (1, 2):
+        assert "is not JSON" in kept(stack, ledger, f"{name}-{number}").faults
+    arrives(stack, ledger, ids[0])
+    assert time.monotonic() - started < 20
