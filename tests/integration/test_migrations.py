@@ -14,7 +14,7 @@ from ledger_of import NOW, Ledger, mobile, reply_push
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 
-from worker.ledger import schema
+from worker.ledger import accounts, schema
 from worker.ledger.tables import first_replies, metadata, replies
 
 Row = tuple[int, datetime, str]
@@ -117,6 +117,21 @@ def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_n
             text(f"INSERT INTO recipients (message_no, mobile, suppressed) VALUES (1, '{mobile(3)}', 'cap')")
         )
     assert Ledger(engine).statuses() == {mobile(1): "delivered", mobile(2): "accepted", mobile(3): "suppressed"}
+
+
+def test_the_numbers_that_starts_of_version_0005_used_up_are_there_again(engine: Engine) -> None:
+    go_back(engine, "0005")
+    account = (
+        "INSERT INTO accounts (name, next_msg_id, gate, gate_since) VALUES (:name, 1, 'open', '2026-11-22 04:00:00')"
+        " ON CONFLICT (name) DO NOTHING"
+    )
+    with engine.begin() as connection:
+        for name in ("default", "shop", *["default"] * 1000):
+            connection.execute(text(account), {"name": name})
+    schema.migrate(engine)
+    with engine.begin() as connection:
+        numbers = accounts.register(connection, ["default", "shop", "new"], first_msg_id=1, now=NOW)
+    assert numbers == {"default": 1, "shop": 2, "new": 3}
 
 
 KEPT_BY_0003 = f"""

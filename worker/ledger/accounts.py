@@ -16,8 +16,11 @@ BLOCK = 1000
 
 def register(connection: Connection, names: Iterable[str], *, first_msg_id: int, now: datetime) -> dict[str, int]:
     """The number of each account, made now where it has none yet; a new account's msgIds begin at `first_msg_id`."""
-    rows = [{"name": name, "next_msg_id": first_msg_id, "gate": "open", "gate_since": now} for name in sorted(names)]
-    connection.execute(insert_new(connection, accounts), rows)
+    # An INSERT that finds its row there has taken a number all the same, and of those there are 32,767.
+    missing = set(names) - numbers(connection).keys()
+    if missing:
+        new = {"next_msg_id": first_msg_id, "gate": "open", "gate_since": now}
+        connection.execute(insert_new(connection, accounts), [{"name": name, **new} for name in sorted(missing)])
     return numbers(connection)
 
 
