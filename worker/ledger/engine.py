@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, QueuePool, create_engine, event, make_url
 
 CONNECT_SECONDS = 5
 
@@ -12,6 +12,7 @@ CONNECT_SECONDS = 5
 def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
     """An engine with at most `connections` open at once (one on SQLite); it connects when it is first used.
 
+    Its errors have the statement that failed, never a value: those are texts and mobiles, and errors are logged.
     Raises sqlalchemy.exc.ArgumentError where the URL is none.
     """
     url = make_url(url)
@@ -19,8 +20,9 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
         return _open_sqlite(url)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(
+    engine = create_engine(
         url,
+        hide_parameters=True,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=30,
@@ -35,11 +37,33 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
             "tcp_user_timeout": 30_000,
         },
     )
+    event.listen(engine, "handle_error", _without_values)
+    return engine
+
+
+DATA_EXCEPTION = "22"
+"""PostgreSQL's class of values that do not fit; it says them."""
+
+
+def _without_values(context: ExceptionContext) -> None:
+    """Leaves of what PostgreSQL said its first line: the others, DETAIL and CONTEXT, have the values of a row or of the statement."""
+    error: Any = context.original_exception
+    if getattr(error, "sqlstate", None) is None:
+        return  # it does not come from the server, which alone quotes values
+    if error.sqlstate.startswith(DATA_EXCEPTION):
+        said = f"a value does not fit (SQLSTATE {error.sqlstate})"
+    else:
+        said = error.diag.message_primary or f"SQLSTATE {error.sqlstate}"
+    error.args = (said,)
+    if context.sqlalchemy_exception is not None:
+        name = f"{type(error).__module__}.{type(error).__name__}"
+        context.sqlalchemy_exception.args = (f"({name}) {said}",)
 
 
 def _open_sqlite(url: URL) -> Engine:
     engine = create_engine(
         url,
+        hide_parameters=True,
         # One writes at a time anyway: threads that wait here take turns, those that wait in SQLite poll.
         poolclass=QueuePool,
         pool_size=1,
