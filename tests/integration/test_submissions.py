@@ -173,6 +173,21 @@ def test_a_held_submission_comes_back_with_its_next_attempt(ledger: Ledger) -> N
     assert [one.attempt for one in ledger.pull(later).claimed] == [2]
 
 
+def test_the_attempts_of_a_message_never_run_out(ledger: Ledger) -> None:
+    (no,) = ledger.accept(message("m"))["m"]
+    with ledger.engine.begin() as connection:
+        connection.execute(update(submissions).values(attempt=2**15 - 2))
+    attempts = []
+    for _ in range(3):
+        (claimed,) = ledger.claim([no])
+        attempts.append(claimed.attempt)
+        before = Recorded(no, claimed.attempt - 1, State.ACCEPTED, None, "1", "成功")
+        assert ledger.record(before) == 0
+        assert ledger.record(Recorded(no, claimed.attempt, State.HELD, NOW, None, None)) == 1
+    assert attempts == [2**15 - 1, 2**14 - 1, 2**14]
+    assert len(set(attempts)) == 3
+
+
 def test_what_waited_too_long_expires(ledger: Ledger) -> None:
     ledger.accept(message("m", valid_for=10), message("n", valid_for=10, at=NOW + timedelta(seconds=5)))
     assert ledger.expire(NOW + timedelta(seconds=9)) == 0

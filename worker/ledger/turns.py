@@ -28,6 +28,11 @@ from worker.ledger.gates import OPEN, open_accounts, probed_accounts, take_probe
 from worker.ledger.submissions import OVER, REPORTED, TO_BE_SENT
 from worker.ledger.tables import UtcTime, messages, recipients, submissions
 
+MOST_ATTEMPTS = 2**15 - 1
+HALF = 2**14
+"""An attempt is a small number of the database. After the last one it goes on in the middle of them: whoever still waits to record one
+is not half of them behind, and a wait that grows with the attempts has long stopped growing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -129,7 +134,7 @@ def _taking(*only: ColumnElement[bool]) -> Update:
         .values(
             state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
             due_at=case((_OVER, null()), else_=bindparam("until", type_=submissions.c.due_at.type)),
-            attempt=submissions.c.attempt + case((_OVER, 0), else_=1),
+            attempt=submissions.c.attempt + case((_OVER, 0), (submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
             updated_at=_NOW,
         )
         .returning(
