@@ -11,11 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from ledger_of import NOW, Ledger, mobile, reply_push
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from worker.ledger import accounts, schema
-from worker.ledger.tables import first_replies, metadata, replies
+from worker.ledger.tables import first_replies, metadata, replies, submissions
 
 Row = tuple[int, datetime, str]
 """A reply in a ledger: the number of its push, when that came, and what it says."""
@@ -133,6 +133,42 @@ def test_the_numbers_that_starts_of_version_0005_used_up_are_there_again(engine:
         numbers = accounts.register(connection, ["default", "shop", "new"], first_msg_id=1, now=NOW)
     assert numbers == {"default": 1, "shop": 2, "new": 3}
 
+
+def test_what_version_0005_held_after_its_campaign_was_cancelled_is_cancelled(engine: Engine) -> None:
+    go_back(engine, "0005")
+    zone = "+00" if engine.dialect.name == "postgresql" else ""
+    now = {"now": f"{NOW:%Y-%m-%d %H:%M:%S.%f}{zone}"}
+    with engine.begin() as connection:
+        for statement in KEPT_BY_0005.split(";"):
+            connection.execute(text(statement), now)
+    schema.migrate(engine)
+    with engine.connect() as connection:
+        query = select(submissions.c.no, submissions.c.state, submissions.c.called_off).order_by(submissions.c.no)
+        assert [tuple(row) for row in connection.execute(query)] == [
+            (1, "cancelled", True),
+            (2, "unknown", True),
+            (3, "submitting", True),
+            (4, "accepted", False),
+            (5, "held", False),
+        ]
+
+
+KEPT_BY_0005 = """
+INSERT INTO accounts (id, name, next_msg_id, gate, gate_since) VALUES (1, 'default', 100, 'open', :now);
+INSERT INTO audiences VALUES (1, 'people', 'f', '[]', 'm', true, 1, 0, 0, :now, 'alice');
+INSERT INTO campaigns (no, name, account_id, lane, audience_no, content, state, since, said_by, time_zone, leftover, missed,
+    created_at, created_by)
+VALUES (1, 'c', 1, 'marketing', 1, 't', 'cancelled', :now, 'alice', 'UTC', 'expire', 'late', :now, 'alice');
+INSERT INTO runs (no, campaign_no, due_at, state, stage, line, made, refused, opens_at, started_at)
+VALUES (7, 1, :now, 'cancelled', 'rest', 9, 9, 0, :now, :now);
+INSERT INTO submissions (no, account_id, lane, msg_id, state, caller, mobiles, due_at, expires_at, attempt, resent, updated_at)
+VALUES
+    (1, 1, 'marketing', 1, 'held', 'campaign/7', 1, :now, :now, 1, false, :now),
+    (2, 1, 'marketing', 2, 'held', 'campaign/7', 1, :now, :now, 1, true, :now),
+    (3, 1, 'marketing', 3, 'submitting', 'campaign/7', 1, :now, :now, 1, false, :now),
+    (4, 1, 'marketing', 4, 'accepted', 'campaign/7', 1, NULL, :now, 1, false, :now),
+    (5, 1, 'marketing', 5, 'held', 'campaign/77', 1, :now, :now, 1, false, :now)
+"""
 
 KEPT_BY_0003 = f"""
 INSERT INTO accounts (id, name, next_msg_id, gate, gate_since) VALUES (1, 'default', 100, 'open', :now);

@@ -181,7 +181,7 @@ def test_the_attempts_of_a_message_never_run_out(ledger: Ledger) -> None:
     for _ in range(3):
         (claimed,) = ledger.claim([no])
         attempts.append(claimed.attempt)
-        before = Recorded(no, claimed.attempt - 1, State.ACCEPTED, None, "1", "成功")
+        before = Recorded(no, claimed.attempt - 1, State.REJECTED, None, "-1", "缺少参数")
         assert ledger.record(before) == 0
         assert ledger.record(Recorded(no, claimed.attempt, State.HELD, NOW, None, None)) == 1
     assert attempts == [2**15 - 1, 2**14 - 1, 2**14]

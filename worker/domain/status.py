@@ -35,7 +35,8 @@ TRANSITIONS: dict[State, frozenset[State]] = {
         {State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED, State.REJECTED}
     ),
     State.QUEUED: frozenset({State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
-    State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD}),
+    # Cancelled instead of held, where it was called off during the call.
+    State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD, State.CANCELLED}),
     State.ACCEPTED: frozenset({State.UNREPORTED}),
     State.UNREPORTED: frozenset(),
     State.REJECTED: frozenset(),

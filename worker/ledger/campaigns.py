@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, insert, null, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, insert, null, select, union_all, update
 
 from worker.domain.campaign import (
     CALLER,
@@ -19,7 +19,7 @@ from worker.domain.campaign import (
     Stage,
     Window,
 )
-from worker.domain.status import Report, State
+from worker.domain.status import WAITING, Report, State
 from worker.ledger.statements import insert_new, literally
 from worker.ledger.submissions import TO_BE_SENT
 from worker.ledger.tables import accounts, audiences, campaigns, messages, recipient_status, runs, submissions
@@ -173,22 +173,38 @@ def resume(connection: Connection, no: int, *, by: str, now: datetime) -> bool:
 
 
 def cancel(connection: Connection, no: int, *, reason: str, by: str, now: datetime) -> bool:
-    """Calls a campaign off: what was not called yet never is. Calls under way end. False where it is over already."""
+    """Calls a campaign off: what was not called yet never is. Calls under way end, and are not made again. False where it is over already."""
     if not _move(connection, no, CampaignState.CANCELLED, by=by, now=now, reason=reason, next_at=None):
         return False
     ended = _running(no).values(state=RunState.CANCELLED, ended_at=now, reason=reason).returning(runs.c.no)
     for run_no in connection.execute(ended).scalars().all():
         campaign = select(_C.lane, _C.account_id).where(_C.no == no)
         lane, account_id = connection.execute(campaign).one()
-        # What was to be sent again may have been taken the first time.
-        connection.execute(
-            update(submissions)
-            .where(*_waiting(lane, account_id, run_no))
-            .values(
-                state=case((submissions.c.resent, State.UNKNOWN), else_=State.CANCELLED), due_at=null(), updated_at=now
-            )
-        )
+        _call_off(connection, lane, account_id, run_no, now)
     return True
+
+
+def _call_off(connection: Connection, lane: str, account_id: int, run_no: int, now: datetime) -> None:
+    # One statement for what waits, for what is being called and for what is unknown. So whoever moves a row from one to another
+    # at the same time has done so before it, or finds the row called off: in each of several, a row might just be in another.
+    row = submissions.c
+    parts = (
+        _waiting(lane, account_id, run_no),
+        (row.state == literally(State.SUBMITTING), row.caller == caller(run_no)),
+        (row.state == literally(State.UNKNOWN), row.caller == caller(run_no)),
+    )
+    its_rows = union_all(*(select(row.no).where(*part) for part in parts)).cte("its_rows")
+    connection.execute(
+        update(submissions)
+        .where(row.no.in_(select(its_rows.c.no)), row.state.in_([*WAITING, State.UNKNOWN]))
+        .values(
+            called_off=True,
+            # What was to be sent again may have been taken the first time.
+            state=case((~TO_BE_SENT, row.state), (row.resent, State.UNKNOWN), else_=State.CANCELLED),
+            due_at=case((TO_BE_SENT, null()), else_=row.due_at),
+            updated_at=case((TO_BE_SENT, now), else_=row.updated_at),
+        )
+    )
 
 
 def due(connection: Connection, *, now: datetime) -> list[Campaign]:

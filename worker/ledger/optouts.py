@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from worker.domain.status import State, Suppression, sources
+from worker.domain.status import State, Suppression
 from worker.ledger.statements import ROWS, add_rows, among, insert_new
 from worker.ledger.tables import accounts, optouts, recipients, submissions
 
@@ -98,7 +98,7 @@ def _has_opted_out(account_id: ColumnElement[int]) -> ColumnElement[bool]:
 
 
 _NOS: BindParameter[Any] = bindparam("nos", expanding=True)
-_WAITING = submissions.c.state.in_(sources(State.CANCELLED))
+_WAITING = submissions.c.state.in_([State.HELD, State.QUEUED])
 _OF_IT = select(func.count()).where(recipients.c.submission_no == submissions.c.no).correlate(submissions)
 _OPTED_OUT = _OF_IT.where(_has_opted_out(submissions.c.account_id)).scalar_subquery()
 # Locked, for nobody may claim it while its recipients are taken out. What is resent may have been taken: all of it stays.

@@ -78,7 +78,7 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
     made = add_rows(
         connection,
         _INSERT,
-        {"attempt": 0, "resent": False, "updated_at": now},
+        {"attempt": 0, "resent": False, "called_off": False, "updated_at": now},
         ("account_id", "lane", "msg_id", "caller", "mobiles", "state", "due_at", "expires_at"),
         (
             (
@@ -110,6 +110,7 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
 
 
 _NEW_STATE = bindparam("new_state", type_=submissions.c.state.type)
+_NEW_DUE_AT = bindparam("new_due_at", type_=submissions.c.due_at.type)
 # Where the tick was first and gave the attempt up, what came of it still counts, in every state that may lead to another call.
 _STILL_COUNTS = or_(
     and_(
@@ -133,20 +134,20 @@ _STILL_COUNTS = or_(
         _NEW_STATE == State.ACCEPTED,
     ),
 )
+# Given up it was marked as resent; that the call was not sent takes it back.
+_RESENT = or_(
+    and_(submissions.c.resent, submissions.c.state == State.SUBMITTING), bindparam("new_resent", type_=Boolean)
+)
+_NO_MORE = and_(submissions.c.called_off, _NEW_STATE == State.HELD)
 _RECORD = (
     update(submissions)
     .where(submissions.c.no == bindparam("of_no"), _STILL_COUNTS)
     .values(
-        {
-            name: bindparam(f"new_{name}", type_=submissions.c[name].type)
-            for name in ("state", "due_at", "result", "tips", "updated_at")
-        }
+        {name: bindparam(f"new_{name}", type_=submissions.c[name].type) for name in ("result", "tips", "updated_at")}
         | {
-            # Given up it was marked as resent; that the call was not sent takes it back.
-            "resent": or_(
-                and_(submissions.c.resent, submissions.c.state == State.SUBMITTING),
-                bindparam("new_resent", type_=Boolean),
-            ),
+            "state": case((and_(_NO_MORE, _RESENT), State.UNKNOWN), (_NO_MORE, State.CANCELLED), else_=_NEW_STATE),
+            "due_at": case((_NO_MORE, null()), else_=_NEW_DUE_AT),
+            "resent": _RESENT,
             "failed": submissions.c.failed + bindparam("more_failed", type_=submissions.c.failed.type),
         }
     )
@@ -154,7 +155,11 @@ _RECORD = (
 
 
 def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetime) -> int:
-    """Writes what became of attempts; of how many it still counted: it was the last, or was taken."""
+    """Writes what became of attempts; of how many it still counted: it was the last, or was taken.
+
+    What would be held to be called again, and is of a campaign that was cancelled meanwhile, is cancelled; unknown, if it was to be
+    sent again although it may have been taken.
+    """
     rows = [
         {
             "of_no": one.no,
@@ -184,10 +189,12 @@ def expire_leases(
 ) -> list[tuple[int, State]]:
     """Submissions of which no outcome was recorded in time become `unknown`: the gateway may have taken them.
 
-    Those of the lanes `resend` are held to be sent again, once and within their validity. (Number, state now) of each.
+    Those of the lanes `resend` are held to be sent again, once and within their validity, unless they were called off. (Number, state now) of each.
     """
     at = now + BACKOFF_FIRST
-    again = and_(submissions.c.lane.in_(resend), ~submissions.c.resent, submissions.c.expires_at > at)
+    again = and_(
+        submissions.c.lane.in_(resend), ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > at
+    )
     leased = submissions.c.state == literally(State.SUBMITTING)
     lost = oldest(submissions.c.no, submissions.c.due_at, now, most, leased).values(
         state=case((again, State.HELD), else_=State.UNKNOWN),

@@ -142,6 +142,9 @@ submissions = Table(
     Column("resent", Boolean, nullable=False),
     # How many attempts were answered with 0 失败. Its default is for what workers of an older version insert meanwhile.
     Column("failed", SmallInteger, nullable=False, server_default="0"),
+    # Whether its campaign was cancelled before it was over: it is not to be called any more, whatever a call under way comes to.
+    # In the row itself, so that a cancel and whatever else changes it at the same time agree.
+    Column("called_off", Boolean, nullable=False),
     Column("result", Text),
     Column("tips", Text),
     Column("updated_at", UtcTime, nullable=False),

@@ -81,7 +81,7 @@ def count(connection: Connection, which: Which) -> tuple[int, int]:
 
 
 def resend(connection: Connection, which: Which, *, now: datetime) -> int:
-    """Holds the submissions to be sent again at once, under the same msgId; how many.
+    """Holds the submissions to be sent again at once, under the same msgId; how many. What a cancelled campaign sent is not.
 
     Each may go out for as long as its message might, but at least for as long as a new one of its lane.
     """
@@ -92,7 +92,11 @@ def resend(connection: Connection, which: Which, *, now: datetime) -> int:
     )
     again = (
         update(submissions)
-        .where(submissions.c.no.in_(_unknown(select(submissions.c.no), which)), submissions.c.state == State.UNKNOWN)
+        .where(
+            submissions.c.no.in_(_unknown(select(submissions.c.no), which)),
+            submissions.c.state == State.UNKNOWN,
+            ~submissions.c.called_off,
+        )
         .values(
             state=State.HELD,
             due_at=now,

@@ -23,9 +23,21 @@ REFERENCES = (
     ("campaigns", "account_id"),
 )
 
+CALL_OFF = """
+UPDATE submissions SET
+    called_off = true,
+    state = CASE WHEN state NOT IN ('held', 'queued') THEN state WHEN resent THEN 'unknown' ELSE 'cancelled' END,
+    due_at = CASE WHEN state IN ('held', 'queued') THEN NULL ELSE due_at END
+WHERE {condition} AND caller IN (SELECT 'campaign/' || no FROM runs WHERE state = 'cancelled')
+"""
+
 
 def upgrade() -> None:
     connection = op.get_bind()
+    # Both databases keep the default with the table, and write no row. What was cancelled before, and is not over, is marked.
+    op.add_column("submissions", sa.Column("called_off", sa.Boolean(), nullable=False, server_default=sa.false()))
+    for condition in ("state IN ('held', 'queued')", "state = 'submitting'", "state = 'unknown'"):
+        op.execute(CALL_OFF.format(condition=condition))
     if connection.dialect.name == "sqlite":
         _drop_references_of_sqlite(connection)
         return
