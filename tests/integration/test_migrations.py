@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from worker.ledger import accounts, schema
+from worker.ledger.engine import open_engine
 from worker.ledger.tables import first_replies, metadata, replies, submissions
 
 Row = tuple[int, datetime, str]
@@ -132,6 +133,36 @@ def test_the_numbers_that_starts_of_version_0005_used_up_are_there_again(engine:
     with engine.begin() as connection:
         numbers = accounts.register(connection, ["default", "shop", "new"], first_msg_id=1, now=NOW)
     assert numbers == {"default": 1, "shop": 2, "new": 3}
+
+
+def test_a_migration_gives_way_to_those_who_use_the_ledger_and_is_done_once_they_are_through(postgres_url: str) -> None:
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    go_back(engine, "0005")
+    using = other.connect()
+    using.execute(text("SELECT * FROM submissions"))
+
+    def nobody_waits(_seconds: float) -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SET lock_timeout = '1ms'"))
+            connection.execute(text("SELECT * FROM submissions"))
+        using.close()
+
+    schema.migrate(engine, pause=nobody_waits)
+    schema.check(engine)
+    engine.dispose()
+    other.dispose()
+
+
+def test_a_migration_that_finds_the_ledger_in_use_says_by_whom_and_changes_nothing(postgres_url: str) -> None:
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    go_back(engine, "0005")
+    with other.connect() as using:
+        pid = using.scalar(text("SELECT pg_backend_pid() FROM submissions RIGHT JOIN (SELECT 1) AS one ON true"))
+        with pytest.raises(schema.LedgerInUse, match=rf"process {pid} of the database \(sms-worker\).*\n.*sms migrate"):
+            schema.migrate(engine, pause=lambda _: True)
+    assert schema.version(engine) == "0005"
+    engine.dispose()
+    other.dispose()
 
 
 def test_what_version_0005_held_after_its_campaign_was_cancelled_is_cancelled(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from worker.cli.stack import StackError
 from worker.client import Refused, Unavailable
 from worker.config import ConfigError
 from worker.domain.audience import NoAudience
-from worker.ledger.schema import WrongSchema
+from worker.ledger.schema import LedgerInUse, WrongSchema
 
 
 class Failed(Exception):
@@ -24,6 +24,7 @@ EXPECTED = (
     NoAudience,
     Refused,
     WrongSchema,
+    LedgerInUse,
     StackError,
     Unavailable,
     RedisError,

@@ -1,18 +1,36 @@
 """The schema's version: brought up to date by `sms migrate`, and asked for by every process that starts."""
 
+import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from worker.ledger.engine import reading
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT = "500ms"
+"""How long a migration waits for a lock: all that comes to the table meanwhile waits behind it. PostgreSQL looks for deadlocks after
+a second, so by then it is the migration that has given way."""
+TRIES = 30
+TRY_AGAIN_SECONDS = 1.0
+IN_USE = frozenset({"55P03", "40P01"})
+"""PostgreSQL's codes for a lock that could not be had in time, and for a deadlock."""
 
 
 class WrongSchema(RuntimeError):
     """The ledger is not at the version that this code was written for; the text says what to do."""
+
+
+class LedgerInUse(RuntimeError):
+    """The ledger could not be migrated, for others use it; the text says who and what to do. Nothing was changed."""
 
 
 def _config() -> Config:
@@ -32,12 +50,50 @@ def version(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def migrate(engine: Engine) -> None:
-    """Brings the ledger to the wanted version, in one transaction; does nothing where it is there already."""
+def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.sleep) -> None:
+    """Brings the ledger to the wanted version, in one transaction; does nothing where it is there already.
+
+    On PostgreSQL it waits at most LOCK_WAIT for each lock, then lets the others go on and tries again after a pause, in which it
+    gives up where `pause` answers True. Raises LedgerInUse in the end, with nothing changed.
+    """
+    for _ in range(TRIES):
+        try:
+            _upgrade(engine)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) not in IN_USE:
+                raise
+        else:
+            return
+        log.warning("the ledger is in use, the migration tries again")
+        if pause(TRY_AGAIN_SECONDS):
+            break
+    raise LedgerInUse(
+        f"the ledger is in use and was not changed; {_who_uses(engine)}."
+        "\nEnd what takes long there (a dump, a report, an open session) or stop the workers, then run `sms migrate` again."
+    )
+
+
+def _upgrade(engine: Engine) -> None:
     config = _config()
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _who_uses(engine: Engine) -> str:
+    oldest = text("""
+        SELECT pid, application_name, CAST(extract(epoch FROM clock_timestamp() - xact_start) AS int) FROM pg_stat_activity
+        WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1
+    """)
+    with reading(engine) as connection:
+        row = connection.execute(oldest).first()
+    if row is None:
+        return "who used it has just ended"
+    return (
+        f"the oldest transaction is {row[2]} s old, of process {row[0]} of the database ({row[1] or 'without a name'})"
+    )
 
 
 def check(engine: Engine) -> None:
