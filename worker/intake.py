@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 LOST_AFTER = timedelta(seconds=5)
 """Who was given something and has not removed it after so long was lost with it, or waits for the ledger."""
 TAKEN_AT_ONCE = 500
+GIVEN_BACK_AT_ONCE = 100 * TAKEN_AT_ONCE
 BYTES_AT_ONCE = 500_000
 """What one worker is given: enough to make its commit worth it, and little enough to be kept in a moment."""
 
@@ -106,15 +107,19 @@ def read(place: str, item_id: bytes, item: bytes) -> Message:
 
 
 def give_back(redis: Redis, place: str, *, now: datetime) -> int:
-    """Has wait again what was given to a worker that was lost with it. How much waits there now."""
+    """Has wait again what was given to a worker that was lost with it, up to GIVEN_BACK_AT_ONCE. How much waits there now."""
     _, waiting, taken = _keys(place)
-    lost: Any = redis.zrangebyscore(taken, "-inf", now.timestamp(), start=0, num=TAKEN_AT_ONCE)
-    with redis.pipeline(transaction=True) as pipeline:
+    for _ in range(GIVEN_BACK_AT_ONCE // TAKEN_AT_ONCE):
+        lost: Any = redis.zrangebyscore(taken, "-inf", now.timestamp(), start=0, num=TAKEN_AT_ONCE)
         if lost:
-            pipeline.zadd(waiting, dict.fromkeys(lost, now.timestamp()), nx=True)
-            pipeline.zrem(taken, *lost)
-        pipeline.zcard(waiting)
-        return int(pipeline.execute()[-1])
+            with redis.pipeline(transaction=True) as pipeline:
+                pipeline.zadd(waiting, dict.fromkeys(lost, now.timestamp()), nx=True)
+                pipeline.zrem(taken, *lost)
+                pipeline.execute()
+        if len(lost) < TAKEN_AT_ONCE:
+            break
+    waits: Any = redis.zcard(waiting)
+    return int(waits)
 
 
 def find(redis: Redis, message_id: str) -> Message | None:

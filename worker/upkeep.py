@@ -1,28 +1,32 @@
 """Upkeep: what beat has a worker do every second, so that nothing waits for a person or for a task that was lost.
 
-Each step is one set-based statement and safe to run twice at once.
+Each step is one set-based statement, again and again while much has piled up, and safe to run twice at once.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from worker import bells, intake
 from worker.config import Settings
 from worker.domain.campaign import Window
 from worker.domain.lane import PUSH_QUEUE, UPKEEP_QUEUE, Lane
+from worker.domain.status import State
 from worker.ledger import campaigns, pushes, submissions, turns, unknown
 from worker.ledger.campaigns import Campaign
-from worker.ledger.engine import reading
+from worker.ledger.engine import in_batches, reading
 from worker.ledger.statements import ROWS
 from worker.schedule import start_due
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 60
+PUSHES_QUEUED = 5 * ROWS
+"""With so many tasks in their queue, pushes have enough to go on with until the next tick."""
 
 
 def ring_lanes(
@@ -59,23 +63,28 @@ def probe_gates(
 
 def expire(engine: Engine, *, now: datetime) -> None:
     """Submissions that wait to be sent, and are past their validity, do not go out any more."""
-    with engine.begin() as connection:
-        expired = submissions.expire(connection, now=now)
+    expired = in_batches(engine, partial(submissions.expire, now=now, most=ROWS), most=ROWS)
     if expired:
         log.warning("%d submissions expired before they could be sent", expired)
 
 
 def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime) -> None:
     """Submissions of which no outcome was recorded in time become `unknown`, or in the lanes `resend` are sent once more."""
-    with engine.begin() as connection:
-        lost = submissions.expire_leases(connection, resend=resend, now=now)
+    lost: list[tuple[int, State]] = []
+
+    def expire_some(connection: Connection) -> int:
+        some = submissions.expire_leases(connection, resend=resend, now=now, most=ROWS)
+        lost.extend(some)
+        return len(some)
+
+    in_batches(engine, expire_some, most=ROWS)
     for state in sorted({state for _, state in lost}):
         nos = [no for no, its_state in lost if its_state == state]
         log.warning("%d submissions are %s, no outcome was recorded in time: %s", len(nos), state, nos[:20])
 
 
 def settle(engine: Engine, *, now: datetime) -> None:
-    """Submissions that are `unknown` and of which a report came were taken. Less often than the tick: it looks at all of them."""
+    """Submissions that are `unknown` and of which a report came were taken. Less often than the tick: it looks at many of them."""
     with engine.begin() as connection:
         settled = unknown.accept_reported(connection, now=now)
     if settled:
@@ -84,18 +93,17 @@ def settle(engine: Engine, *, now: datetime) -> None:
 
 def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:
     """Submissions that were accepted so long ago wait for reports no longer; one that comes late still counts."""
-    with engine.begin() as connection:
-        submissions.unreport(connection, before=now - wait, now=now)
+    in_batches(engine, partial(submissions.unreport, before=now - wait, now=now, most=ROWS), most=ROWS)
 
 
 def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object], *, now: datetime) -> None:
     """Publishes tasks for pushes that nobody has processed in time; behind a long queue they only wait, and have their tasks."""
-    if redis.llen(PUSH_QUEUE) >= ROWS:
-        return
-    with engine.begin() as connection:
-        overdue = pushes.overdue(connection, now=now)
-    for no in overdue:
-        publish(no)
+    some: Sequence[int] = range(ROWS)
+    while len(some) == ROWS and redis.llen(PUSH_QUEUE) < PUSHES_QUEUED:
+        with engine.begin() as connection:
+            some = pushes.overdue(connection, now=now, most=ROWS)
+        for no in some:
+            publish(no)
 
 
 def launch_runs(engine: Engine, launch: Callable[[int, str], object], *, now: datetime) -> None:

@@ -22,7 +22,6 @@ from worker.domain.message import Message, is_id, to_json
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
 from worker.ledger import gates, pushes
-from worker.ledger.statements import ROWS
 from worker.ledger.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
@@ -170,7 +169,7 @@ def test_a_push_whose_task_was_lost_gets_another(beat: Published) -> None:
 def test_behind_a_long_queue_a_push_gets_no_second_task(beat: Published) -> None:
     with beat.ledger.engine.begin() as connection:
         pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
-    beat.redis.rpush("sms.push", *range(ROWS))
+    beat.redis.rpush("sms.push", *range(upkeep.PUSHES_QUEUED))
     assert beat.tick(NOW + pushes.STRAY_AFTER) == []
 
 

@@ -1,12 +1,14 @@
 """Opening the ledger, on SQLite or PostgreSQL, and the two ways to use it: `engine.begin()` to write, `reading` to read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, QueuePool, create_engine, event, make_url
 
 CONNECT_SECONDS = 5
+BATCHES_SECONDS = 0.5
 
 
 def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
@@ -92,3 +94,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A connection to read with: each statement sees what is committed, and no writer waits for it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
+
+
+def in_batches(
+    engine: Engine, change: Callable[[Connection], int], *, most: int, clock: Callable[[], float] = monotonic
+) -> int:
+    """Calls `change`, each time in a transaction of its own, until it changes fewer than `most` or the time is up; how many it changed.
+
+    So what has piled up is caught up with, nobody waits long for a row, and whatever comes next has its turn. The time is
+    BATCHES_SECONDS; `clock` is in seconds.
+    """
+    until = clock() + BATCHES_SECONDS
+    changed = 0
+    while True:
+        with engine.begin() as connection:
+            now_changed = change(connection)
+        changed += now_changed
+        if now_changed < most or clock() >= until:
+            return changed

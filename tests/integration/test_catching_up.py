@@ -1,0 +1,106 @@
+"""Upkeep after an outage: what has piled up is caught up with in one tick, in transactions that are short."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import count
+
+import pytest
+from ledger_of import NOW, Ledger
+from redis import Redis
+from sqlalchemy import Connection, insert, update
+
+from worker import intake, upkeep
+from worker.domain.message import read_message
+from worker.domain.status import State
+from worker.ledger import pushes, submissions
+from worker.ledger.engine import BATCHES_SECONDS, in_batches
+from worker.ledger.statements import ROWS
+from worker.ledger.tables import pushes as pushes_table
+from worker.ledger.tables import submissions as table
+
+MANY = 2 * ROWS + 500
+HOUR = timedelta(hours=1)
+
+
+def fill(ledger: Ledger, state: State, rows: int = MANY, *, due_at: datetime | None = None) -> None:
+    """So many submissions in that state since NOW, whose validity ends an hour later."""
+    row = {
+        "account_id": ledger.account_ids["default"], "lane": "notice", "state": state, "caller": "", "mobiles": 1,
+        "due_at": due_at, "expires_at": NOW + HOUR, "attempt": 1, "resent": False, "called_off": False, "updated_at": NOW,
+    }  # fmt: skip
+    with ledger.engine.begin() as connection:
+        connection.execute(insert(table), [row | {"msg_id": msg_id} for msg_id in range(1, rows + 1)])
+
+
+def test_all_that_waits_for_its_reports_too_long_is_unreported(ledger: Ledger) -> None:
+    fill(ledger, State.ACCEPTED)
+    upkeep.unreport(ledger.engine, wait=HOUR, now=NOW + HOUR)
+    assert ledger.states() == {"unreported": MANY}
+
+
+def test_all_leases_that_are_over_end(ledger: Ledger) -> None:
+    fill(ledger, State.SUBMITTING, due_at=NOW)
+    upkeep.expire_leases(ledger.engine, now=NOW)
+    assert ledger.states() == {"unknown": MANY}
+
+
+def test_all_that_is_past_its_validity_expires(ledger: Ledger) -> None:
+    fill(ledger, State.HELD, due_at=NOW)
+    upkeep.expire(ledger.engine, now=NOW + HOUR)
+    assert ledger.states() == {"expired": MANY}
+
+
+def test_all_pushes_that_lost_their_tasks_get_others_until_their_queue_is_long(ledger: Ledger, redis: Redis) -> None:
+    late = NOW + pushes.STRAY_AFTER
+    row = {"body": b"", "source": "", "received_at": NOW, "state": pushes.RECEIVED, "due_at": late}
+    with ledger.engine.begin() as connection:
+        connection.execute(insert(pushes_table), [row] * (upkeep.PUSHES_QUEUED + MANY))
+    published: list[int] = []
+    for more in (upkeep.PUSHES_QUEUED, MANY):
+        before = len(published)
+        upkeep.requeue_pushes(
+            ledger.engine, redis, lambda no: (published.append(no), redis.rpush("sms.push", no)), now=late
+        )
+        assert len(published) == before + more
+        redis.delete("sms.push")
+    assert len(set(published)) == len(published)
+
+
+def test_all_that_was_given_to_workers_that_were_lost_waits_again(redis: Redis) -> None:
+    some = [{"to": "13800000000", "content": "您好", "id": f"m{number}", "lane": "notice"} for number in range(MANY)]
+    intake.put(redis, [read_message(one, now=NOW, default_id="", accounts=None) for one in some], now=NOW)
+    while intake.take(redis, "notice", now=NOW):
+        pass
+    assert intake.give_back(redis, "notice", now=NOW + intake.LOST_AFTER) == MANY
+
+
+@pytest.fixture
+def seconds() -> Iterator[float]:
+    """What a clock shows that goes on by a third of the time that there is, each time that it is looked at."""
+    return count(0, BATCHES_SECONDS / 3)
+
+
+def test_who_catches_up_stops_when_the_time_is_over_for_others_have_their_turn(
+    ledger: Ledger, seconds: Iterator[float]
+) -> None:
+    fill(ledger, State.ACCEPTED)
+
+    def change(connection: Connection) -> int:
+        return submissions.unreport(connection, before=NOW, now=NOW, most=100)
+
+    assert in_batches(ledger.engine, change, most=100, clock=lambda: next(seconds)) == 300
+    assert ledger.states() == {"accepted": MANY - 300, "unreported": 300}
+
+
+def test_what_one_batch_has_changed_stays_changed_if_the_next_one_fails(ledger: Ledger) -> None:
+    fill(ledger, State.ACCEPTED, 20)
+    batches = count()
+
+    def change(connection: Connection) -> int:
+        if next(batches):
+            connection.execute(update(table).values(state="none"))
+        return submissions.unreport(connection, before=NOW, now=NOW, most=10)
+
+    with pytest.raises(Exception, match="ck_submissions_state"):
+        in_batches(ledger.engine, change, most=10)
+    assert ledger.states() == {"accepted": 10, "unreported": 10}
