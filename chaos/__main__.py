@@ -2,12 +2,18 @@
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 from chaos.campaign import run_of_a_campaign
 from chaos.intake import compare
+from chaos.load.run import Options as LoadOptions
+from chaos.load.run import load
 from chaos.run import Options, chaos
 from worker.cli.stack import Signalled, StackError
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -17,14 +23,21 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("all", "intake", "campaign"),
+        choices=("all", "intake", "campaign", "load"),
         default="all",
         help="`intake` measures alone what a worker that is killed loses, with the intake and without; "
-        "`campaign` kills beats and workers through a run of a campaign to so many --messages",
+        "`campaign` kills beats and workers through a run of a campaign to so many --messages; "
+        "`load` kills nothing: a flood, pushes, a campaign of --messages, poison, a sick worker and a bad gateway at once, and each "
+        "figure beside its bound",
     )
     parser.add_argument("--kills", type=int, default=10, help="of `intake`: how often the worker is killed")
     parser.add_argument("--seed", type=int, default=1, help="decides what is sent and what is broken, in which order")
-    parser.add_argument("--minutes", type=_above_zero, default=10, help="how long messages flow and faults happen")
+    parser.add_argument(
+        "--minutes",
+        type=_above_zero,
+        default=argparse.SUPPRESS,
+        help="how long messages flow and faults happen (default: 10, of `load` 5)",
+    )
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--every", type=_above_zero, default=4, metavar="SECONDS", help="from one fault to the next")
     parser.add_argument("--ledger", choices=("postgresql", "sqlite"), default="postgresql")
@@ -32,7 +45,20 @@ def main() -> None:
     parser.add_argument(
         "--settle", type=_above_zero, default=600, metavar="SECONDS", help="how long to wait at the end"
     )
-    parser.add_argument("--only", metavar="WORD", help="only faults whose name has this word in it")
+    parser.add_argument("--rate", type=_above_zero, default=600, help="of `load`: single sends a second")
+    parser.add_argument(
+        "--backlog",
+        type=int,
+        default=10_000,
+        help="of `load`: the flood pauses while so many wait, until half of them do",
+    )
+    parser.add_argument(
+        "--in-a-row",
+        type=int,
+        default=10,
+        help="of `load`: so many unknown in a row close the gate, for the bound of burnt",
+    )
+    parser.add_argument("--only", metavar="WORD", help="only faults, or trouble, whose name has this word in it")
     parser.add_argument("--directory", type=Path, help="where the logs stay; else they go, unless something was lost")
     parser.add_argument("--json", type=Path, help="where the figures go")
     try:
@@ -48,7 +74,15 @@ def _run(given: argparse.Namespace) -> bool:
         return compare(given.seed, given.messages, given.kills)
     if given.what == "campaign":
         return run_of_a_campaign(given.seed, given.messages, given.every, given.ledger)
-    return chaos(Options(**{name: value for name, value in vars(given).items() if name not in ("what", "kills")}))
+    if given.what == "load":
+        return load(_options(LoadOptions, given, minutes=5.0))
+    return chaos(_options(Options, given, minutes=10.0))
+
+
+def _options(kind: type[T], given: argparse.Namespace, **defaults: object) -> T:
+    """What the command line says of those that this kind has."""
+    said = defaults | vars(given)
+    return kind(**{one.name: said[one.name] for one in fields(kind)})  # type: ignore[arg-type]
 
 
 def _above_zero(text: str) -> float:

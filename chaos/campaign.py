@@ -73,7 +73,7 @@ def _campaign(
             start_worker(stack, name, CONCURRENCY)
         start_beat(stack, BEATS[1])
         engine = open_engine(stack.ledger_url)
-        _start(engine, content, members)
+        start_campaign(engine, content, members)
         kills = _kill_until_it_is_done(stack, engine, dice, every)
         _settle(stack, engine)
         counts, wrong = _judge(stack, engine, members)
@@ -81,7 +81,8 @@ def _campaign(
         return [f"{count:,}" for count in (kills, *counts)], wrong
 
 
-def _start(engine: Engine, content: str, count: int) -> None:
+def start_campaign(engine: Engine, content: str, count: int) -> None:
+    """Imports so many people, and starts a campaign to them in the lane `notice`, at any hour of the day."""
     now = datetime.now(UTC)
     people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, count + 2)]
     with engine.begin() as connection:

@@ -18,12 +18,12 @@ from redis.exceptions import RedisError
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Engine
 
 from chaos.door import Door, open_door
 from chaos.faults import Deck, Repliers
-from chaos.judge import Verdict, Waiting, judge, still_waiting
+from chaos.judge import Verdict, judge
 from chaos.postgres import Postgres, running_postgres
+from chaos.settle import settle
 from chaos.traffic import Ledgerless, Traffic
 from chaos.world import WORKERS, World, put_right
 from worker.cli.stack import Stack, running_stack, signals_noted, start_worker
@@ -35,8 +35,6 @@ TIMEOUTS = {"SMS_READ_TIMEOUT": "2", "SMS_CONNECT_TIMEOUT": "1"}
 GATEWAY = ("--latency-ms", "40", "--report-delay-ms", "200", "--push-retry-ms", "500", "--max-push-attempts", "0")
 TURN_SECONDS = 0.1
 REPLY_SECONDS = 0.5
-QUIET_LOOKS = 3
-"""So many looks in a row must find that nothing waits: between two stores, something is for a moment in neither."""
 DEAF_SECONDS = 60
 
 
@@ -58,8 +56,8 @@ def chaos(options: Options) -> bool:
     """Runs it, prints what it did and what came of it; whether all that must be none is none."""
     with (
         signals_noted() as interrupted,
-        _place(options.directory) as (place, keep),
-        _postgres(options.ledger) as postgres,
+        kept_place(options.directory) as (place, keep),
+        postgres_for(options.ledger) as postgres,
         open_door() as door,
         _stack(place, postgres, door, interrupted) as stack,
     ):
@@ -85,7 +83,7 @@ def _run(world: World, options: Options) -> tuple[Ledgerless, Verdict]:
         world.undo_all()
         _calm(world)
         traffic.stop()
-        waiting = _settle(world, engine, options.settle)
+        waiting = settle(world, engine, options.settle)
         deaf = _deaf_workers(world)
         return traffic.known, judge(world, traffic.known.accepted, engine, waiting, deaf)
     finally:
@@ -111,23 +109,6 @@ def _break_things(world: World, deck: Deck, every: float, seconds: float) -> Non
 
 def _calm(world: World) -> None:
     world.behave(script=[], pushes={}, date_skew_seconds=0)
-
-
-def _settle(world: World, engine: Engine, seconds: float) -> Waiting:
-    """Waits until nothing waits any more, or the time is over."""
-    deadline = time.monotonic() + seconds
-    quiet, shown_at = 0, 0.0
-    while True:
-        world.turn()
-        waiting = still_waiting(world.stack, engine)
-        quiet = quiet + 1 if waiting.total == 0 else 0
-        if quiet == QUIET_LOOKS or time.monotonic() > deadline:
-            world.say(f"settled; waiting: {waiting}")
-            return waiting
-        if time.monotonic() - shown_at > 5:
-            world.say(f"settling; waiting: {waiting}")
-            shown_at = time.monotonic()
-        time.sleep(0.5)
 
 
 def _deaf_workers(world: World) -> list[str]:
@@ -163,7 +144,7 @@ def _ports_of(stack: Stack, name: str) -> set[int]:
 
 
 @contextmanager
-def _place(directory: Path | None) -> Iterator[tuple[Path, Callable[[], None]]]:
+def kept_place(directory: Path | None) -> Iterator[tuple[Path, Callable[[], None]]]:
     """Where the logs and files go, and a function that has them kept."""
     place = directory or Path(tempfile.mkdtemp(prefix="sms-chaos-"))
     kept = [directory is not None]
@@ -176,7 +157,8 @@ def _place(directory: Path | None) -> Iterator[tuple[Path, Callable[[], None]]]:
             shutil.rmtree(place)
 
 
-def _postgres(ledger: str) -> Any:
+def postgres_for(ledger: str) -> Any:
+    """A server of our own, or none where the ledger is SQLite."""
     return running_postgres() if ledger == "postgresql" else nullcontext(None)
 
 

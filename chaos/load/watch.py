@@ -1,0 +1,102 @@
+"""A thread that looks at the running system several times a second: how old what waits is. Its looks are what is judged."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker import intake
+from worker.cli.stack import Stack
+
+LOOK_SECONDS = 0.25
+SLOW_SECONDS = 2
+"""A look that was that long after the one before would have missed something: it is counted."""
+
+# By hand, and not by the statements that are to be judged.
+_OLDEST_PUSH = text("SELECT min(received_at) FROM pushes WHERE due_at IS NOT NULL")
+_TO_BE_SENT = text("SELECT count(*) FROM submissions WHERE state IN ('held', 'queued')")
+_SHUT = text("SELECT count(*) FROM accounts WHERE gate <> 'open'")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen at a moment, in Unix seconds. Ages are in seconds."""
+
+    at: float
+    tick: float
+    push: float
+    """How long ago the oldest push came that is not processed; 0 where there is none."""
+    waiting: int
+    """Messages in the intake and submissions that are to be sent."""
+    gate_shut: bool
+
+
+@dataclass
+class Watch:
+    """All the looks so far."""
+
+    looks: list[Look] = field(default_factory=list)
+    slow: int = 0
+    failed: list[str] = field(default_factory=list)
+    _began: float = field(default_factory=time.time)
+
+    def run(self, stack: Stack, engine: Engine, stop: threading.Event) -> None:
+        with Redis.from_url(stack.redis_url, socket_timeout=5) as redis:
+            last = time.time()
+            while not stop.wait(LOOK_SECONDS):
+                now = time.time()
+                self.slow += now - last > SLOW_SECONDS
+                last = now
+                try:
+                    self.looks.append(self._look(redis, engine, now))
+                except (RedisError, SQLAlchemyError) as why:
+                    self.failed.append(repr(why)[:200])
+
+    def _look(self, redis: Redis, engine: Engine, now: float) -> Look:
+        tick = intake.last_tick(redis)
+        in_redis = sum(count for place, count in intake.depth(redis).items() if place != intake.PUSHES)
+        with engine.connect() as connection:
+            came = [*_of_ledger(connection), *_of_redis(redis)]
+            return Look(
+                at=now,
+                tick=now - (tick.timestamp() if tick else self._began),
+                push=max([0.0, *(now - one for one in came)]),
+                waiting=in_redis + int(connection.scalar(_TO_BE_SENT) or 0),
+                gate_shut=bool(connection.scalar(_SHUT)),
+            )
+
+
+@contextmanager
+def watching(stack: Stack, engine: Engine) -> Iterator[Watch]:
+    """Looks until the block ends."""
+    watch, stop = Watch(), threading.Event()
+    thread = threading.Thread(target=watch.run, args=(stack, engine, stop), name="watch", daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def _of_ledger(connection: Connection) -> Iterator[float]:
+    came: Any = connection.scalar(_OLDEST_PUSH)
+    if came is not None:
+        # SQLite has it as a text, in UTC.
+        at = datetime.fromisoformat(came).replace(tzinfo=UTC) if isinstance(came, str) else came
+        yield at.timestamp()
+
+
+def _of_redis(redis: Redis) -> Iterator[float]:
+    """Pushes that came while the ledger was away."""
+    for one in redis.hvals(f"sms:intake:{intake.PUSHES}"):
+        yield datetime.fromisoformat(json.loads(one)["received_at"]).timestamp()

@@ -1,0 +1,32 @@
+"""The wait at the end: until nothing waits any more, or it is no use to wait on."""
+
+import math
+import time
+
+from sqlalchemy import Engine
+
+from chaos.judge import Waiting, still_waiting
+from chaos.world import World
+
+QUIET_LOOKS = 3
+"""So many looks in a row must find that nothing waits: between two stores, something is for a moment in neither."""
+
+
+def settle(world: World, engine: Engine, seconds: float, *, stuck: float = math.inf) -> Waiting:
+    """Waits until nothing waits any more, the time is over, or nothing has changed for `stuck` seconds."""
+    now = time.monotonic()
+    deadline, changed_at = now + seconds, now
+    quiet, shown_at, before = 0, 0.0, ""
+    while True:
+        world.turn()
+        waiting, now = still_waiting(world.stack, engine), time.monotonic()
+        quiet = quiet + 1 if waiting.total == 0 else 0
+        if str(waiting) != before:
+            before, changed_at = str(waiting), now
+        if quiet == QUIET_LOOKS or now > deadline or now > changed_at + stuck:
+            world.say(f"settled; waiting: {waiting}")
+            return waiting
+        if now - shown_at > 5:
+            world.say(f"settling; waiting: {waiting}")
+            shown_at = now
+        time.sleep(0.5)
