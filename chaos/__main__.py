@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--settle", type=_above_zero, default=600, metavar="SECONDS", help="how long to wait at the end"
     )
-    parser.add_argument("--rate", type=_above_zero, default=600, help="of `load`: single sends a second")
+    parser.add_argument("--rate", type=_above_zero, default=400, help="of `load`: single sends a second")
     parser.add_argument(
         "--backlog",
         type=int,

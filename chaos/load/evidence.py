@@ -29,6 +29,8 @@ class Rows:
     reports: int
     foreign_reports: int
     """Those of the extra pushes."""
+    unread_reports: int
+    """In pushes that are kept and not processed: they wait, and are not lost."""
 
 
 @dataclass(frozen=True)
@@ -76,4 +78,8 @@ def rows_of(stack: Stack, engine: Engine, foreign: str) -> Rows:
             said_taken=set(column("SELECT msg_id FROM submissions WHERE state IN ('accepted', 'unreported')")),
             reports=column("SELECT count(*) FROM reports")[0] - of_foreign,
             foreign_reports=of_foreign,
+            unread_reports=sum(
+                bytes(body).count(b"<pushStatusForm>")
+                for body in column("SELECT body FROM pushes WHERE state = 'received'")
+            ),
         )

@@ -14,6 +14,8 @@ PUSH_SECONDS = 5.0
 TICK_SECONDS = 5.0
 RECOVERY_SECONDS = 20.0
 """So long after it is well again the gateway may go unused: a gate that closed by itself is probed each 15 s, and then it opens."""
+BELLS = 20
+"""A few, however many send."""
 SHUT_SECONDS = 1.0
 """How long the gate may be shut while the gateway is well: no longer than a look at it may be wrong."""
 PROBES = 2
@@ -62,6 +64,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
         Figure("taken again after a bad gateway", _back_after(evidence), most=RECOVERY_SECONDS, unit="s"),
         Figure("oldest push", max((look.push for look in looks), default=NEVER), most=PUSH_SECONDS, unit="s"),
         Figure("oldest tick", max((look.tick for look in looks), default=NEVER), most=TICK_SECONDS, unit="s"),
+        Figure("tasks in a lane's queue", max((look.bells for look in looks), default=NEVER), most=BELLS),
         Figure("gate shut, the gateway well", _shut_seconds(evidence), most=SHUT_SECONDS, unit="s"),
         Figure("lost", len(missing) + len(set(rows.said_taken) - called), most=0),
         Figure("twice", sum(times > 1 for times in taken.values()), most=0),
@@ -114,9 +117,11 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def _reports_lost(evidence: Evidence) -> int:
-    """Of what was taken each recipient has one; of the extra pushes all that were acknowledged."""
+    """Of what was taken each recipient has one; of the extra pushes all that were acknowledged. Or they wait in a push."""
     made = {(call["msg_id"], mobile) for call in evidence.calls for mobile in call["mobiles"]}
-    return max(0, len(made) - evidence.rows.reports) + max(0, evidence.pushed - evidence.rows.foreign_reports)
+    rows = evidence.rows
+    missing = max(0, len(made) - rows.reports) + max(0, evidence.pushed - rows.foreign_reports)
+    return max(0, missing - rows.unread_reports)
 
 
 def _back_after(evidence: Evidence) -> float:

@@ -28,8 +28,10 @@ from worker.cli.stack import Stack, running_stack, signals_noted, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger.engine import open_engine
 
-CONCURRENCY = 8
+CONCURRENCY = 4
 IN_FLIGHT = len(WORKERS) * CONCURRENCY * CALLS_AT_ONCE
+LATENCY_MS = 400
+"""So 80 calls at once are 200 a second at most: on any machine the flood is more than the workers can do."""
 OTP_PACE, SHORT_OTP_PACE = 4.0, 8.0
 """OTPs a second; in a short run more, so that there are some to judge."""
 PUSH_SECONDS = 2.0
@@ -38,7 +40,16 @@ STUCK_SECONDS = 75
 SHOW_SECONDS = 5
 TURN_SECONDS = 0.1
 SETTINGS = {"SMS_READ_TIMEOUT": "10", "SMS_CONNECT_TIMEOUT": "2", "SMS_MAX_MOBILES": "5"}
-GATEWAY = ("--latency-ms", "40", "--report-delay-ms", "200", "--push-retry-ms", "500", "--max-push-attempts", "0")
+GATEWAY = (
+    "--latency-ms",
+    str(LATENCY_MS),
+    "--report-delay-ms",
+    "200",
+    "--push-retry-ms",
+    "500",
+    "--max-push-attempts",
+    "0",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,10 +65,10 @@ def timetable(
     world = gateway.world
     dice = world.random
     came = [
-        Trouble(0.02 * seconds, f"a {SICK} starts, that alone cannot reach the gateway", sick.start),
+        Trouble(0.02 * seconds, f"a {SICK} starts: it alone has no way out", sick.start),
         Trouble(0.05 * seconds, "the campaign starts", campaign),
         *_spells(gateway, dice, seconds),
-        Trouble(0.8 * seconds, f"the {SICK} can reach the gateway again", world.door.open),
+        Trouble(0.8 * seconds, f"the {SICK} has its way out again", world.door.open),
         *_doses(poison, dice, seconds),
     ]
     return sorted(came, key=lambda one: one.at)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from worker import intake
 from worker.cli.stack import Stack
+from worker.domain.lane import LANES
 
 LOOK_SECONDS = 0.25
 SLOW_SECONDS = 2
@@ -38,6 +39,8 @@ class Look:
     waiting: int
     """Messages in the intake and submissions that are to be sent."""
     gate_shut: bool
+    bells: int = 0
+    """Tasks in the longest queue of a lane."""
 
 
 @dataclass
@@ -72,6 +75,7 @@ class Watch:
                 push=max([0.0, *(now - one for one in came)]),
                 waiting=in_redis + int(connection.scalar(_TO_BE_SENT) or 0),
                 gate_shut=bool(connection.scalar(_SHUT)),
+                bells=max(int(redis.llen(lane.queue)) for lane in LANES.values()),
             )
 
 

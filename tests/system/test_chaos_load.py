@@ -17,7 +17,7 @@ OPTIONS = (
     "--minutes",
     "0.7",
     "--rate",
-    "400",
+    "300",
     "--backlog",
     "4000",
     "--messages",
@@ -28,6 +28,7 @@ OPTIONS = (
 SECONDS = {"OTP p50": 2, "taken again after a bad gateway": 40, "oldest push": 15, "oldest tick": 15}
 """A few times the bounds of the command; where a queue starves, it is tens of seconds."""
 AS_IT_SAYS = (
+    "tasks in a lane's queue",
     "gate shut, the gateway well",
     "lost",
     "twice",

@@ -33,6 +33,7 @@ ROWS = Rows(
     said_taken={1, 2},
     reports=2,
     foreign_reports=2000,
+    unread_reports=0,
 )
 
 
@@ -73,6 +74,7 @@ def test_a_run_in_which_all_went_well_is_within_all_bounds() -> None:
         ({"otps": {"13100000009": 1000.0}}, "OTP p99"),
         ({"looks": [look(1000, tick=84)]}, "oldest tick"),
         ({"looks": [look(1000, push=41)]}, "oldest push"),
+        ({"looks": [look(1000, bells=21)]}, "tasks in a lane's queue"),
         ({"looks": [look(1000 + n, gate_shut=True) for n in range(3)]}, "gate shut, the gateway well"),
         ({"looks": [look(1000, waiting=BEYOND - 1)]}, "waited at most, the gateway well"),
         ({"accepted": {**GOOD.accepted, "c": "13000000002"}}, "lost"),
@@ -96,6 +98,10 @@ def test_what_went_wrong_breaks_its_bound_and_no_other(spoilt: dict[str, Any], n
 def test_what_still_lies_in_the_intake_waits_and_is_not_lost() -> None:
     waits = replace(GOOD, accepted={**GOOD.accepted, "c": "13000000002"}, rows=replace(ROWS, in_intake={"c"}))
     assert broken(waits) == []
+
+
+def test_reports_in_a_push_that_nobody_has_read_are_not_lost() -> None:
+    assert broken(replace(GOOD, rows=replace(ROWS, foreign_reports=0, unread_reports=2000))) == []
 
 
 @pytest.mark.parametrize(
