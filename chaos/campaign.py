@@ -35,6 +35,8 @@ WORKERS = ("worker", "worker 2", "worker 3", "worker 4")
 BEATS = ("beat", "beat 2")
 CONCURRENCY = 4
 SETTLE_SECONDS = 300
+MEMBERS = "138"
+"""How the mobiles of an audience begin."""
 # At any hour of the day: marketing would wait for the morning.
 WISH = Wish("chaos", "people", "", lane="notice")
 TEXTS = {"personal": "尊敬的{{ name }}，您的账单已出", "one text": "您的账单已出"}
@@ -84,7 +86,9 @@ def _campaign(
 def start_campaign(engine: Engine, content: str, count: int) -> None:
     """Imports so many people, and starts a campaign to them in the lane `notice`, at any hour of the day."""
     now = datetime.now(UTC)
-    people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, count + 2)]
+    people = [
+        Member(line, f"{MEMBERS}{line:08}", (f"{MEMBERS}{line:08}", f"客户{line}")) for line in range(2, count + 2)
+    ]
     with engine.begin() as connection:
         no = audiences.begin(
             connection,

@@ -16,7 +16,7 @@ from worker import intake
 from worker.cli.stack import Stack
 from worker.domain.status import STATUSES, WAITING
 from worker.ledger.engine import reading
-from worker.ledger.tables import first_replies, messages, pushes, recipient_status, refused, reports, submissions
+from worker.ledger.tables import first_replies, messages, pushes, recipient_status, refused, reports, runs, submissions
 
 PAGE = 1000
 
@@ -60,6 +60,9 @@ def still_waiting(stack: Stack, engine: Engine) -> Waiting:
             counts = {str(state): int(count) for state, count in states}
             unread = select(func.count()).where(pushes.c.state == "received")
             counts["pushes unread"] = connection.execute(unread).scalar_one()
+            # Between two of its top-ups a run of a campaign has nothing that waits, and is not over.
+            under_way = select(func.count()).where(runs.c.state == "running")
+            counts["runs under way"] = connection.execute(under_way).scalar_one()
             counts |= {f"intake {place}": count for place, count in intake.depth(redis).items()}
         summary = stack.ask_simulator("summary")
     except (SQLAlchemyError, RedisError, OSError):

@@ -2,9 +2,12 @@
 
 import math
 import time
+from datetime import UTC, datetime
 
+from redis import Redis
 from sqlalchemy import Engine
 
+from chaos.causes import causes
 from chaos.judge import Waiting, still_waiting
 from chaos.world import World
 
@@ -13,7 +16,7 @@ QUIET_LOOKS = 3
 
 
 def settle(world: World, engine: Engine, seconds: float, *, stuck: float = math.inf) -> Waiting:
-    """Waits until nothing waits any more, the time is over, or nothing has changed for `stuck` seconds."""
+    """Waits until nothing waits any more, the time is over, or nothing has changed for `stuck` seconds; then says why."""
     now = time.monotonic()
     deadline, changed_at = now + seconds, now
     quiet, shown_at, before = 0, 0.0, ""
@@ -25,6 +28,10 @@ def settle(world: World, engine: Engine, seconds: float, *, stuck: float = math.
             before, changed_at = str(waiting), now
         if quiet == QUIET_LOOKS or now > deadline or now > changed_at + stuck:
             world.say(f"settled; waiting: {waiting}")
+            if waiting.total != 0:
+                with Redis.from_url(world.stack.redis_url, socket_timeout=5) as redis:
+                    for cause in causes(engine, redis, now=datetime.now(UTC)):
+                        world.say(f"    {cause}")
             return waiting
         if now - shown_at > 5:
             world.say(f"settling; waiting: {waiting}")

@@ -26,6 +26,8 @@ class Rows:
     """How many mobiles have the calls that are unknown, by msgId."""
     said_taken: Collection[int]
     """The msgIds of which the ledger says that the gateway took them."""
+    members: int
+    """Recipients of the campaign."""
     reports: int
     foreign_reports: int
     """Those of the extra pushes."""
@@ -43,6 +45,8 @@ class Evidence:
     """Just before the `send` of each OTP, under its mobile."""
     poison: Mapping[str, str]
     """What the poison of that id was."""
+    members: int
+    """Of the campaign, if it was started."""
     pushed: int
     """Reports of the extra pushes that were acknowledged."""
     spells: Sequence[Spell]
@@ -56,8 +60,8 @@ class Evidence:
     """How much still waits of each kind; None where it could not be asked."""
 
 
-def rows_of(stack: Stack, engine: Engine, foreign: str) -> Rows:
-    """Reads it all. `foreign` is how the mobiles of the extra pushes begin."""
+def rows_of(stack: Stack, engine: Engine, *, foreign: str, campaign: str) -> Rows:
+    """Reads it all. `foreign` is how the mobiles of the extra pushes begin, `campaign` those of the campaign's members."""
     with Redis.from_url(stack.redis_url, socket_timeout=30) as redis:
         names = [name for lane in LANES for name in redis.hkeys(f"sms:intake:{lane}")]
     with engine.connect() as connection:
@@ -76,6 +80,7 @@ def rows_of(stack: Stack, engine: Engine, foreign: str) -> Rows:
             states=pairs("SELECT state, count(*) FROM submissions GROUP BY state"),
             unknown=pairs("SELECT msg_id, mobiles FROM submissions WHERE state = 'unknown'"),
             said_taken=set(column("SELECT msg_id FROM submissions WHERE state IN ('accepted', 'unreported')")),
+            members=column("SELECT count(*) FROM recipients WHERE mobile LIKE :like", like=f"{campaign}%")[0],
             reports=column("SELECT count(*) FROM reports")[0] - of_foreign,
             foreign_reports=of_foreign,
             unread_reports=sum(

@@ -57,6 +57,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
     kept = set(rows.messages) | set(rows.refused)
     good = evidence.accepted.keys() - evidence.poison.keys()
     missing = good - kept - set(rows.in_intake)
+    lost = len(missing) + len(set(rows.said_taken) - called) + max(0, evidence.members - rows.members)
     return [
         Figure("OTP p50", percentile(otps, 50), unit="s"),
         Figure("OTP p99", percentile(otps, 99), most=OTP_SECONDS, unit="s"),
@@ -66,7 +67,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
         Figure("oldest tick", max((look.tick for look in looks), default=NEVER), most=TICK_SECONDS, unit="s"),
         Figure("tasks in a lane's queue", max((look.bells for look in looks), default=NEVER), most=BELLS),
         Figure("gate shut, the gateway well", _shut_seconds(evidence), most=SHUT_SECONDS, unit="s"),
-        Figure("lost", len(missing) + len(set(rows.said_taken) - called), most=0),
+        Figure("lost", lost, most=0),
         Figure("twice", sum(times > 1 for times in taken.values()), most=0),
         Figure("burnt: unknown, never taken", burnt(evidence), most=burnt_at_most(evidence.spells, bounds)),
         Figure("good ones refused", len(good & set(rows.refused)), most=0),

@@ -17,6 +17,7 @@ from redis import Redis
 
 from worker.cli.stack import Stack
 from worker.client import Refused, SmsClient
+from worker.domain.lane import QUEUES
 
 NEVER = "9999-12-31T23:59:59+00:00"
 DEEP = 900
@@ -46,7 +47,8 @@ class Poison:
             ("poison by the client: a time in the year 9999", lambda: self._by_client({"at": NEVER})),
             ("poison by the client: metadata nested 900 deep", lambda: self._by_client({"metadata": {"a": _deep()}})),
             ("poison by the client: a caller with a NUL", lambda: self._by_client({}, caller="a\0b")),
-            ("poison in a queue: a frame that is no task", self._frame),
+            # In each, for the sick worker may take one, and it may end.
+            *((f"poison in {queue}: a frame that is no task", partial(self._frame, queue)) for queue in QUEUES),
         ]
 
     def _mobile(self) -> str:
@@ -76,9 +78,9 @@ class Poison:
         else:
             self.accounted[poison_id] = f"by the client: {fields or client}"
 
-    def _frame(self) -> None:
+    def _frame(self, queue: str) -> None:
         with Redis.from_url(self.stack.redis_url) as redis:
-            redis.lpush("sms.notice", "[[[")
+            redis.lpush(queue, "[[[")
 
 
 def _good(message_id: str, mobile: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from chaos.campaign import start_campaign
+from chaos.campaign import MEMBERS, start_campaign
 from chaos.door import open_door
 from chaos.judge import Waiting, calls_of
 from chaos.load.evidence import Evidence, rows_of
@@ -111,11 +112,15 @@ def _run(world: World, options: Options) -> tuple[list[Figure], dict[str, int], 
     gateway, poison = Gateway(world), Poison(stack)
     otps = Otps(stack.redis_url, SHORT_OTP_PACE if seconds < 120 else OTP_PACE)
     pushes = Pushes(stack, PUSH_SECONDS)
+    begun: list[int] = []
+
+    def campaign() -> None:
+        start_campaign(engine, "您的账单 {{ name }}", options.messages)
+        begun.append(options.messages)
+
     try:
         with sick_worker(world, CONCURRENCY) as sick, watching(stack, engine) as watch:
-            plan = timetable(
-                gateway, poison, sick, lambda: start_campaign(engine, "您的账单 {{ name }}", options.messages), seconds
-            )
+            plan = timetable(gateway, poison, sick, campaign, seconds)
             with flooding(stack, options.rate, seconds) as flood, at_work(otps, pushes):
                 _make_trouble(world, sick, watch, flood, plan, options)
             world.say("no more trouble")
@@ -125,11 +130,12 @@ def _run(world: World, options: Options) -> tuple[list[Figure], dict[str, int], 
             accepted=flood.accepted() | otps.accepted,
             otps=otps.sent,
             poison=poison.accounted,
+            members=sum(begun),
             pushed=pushes.reports,
             spells=gateway.spells,
             looks=watch.looks,
             calls=calls_of(stack),
-            rows=rows_of(stack, engine, FOREIGN),
+            rows=rows_of(stack, engine, foreign=FOREIGN, campaign=MEMBERS),
             ended=world.ended,
             waiting=waiting.counts,
         )
@@ -186,7 +192,7 @@ def _remarks(evidence: Evidence, watch: Watch) -> list[str]:
     return [
         *([f"waiting: {Waiting(evidence.waiting)}"] if any((evidence.waiting or {"": 1}).values()) else []),
         *(f"ended by itself: {one}" for one in evidence.ended),
-        *(f"unaccounted for: poison {one}" for one in unaccounted(evidence)),
+        *(f"unaccounted for: {count} poison {what}" for what, count in Counter(unaccounted(evidence)).items()),
         *([f"{watch.slow} looks came late: the ages may have been higher in between"] if watch.slow else []),
         *(f"could not look: {one}" for one in watch.failed[:3]),
     ]
