@@ -11,16 +11,24 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from socket import gethostname
-from typing import Any, NoReturn
+from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
 from worker import bells, intake
 from worker.broker import open_redis
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
 
-__all__ = ["Fault", "Refused", "SmsClient", "Unavailable"]
+__all__ = ["Fault", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +38,20 @@ PUT_AT_ONCE = 500
 
 
 class Unavailable(ConnectionError):
-    """Redis could not be reached, or did not answer. Without a `key` nobody can say whether the message was enqueued;
-    with one, send it again: the same key is one message."""
+    """Redis could not be used; the text says what is known.
+
+    `enqueued` has the ids of messages that are enqueued for certain, `perhaps` of those of which nobody can say. All others are
+    not. Send those in `perhaps` again where they have a `key`: the same key is one message. Of one without, `sms show ID` says
+    whether it is there.
+    """
+
+    def __init__(self, text: str, *, enqueued: Sequence[str] = (), perhaps: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.enqueued, self.perhaps = tuple(enqueued), tuple(perhaps)
+
+
+class NotPermitted(Unavailable):
+    """Redis refuses the user, the password, or what that user may do. To try again changes nothing; correct SMS_REDIS_URL."""
 
 
 class SmsClient:
@@ -68,7 +88,8 @@ class SmsClient:
         `valid_for` (seconds or a timedelta) how long after that it is still worth sending. The same `key` gives the same id
         and one message. `metadata` is JSON of up to 4 KiB. `notify` is for a later version.
 
-        Raises Refused with every fault of the message, and nothing is enqueued; Unavailable within 5 seconds without Redis.
+        Raises Refused with every fault of the message, and nothing is enqueued; Unavailable within 5 seconds without Redis,
+        which says whether the message is perhaps enqueued; NotPermitted where Redis refuses the user or the password.
         """
         fields = {
             "to": to,
@@ -106,17 +127,22 @@ class SmsClient:
             try:
                 self._accounts = intake.known_accounts(self._redis)
             except RedisError as why:
-                _unavailable(why)
+                raise _failed(why) from why
         fresh = new_id(now, os.urandom(10))
         return read_message(fields, now=now, default_id=fresh, accounts=self._accounts, caller=self._caller)
 
     def _enqueue(self, messages: Sequence[Message]) -> list[str]:
         for start in range(0, len(messages), PUT_AT_ONCE):
             part = messages[start : start + PUT_AT_ONCE]
+            before = [message.id for message in messages[:start]]
+            try:
+                self._reach()
+            except RedisError as why:
+                raise _failed(why, enqueued=before) from why
             try:
                 intake.put(self._redis, part, now=datetime.now(UTC))
             except RedisError as why:
-                _unavailable(why)
+                raise _failed(why, enqueued=before, asked=part) from why
             try:
                 for lane in dict.fromkeys(message.lane for message in part):
                     bells.ring_lane(self._redis, LANES[lane])
@@ -125,6 +151,39 @@ class SmsClient:
                 log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
         return [message.id for message in messages]
 
+    def _reach(self) -> None:
+        """Sees that Redis is there. What fails here has enqueued nothing, which nobody can say of what fails later."""
+        pool = self._redis.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.check_health()
+        finally:
+            pool.release(connection)
 
-def _unavailable(why: RedisError) -> NoReturn:
-    raise Unavailable(f"Redis cannot be reached, so nothing can be enqueued: {why}") from why
+
+_FORBIDDEN = (AuthenticationError, AuthorizationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
+_ANSWERED = (ResponseError, BusyLoadingError)
+"""Redis has said that it did not do it."""
+
+
+def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
+    """What there is to say of the error, where these messages were enqueued before, and of these Redis was asked to."""
+    first = (
+        f"the first {len(enqueued)} messages are enqueued, nothing further was" if enqueued else "nothing was enqueued"
+    )
+    if isinstance(why, _FORBIDDEN):
+        text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"
+        return NotPermitted(text, enqueued=enqueued)
+    if isinstance(why, _ANSWERED):
+        return Unavailable(f"Redis does not take it, so {first}: {why}", enqueued=enqueued)
+    if not asked:
+        return Unavailable(f"Redis cannot be reached, so {first}: {why}", enqueued=enqueued)
+    ids = [message.id for message in asked]
+    what = f"message {ids[0]} is" if len(ids) == 1 else f"{len(ids)} messages from {ids[0]} on are"
+    text = (
+        f"Redis did not answer: {what} perhaps enqueued. Send again what has a key, with the same key; of what has none"
+        f" `sms show` says whether it is there, for sent again it may go twice. {why}"
+    )
+    if enqueued:
+        text = f"the first {len(enqueued)} messages are enqueued; then {text}"
+    return Unavailable(text, enqueued=enqueued, perhaps=ids)

@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import pytest
 from redis import Redis
 
 from worker import intake
-from worker.client import Refused, SmsClient, Unavailable
+from worker.client import PUT_AT_ONCE, NotPermitted, Refused, SmsClient, Unavailable
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import from_json
 
@@ -106,23 +108,94 @@ def test_ten_thousand_messages_go_over_one_connection(redis: Redis, redis_url: s
 def test_without_redis_the_error_says_so_within_seconds() -> None:
     client = SmsClient("redis://127.0.0.1:1/0")
     started = time.monotonic()
-    with pytest.raises(Unavailable, match="Redis cannot be reached, so nothing can be enqueued"):
+    with pytest.raises(Unavailable, match="Redis cannot be reached, so nothing was enqueued"):
         client.send("13800138000", "您好")
     assert time.monotonic() - started < 5
 
 
-def test_a_redis_that_is_silent_is_an_error_within_seconds(redis: Redis, redis_url: str) -> None:
-    client = SmsClient(redis_url)
-    client.send("13800138000", "您好")
+@contextmanager
+def silent(redis: Redis) -> Iterator[None]:
+    """A Redis that takes what it is sent and does not answer, until the end of the block."""
     server = redis.info("server")["process_id"]
     os.kill(server, signal.SIGSTOP)
     try:
-        started = time.monotonic()
-        with pytest.raises(Unavailable):
-            client.send("13800138000", "您好")
-        assert time.monotonic() - started < 5
+        yield
     finally:
         os.kill(server, signal.SIGCONT)
+
+
+def test_of_a_message_that_a_silent_redis_was_given_the_error_says_that_it_is_perhaps_enqueued(
+    redis: Redis, redis_url: str
+) -> None:
+    client = SmsClient(redis_url)
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    client.send("13800138000", "您好")
+    with silent(redis):
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match=r"is perhaps enqueued\. Send again what has a key") as raised:
+            client.send("13800138001", "您好")
+        assert time.monotonic() - started < 5
+    assert raised.value.enqueued == ()
+    # And so it was, once Redis went on.
+    assert [intake.find(redis, one) is not None for one in raised.value.perhaps] == [True]
+
+
+def test_of_a_message_that_a_silent_redis_was_not_given_the_error_says_that_nothing_was_enqueued(
+    redis: Redis, redis_url: str
+) -> None:
+    with silent(redis), pytest.raises(Unavailable, match="so nothing was enqueued") as raised:
+        SmsClient(redis_url).send("13800138000", "您好")
+    assert raised.value.perhaps == ()
+    assert everything(redis) == NOTHING
+
+
+def test_of_many_messages_the_error_says_which_are_enqueued_and_which_perhaps(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    stopping = ExitStack()
+
+    def messages() -> Iterator[dict[str, str]]:
+        yield from ({"to": "13800138000", "content": f"第 {n} 条"} for n in range(PUT_AT_ONCE + 7))
+
+    class Stops(SmsClient):
+        """Redis falls silent when the first of the parts is in."""
+
+        def _ring(self, lanes: Iterable[str]) -> None:
+            stopping.enter_context(silent(redis))
+
+    stops = Stops(redis_url)
+    with stopping, pytest.raises(Unavailable, match=f"the first {PUT_AT_ONCE} messages are enqueued; then") as raised:
+        stops.send_many(messages())
+    client.send("13800138000", "您好")
+    assert (len(raised.value.enqueued), len(raised.value.perhaps)) == (PUT_AT_ONCE, 7)
+    assert all(intake.find(redis, one) for one in (*raised.value.enqueued, *raised.value.perhaps))
+
+
+@pytest.mark.parametrize("user", [":wrong@", "nobody:wrong@", ""])
+def test_a_redis_that_refuses_the_password_is_an_error_of_its_own(redis: Redis, redis_url: str, user: str) -> None:
+    redis.config_set("requirepass", "right")
+    try:
+        with pytest.raises(NotPermitted, match="Redis refuses the user or the password") as raised:
+            SmsClient(redis_url.replace("redis://", f"redis://{user}")).send("13800138000", "您好")
+    finally:
+        redis.execute_command("AUTH", "right")
+        redis.config_set("requirepass", "")
+    assert "wrong" not in str(raised.value).replace("WRONGPASS", "")
+    assert "reached" not in str(raised.value)
+
+
+def test_a_redis_that_does_not_take_it_has_enqueued_nothing(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    client.send("13800138000", "您好")
+    before = everything(redis)
+    redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(Unavailable, match="Redis does not take it, so nothing was enqueued") as raised:
+            client.send("13800138001", "您好")
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert raised.value.perhaps == ()
+    assert everything(redis) == before
 
 
 def test_the_client_is_light_to_import() -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import typer
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy.exc import OperationalError
 
 from worker.broker import open_redis
@@ -59,6 +59,8 @@ def _redis(settings: Settings, now: datetime) -> Iterator[Check]:
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
             yield from checks.redis_checks(redis, now)
+    except (AuthenticationError, NoPermissionError) as why:
+        yield Check("Redis", WRONG, str(why), "correct the user and the password in SMS_REDIS_URL")
     except (RedisError, ValueError) as why:
         yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
 

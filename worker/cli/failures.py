@@ -3,12 +3,12 @@
 from typing import Any
 
 from alembic.util import CommandError
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy.exc import OperationalError
 
 from worker.cli.output import clean
 from worker.cli.stack import StackError
-from worker.client import Refused, Unavailable
+from worker.client import NotPermitted, Refused, Unavailable
 from worker.config import ConfigError
 from worker.domain.audience import NoAudience
 from worker.ledger.schema import LedgerInUse, WrongSchema
@@ -38,10 +38,12 @@ def in_words(error: Any) -> str:
     match error:
         case NoAudience():
             return clean(str(error))
-        case Unavailable():
+        case Unavailable() if not isinstance(error, NotPermitted) and not error.perhaps:
             return f"{error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
         case RedisError():
-            return f"Redis cannot be used: {error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
+            refused = isinstance(error, AuthenticationError | NoPermissionError)
+            remedy = "Correct the user and the password in" if refused else "Start Redis or correct"
+            return f"Redis cannot be used: {error}\n{remedy} SMS_REDIS_URL; `sms doctor` says more."
         case OperationalError():
             return f"the ledger cannot be used: {error.orig}\nStart the database or correct SMS_LEDGER_URL."
         case CommandError():
