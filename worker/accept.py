@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from worker import intake
 from worker.domain.caps import Capped
-from worker.domain.lane import Lane
+from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message, Refused, as_caller, id_of, is_id, read_message, to_json
 from worker.domain.status import State, Suppression
 from worker.ledger import messages as kept
@@ -203,12 +203,19 @@ def accept_by_name(
     accounts: Collection[str],
     *,
     caller: str,
+    queue: str | None = None,
     now: datetime,
 ) -> str | None:
-    """Accepts a message that somebody published by name, or keeps it as refused, with its faults. The lane that has it now."""
+    """Accepts a message that somebody published by name, or keeps it as refused, with its faults. The lane that has it now.
+
+    The queue that it came by says which lane it is of, where it does not say so itself; both may not differ.
+    """
     default_id = task_id if is_id(task_id) else id_of(task_id.encode("utf-8", "surrogatepass"))
+    lane = next((lane.name for lane in LANES.values() if lane.queue == queue), None)
     try:
-        message = read_message(fields, now=now, default_id=default_id, accounts=accounts, caller=as_caller(caller))
+        message = read_message(
+            fields, now=now, default_id=default_id, accounts=accounts, caller=as_caller(caller), lane=lane
+        )
     except Refused as why:
         refuse(default_id, [str(fault) for fault in why.faults], _payload(fields), now)
         return None

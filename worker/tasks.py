@@ -35,8 +35,9 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     here = _parts()
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
+    queue = (task.request.delivery_info or {}).get("routing_key")
     lane = accept_by_name(
-        here.accept, here.refuse, message, task.request.id, here.account_ids, caller=caller, now=utc_now()
+        here.accept, here.refuse, message, task.request.id, here.account_ids, caller=caller, queue=queue, now=utc_now()
     )
     if lane:
         here.servers[lane].wake()

@@ -323,7 +323,9 @@ def test_what_lies_among_the_pushes_and_is_none_is_kept_to_be_quarantined(beat: 
 TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 
 
-def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID, caller: str = "shop") -> str | None:
+def by_name(
+    ledger: Ledger, fields: object, task_id: str = TASK_ID, caller: str = "shop", queue: str | None = None
+) -> str | None:
     return accept_by_name(
         lambda some: ledger.accept(*some),
         partial(refuse, ledger.engine),
@@ -331,6 +333,7 @@ def by_name(ledger: Ledger, fields: object, task_id: str = TASK_ID, caller: str 
         task_id,
         {"default"},
         caller=caller,
+        queue=queue,
         now=NOW,
     )
 
@@ -376,6 +379,27 @@ def test_a_machine_of_any_name_may_send_by_name(ledger: Ledger) -> None:
     for number, machine in enumerate(["\0", "\ud83d", "x" * 300, "campaign/7"]):
         assert by_name(ledger, fields, task_id=f"t{number}", caller=machine) == "notice"
     assert {row["caller"] for row in ledger.rows(submissions)} == {"?", "x" * 64, "campaign?7"}
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_message_by_name_is_of_the_lane_whose_queue_it_came_by(ledger: Ledger, lane: str) -> None:
+    fields = {"to": "13800138000", "content": "您好"}
+    assert by_name(ledger, fields, queue=LANES[lane].queue) == lane
+    assert by_name(ledger, fields | {"lane": lane}, task_id="named", queue=LANES[lane].queue) == lane
+    assert [row["lane"] for row in ledger.rows(messages)] == [lane, lane]
+
+
+def test_a_message_by_name_whose_lane_is_not_that_of_its_queue_is_refused(ledger: Ledger) -> None:
+    fields = {"to": "13800138000", "content": "您好", "lane": "notice"}
+    assert by_name(ledger, fields, queue="sms.otp") is None
+    (row,) = ledger.rows(refused)
+    assert "lane 'notice' came by the queue sms.otp; send it to sms.notice, or name no lane" in str(row["faults"])
+
+
+def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_a_notice_unless_it_says_otherwise(ledger: Ledger) -> None:
+    fields = {"to": "13800138000", "content": "您好"}
+    assert by_name(ledger, fields, queue="sms.upkeep") == "notice"
+    assert by_name(ledger, fields | {"lane": "otp"}, task_id="named", queue="sms.upkeep") == "otp"
 
 
 def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(ledger: Ledger) -> None:

@@ -60,7 +60,20 @@ def test_it_arrives_under_the_id_of_its_task(stack: Stack, ledger: Engine, tmp_p
     assert (sorted(call["mobiles"]), call["content"]) == (["13800138001", "13800138002"], message["content"])
 
 
+def test_the_lane_follows_the_queue(stack: Stack, ledger: Engine, tmp_path: Path) -> None:
+    (task_id,) = send_by_name(stack, tmp_path, {"message": {"to": "13800138001", "content": "您的验证码是 123456"}})
+    arrives(stack, ledger, task_id)
+    with reading(ledger) as connection:
+        message = message_views.find(connection, task_id)
+    assert message is not None
+    assert message.lane == "otp"
+
+
 BAD = {
+    "the lane of another queue": (
+        {"to": "13800138003", "content": "您好", "lane": "notice"},
+        "lane 'notice' came by the queue sms.otp",
+    ),
     "a bad mobile": ({"to": ["12"], "content": "您好"}, "to[0] '12' is too short"),
     "no content": ({"to": ["13800138003"]}, "content is missing"),
     "another lane": ({"to": ["13800138003"], "content": "您好", "lane": "vip"}, "lane 'vip' is unknown"),

@@ -133,11 +133,18 @@ def is_id(text: str) -> bool:
 
 
 def read_message(
-    fields: Any, *, now: datetime, default_id: str, accounts: Collection[str] | None = None, caller: str = ""
+    fields: Any,
+    *,
+    now: datetime,
+    default_id: str,
+    accounts: Collection[str] | None = None,
+    caller: str = "",
+    lane: str | None = None,
 ) -> Message:
     """The message that `fields` describe (those of `SmsClient.send`, as JSON can carry them).
 
-    `default_id` names it where it has neither `key` nor `id`. `accounts` are the known ones; None where nobody can say.
+    `default_id` names it where it has neither `key` nor `id`. `accounts` are the known ones; None where nobody can say. `caller`
+    is who sends it, and `lane` the one whose queue it came by, if it came by one: it is of that lane, and may not name another.
     Raises Refused with every fault.
     """
     if not isinstance(fields, Mapping):
@@ -156,9 +163,13 @@ def read_message(
             fault("content", text)
     else:
         fault("content", "is missing; give the text as a string")
-    lane = fields.get("lane") or "notice"
-    if not isinstance(lane, str) or lane not in LANES:
-        fault("lane", f"{_quoted(lane)} is unknown; it is one of {', '.join(LANES)}")
+    named = fields.get("lane") or lane or "notice"
+    if not isinstance(named, str) or named not in LANES:
+        fault("lane", f"{_quoted(named)} is unknown; it is one of {', '.join(LANES)}")
+    elif lane is not None and named != lane:
+        fault(
+            "lane", f"{named!r} came by the queue {LANES[lane].queue}; send it to {LANES[named].queue}, or name no lane"
+        )
     account = _read_account(fields.get("account") or "default", accounts, fault)
     at = _read_at(fields.get("at"), now, fault)
     valid_for = _read_valid_for(fields.get("valid_for"), fault)
@@ -175,7 +186,7 @@ def read_message(
         id=message_id,
         to=to,
         content=str(content),
-        lane=lane,
+        lane=named,
         account=account,
         created_at=now,
         at=at,
