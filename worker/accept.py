@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from redis import Redis
 from sqlalchemy import Connection, Engine
@@ -26,6 +26,9 @@ from worker.ledger.patience import is_its_own
 from worker.ledger.submissions import Planned
 
 log = logging.getLogger(__name__)
+
+LIKE = timedelta(minutes=1)
+"""Messages share a call where they expire within so much of each other, or within a hundredth of their validity if that is less."""
 
 Accept = Callable[[Sequence[Message]], object]
 """Keeps these messages in the ledger."""
@@ -108,8 +111,7 @@ def accept(
                         recipients=to,
                         state=State.HELD if due_at > now else State.QUEUED,
                         due_at=due_at,
-                        expires_at=min(one.at or one.created_at for one in together)
-                        + (first.valid_for or lanes[first.lane].validity),
+                        expires_at=min(_expires_at(one, lanes[one.lane]) for one in together),
                     )
                 )
         if planned:
@@ -124,6 +126,10 @@ def accept(
     for message_id in wanted.keys() - added.keys():
         log.info("message %s is in the ledger already", message_id)
     return True
+
+
+def _expires_at(message: Message, lane: Lane) -> datetime:
+    return (message.at or message.created_at) + (message.valid_for or lane.validity)
 
 
 def _capped(message: Message) -> Iterable[Capped]:
@@ -170,11 +176,16 @@ def _within_caps(
 
 
 def _together(messages: Iterable[Message], lanes: Mapping[str, Lane]) -> Iterable[Sequence[Message]]:
-    """The messages that may share a call: the same text at the same time, for as long, in a lane that lets them."""
+    """The messages that may share a call: the same text at the same time, in a lane that lets them, and with like expiries.
+
+    A shared call expires with the first of its messages.
+    """
     same: defaultdict[tuple[object, ...], list[Message]] = defaultdict(list)
     for message in messages:
-        shares = lanes[message.lane].shares_calls
-        alike = (message.content, message.at, message.valid_for) if shares else message.id
+        lane = lanes[message.lane]
+        valid_for = message.valid_for or lane.validity
+        like = _expires_at(message, lane).timestamp() // max(min(valid_for / 100, LIKE).total_seconds(), 0.001)
+        alike = (message.content, message.at, valid_for, like) if lane.shares_calls else message.id
         same[message.account, message.lane, message.caller, alike].append(message)
     return same.values()
 

@@ -79,6 +79,29 @@ def test_a_call_that_is_shared_is_made_while_all_of_its_messages_are_valid(ledge
     assert [row["expires_at"] for row in ledger.rows(submissions)] == [NOW + timedelta(hours=24)]
 
 
+def test_a_fresh_message_shares_no_call_with_one_that_is_about_to_expire(ledger: Ledger) -> None:
+    old = replace(message("m", mobile(1)), created_at=NOW - timedelta(hours=23, minutes=59))
+    near = replace(message("n", mobile(2)), created_at=NOW - timedelta(hours=23, minutes=50))
+    short = [
+        replace(message(f"s{n}", mobile(3 + n), valid_for=1e-6 if n > 2 else 10), created_at=NOW + timedelta(seconds=n))
+        for n in range(4)
+    ]
+    fresh = message("o", mobile(8)), message("p", mobile(9), valid_for=86400)
+    ledger.accept(old, near, *short, *fresh)
+    expiries = {row["expires_at"] - NOW: row["mobiles"] for row in ledger.rows(submissions)}  # type: ignore[operator]
+    assert {after: expiries[after] for after in sorted(expiries) if after > timedelta(seconds=12)} == {
+        timedelta(minutes=1): 1,
+        timedelta(minutes=10): 1,
+        timedelta(hours=24): 2,
+    }
+    assert len(ledger.rows(submissions)) == 7
+    ledger.expire(NOW + timedelta(minutes=2))
+    assert {key: status for key, status in ledger.statuses().items() if key in (mobile(8), mobile(9))} == {
+        mobile(8): "queued",
+        mobile(9): "queued",
+    }
+
+
 @pytest.mark.parametrize(
     ("fields", "expires_after"),
     [
