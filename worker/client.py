@@ -144,12 +144,15 @@ class SmsClient:
             except RedisError as why:
                 raise _failed(why, enqueued=before, asked=part) from why
             try:
-                for lane in dict.fromkeys(message.lane for message in part):
-                    bells.ring_lane(self._redis, LANES[lane])
+                self._ring(dict.fromkeys(message.lane for message in part))
             except RedisError as why:
                 # They are kept: the tick finds them in the intake.
                 log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
         return [message.id for message in messages]
+
+    def _ring(self, lanes: Iterable[str]) -> None:
+        for lane in lanes:
+            bells.ring_lane(self._redis, LANES[lane])
 
     def _reach(self) -> None:
         """Sees that Redis is there. What fails here has enqueued nothing, which nobody can say of what fails later."""

@@ -166,7 +166,6 @@ def worker(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     yield make
     for one in made:
-        one.threads.shutdown()
         one.engine.dispose()
 
 

