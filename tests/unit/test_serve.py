@@ -147,12 +147,6 @@ def test_while_it_waits_for_tokens_it_can_be_told_to_end_and_another_has_the_lan
     assert _rest(lane)[-1] == "ring"
 
 
-def test_one_that_had_nothing_to_do_ends_without_a_word() -> None:
-    with served(Lane()) as lane:
-        lane.until(NOTHING_TO_DO)
-    assert "ring" not in _rest(lane)
-
-
 def test_where_redis_is_away_it_waits_for_the_next_bell() -> None:
     with served(Lane(RedisError("away"), in_intake=[RedisError("away"), False])) as lane:
         lane.until(RedisError)
