@@ -119,12 +119,18 @@ def accept(
         for some, why in ((opted_out, Suppression.OPTOUT), (over_cap, Suppression.CAP)):
             if some:
                 kept.suppress(connection, [(added[message_id], mobile) for message_id, mobile in some], why)
+        others = kept.others(connection, [one for one in messages if one.id not in added or wanted[one.id] is not one])
+        for one in others:
+            fault = "its id or key is that of another message, see `sms show`; give it one of its own"
+            kept.refuse(connection, one.id, [fault], to_json(one), now=now)
     if sent:
         count(sent)
     if left_out:
         log.info("%d recipients opted out, and %d are over the caps of their lanes", len(opted_out), len(over_cap))
     for message_id in wanted.keys() - added.keys():
         log.info("message %s is in the ledger already", message_id)
+    if others:
+        log.warning("%d messages have the id of another one and are refused, see `sms messages --refused`", len(others))
     return True
 
 
@@ -207,8 +213,7 @@ def _dealt(recipients: Iterable[tuple[str, str]], most: int) -> list[list[tuple[
 
 
 def accept_by_name(
-    accept_together: Accept,
-    refuse: Refuse,
+    redis: Redis,
     fields: object,
     task_id: str,
     accounts: Collection[str],
@@ -216,8 +221,8 @@ def accept_by_name(
     caller: str,
     queue: str | None = None,
     now: datetime,
-) -> str | None:
-    """Accepts a message that somebody published by name, or keeps it as refused, with its faults. The lane that has it now.
+) -> str:
+    """Puts a message that somebody published by name into the intake, or what cannot be sent, to be kept as refused. Its lane.
 
     The queue that it came by says which lane it is of, where it does not say so itself; both may not differ.
     """
@@ -227,10 +232,11 @@ def accept_by_name(
         message = read_message(
             fields, now=now, default_id=default_id, accounts=accounts, caller=as_caller(caller), lane=lane
         )
+        intake.put(redis, [message], now=now)
     except Refused as why:
-        refuse(default_id, [str(fault) for fault in why.faults], _payload(fields), now)
-        return None
-    accept_each(accept_together, refuse, [message], now=now)
+        lane = lane or next(iter(LANES))
+        intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), why.faults, now=now)
+        return lane
     return message.lane
 
 

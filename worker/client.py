@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from socket import gethostname
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import (
     AuthenticationError,
@@ -25,10 +25,13 @@ from redis.exceptions import (
 
 from worker import bells, intake
 from worker.broker import open_redis
+from worker.domain.key import KeyUsed, clashes, day_of, named
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
 
-__all__ = ["Fault", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
+__all__ = ["Fault", "KeyUsed", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +64,14 @@ class SmsClient:
         """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message.
 
         `caller` names who sends (by default this machine): where there is more to send than the gateway takes, each caller of
-        a lane has an equal share, however many messages another one has. Raises ValueError for a name that is no caller's.
+        a lane has an equal share, however many messages another one has. It also has keys of its own; clients without a `caller`
+        have theirs together, whatever machines they are on. Raises ValueError for a name that is no caller's.
         """
         if caller is not None and (wrong := caller_fault(caller)):
             raise ValueError(f"caller {wrong}")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None
-        self._caller = as_caller(gethostname()) if caller is None else caller
+        self._named, self._machine = caller, as_caller(gethostname())
 
     def send(
         self,
@@ -86,7 +90,7 @@ class SmsClient:
 
         `to` is one mobile or several, in any usual writing. `at` is an aware time (or ISO 8601) not to send before,
         `valid_for` (seconds or a timedelta) how long after that it is still worth sending. The same `key` gives the same id
-        and one message. `metadata` is JSON of up to 4 KiB. `notify` is for a later version.
+        and one message, to the same account, for as long as keys are kept (SMS_KEY_DAYS); for another message it is KeyUsed. `metadata` is JSON of up to 4 KiB. `notify` is for a later version.
 
         Raises Refused with every fault of the message, and nothing is enqueued; Unavailable within 5 seconds without Redis,
         which says whether the message is perhaps enqueued; NotPermitted where Redis refuses the user or the password.
@@ -119,36 +123,62 @@ class SmsClient:
                 faults += [Fault(f"[{position}].{fault.field}", fault.text) for fault in refused.faults]
         if faults:
             raise Refused(faults)
-        return self._enqueue(read)
+        try:
+            return self._enqueue(read)
+        except KeyUsed as why:
+            at = zip(why.positions, why.faults, strict=True)
+            raise KeyUsed({one: Fault(f"[{one}].{fault.field}", fault.text) for one, fault in at}) from None
 
     def _read(self, fields: Mapping[str, Any], now: datetime) -> Message:
-        account = fields.get("account") or "default"
-        if self._accounts is None or account not in self._accounts:
+        account = fields.get("account") or "default" if isinstance(fields, Mapping) else None
+        if self._accounts is None or (isinstance(account, str) and account not in self._accounts):
             try:
                 self._accounts = intake.known_accounts(self._redis)
             except RedisError as why:
                 raise _failed(why) from why
         fresh = new_id(now, os.urandom(10))
-        return read_message(fields, now=now, default_id=fresh, accounts=self._accounts, caller=self._caller)
+        if self._named is not None and isinstance(fields, Mapping):
+            fields = {"caller": self._named, **fields}
+        return read_message(fields, now=now, default_id=fresh, accounts=self._accounts, caller=self._machine)
 
     def _enqueue(self, messages: Sequence[Message]) -> list[str]:
-        for start in range(0, len(messages), PUT_AT_ONCE):
-            part = messages[start : start + PUT_AT_ONCE]
-            before = [message.id for message in messages[:start]]
+        day = day_of(datetime.now(UTC))
+        messages = [named(message, day) for message in messages]
+        if len(messages) > 1:
+            self._look(messages, day)
+        ids: list[str] = []
+        for part in _parts(messages):
             try:
                 self._reach()
             except RedisError as why:
-                raise _failed(why, enqueued=before) from why
+                raise _failed(why, enqueued=ids) from why
             try:
-                intake.put(self._redis, part, now=datetime.now(UTC))
+                ids += intake.put(self._redis, part, now=datetime.now(UTC))
+            except KeyUsed as why:
+                at = zip(why.positions, why.faults, strict=True)
+                raise KeyUsed({len(ids) + position: fault for position, fault in at}) from None
             except RedisError as why:
-                raise _failed(why, enqueued=before, asked=part) from why
+                raise _failed(why, enqueued=ids, asked=part) from why
             try:
                 self._ring(dict.fromkeys(message.lane for message in part))
             except RedisError as why:
                 # They are kept: the tick finds them in the intake.
                 log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
-        return [message.id for message in messages]
+        return ids
+
+    def _look(self, messages: Sequence[Message], day: int) -> None:
+        """Sees that no key is another message's, before the first of several parts is put in."""
+        faults = clashes(messages, day)
+        keyed = [(position, message) for position, message in enumerate(messages) if message.key]
+        for part in _parts(keyed) if len(messages) > PUT_AT_ONCE else ():
+            try:
+                intake.look(self._redis, [message for _, message in part], now=datetime.now(UTC))
+            except KeyUsed as why:
+                faults |= {part[at][0]: fault for at, fault in zip(why.positions, why.faults, strict=True)}
+            except RedisError as why:
+                raise _failed(why) from why
+        if faults:
+            raise KeyUsed(faults)
 
     def _ring(self, lanes: Iterable[str]) -> None:
         for lane in lanes:
@@ -162,6 +192,10 @@ class SmsClient:
             connection.check_health()
         finally:
             pool.release(connection)
+
+
+def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
+    return (items[start : start + PUT_AT_ONCE] for start in range(0, len(items), PUT_AT_ONCE))
 
 
 _FORBIDDEN = (AuthenticationError, AuthorizationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)

@@ -30,6 +30,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
+from worker.domain.key import KEY_DAYS
 from worker.domain.lane import LANES, Lane
 from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.outcome import NOT_TAKEN
@@ -194,6 +195,7 @@ class Settings(BaseSettings):
     optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(_words)] = OPTOUT_WORDS
     max_mobiles: int = Field(default=50, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)
+    key_days: int = Field(default=KEY_DAYS, ge=1, le=366)
     config: Path | None = None
 
     accounts: dict[str, Account] = Field(default_factory=dict, exclude=True)

@@ -8,6 +8,7 @@ what is no frame at all. Here each goes into the intake, and from there, as what
 import json
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from worker import intake
 from worker.broker import open_redis
 from worker.config import load_settings, revealed
 from worker.domain.lane import LANES
-from worker.domain.message import id_of, is_id
+from worker.domain.message import Fault, id_of, is_id
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def keep(queue: str, name: str | None, frame: bytes, fault: str) -> bool:
     lane = next((lane.name for lane in LANES.values() if lane.queue == queue), next(iter(LANES)))
     item_id = name if name is not None and is_id(name) else id_of(frame)
     try:
-        intake.put_foreign(_redis(), lane, item_id, frame, fault)
+        intake.put_foreign(_redis(), lane, item_id, frame, [Fault("what came", fault)], now=datetime.now(UTC))
     except RedisError as why:
         log.warning("a frame of %d bytes in %s cannot be done and cannot be kept: %s", len(frame), queue, why)
         return False

@@ -8,16 +8,19 @@ decides of nothing but how soon what was given out and not removed waits again.
 import base64
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from hashlib import sha1
 from importlib.resources import files
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import NoScriptError
 
+from worker.domain.key import KEY_DAYS, KeyUsed, Use, day_of, id_of_key, named, spot, used
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, from_json, to_json
 
@@ -36,6 +39,7 @@ PLACES = (*LANES, PUSHES)
 
 _FOREIGN = b"foreign "
 """What an item of `put_foreign` begins with; no JSON does."""
+_KEYS, _KEY_DAYS = "sms:keys", "sms:key-days"
 _ACCOUNTS = "sms:accounts"
 _TICK = "sms:tick"
 
@@ -44,21 +48,64 @@ def _keys(place: str) -> tuple[str, str, str]:
     return f"sms:intake:{place}", f"sms:intake:{place}:waiting", f"sms:intake:{place}:taken"
 
 
-def put(redis: Redis, messages: Iterable[Message], *, now: datetime) -> None:
-    """Puts the messages in, all or none; one whose id lies there already stays as it is."""
-    with redis.pipeline(transaction=True) as pipeline:
-        for message in messages:
-            _put(pipeline, message.lane, message.id, to_json(message), now)
-        pipeline.execute()
+def put(redis: Redis, messages: Sequence[Message], *, now: datetime) -> list[str]:
+    """Puts the messages in, all or none; their ids. One whose id lies there already, or whose key was used for it, stays as it is.
+
+    Raises KeyUsed, and puts none in, where a key was used for another message.
+    """
+    return _put_or_look(redis, messages, now, put=True)
 
 
-def put_foreign(redis: Redis, place: str, item_id: str, frame: bytes, fault: str) -> None:
-    """Puts in something that came by another way and is no message, for a worker to refuse it for that fault."""
-    items, waiting, _ = _keys(place)
+def look(redis: Redis, messages: Sequence[Message], *, now: datetime) -> None:
+    """Raises KeyUsed where the key of one of them was used for another message. Puts nothing in."""
+    _put_or_look(redis, messages, now, put=False)
+
+
+def _put_or_look(redis: Redis, messages: Sequence[Message], now: datetime, *, put: bool) -> list[str]:
+    day = day_of(now)
+    put_under = [named(message, day) for message in messages]
+    args: list[str | bytes | float] = [now.timestamp(), KEY_DAYS, int(put)]
+    for message in put_under:
+        args += (message.lane, message.id, to_json(message)) if put else ("", "", "")
+        args += _key_args(message, day)
+    text, digest = _script("put")
+    try:
+        found: Any = redis.evalsha(digest, 1, _KEY_DAYS, *args)
+    except NoScriptError:
+        found = redis.eval(text, 1, _KEY_DAYS, *args)
+    firsts = [Use.unpack(use) if use else None for use in found]
+    faults = {
+        position: used(message.key, first, this)
+        for position, (message, first) in enumerate(zip(put_under, firsts, strict=True))
+        if message.key and first and first.digest != (this := Use.of(message, day)).digest
+    }
+    if faults:
+        raise KeyUsed(faults)
+    return [
+        id_of_key(message.key, first.day) if message.key and first else message.id
+        for message, first in zip(put_under, firsts, strict=True)
+    ]
+
+
+def _key_args(message: Message, day: int) -> tuple[str | bytes, ...]:
+    if message.key is None:
+        return "", "", ""
+    bucket, name = spot(message.key)
+    return f"{_KEYS}:{bucket}", name, Use.of(message, day).pack()
+
+
+def keep_keys(redis: Redis, days: int) -> None:
+    """Has keys kept for so many days from now on, also those that were used before."""
+    redis.set(_KEY_DAYS, days)
+
+
+def put_foreign(
+    redis: Redis, place: str, item_id: str, payload: bytes, faults: Sequence[Fault], *, now: datetime
+) -> None:
+    """Puts in something that came by another way and cannot be sent, for a worker to keep it as refused for these faults."""
+    told = json.dumps([[fault.field, fault.text] for fault in faults]).encode()
     with redis.pipeline(transaction=True) as pipeline:
-        pipeline.hsetnx(items, item_id, _FOREIGN + fault.encode("utf-8", "backslashreplace") + b"\n" + frame)
-        # The first in the place.
-        pipeline.zadd(waiting, {item_id: 0}, nx=True)
+        _put(pipeline, place, item_id, _FOREIGN + told + b"\n" + payload, now)
         pipeline.execute()
 
 
@@ -70,15 +117,17 @@ def put_push(redis: Redis, push_id: str, body: bytes, *, source: str, now: datet
         pipeline.execute()
 
 
-def _put(pipeline: Any, place: str, item_id: str, text: str, now: datetime) -> None:
+def _put(pipeline: Any, place: str, item_id: str, text: str | bytes, now: datetime) -> None:
     items, waiting, _ = _keys(place)
     pipeline.hsetnx(items, item_id, text)
     pipeline.zadd(waiting, {item_id: now.timestamp()}, nx=True)
 
 
 @cache
-def _take_script() -> str:
-    return files("worker").joinpath("take.lua").read_text(encoding="utf-8")
+def _script(name: str) -> tuple[str, str]:
+    """A script, and the digest by which Redis knows it once it has run."""
+    text = files("worker").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def take(redis: Redis, place: str, *, now: datetime) -> dict[bytes, bytes]:
@@ -87,14 +136,14 @@ def take(redis: Redis, place: str, *, now: datetime) -> dict[bytes, bytes]:
     As it lies there: somebody may have put it there by hand, and it need be neither a message nor a text.
     """
     until = (now + LOST_AFTER).timestamp()
-    found: Any = redis.eval(_take_script(), 3, *_keys(place), until, TAKEN_AT_ONCE, BYTES_AT_ONCE)
+    found: Any = redis.eval(_script("take")[0], 3, *_keys(place), until, TAKEN_AT_ONCE, BYTES_AT_ONCE)
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def read(place: str, item_id: bytes, item: bytes) -> Message:
     """The message that an item of that place is. Raises Refused with every fault."""
     if item.startswith(_FOREIGN):
-        raise Refused([Fault("what came", item[len(_FOREIGN) :].partition(b"\n")[0].decode("utf-8", "replace"))])
+        raise Refused(_faults(item[len(_FOREIGN) :].partition(b"\n")[0]))
     message = from_json(item)
     faults = []
     if message.id.encode() != item_id:
@@ -139,6 +188,13 @@ class KeptPush:
     body: bytes
     source: str
     received_at: datetime
+
+
+def _faults(told: bytes) -> list[Fault]:
+    try:
+        return [Fault(str(field), str(text)) for field, text in json.loads(told)]
+    except (ValueError, TypeError, RecursionError):
+        return [Fault("message", "is not JSON; `SmsClient` writes it")]
 
 
 def payload(item: bytes) -> bytes:

@@ -5,7 +5,9 @@ from threading import Lock
 from typing import Any
 
 from celery import Task
+from celery.exceptions import Reject
 from celery.signals import worker_process_shutdown, worker_shutdown, worker_shutting_down
+from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
 from worker import upkeep
@@ -36,11 +38,13 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
-    lane = accept_by_name(
-        here.accept, here.refuse, message, task.request.id, here.account_ids, caller=caller, queue=queue, now=utc_now()
-    )
-    if lane:
-        here.servers[lane].wake()
+    put = patient(accept_by_name, STOPPING.wait, away=_is_redis_error, whom="Redis, which takes messages by name,")
+    try:
+        lane = put(here.redis, message, task.request.id, here.account_ids, caller=caller, queue=queue, now=utc_now())
+    except RedisError as why:
+        # This process ends. The message is in the task alone, so the task goes back.
+        raise Reject(why, requeue=True) from why
+    here.servers[lane].wake()
 
 
 @app.task(name="sms.work")
@@ -134,3 +138,7 @@ def _process_push(here: Parts, no: int) -> None:
     patient(process_push, STOPPING.wait)(
         here.engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words
     )
+
+
+def _is_redis_error(error: Exception) -> bool:
+    return isinstance(error, RedisError)

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, status_push
@@ -10,8 +9,8 @@ from redis import Redis
 from sms_command import sms, told
 
 from worker import intake
-from worker.accept import accept_by_name
 from worker.accept import refuse as keep_refused
+from worker.domain.message import Refused, read_message
 from worker.domain.status import State
 from worker.ledger import message_views
 from worker.ledger.engine import reading
@@ -38,15 +37,11 @@ def submitted(
 
 
 def refuse(ledger: Ledger, message_id: str) -> None:
-    accept_by_name(
-        lambda _: None,
-        partial(keep_refused, ledger.engine),
-        {"to": ["1"], "content": ""},
-        message_id,
-        {"default"},
-        caller="",
-        now=NOW,
-    )
+    fields = {"to": ["1"], "content": ""}
+    with pytest.raises(Refused) as refused:
+        read_message(fields, now=NOW, default_id=message_id)
+    faults = [str(fault) for fault in refused.value.faults]
+    keep_refused(ledger.engine, message_id, faults, json.dumps(fields), NOW)
 
 
 def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Ledger) -> None:

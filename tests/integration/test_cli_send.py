@@ -12,8 +12,9 @@ from redis import Redis
 from sms_command import sms, told
 
 from worker import intake
+from worker.domain.key import day_of, id_of_key
 from worker.domain.lane import LANES
-from worker.domain.message import Message, from_json, id_of_key
+from worker.domain.message import Key, Message, from_json
 from worker.domain.status import State
 from worker.ledger.submissions import Recorded
 
@@ -56,7 +57,7 @@ def test_send_hands_on_every_field(redis: Redis) -> None:
         "send", "--to", mobile(1), *TEXT, "--key", "k", "--at", at.isoformat(), "--valid-for", 60, "--account", "second"
     )
     [enqueued] = lying(redis).values()
-    assert enqueued.id == id_of_key("k")
+    assert enqueued.id == id_today("k", "second")
     assert enqueued.at == at
     assert enqueued.valid_for == timedelta(minutes=1)
     assert enqueued.account == "second"
@@ -164,22 +165,31 @@ def test_a_workbook_is_sent_to_and_its_column_is_found(redis: Redis, tmp_path: P
 def test_a_long_file_becomes_several_messages_that_a_key_makes_the_same_again(redis: Redis, tmp_path: Path) -> None:
     path = written(tmp_path / "long.csv", "n\n" + "\n".join(map(mobile, range(20_001))))
     first, again = (told("send", "--to-file", path, "--column", "n", *TEXT, "--key", "k")["ids"] for _ in range(2))
-    assert first == again == [id_of_key("k/1"), id_of_key("k/2"), id_of_key("k/3")]
+    assert first == again == [id_today("k/1"), id_today("k/2"), id_today("k/3")]
     enqueued = lying(redis)
     assert [len(enqueued[message_id].to) for message_id in first] == [10_000, 10_000, 1]
+
+
+def test_a_key_that_was_used_for_another_text_is_told_with_both(redis: Redis) -> None:
+    sms("send", "--to", mobile(1), "--content", "您好", "--key", "k")
+    sent = sms("send", "--to", mobile(2), "--content", "再见了", "--key", "k")
+    assert sent.exit_code == 1
+    assert "first notice to ****0001, 2 characters" in sent.stderr
+    assert "now notice to ****0002, 3 characters" in sent.stderr
+    assert len(lying(redis)) == 1
 
 
 def test_a_file_without_a_key_is_told_one_to_go_on_with(redis: Redis, tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", f"n\n{mobile(1)}\n")
     sent = sms("send", "--to-file", path, "--column", "n", *TEXT)
     key = sent.stderr.partition("--key ")[2].partition(":")[0]
-    assert sent.stdout.splitlines()[-1] == id_of_key(f"{key}/1")
+    assert sent.stdout.splitlines()[-1] == id_today(f"{key}/1")
 
 
 def test_wait_tells_what_became_of_each_recipient(ledger: Ledger, waitable: None) -> None:
     settled(ledger, "k", mobile(1))
     sent = sms("send", "--to", mobile(1), *TEXT, "--key", "k", "--wait", 30)
-    assert (sent.exit_code, sent.stdout.splitlines()) == (0, [id_of_key("k"), f"{mobile(1)} delivered"])
+    assert (sent.exit_code, sent.stdout.splitlines()) == (0, [id_today("k"), f"{mobile(1)} delivered"])
 
 
 def test_wait_exits_with_1_where_a_recipient_was_not_sent_to(ledger: Ledger, waitable: None) -> None:
@@ -202,9 +212,14 @@ def test_wait_asks_for_the_ledger_before_anything_is_enqueued(redis: Redis) -> N
     assert lying(redis) == {}
 
 
+def id_today(key: str, account: str = "default") -> str:
+    """The id of a message that is sent with this key for the first time."""
+    return id_of_key(Key(account, "", key), day_of(datetime.now(UTC)))
+
+
 def settled(ledger: Ledger, key: str, *to: str, state: State = State.ACCEPTED) -> None:
     """A message that was sent under this key before: its first recipient has it, the others stand where the call left them."""
-    [nos] = ledger.accept(message(id_of_key(key), *to)).values()
+    [nos] = ledger.accept(message(id_today(key), *to)).values()
     [claimed] = ledger.claim(nos)
     ledger.record(Recorded(claimed.no, claimed.attempt, state, None, None, None))
     ledger.push(status_push((to[0], claimed.msg_id, 1)))

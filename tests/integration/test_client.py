@@ -2,21 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
 
 from worker import intake
-from worker.client import PUT_AT_ONCE, NotPermitted, Refused, SmsClient, Unavailable
+from worker.client import PUT_AT_ONCE, KeyUsed, NotPermitted, Refused, SmsClient, Unavailable
 from worker.domain.lane import LANES, QUEUES
-from worker.domain.message import from_json
+from worker.domain.message import read_message
 
 
 def tasks(redis: Redis, queue: str) -> list[dict[str, object]]:
@@ -73,12 +74,106 @@ def test_an_account_that_the_workers_do_not_know_is_refused(redis: Redis, redis_
     client.send("13800138000", "您好", account="other")
 
 
-def test_the_same_key_is_one_message_and_the_first_stays(redis: Redis, redis_url: str) -> None:
+def test_the_same_key_is_one_message_also_when_a_worker_has_taken_it_in(redis: Redis, redis_url: str) -> None:
     client = SmsClient(redis_url)
     first = client.send("13800138000", "一", key="order-1")
-    assert client.send("13800138000", "二", key="order-1") == first
+    assert client.send("+86 138 0013 8000", "一", key="order-1", valid_for=60) == first
     assert intake.depth(redis)["notice"] == 1
-    assert [from_json(text).content for text in intake.take(redis, "notice", now=datetime.now(UTC)).values()] == ["一"]
+    intake.remove(redis, "notice", [first])
+    assert SmsClient(redis_url).send("13800138000", "一", key="order-1") == first
+    assert client.send_many([{"to": "13800138000", "content": "一", "key": "order-1"}] * 2) == [first, first]
+    assert intake.depth(redis)["notice"] == 0
+
+
+def test_the_same_key_for_another_message_is_an_error_that_shows_both(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    first = client.send("13800138000", "您的验证码是 123456", key="order-1", lane="otp")
+    intake.remove(redis, "otp", [first])
+    for other in ({"content": "您的验证码是 654321"}, {"to": "13900139000"}, {"lane": "notice"}):
+        fields = {"to": "13800138000", "content": "您的验证码是 123456", "lane": "otp", "key": "order-1"} | other
+        with pytest.raises(
+            KeyUsed, match=r"key was used for another message .* first otp to \*\*\*\*8000, 13"
+        ) as raised:
+            client.send(**fields)
+        assert first in str(raised.value)
+        assert not {"123456", "654321", "13800138000", "13900139000"} & set(re.split(r"[^0-9]", str(raised.value)))
+    assert everything(redis) == NOTHING | {"sms.otp": 1}
+
+
+def test_a_key_is_of_its_account_and_of_its_caller_if_that_has_a_name(redis: Redis, redis_url: str) -> None:
+    ids = {
+        SmsClient(redis_url).send("13800138000", "一", key="k"),
+        SmsClient(redis_url, caller="shop").send("13800138000", "二", key="k"),
+        SmsClient(redis_url, caller="web").send("13800138000", "三", key="k"),
+        SmsClient(redis_url, caller="web").send("13800138000", "四", key="k", account="second"),
+    }
+    assert len(ids) == 4
+    assert intake.depth(redis)["notice"] == 4
+    message = intake.find(redis, SmsClient(redis_url, caller="web").send("13800138000", "三", key="k"))
+    assert message is not None
+    assert (message.content, message.caller) == ("三", "web")
+
+
+def test_of_many_messages_none_is_enqueued_if_the_key_of_one_is_anothers(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    client.send("13800138000", "一", key="k7")
+    many = [{"to": "13800138000", "content": f"第 {n} 条", "key": f"k{n}"} for n in range(PUT_AT_ONCE + 10)]
+    for some in (many[:10], [many[8], many[9], *many[20:], many[7]]):
+        with pytest.raises(KeyUsed) as raised:
+            client.send_many(some)
+        assert [fault.field for fault in raised.value.faults] == [f"[{some.index(many[7])}].key"]
+    with pytest.raises(KeyUsed) as raised:
+        client.send_many([*many[10:], many[11] | {"content": "别的"}])
+    assert [fault.field for fault in raised.value.faults] == [f"[{PUT_AT_ONCE}].key"]
+    assert intake.depth(redis)["notice"] == 1
+
+
+def test_a_key_that_is_kept_no_longer_is_free_again(redis: Redis) -> None:
+    first, later = (
+        read_message(
+            {"to": "13800138000", "content": content, "key": "k"}, now=datetime.now(UTC), default_id="", accounts=None
+        )
+        for content in ("一", "二")
+    )
+    now = datetime.now(UTC)
+    [one] = intake.put(redis, [first], now=now)
+    with pytest.raises(KeyUsed):
+        intake.put(redis, [later], now=now + timedelta(days=3))
+    # As if the days had passed: that of the first use is before the last that is kept.
+    intake.keep_keys(redis, -1)
+    [two] = intake.put(redis, [later], now=now + timedelta(days=3))
+    assert one != two
+    intake.keep_keys(redis, 7)
+    assert intake.put(redis, [later], now=now + timedelta(days=4)) == [two]
+
+
+def test_a_hundred_thousand_keys_take_less_than_80_bytes_of_redis_each(redis: Redis) -> None:
+    before = redis.info("memory")["used_memory"]
+    now, count = datetime.now(UTC), 100_000
+    for start in range(0, count, 500):
+        some = [
+            read_message(
+                {"to": "13800138000", "content": "一", "key": f"order-{n}"}, now=now, default_id="", accounts=None
+            )
+            for n in range(start, start + 500)
+        ]
+        intake.remove(redis, "notice", intake.put(redis, some, now=now))
+    assert (redis.info("memory")["used_memory"] - before) / count < 80
+    buckets = list(redis.scan_iter("sms:keys:*", count=1000))
+    assert len(buckets) > 1000
+    assert all(redis.ttl(bucket) > 0 for bucket in buckets[:100])
+
+
+def test_a_message_with_a_key_takes_one_round_trip_and_one_connection(redis: Redis, redis_url: str) -> None:
+    client = SmsClient(redis_url)
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    client.send("13800138000", "一", key="k")
+    before = redis.info("commandstats")
+    client.send("13800138000", "二", key="l")
+    after = redis.info("commandstats")
+    calls = {name: stats["calls"] - before.get(name, {"calls": 0})["calls"] for name, stats in after.items()}
+    assert calls["cmdstat_evalsha"] == 1
+    assert not calls.get("cmdstat_ping")
 
 
 def test_many_messages_share_a_task_of_their_lane(redis: Redis, redis_url: str) -> None:

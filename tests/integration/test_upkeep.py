@@ -324,25 +324,20 @@ TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 
 
 def by_name(
-    ledger: Ledger, fields: object, task_id: str = TASK_ID, caller: str = "shop", queue: str | None = None
-) -> str | None:
-    return accept_by_name(
-        lambda some: ledger.accept(*some),
-        partial(refuse, ledger.engine),
-        fields,
-        task_id,
-        {"default"},
-        caller=caller,
-        queue=queue,
-        now=NOW,
-    )
+    beat: Published, fields: object, task_id: str = TASK_ID, caller: str = "shop", queue: str | None = None
+) -> str:
+    """Has a message by name accepted, or refused; its lane."""
+    lane = accept_by_name(beat.redis, fields, task_id, {"default"}, caller=caller, queue=queue, now=NOW)
+    taken_in(beat, lane)
+    assert intake.depth(beat.redis)[lane] == 0
+    return lane
 
 
-def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_same_message(ledger: Ledger) -> None:
+def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_same_message(beat: Published) -> None:
     fields = {"to": ["13800138000"], "content": "您好"}
-    assert by_name(ledger, fields) == by_name(ledger, fields) == "notice"
-    assert [row["id"] for row in ledger.rows(messages)] == [TASK_ID]
-    assert [row["caller"] for row in ledger.rows(submissions)] == ["shop"]
+    assert by_name(beat, fields) == by_name(beat, fields) == "notice"
+    assert [row["id"] for row in beat.ledger.rows(messages)] == [TASK_ID]
+    assert [row["caller"] for row in beat.ledger.rows(submissions)] == ["shop"]
 
 
 @pytest.mark.parametrize(
@@ -358,10 +353,10 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
     ],
 )
 def test_a_bad_message_by_name_is_kept_as_refused_with_its_faults_and_payload(
-    ledger: Ledger, fields: object, told: list[str]
+    beat: Published, fields: object, told: list[str]
 ) -> None:
-    assert by_name(ledger, fields) is by_name(ledger, fields) is None
-    (row,) = ledger.rows(refused)
+    assert by_name(beat, fields) == by_name(beat, fields) == "otp"
+    (row,) = beat.ledger.rows(refused)
     assert row["id"] == TASK_ID
     assert json.loads(str(row["payload"])) == fields
     for fault, start in zip(json.loads(str(row["faults"])), told, strict=True):
@@ -369,43 +364,73 @@ def test_a_bad_message_by_name_is_kept_as_refused_with_its_faults_and_payload(
 
 
 @pytest.mark.parametrize("fields", [{"to": {1, 2}}, {"at": NOW, "x": NOW}, {"to": [10**5000]}, {"x": {(1, 2): 3}}])
-def test_what_comes_by_name_and_cannot_be_written_as_json_is_refused_too(ledger: Ledger, fields: object) -> None:
-    assert by_name(ledger, fields) is None
-    assert len(ledger.rows(refused)) == 1
+def test_what_comes_by_name_and_cannot_be_written_as_json_is_refused_too(beat: Published, fields: object) -> None:
+    assert by_name(beat, fields) == "otp"
+    assert len(beat.ledger.rows(refused)) == 1
 
 
-def test_a_machine_of_any_name_may_send_by_name(ledger: Ledger) -> None:
+def test_a_machine_of_any_name_may_send_by_name(beat: Published) -> None:
     fields = {"to": "13800138000", "content": "您好"}
     for number, machine in enumerate(["\0", "\ud83d", "x" * 300, "campaign/7"]):
-        assert by_name(ledger, fields, task_id=f"t{number}", caller=machine) == "notice"
-    assert {row["caller"] for row in ledger.rows(submissions)} == {"?", "x" * 64, "campaign?7"}
+        assert by_name(beat, fields, task_id=f"t{number}", caller=machine) == "notice"
+    assert {row["caller"] for row in beat.ledger.rows(submissions)} == {"?", "x" * 64, "campaign?7"}
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_a_message_by_name_is_of_the_lane_whose_queue_it_came_by(ledger: Ledger, lane: str) -> None:
+def test_a_message_by_name_is_of_the_lane_whose_queue_it_came_by(beat: Published, lane: str) -> None:
     fields = {"to": "13800138000", "content": "您好"}
-    assert by_name(ledger, fields, queue=LANES[lane].queue) == lane
-    assert by_name(ledger, fields | {"lane": lane}, task_id="named", queue=LANES[lane].queue) == lane
-    assert [row["lane"] for row in ledger.rows(messages)] == [lane, lane]
+    assert by_name(beat, fields, queue=LANES[lane].queue) == lane
+    assert by_name(beat, fields | {"lane": lane}, task_id="named", queue=LANES[lane].queue) == lane
+    assert [row["lane"] for row in beat.ledger.rows(messages)] == [lane, lane]
 
 
-def test_a_message_by_name_whose_lane_is_not_that_of_its_queue_is_refused(ledger: Ledger) -> None:
+def test_a_message_by_name_whose_lane_is_not_that_of_its_queue_is_refused(beat: Published) -> None:
     fields = {"to": "13800138000", "content": "您好", "lane": "notice"}
-    assert by_name(ledger, fields, queue="sms.otp") is None
-    (row,) = ledger.rows(refused)
+    assert by_name(beat, fields, queue="sms.otp") == "otp"
+    (row,) = beat.ledger.rows(refused)
     assert "lane 'notice' came by the queue sms.otp; send it to sms.notice, or name no lane" in str(row["faults"])
 
 
-def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_a_notice_unless_it_says_otherwise(ledger: Ledger) -> None:
+def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_a_notice_unless_it_says_otherwise(
+    beat: Published,
+) -> None:
     fields = {"to": "13800138000", "content": "您好"}
-    assert by_name(ledger, fields, queue="sms.upkeep") == "notice"
-    assert by_name(ledger, fields | {"lane": "otp"}, task_id="named", queue="sms.upkeep") == "otp"
+    assert by_name(beat, fields, queue="sms.upkeep") == "notice"
+    assert by_name(beat, fields | {"lane": "otp"}, task_id="named", queue="sms.upkeep") == "otp"
 
 
-def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(ledger: Ledger) -> None:
+def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(beat: Published) -> None:
     for _ in range(2):
-        by_name(ledger, {"to": "13800138000", "content": "您好"}, task_id="订单 " * 100)
-    assert len(ledger.rows(messages)) == 1
+        by_name(beat, {"to": "13800138000", "content": "您好"}, task_id="订单 " * 100)
+    assert len(beat.ledger.rows(messages)) == 1
+
+
+def test_a_key_that_another_message_has_by_name_is_refused_under_the_id_of_the_task(beat: Published) -> None:
+    fields = {"to": "13800138000", "content": "您的验证码是 123456", "key": "k"}
+    by_name(beat, fields)
+    by_name(beat, fields, task_id="again")
+    by_name(beat, fields | {"content": "您的验证码是 654321"}, task_id="another")
+    by_name(beat, fields | {"content": "您的验证码是 654321", "caller": "web"}, task_id="of-another-caller")
+    assert len(beat.ledger.rows(messages)) == 2
+    (row,) = beat.ledger.rows(refused)
+    assert row["id"] == "another"
+    assert "key was used for another message on 2026-11-22: first notice to ****8000" in str(row["faults"])
+
+
+def test_a_message_whose_id_the_ledger_has_for_another_one_is_refused_and_one_that_comes_twice_is_not(
+    beat: Published,
+) -> None:
+    intake.put(beat.redis, [message("m")], now=NOW)
+    taken_in(beat)
+    for lane, fields in (("notice", {}), ("notice", {"content": "别的"}), ("otp", {"lane": "otp"})):
+        intake.put(beat.redis, [message("m", **fields)], now=NOW)
+        taken_in(beat, lane)
+        assert len(beat.ledger.rows(refused)) == (1 if fields else 0)
+    intake.put(beat.redis, [message("n"), message("o", mobile(1))], now=NOW)
+    taken_in(beat)
+    accept_each(lambda some: beat.ledger.accept(*some), partial(refuse, beat.ledger.engine), [message("o")], now=NOW)
+    assert {row["id"] for row in beat.ledger.rows(refused)} == {"m", "o"}
+    assert "its id or key is that of another message" in str(beat.ledger.rows(refused)[0]["faults"])
 
 
 def test_the_tick_begins_the_runs_that_are_due_and_has_them_prepared_every_second(beat: Published) -> None:

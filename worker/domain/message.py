@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker.domain.campaign import CALLER
 from worker.domain.lane import LANES
@@ -36,6 +36,14 @@ _YEARS = range(2000, 9000)
 _SHOWN = 60
 
 
+class Key(NamedTuple):
+    """A key, and whose it is: an account's, and there a caller's who has a name; those who gave none have theirs together."""
+
+    account: str
+    caller: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A text for one or more recipients.
@@ -57,6 +65,8 @@ class Message:
     caller: str = ""
     run_no: int | None = None
     """Of the run of a campaign that makes it, if one does."""
+    key: Key | None = None
+    """Makes its id, once it is known when it was first used (worker/domain/key.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +98,6 @@ FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for"
 
 Tell = Callable[[str, str], None]
 """Notes a fault: the field, and the sentence about it."""
-
-
-def id_of_key(key: str) -> str:
-    """The message id that a `key` stands for: the same key is the same message, whoever sends it and whenever."""
-    return id_of(key.encode("utf-8", "surrogatepass"))
 
 
 def id_of(name: bytes) -> str:
@@ -143,7 +148,7 @@ def read_message(
 ) -> Message:
     """The message that `fields` describe (those of `SmsClient.send`, as JSON can carry them).
 
-    `default_id` names it where it has neither `key` nor `id`. `accounts` are the known ones; None where nobody can say. `caller`
+    `default_id` names it where it has no `id`; one with a `key` gets the key's once it is put into the intake. `accounts` are the known ones; None where nobody can say. `caller`
     is who sends it, and `lane` the one whose queue it came by, if it came by one: it is of that lane, and may not name another.
     Raises Refused with every fault.
     """
@@ -177,6 +182,7 @@ def read_message(
         fault("notify", "is not there yet: this version tells no events; leave it out and ask `sms show`")
     metadata = _read_metadata(fields.get("metadata"), fault)
     message_id = _read_id(fields, default_id, fault)
+    key = fields.get("key")
     given = fields.get("caller")
     if given is not None and (wrong := caller_fault(given)):
         fault("caller", wrong)
@@ -193,6 +199,7 @@ def read_message(
         valid_for=valid_for,
         metadata=metadata,
         caller=caller if given is None else given,
+        key=None if key is None else Key(account, given or "", key),
     )
 
 
@@ -325,9 +332,7 @@ def _read_id(fields: Mapping[str, Any], default_id: str, fault: Tell) -> str:
     key, given = fields.get("key"), fields.get("id")
     if key is not None and given is not None:
         fault("key", "and id are both given; a key makes the id, so give one of them")
-    if key is not None:
-        if isinstance(key, str) and 0 < len(key) <= 200 and key.isprintable():
-            return id_of_key(key)
+    if key is not None and not (isinstance(key, str) and 0 < len(key) <= 200 and key.isprintable()):
         fault("key", "is a string of 1 to 200 printable characters")
     if given is not None:
         if isinstance(given, str) and is_id(given):

@@ -1,14 +1,15 @@
 """Messages: kept once, under their id; those that were refused are kept apart, with what is wrong with them."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 
 from worker.domain.message import Message
 from worker.domain.status import Suppression
-from worker.ledger.statements import add_rows, insert_new
+from worker.ledger.statements import add_rows, chunks, insert_new
 from worker.ledger.tables import messages, recipients, refused
 
 PAYLOAD = 1_000_000
@@ -41,6 +42,23 @@ def add(
         returning=(messages.c.id, messages.c.no),
     )
     return {message_id: no for message_id, no in added}  # noqa: C416 - mypy needs it spelt out
+
+
+def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
+    """Those of these messages whose id the ledger has for another lane, text or recipients."""
+    found = []
+    for part in chunks(some):
+        texts = select(messages.c.id, messages.c.no, messages.c.lane, messages.c.content)
+        there = {row.id: row for row in connection.execute(texts.where(messages.c.id.in_([one.id for one in part])))}
+        mobiles: defaultdict[int, set[str]] = defaultdict(set)
+        of = select(recipients.c.message_no, recipients.c.mobile)
+        for no, mobile in connection.execute(of.where(recipients.c.message_no.in_([row.no for row in there.values()]))):
+            mobiles[no].add(mobile)
+        for one in part:
+            row = there[one.id]
+            if (row.lane, row.content, mobiles[row.no]) != (one.lane, one.content, set(one.to)):
+                found.append(one)
+    return found
 
 
 _INSERT_SUPPRESSED = insert(recipients)
