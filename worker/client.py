@@ -71,6 +71,7 @@ class SmsClient:
             raise ValueError(f"caller {wrong}")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._accounts: frozenset[str] | None = None
+        self._warned = False
         self._named, self._machine = caller, as_caller(gethostname())
 
     def send(
@@ -136,10 +137,24 @@ class SmsClient:
                 self._accounts = intake.known_accounts(self._redis)
             except RedisError as why:
                 raise _failed(why) from why
+            self._warn_of_nobody()
         fresh = new_id(now, os.urandom(10))
         if self._named is not None and isinstance(fields, Mapping):
             fields = {"caller": self._named, **fields}
         return read_message(fields, now=now, default_id=fresh, accounts=self._accounts, caller=self._machine)
+
+    def _warn_of_nobody(self) -> None:
+        """Warns, once, where no worker has ever been: what is sent to the wrong database of Redis, nobody takes."""
+        if self._accounts is None and not self._warned:
+            self._warned = True
+            where = self._redis.connection_pool.connection_kwargs
+            server = where.get("path") or f"{where.get('host')}:{where.get('port')}"
+            log.warning(
+                "no worker has ever been at work in database %s of the Redis at %s: what is sent there waits until one is;"
+                " see that SMS_REDIS_URL is that of the workers",
+                where.get("db", 0),
+                server,
+            )
 
     def _enqueue(self, messages: Sequence[Message]) -> list[str]:
         day = day_of(datetime.now(UTC))

@@ -120,7 +120,7 @@ def parts(concurrency: int) -> Parts:
             max_mobiles=lambda account, lane: largest_call(settings, account, lane),
             lanes=settings.lanes,
             earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
-            # Waited for here, for a message that was sent by name is nowhere else.
+            # Waited for here, rather than given back and taken in again.
             room=patient(room, STOPPING.wait, away=_is_redis_away, whom="Redis, which has the caps,"),
             count=counter(redis, settings),
             now=utc_now(),

@@ -1,18 +1,21 @@
 """`sms doctor` and `sms migrate`; and every command as a process that has no more settings than it needs."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from ledger_of import Ledger, message, mobile, status_push
 from redis import Redis
 from sms_command import sms, sms_process
 
 from worker import intake
 from worker.domain.status import State
+from worker.ledger import messages
 from worker.ledger.submissions import Recorded
 
 
@@ -89,6 +92,49 @@ def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Le
         "2 → look at them with `sms unknown list`; a report may still settle them",
     )
     assert checks["pushes quarantined"][0] == "look"
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_lies_in_queues_that_nobody_takes_from_is_told_with_its_tasks_and_without_its_texts(
+    redis: Redis, redis_url: str
+) -> None:
+    app = Celery(broker=redis_url, set_as_current=False)
+    fields = {"to": "13812345678", "content": "您的验证码是 987123"}
+    for queue, task in (
+        ("celery", "sms.send"),
+        ("sms.opt", "sms.send"),
+        ("sms.opt", "sms.sned"),
+        ("shop", "shop.pack"),
+    ):
+        app.send_task(task, kwargs={"message": fields}, queue=queue)
+    app.send_task("sms.send", kwargs={"message": fields}, queue="sms.otp")
+    redis.lpush("sms.opt", b"\xff")
+    checks = found(exit_code=1)
+    assert checks["queues of nobody"][0] == "wrong"
+    assert "celery 1 (sms.send 1), sms.opt 3 (" in checks["queues of nobody"][1]
+    assert "no task 1" in checks["queues of nobody"][1]
+    assert "correct the queue in `send_task` (sms.otp, sms.notice, sms.marketing)" in checks["queues of nobody"][1]
+    assert not {"shop", "13812345678", "987123"} & set(re.split(r"[^0-9a-z]", checks["queues of nobody"][1]))
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_queue_with_a_name_like_ours_and_nothing_of_ours_in_it_is_to_be_looked_at(
+    redis: Redis, redis_url: str
+) -> None:
+    Celery(broker=redis_url, set_as_current=False).send_task("shop.pack", queue="sms.reminders")
+    assert found(exit_code=0)["queues of nobody"][:1] == ("look",)
+
+
+@pytest.mark.usefixtures("settings")
+def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        for name, days in (("old", 3), ("new", 0)):
+            at = datetime.now(UTC) - timedelta(days=days)
+            messages.refuse(connection, name, ["to is missing"], "{}", now=at)
+    assert found(exit_code=0)["messages refused"] == (
+        "look",
+        "1 within a day → read what came and why with `sms messages --refused`; whoever sent it has to correct it",
+    )
 
 
 @pytest.mark.usefixtures("settings")
@@ -170,6 +216,7 @@ def test_a_command_that_reads_needs_the_ledger_and_nothing_else(ledger: Ledger, 
 
 
 def test_send_needs_redis_and_nothing_else(redis: Redis, redis_url: str) -> None:
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
     process = sms_process("send", "--to", mobile(1), "--content", "您好", SMS_REDIS_URL=redis_url)
     assert (process.returncode, process.stderr) == (0, "")
     assert intake.find(redis, process.stdout.strip())

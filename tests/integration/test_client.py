@@ -293,6 +293,21 @@ def test_a_redis_that_does_not_take_it_has_enqueued_nothing(redis: Redis, redis_
     assert everything(redis) == before
 
 
+def test_where_no_worker_has_ever_been_the_client_warns_once(
+    redis: Redis, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = SmsClient(redis_url.replace("redis://", "redis://:s3cret@").replace("/0", "/7"))
+    for _ in range(2):
+        client.send("13800138000", "您好")
+    [warned] = [record.getMessage() for record in caplog.records]
+    assert warned.startswith("no worker has ever been at work in database 7 of the Redis at 127.0.0.1:")
+    assert "s3cret" not in warned
+    caplog.clear()
+    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    SmsClient(redis_url).send("13800138000", "您好")
+    assert caplog.records == []
+
+
 def test_the_client_is_light_to_import() -> None:
     heavy = [
         "celery",

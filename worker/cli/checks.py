@@ -11,14 +11,16 @@ from redis import Redis
 from sqlalchemy import Connection, Engine
 
 from worker import intake
+from worker.cli.strange import strange_queues
 from worker.config import ConfigError, Role, Settings, load_settings
-from worker.domain.lane import QUEUES
+from worker.domain.lane import LANES, QUEUES
 from worker.domain.status import WAITING, State
 from worker.ledger import gates, health, schema
 from worker.ledger.health import Backlog
 
 PATIENCE = timedelta(minutes=1)
 """What beat should have seen to this long ago, it does not see to: it looks every second."""
+RECENT = timedelta(days=1)
 CONNECT_SECONDS = 5
 
 OK, LOOK, WRONG = "ok", "look", "wrong"
@@ -71,6 +73,12 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
     yield _judged("worker and beat", tick is not None and now - tick < PATIENCE, since_tick, IDLE)
     lengths = {queue: redis.llen(queue) for queue in QUEUES}
     yield Check("queues", OK, ", ".join(f"{queue} {length}" for queue, length in lengths.items()))
+    if strange := strange_queues(redis):
+        yield Check(
+            "queues of nobody", WRONG if any(queue.has_ours for queue in strange) else LOOK, ", ".join(map(str, strange)),
+            f"no worker takes from these: correct the queue in `send_task` ({', '.join(one.queue for one in LANES.values())}), and"
+            " move what lies there, each with `redis-cli lmove QUEUE sms.otp right left`; or delete them",
+        )  # fmt: skip
     depths, since = intake.depth(redis), intake.oldest(redis)
     lies = "".join(f", {place} {depth}" for place, depth in depths.items() if depth)
     age = now - since if since else timedelta(0)
@@ -111,6 +119,11 @@ def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:
         "recipients unknown", unknown == 0, str(unknown),
         "look at them with `sms unknown list`; a report may still settle them", LOOK,
     )  # fmt: skip
+    if refused := health.refused(connection, since=now - RECENT):
+        yield Check(
+            "messages refused", LOOK, f"{refused} within a day",
+            "read what came and why with `sms messages --refused`; whoever sent it has to correct it",
+        )  # fmt: skip
     yield _backlog("pushes unprocessed", health.unprocessed_pushes(connection, overdue_since=now - PATIENCE))
     quarantined = health.quarantined_pushes(connection)
     remedy = "read why with `sms pushes --state quarantined`"

@@ -10,6 +10,7 @@ from worker.ledger.pushes import QUARANTINED, RECEIVED
 from worker.ledger.statements import literally
 from worker.ledger.submissions import TO_BE_SENT
 from worker.ledger.tables import pushes, submissions
+from worker.ledger.tables import refused as refused_messages
 from worker.ledger.unknown import Which
 from worker.ledger.unknown import count as count_unknown
 
@@ -36,6 +37,12 @@ def unknown(connection: Connection) -> int:
     # Not by the view, which SQLite would go through from end to end: by their submissions, which are few.
     _, recipients = count_unknown(connection, Which())
     return recipients
+
+
+def refused(connection: Connection, *, since: datetime) -> int:
+    """The messages that were refused since then: by name, or what was no message at all."""
+    query = select(func.count()).select_from(refused_messages)
+    return connection.execute(query.where(refused_messages.c.refused_at >= since)).scalar_one()
 
 
 def unprocessed_pushes(connection: Connection, *, overdue_since: datetime) -> Backlog:
