@@ -5,16 +5,17 @@ from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
-from ledger_of import NOW, Ledger
+from ledger_of import NOW, Ledger, message, mobile, status_push
 from redis import Redis
 from sqlalchemy import Connection, insert, update
 
 from worker import intake, upkeep
 from worker.domain.message import read_message
 from worker.domain.status import State
-from worker.ledger import pushes, submissions
+from worker.ledger import pushes, submissions, unknown
 from worker.ledger.engine import BATCHES_SECONDS, in_batches
 from worker.ledger.statements import ROWS
+from worker.ledger.submissions import Recorded
 from worker.ledger.tables import pushes as pushes_table
 from worker.ledger.tables import submissions as table
 
@@ -22,14 +23,14 @@ MANY = 2 * ROWS + 500
 HOUR = timedelta(hours=1)
 
 
-def fill(ledger: Ledger, state: State, rows: int = MANY, *, due_at: datetime | None = None) -> None:
+def fill(ledger: Ledger, state: State, rows: int = MANY, *, due_at: datetime | None = None, first: int = 1) -> None:
     """So many submissions in that state since NOW, whose validity ends an hour later."""
     row = {
         "account_id": ledger.account_ids["default"], "lane": "notice", "state": state, "caller": "", "mobiles": 1,
         "due_at": due_at, "expires_at": NOW + HOUR, "attempt": 1, "resent": False, "called_off": False, "updated_at": NOW,
     }  # fmt: skip
     with ledger.engine.begin() as connection:
-        connection.execute(insert(table), [row | {"msg_id": msg_id} for msg_id in range(1, rows + 1)])
+        connection.execute(insert(table), [row | {"msg_id": msg_id} for msg_id in range(first, first + rows)])
 
 
 def test_all_that_waits_for_its_reports_too_long_is_unreported(ledger: Ledger) -> None:
@@ -104,3 +105,34 @@ def test_what_one_batch_has_changed_stays_changed_if_the_next_one_fails(ledger: 
     with pytest.raises(Exception, match="ck_submissions_state"):
         in_batches(ledger.engine, change, most=10)
     assert ledger.states() == {"accepted": 10, "unreported": 10}
+
+
+@pytest.mark.parametrize("most", [1, 4, 9, 10, 11, 100])
+def test_a_report_settles_what_is_unknown_however_much_of_it_is_looked_at_at_once(ledger: Ledger, most: int) -> None:
+    numbers = range(10)
+    nos = [ledger.accept(message(f"m{n}", mobile(n), content=f"您好{n}"))[f"m{n}"][0] for n in numbers]
+    calls = ledger.claim(nos)
+    ledger.push(status_push(*((call.mobiles[0], call.msg_id, 1) for call in calls)))
+    ledger.record(*(Recorded(call.no, 1, State.UNKNOWN, None, None, None) for call in calls))
+    fill(ledger, State.UNKNOWN, 5)
+    settled = []
+    for _ in range(-(-15 // most) + 1):
+        with ledger.engine.begin() as connection:
+            settled.append(unknown.accept_reported(connection, now=NOW, most=most))
+    assert max(settled) <= most
+    assert ledger.states() == {"accepted": 10, "unknown": 5}
+
+
+def test_what_becomes_unknown_behind_those_that_were_looked_at_is_looked_at_in_the_next_round(ledger: Ledger) -> None:
+    fill(ledger, State.UNKNOWN, 3)
+    (early, *_), settled = ledger.accept(message("early"))["early"], []
+    fill(ledger, State.UNKNOWN, 3, first=1000)
+    for step in range(6):
+        if step == 3:
+            (call,) = ledger.claim([early])
+            ledger.record(Recorded(early, 1, State.UNKNOWN, None, None, None))
+            ledger.push(status_push((call.mobiles[0], call.msg_id, 1)))
+        with ledger.engine.begin() as connection:
+            settled.append(unknown.accept_reported(connection, now=NOW, most=2))
+    assert sum(settled) == 1
+    assert ledger.states() == {"accepted": 1, "unknown": 6}

@@ -397,6 +397,14 @@ Index(
     sqlite_where=runs.c.state == RunState.RUNNING,
 )
 
+marks = Table(
+    "marks",
+    metadata,
+    # What goes round the rows of a table, some at a time, and the last of them that it has looked at.
+    Column("name", String(32), primary_key=True),
+    Column("no", BigInteger, nullable=False),
+)
+
 recipient_status = table(
     "recipient_status",
     column("message_no", BigInteger),

@@ -34,6 +34,13 @@ WHERE {condition} AND caller IN (SELECT 'campaign/' || no FROM runs WHERE state 
 
 def upgrade() -> None:
     connection = op.get_bind()
+    op.create_table(
+        "marks",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("no", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_marks")),
+    )
+    op.execute("INSERT INTO marks VALUES ('settle', 0)")
     # Both databases keep the default with the table, and write no row. What was cancelled before, and is not over, is marked.
     op.add_column("submissions", sa.Column("called_off", sa.Boolean(), nullable=False, server_default=sa.false()))
     for condition in ("state IN ('held', 'queued')", "state = 'submitting'", "state = 'unknown'"):
