@@ -42,3 +42,11 @@ def test_reading_takes_no_turn_among_those_who_write(ledger_url: str) -> None:
             assert connection.execute(text("SELECT count(*) FROM refused")).scalar_one() == 0
     writer.dispose()
     reader.dispose()
+
+
+def test_what_changes_all_the_time_is_vacuumed_before_it_piles_up(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with reading(engine) as connection:
+        query = text("SELECT relname FROM pg_class WHERE 'autovacuum_vacuum_scale_factor=0.02' = ANY (reloptions)")
+        assert set(connection.execute(query).scalars()) == {"submissions", "pushes"}
+    engine.dispose()

@@ -16,9 +16,9 @@ from worker.ledger.engine import reading
 
 log = logging.getLogger(__name__)
 
-LOCK_WAIT = "500ms"
-"""How long a migration waits for a lock: all that comes to the table meanwhile waits behind it. PostgreSQL looks for deadlocks after
-a second, so by then it is the migration that has given way."""
+LOCK_WAIT = "1500ms"
+"""How long a migration waits for a lock: all that comes to the table meanwhile waits behind it. Longer than PostgreSQL's
+deadlock_timeout, a second, after which an autovacuum gives way."""
 TRIES = 30
 TRY_AGAIN_SECONDS = 1.0
 IN_USE = frozenset({"55P03", "40P01"})
