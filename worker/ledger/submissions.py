@@ -16,6 +16,7 @@ from sqlalchemy import (
     literal,
     null,
     or_,
+    select,
     update,
 )
 
@@ -58,12 +59,23 @@ class Recorded:
 TO_BE_SENT = submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
 """The condition of the partial indexes over what waits to be sent."""
 # One of its recipients was reported: the gateway took the call. That a person calls it failed says nothing of the kind.
-REPORTED = exists().where(
+_ITS_REPORT = (
     recipients.c.submission_no == submissions.c.no,
     reports.c.account_id == submissions.c.account_id,
     reports.c.msg_id == submissions.c.msg_id,
     reports.c.mobile == recipients.c.mobile,
     or_(reports.c.push_no.is_not(None), reports.c.status == Report.DELIVERED),
+)
+REPORTED = exists().where(*_ITS_REPORT)
+# The same, looked up for each row. Of EXISTS over many rows PostgreSQL makes a join: with poor statistics one of all recipients
+# with all reports, which filled a disk.
+EACH_REPORTED = (
+    select(recipients.c.submission_no)
+    .where(*_ITS_REPORT)
+    .limit(1)
+    .correlate(submissions)
+    .scalar_subquery()
+    .is_not(None)
 )
 # What is past its validity was never taken, unless it is one that was to be sent again.
 OVER = case((submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from worker.domain.lane import LANES
 from worker.domain.status import Report, State
 from worker.ledger.statements import insert_new, literally
-from worker.ledger.submissions import REPORTED
+from worker.ledger.submissions import EACH_REPORTED
 from worker.ledger.tables import accounts, marks, messages, recipients, reports, submissions
 
 
@@ -126,7 +126,7 @@ def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED
     connection.execute(update(marks).where(_MARK).values(no=last if found == most else 0))
     if not found:
         return 0
-    reported = update(submissions).where(_UNKNOWN, submissions.c.no > after, submissions.c.no <= last, REPORTED)
+    reported = update(submissions).where(_UNKNOWN, submissions.c.no > after, submissions.c.no <= last, EACH_REPORTED)
     return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
