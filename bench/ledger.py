@@ -1,6 +1,6 @@
 """`bench ledger`: whether a large ledger is as fast as an empty one, for what goes out and for what comes in.
 
-Two systems are up at the same time, each with a ledger on PostgreSQL, and are measured by turns: one empties its ledger before
+Afterwards, what grows with the load rather than the ledger (`limits`). Two systems are up at the same time, each with a ledger on PostgreSQL, and are measured by turns: one empties its ledger before
 each round, the other has had its own filled.
 """
 
@@ -16,6 +16,7 @@ from sqlalchemy import Engine, func, select, text
 
 from bench.fill import fill
 from bench.frame import LOOK_SECONDS, Frame, frame, table, write
+from bench.limits import limits
 from bench.meter import Meter
 from bench.plain import message
 from bench.push import Load, push
@@ -62,8 +63,24 @@ class Options:
 def bench_ledger(options: Options, results: Path) -> None:
     """Makes all the rounds, writes their figures and prints the table. StackError where something was lost."""
     runs: list[dict[str, object]] = []
+    with frame() as around:
+        large, there = _rounds(options, around, runs)
+        with around.bar("what grows with the load", 1):
+            engine = open_engine(large.ledger_url)
+            bounds = limits(engine)
+            engine.dispose()
+    measured = [{"recipients": there if run["ledger"] == "large" else 0, **run} for run in runs]
+    write(results, options, [*measured, {"recipients": there, "ledger": "large", "limits": bounds}])
+    _show(runs, there)
+    shown = table("What grows with the load, in the large ledger", "", "")
+    for name, figure in bounds.items():
+        shown.add_row(name, f"{figure:,.1f}")
+    Console().print(shown)
+
+
+def _rounds(options: Options, around: Frame, runs: list[dict[str, object]]) -> tuple[Stack, int]:
+    """Makes all the rounds, whose figures it adds to `runs`; the large ledger's stack, which has ended, and its recipients."""
     with (
-        frame() as around,
         around.stack(concurrency=options.concurrency, latency_ms=0) as empty,
         around.stack(concurrency=options.concurrency, latency_ms=0) as large,
     ):
@@ -78,8 +95,7 @@ def bench_ledger(options: Options, results: Path) -> None:
             for name, stack in reversed(sides) if number % 2 else sides:
                 figures = _figures(stack, number, options, around)
                 runs.append({"round": number + 1, "ledger": name, "figures": figures})
-    write(results, options, [{"recipients": there if run["ledger"] == "large" else 0, **run} for run in runs])
-    _show(runs, there)
+    return large, there
 
 
 def _empty(stack: Stack) -> None:

@@ -23,7 +23,7 @@ def test_bench_push_applies_every_report_just_once_on_both_ledgers(tmp_path: Pat
 @pytest.mark.timeout(300)
 def test_bench_ledger_measures_the_same_with_an_empty_ledger_and_a_filled_one(tmp_path: Path) -> None:
     options = ["--recipients", "5000", "--messages", "20", "--items", "1000", "--seconds", "0.2", "--concurrency", "4"]
-    printed, runs = _bench("ledger", [*options, "--repeat", "2"], tmp_path)
+    printed, (*runs, last) = _bench("ledger", [*options, "--repeat", "2"], tmp_path)
     assert [(run["round"], run["ledger"], run["recipients"]) for run in runs] == [
         (1, "empty", 0),
         (1, "large", 5000),
@@ -32,6 +32,13 @@ def test_bench_ledger_measures_the_same_with_an_empty_ledger_and_a_filled_one(tm
     ]
     assert all(value > 0 for run in runs for value in run["figures"].values())
     assert all(name in printed for name in runs[0]["figures"])
+    assert (
+        last["limits"].items()
+        >= {
+            "one tick's unreport: of 20,000 that wait too long": 20_000,
+            "multixact members used for 120,000 reports": 0,
+        }.items()
+    )
 
 
 def _bench(name: str, options: list[str], tmp_path: Path) -> tuple[str, list[dict]]:

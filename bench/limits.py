@@ -1,0 +1,149 @@
+"""What grows with the load rather than with the ledger: measured on a ledger on PostgreSQL that is large and that nobody uses.
+
+Part of `bench ledger`. Each figure is one that had no bound: a tick's share of what has piled up, a look at all that is unknown, a queue
+whose head is dead under a long snapshot, the rows that all inserts lock.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from statistics import median
+
+from sqlalchemy import Connection, Engine, text
+
+from worker import upkeep
+from worker.domain.push import StatusReport
+from worker.domain.status import Report
+from worker.ledger import accounts, pushes, turns, unknown
+from worker.ledger.engine import reading
+from worker.ledger.turns import Queue
+
+PILED_UP, UNKNOWN, DEAD = 20_000, 200_000, 50_000
+WRITERS, PUSHES_OF_EACH, ITEMS = 6, 20, 1000
+MSG_IDS = 2 * 10**9
+REPORTED = MSG_IDS + 10**7
+"""Those of what is added here are above all others; what is reported is none of it."""
+PULL = 10
+LEASE = timedelta(minutes=1)
+
+
+def limits(ledger: Engine) -> Mapping[str, float]:
+    """The figures, by what each is of. It leaves the ledger larger than it was."""
+    with reading(ledger) as connection:
+        account_id = accounts.numbers(connection).popitem()[1]
+    _add(ledger, account_id, PILED_UP, 0, state="accepted", ago="100 hours")
+    _add(ledger, account_id, UNKNOWN, PILED_UP, state="unknown", ago="1 hour")
+    _add(ledger, account_id, DEAD, PILED_UP + UNKNOWN, state="queued", ago="1 minute")
+    with reading(ledger) as connection:
+        connection.execute(text("VACUUM (ANALYZE) submissions, recipients"))
+    empty, behind = _pulls(ledger, account_id)
+    longest, members = _writers(ledger, account_id)
+    return {
+        f"one tick's unreport: of {PILED_UP:,} that wait too long": _unreported(ledger),
+        f"settle with {UNKNOWN:,} unknown: s": _seconds(ledger, lambda c: unknown.accept_reported(c, now=_now())),
+        "a pull of 10: ms": empty,
+        f"a pull of 10 behind {DEAD:,} sent under a long snapshot: ms": behind,
+        f"msgIds reserved while {WRITERS} keep pushes of {ITEMS:,}: longest wait in ms": longest,
+        f"multixact members used for {WRITERS * PUSHES_OF_EACH * ITEMS:,} reports": members,
+    }
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _seconds(ledger: Engine, do: Callable[[Connection], object]) -> float:
+    begun = time.perf_counter()
+    with ledger.begin() as connection:
+        do(connection)
+    return time.perf_counter() - begun
+
+
+def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, ago: str) -> None:
+    """Submissions of one recipient each, without their messages: nothing here reads those."""
+    of_it = text("""
+        INSERT INTO recipients (message_no, mobile, submission_no)
+        SELECT no, '13800000000', no FROM submissions WHERE account_id = :account AND msg_id > :first
+    """)
+    add = text("""
+        INSERT INTO submissions
+            (account_id, lane, msg_id, state, caller, mobiles, due_at, expires_at, attempt, resent, updated_at)
+        SELECT CAST(:account AS smallint), 'notice', :first + n, CAST(:state AS varchar), 'limits', 1,
+            CASE WHEN :state = 'queued' THEN now() - CAST(:ago AS interval) + n * interval '1 ms' END,
+            now() + interval '1 day', 1, false, now() - CAST(:ago AS interval)
+        FROM generate_series(1, :rows) AS n
+    """)
+    with ledger.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        connection.execute(
+            add, {"account": account_id, "first": MSG_IDS + first, "rows": rows, "state": state, "ago": ago}
+        )
+        connection.execute(of_it, {"account": account_id, "first": MSG_IDS + first})
+
+
+def _unreported(ledger: Engine) -> float:
+    query = text("SELECT count(*) FROM submissions WHERE state = 'unreported' AND caller = 'limits'")
+    upkeep.unreport(ledger, wait=timedelta(hours=72), now=_now())
+    with reading(ledger) as connection:
+        return float(connection.execute(query).scalar_one())
+
+
+def _pulls(ledger: Engine, account_id: int) -> tuple[float, float]:
+    """Milliseconds of a pull from a queue of DEAD, and of one after all but some of them were sent under a snapshot that lasts."""
+
+    def pull() -> float:
+        now = _now()
+
+        def claim(connection: Connection) -> None:
+            turns.queues(connection, "notice", now=now)
+            due = turns.first(connection, "notice", Queue(account_id, "limits"), most=PULL, now=now)
+            connection.execute(
+                # Not `claim`, which reads the messages: these have none.
+                text("UPDATE submissions SET state = 'submitting' WHERE no = ANY(:nos)"),
+                {"nos": [d.no for d in due]},
+            )
+
+        return 1000 * _seconds(ledger, claim)
+
+    with ledger.connect().execution_options(isolation_level="REPEATABLE READ") as looking:
+        looking.execute(text("SELECT count(*) FROM accounts"))
+        before = median(pull() for _ in range(20))
+        with ledger.begin() as connection:
+            sent = text("""
+                UPDATE submissions SET state = 'submitting' WHERE no IN (
+                    SELECT no FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
+                    ORDER BY due_at LIMIT :sent
+                )
+            """)
+            connection.execute(sent, {"sent": DEAD - 1000})
+        return before, median(pull() for _ in range(20))
+
+
+def _writers(ledger: Engine, account_id: int) -> tuple[float, float]:
+    """The longest that anybody waited for a block of msgIds while others kept pushes, and how many members the locks have used."""
+
+    def keep(writer: int) -> None:
+        for number in range(PUSHES_OF_EACH):
+            first = REPORTED + (writer * PUSHES_OF_EACH + number) * ITEMS
+            some = [StatusReport("13800000000", first + n, Report.DELIVERED) for n in range(ITEMS)]
+            with ledger.begin() as connection:
+                no = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
+                pushes.add_reports(connection, account_id, some, push_no=no, received_at=_now())
+
+    before = _members(ledger)
+    waits = [0.0]
+    with ThreadPoolExecutor(WRITERS) as threads:
+        kept = [threads.submit(keep, writer) for writer in range(WRITERS)]
+        while not all(one.done() for one in kept):
+            waits.append(_seconds(ledger, lambda c: accounts.reserve_msg_ids(c, account_id)))
+            time.sleep(0.02)
+        for one in kept:
+            one.result()
+    return 1000 * max(waits), _members(ledger) - before
+
+
+def _members(ledger: Engine) -> float:
+    with reading(ledger) as connection:
+        connection.execute(text("CHECKPOINT"))
+        return float(connection.execute(text("SELECT next_multi_offset FROM pg_control_checkpoint()")).scalar_one())
