@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis import Redis
@@ -15,10 +16,13 @@ from chaos.world import Flush, World
 from worker import intake
 from worker.cli.stack import Stack
 from worker.domain.status import STATUSES, WAITING
+from worker.ledger import evidence
 from worker.ledger.engine import reading
 from worker.ledger.tables import first_replies, messages, pushes, recipient_status, refused, reports, runs, submissions
 
 PAGE = 1000
+LATER = timedelta(hours=1)
+"""By then every report that comes has come: all is pushed when it is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: W
         lost_reports = _reports_lost(connection, calls, world.flushes)
         told = Counter(connection.execute(select(first_replies.c.content)).scalars())
         unknown, why_unknown = _unknown(connection)
+        probable = _probably_not_taken(connection)
     missing = [sent for sent in accepted.values() if sent.id not in kept | turned_away]
     flushed = [sent for sent in missing if _went_with(sent, world.flushes)]
     flushed_replies = sum((flush.replies for flush in world.flushes), Counter[str]())
@@ -100,11 +105,16 @@ def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: W
             "unknown, and taken": len(unknown & called),
             "unknown, and the gateway refused it": len((unknown & refused_ids) - called),
             "unknown, and the gateway never saw it": len(unknown - called - refused_ids),
+            "unknown, and not taken": len(unknown - called),
+            "of them, said to be probably not taken": len(probable - called),
         },
         statuses=statuses,
         must_be_none={
             "lost": sorted(sent.id for sent in missing if sent.id not in ids),
             "taken twice": sorted(mobile for mobile, times in taken.items() if times > 1),
+            "taken, and said to be probably not": sorted(
+                (probable & called) - {msg_id for flush in world.flushes for msg_id, _ in flush.reports}
+            ),
             "reports lost": lost_reports,
             "replies lost": sorted(one for one in world.replies if not told[one] and not flushed_replies[one]),
             "replies doubled": sorted(content for content, times in told.items() if times > 1),
@@ -144,6 +154,12 @@ def _unknown(connection: Connection) -> tuple[set[int], Counter[str]]:
     wanted = select(recipient_status.c.msg_id, recipient_status.c.tips).where(recipient_status.c.status == "unknown")
     found = {msg_id: str(tips) for msg_id, tips in connection.execute(wanted)}
     return set(found), Counter(found.values())
+
+
+def _probably_not_taken(connection: Connection) -> set[int]:
+    """The msgIds of the unknown calls that the ledger says were probably not taken."""
+    nos = list(evidence.probable(connection, now=datetime.now(UTC) + LATER))
+    return set(connection.execute(select(submissions.c.msg_id).where(submissions.c.no.in_(nos))).scalars())
 
 
 def _went_with(sent: Sent, flushes: Sequence[Flush]) -> bool:

@@ -158,7 +158,7 @@ class LaneOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
-    resend_unknown: Literal["never", "once"] = "never"
+    resend_unknown: Literal["never", "once", "probable"] = "never"
     validity: Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=7))] | None = None
     floor: float = Field(default=0, ge=0, lt=1)
     hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
@@ -205,6 +205,11 @@ class Settings(BaseSettings):
     def resend_lanes(self) -> frozenset[str]:
         """The lanes in which a submission that is unknown is sent once more."""
         return frozenset(name for name, lane in self.lanes.items() if lane.resend_unknown == "once")
+
+    @property
+    def probable_lanes(self) -> frozenset[str]:
+        """The lanes in which a submission that is unknown is sent once more where it was probably not taken."""
+        return frozenset(name for name, lane in self.lanes.items() if lane.resend_unknown == "probable")
 
     @property
     def report_wait(self) -> timedelta:

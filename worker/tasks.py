@@ -108,7 +108,8 @@ def tick() -> None:
 @app.task(name="sms.settle", throws=(OperationalError,))
 def settle() -> None:
     """What the tick has done every minute."""
-    upkeep.settle(_parts().engine, now=utc_now())
+    here = _parts()
+    upkeep.settle(here.engine, probable=here.settings.probable_lanes, now=utc_now())
 
 
 @worker_shutting_down.connect

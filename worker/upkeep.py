@@ -16,7 +16,7 @@ from worker.config import Settings
 from worker.domain.campaign import Window
 from worker.domain.lane import PUSH_QUEUE, UPKEEP_QUEUE, Lane
 from worker.domain.status import State
-from worker.ledger import campaigns, pushes, submissions, turns, unknown
+from worker.ledger import campaigns, evidence, pushes, submissions, turns, unknown
 from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import in_batches, reading
 from worker.ledger.statements import ROWS
@@ -83,12 +83,23 @@ def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime
         log.warning("%d submissions are %s, no outcome was recorded in time: %s", len(nos), state, nos[:20])
 
 
-def settle(engine: Engine, *, now: datetime) -> None:
-    """Submissions that are `unknown` and of which a report came were taken. Less often than the tick: it looks at many of them."""
+def settle(engine: Engine, *, probable: Collection[str] = (), now: datetime) -> None:
+    """Submissions that are `unknown` and of which a report came were taken. Less often than the tick: it looks at many of them.
+
+    In the lanes `probable`, those that were probably not taken are sent once more.
+    """
     with engine.begin() as connection:
         settled = unknown.accept_reported(connection, now=now)
     if settled:
         log.info("%d submissions were unknown and are accepted, for they were reported", settled)
+    if not probable:
+        return
+    with reading(engine) as connection:
+        nos = evidence.to_be_resent(connection, probable, now=now)
+    with engine.begin() as connection:
+        resent = unknown.resend_probable(connection, sorted(nos), now=now)
+    if resent:
+        log.warning("%d submissions were unknown and probably not taken: they are sent once more", resent)
 
 
 def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:

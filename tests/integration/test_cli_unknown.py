@@ -47,6 +47,7 @@ def test_the_list_tells_each_call_with_how_many_recipients_wait(ledger: Ledger) 
         "resent": False,
         "result": None,
         "tips": "no reply came",
+        "probably_not_taken": None,
     }
     assert [one["message"] for one in found] == [LONG_ID, "otp"]
     assert [one["message"] for one in told("unknown", "list", "--limit", 1)] == [LONG_ID]

@@ -8,6 +8,7 @@ from ledger_of import LEASE, NOW, Ledger, message, mobile, status_push
 from sqlalchemy import Connection, text
 
 from worker import upkeep
+from worker.domain.lane import LANES
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.ledger import unknown
@@ -35,7 +36,7 @@ def made_unknown(ledger: Ledger, message_id: str, *to: str, **fields: object) ->
 
 def resend(ledger: Ledger, which: Which = EVERYTHING, now: datetime = NOW) -> int:
     with ledger.engine.begin() as connection:
-        return unknown.resend(connection, which, now=now)
+        return unknown.resend(connection, which, LANES, now=now)
 
 
 def settle(ledger: Ledger, report: Report, which: Which = EVERYTHING, now: datetime = NOW) -> int:

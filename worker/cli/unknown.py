@@ -1,7 +1,7 @@
 """`sms unknown`: what the gateway may or may not have taken, and what a person decides about it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -13,11 +13,13 @@ from worker.cli.failures import Failed
 from worker.cli.output import AsJson, clean, console, print_json, table, utc
 from worker.cli.parts import Lane, Limit, Since, ledger, ledger_engine, operator
 from worker.config import load_settings
+from worker.domain import lane as domain
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.status import Report
+from worker.ledger import evidence
 from worker.ledger import unknown as kept
 from worker.ledger.engine import reading
-from worker.ledger.unknown import Which
+from worker.ledger.unknown import UnknownView, Which
 
 ID_WIDTH = 36
 RESENT = "calls to be made again at the next tick of beat: {submissions:,}"
@@ -49,14 +51,18 @@ def list_unknown(
 ) -> None:
     """Lists the calls that the gateway may or may not have taken, the newest first, with how many recipients wait.
 
+    A call was probably not taken where none of its recipients was reported on for several times as long as usual, while calls of its
+    account made just before and after it were.
+
     \b
     Example:
       sms unknown list --lane notice --since 1h
     """
     with ledger() as connection:
         found = kept.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
+        whys = evidence.probable(connection, [one.no for one in found], now=datetime.now(UTC))
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([_told(one, whys.get(one.no)) for one in found])
         return
     listed = table("message", "since (UTC)", "lane", "recipients", "what is known", fixed={"message": ID_WIDTH})
     for one in found:
@@ -66,6 +72,9 @@ def list_unknown(
             f"{one.recipients:,}", clean(said) + ("; resent" if one.resent else ""),
         )  # fmt: skip
     console().print(listed if found else "nothing is unknown")
+    for one in found:
+        if one.no in whys:
+            typer.echo(f"{clean(one.message)} was probably not taken: {whys[one.no]}")
 
 
 @unknown.command("resolve")
@@ -76,10 +85,14 @@ def resolve(
             metavar="ID[:MOBILE]...", help="Of these messages, or one recipient of one.", show_default=False
         ),
     ] = None,
+    *,
     everything: Annotated[bool, typer.Option("--all", help="All that is unknown.")] = False,
     lane: _OnlyLane = None,
     account: _OnlyAccount = None,
     since: Since = None,
+    probable: Annotated[
+        bool, typer.Option("--probable", help="Only what was probably not taken, as `sms unknown list` says.")
+    ] = False,
     resend: Annotated[
         bool, typer.Option("--resend", help="Send it again, under the same msgId; who has it already may get it twice.")
     ] = False,
@@ -98,27 +111,41 @@ def resolve(
       sms unknown resolve 01a20346-6bd1-7ef9-9530-deb074fa32cf --resend
       sms unknown resolve 01a20346-6bd1-7ef9-9530-deb074fa32cf:13800138000 --delivered
       sms unknown resolve --lane otp --since 1d --failed
+      sms unknown resolve --resend --probable
     """
-    filtered = bool(lane or account or since)
+    filtered = bool(lane or account or since or probable)
     if bool(names) + everything + filtered != 1:
-        raise typer.BadParameter("say which: ids of messages, or --all, or some of --lane, --account, --since")
+        raise typer.BadParameter(
+            "say which: ids of messages, or --all, or some of --lane, --account, --since, --probable"
+        )
     if resend + delivered + failed != 1:
         raise typer.BadParameter("say what to do: --resend, --delivered or --failed")
+    if probable and delivered:
+        raise typer.BadParameter("--probable is for what was probably not taken: say --resend or --failed")
     report = Report.DELIVERED if delivered else Report.UNDELIVERED if failed else None
-    with ledger_engine(load_settings("ledger")) as engine:
+    settings = load_settings("ledger")
+    with ledger_engine(settings) as engine:
         with reading(engine) as connection:
-            which = _named(connection, names) if names else Which(lane=lane, account=account, since=since)
+            nos = sorted(evidence.probable(connection, now=datetime.now(UTC))) if probable else None
+            which = _named(connection, names) if names else Which(lane=lane, account=account, since=since, nos=nos)
             calls, recipients = kept.count(connection, which)
         if resend and which.pairs:
             raise typer.BadParameter("--resend takes whole messages: a call goes to all of its recipients")
         if calls and not names and not yes:
             todo = f"call them {report}" if report else "send again"
-            _ask(f"{recipients:,} recipients of {calls:,} calls are unknown: {todo}?")
-        done = _carry_out(engine, which, report)
+            what = "unknown, and were probably not taken" if probable else "unknown"
+            _ask(f"{recipients:,} recipients of {calls:,} calls are {what}: {todo}?")
+        done = _carry_out(engine, which, report, settings.lanes)
     if as_json:
         print_json(done)
     else:
         typer.echo(clean((SETTLED if report else RESENT).format(**done)))
+
+
+def _told(one: UnknownView, why: str | None) -> dict[str, Any]:
+    fields = asdict(one)
+    del fields["no"]
+    return fields | {"probably_not_taken": why}
 
 
 def _named(connection: Connection, names: Sequence[str]) -> Which:
@@ -150,11 +177,11 @@ def _ask(question: str) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _carry_out(engine: Engine, which: Which, report: Report | None) -> dict[str, Any]:
+def _carry_out(engine: Engine, which: Which, report: Report | None, lanes: Mapping[str, domain.Lane]) -> dict[str, Any]:
     now = datetime.now(UTC)
     with engine.begin() as connection:
         if report is None:
-            return {"submissions": kept.resend(connection, which, now=now)}
+            return {"submissions": kept.resend(connection, which, lanes, now=now)}
         said_by = operator()
         count = kept.settle(connection, which, report, said_by=said_by, now=now)
         return {"recipients": count, "status": report, "said_by": said_by}

@@ -24,8 +24,9 @@ class Lane:
     """Whether whoever opted out is left out: nobody opts out of codes and notices."""
     hours: Hours | None = None
     """When it may send, in the account's time zone; None at any time."""
-    resend_unknown: Literal["never", "once"] = "never"
-    """How often a call is made again by itself of which it cannot be known whether it was taken."""
+    resend_unknown: Literal["never", "once", "probable"] = "never"
+    """Whether a call is made once more by itself of which it cannot be known whether it was taken; `probable`: only where
+    it was probably not (`domain.evidence`)."""
     caps: tuple[Cap, ...] = ()
     """How often one mobile may be sent to from one account; who has been is suppressed."""
 

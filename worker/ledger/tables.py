@@ -97,6 +97,9 @@ accounts = Table(
     Column("gate_by", String(64)),
     # How far the gateway's clock was ahead of ours when it was last measured.
     Column("skew_ms", BigInteger),
+    # The gateway's names for it (企业Id, 用户Id), by which it is known again after it was renamed.
+    Column("epr_id", BigInteger),
+    Column("user_id", Text),
     CheckConstraint("gate IN ('open', 'closed')", name="gate"),
 )
 
@@ -148,6 +151,8 @@ submissions = Table(
     Column("result", Text),
     Column("tips", Text),
     Column("updated_at", UtcTime, nullable=False),
+    # When it was last claimed to be called.
+    Column("called_at", UtcTime),
     UniqueConstraint("account_id", "msg_id"),
     _one_of(State, "state"),
     CheckConstraint(

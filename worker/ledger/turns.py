@@ -136,6 +136,7 @@ def _taking(*only: ColumnElement[bool]) -> Update:
             due_at=case((_OVER, null()), else_=bindparam("until", type_=submissions.c.due_at.type)),
             attempt=submissions.c.attempt + case((_OVER, 0), (submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
             updated_at=_NOW,
+            called_at=case((_OVER, submissions.c.called_at), else_=_NOW),
         )
         .returning(
             submissions.c.no,

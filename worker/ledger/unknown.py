@@ -3,7 +3,7 @@
 A recipient is told by its submission, which is `unknown`, and by having no report: one that has is settled already.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,9 +23,9 @@ from sqlalchemy import (
     update,
 )
 
-from worker.domain.lane import LANES
+from worker.domain.lane import Lane
 from worker.domain.status import Report, State
-from worker.ledger.statements import insert_new, literally
+from worker.ledger.statements import chunks, insert_new, literally
 from worker.ledger.submissions import EACH_REPORTED
 from worker.ledger.tables import accounts, marks, messages, recipients, reports, submissions
 
@@ -39,12 +39,15 @@ class Which:
     lane: str | None = None
     account: str | None = None
     since: datetime | None = None
+    nos: Collection[int] | None = None
+    """Of these submissions alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownView:
     """A submission that is unknown since then, with how many of its recipients are."""
 
+    no: int
     message: str
     account: str
     lane: str
@@ -59,6 +62,7 @@ class UnknownView:
 def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownView]:
     """The newest of the unknown submissions, the last first."""
     columns = (
+        submissions.c.no,
         messages.c.id,
         accounts.c.name,
         submissions.c.lane,
@@ -80,13 +84,13 @@ def count(connection: Connection, which: Which) -> tuple[int, int]:
     return of_submissions, of_recipients
 
 
-def resend(connection: Connection, which: Which, *, now: datetime) -> int:
+def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, now: datetime) -> int:
     """Holds the submissions to be sent again at once, under the same msgId; how many. What a cancelled campaign sent is not.
 
     Each may go out for as long as its message might, but at least for as long as a new one of its lane.
     """
     at_least = case(
-        {name: literal(now + lane.validity, submissions.c.expires_at.type) for name, lane in LANES.items()},
+        {name: literal(now + lane.validity, submissions.c.expires_at.type) for name, lane in lanes.items()},
         value=submissions.c.lane,
         else_=submissions.c.expires_at,
     )
@@ -106,6 +110,24 @@ def resend(connection: Connection, which: Which, *, now: datetime) -> int:
         )
     )
     return connection.execute(again).rowcount
+
+
+def resend_probable(connection: Connection, nos: Collection[int], *, now: datetime) -> int:
+    """Holds those of the submissions to be sent again at once that never were before, and are still valid; how many."""
+    return sum(
+        connection.execute(
+            update(submissions)
+            .where(
+                submissions.c.no.in_(some),
+                submissions.c.state == State.UNKNOWN,
+                ~submissions.c.resent,
+                ~submissions.c.called_off,
+                submissions.c.expires_at > now,
+            )
+            .values(state=State.HELD, due_at=now, resent=True, updated_at=now)
+        ).rowcount
+        for some in chunks(nos)
+    )
 
 
 LOOKED_AT_ONCE = 20_000
@@ -167,5 +189,6 @@ def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any
             submissions.c.lane == which.lane if which.lane else true(),
             accounts.c.name == which.account if which.account else true(),
             submissions.c.updated_at >= which.since if which.since else true(),
+            submissions.c.no.in_(which.nos) if which.nos is not None else true(),
         )
     )
