@@ -7,7 +7,6 @@ tasks, and whoever rings needs one round trip and no Celery.
 import base64
 import json
 import uuid
-from typing import Any
 
 from redis import Redis
 
@@ -16,27 +15,28 @@ from worker.domain.lane import Lane
 FEW = 10
 """With so many tasks in a queue, one more brings nobody sooner."""
 
-_RING = """
+# Also in a full Redis (allow-oom): what makes room in it is rung for.
+_RING = """#!lua flags=allow-oom
 if redis.call('LLEN', KEYS[1]) < tonumber(ARGV[1]) then
   redis.call('LPUSH', KEYS[1], ARGV[2])
 end
-return 0
 """
+_ANY = 2**31
 
 
-def ring(redis: Any, task: str, *args: str | int, queue: str, fewer_than: int = 1) -> None:
-    """Puts the task into the queue if fewer tasks wait there; `redis` is a client or a pipeline. Raises redis' exceptions."""
+def ring(redis: Redis, task: str, *args: str | int, queue: str, fewer_than: int = 1) -> None:
+    """Puts the task into the queue if fewer tasks wait there. Raises redis' exceptions."""
     redis.eval(_RING, 1, queue, fewer_than, envelope(task, args, queue))
 
 
-def ring_lane(redis: Any, lane: Lane) -> None:
+def ring_lane(redis: Redis, lane: Lane) -> None:
     """Says that there is something to do in the lane."""
     ring(redis, "sms.work", lane.name, queue=lane.queue)
 
 
 def send(redis: Redis, task: str, *args: str | int, queue: str) -> None:
     """Puts the task into the queue, however many wait there. Raises redis' exceptions."""
-    redis.lpush(queue, envelope(task, args, queue))
+    ring(redis, task, *args, queue=queue, fewer_than=_ANY)
 
 
 def envelope(task: str, args: tuple[str | int, ...], queue: str) -> str:

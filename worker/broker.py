@@ -1,10 +1,14 @@
 """The link to Redis. It fails within seconds where Redis is away or silent, and tries nothing again: its caller knows better."""
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 HEALTH_CHECK_SECONDS = 10
@@ -19,6 +23,20 @@ def open_redis(url: str, *, patience_seconds: float) -> Redis:
         health_check_interval=HEALTH_CHECK_SECONDS,
         retry=Retry(NoBackoff(), 0),
     )
+
+
+_AWAY = re.compile("(?:^|caused error: )(MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN) ")
+"""How Redis' answers begin that redis-py has no class for, alone or in a pipeline, where the same may be taken later."""
+
+
+def is_redis_away(error: Exception) -> bool:
+    """Whether Redis cannot be reached or takes nothing now, full or with its disk full, so that the same may succeed later.
+
+    Source: https://github.com/redis/redis/blob/7.4.0/src/server.c, processCommand and createSharedObjects
+    """
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OutOfMemoryError | ReadOnlyError):
+        return True
+    return isinstance(error, ResponseError) and _AWAY.search(str(error)) is not None
 
 
 def broker_tls(url: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from socket import gethostname
+from time import monotonic
 from typing import Any, TypeVar
 
 from redis.exceptions import (
@@ -19,6 +20,7 @@ from redis.exceptions import (
     AuthorizationError,
     BusyLoadingError,
     NoPermissionError,
+    OutOfMemoryError,
     RedisError,
     ResponseError,
 )
@@ -28,8 +30,9 @@ from worker.broker import open_redis
 from worker.domain.key import KeyUsed, clashes, day_of, named
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
+from worker.headroom import FULL_SHARE, Headroom
 
-__all__ = ["Fault", "KeyUsed", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
+__all__ = ["Fault", "Full", "KeyUsed", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
 
 T = TypeVar("T")
 
@@ -57,6 +60,11 @@ class NotPermitted(Unavailable):
     """Redis refuses the user, the password, or what that user may do. To try again changes nothing; correct SMS_REDIS_URL."""
 
 
+class Full(Unavailable):
+    """Redis has no room for new messages: workers are away, or slower than what is sent. Nothing of this call, or of the rest
+    of it, was enqueued; send it again later."""
+
+
 class SmsClient:
     """Enqueues messages. One for a process is enough; threads may share it, a forked process makes its own."""
 
@@ -70,6 +78,7 @@ class SmsClient:
         if caller is not None and (wrong := caller_fault(caller)):
             raise ValueError(f"caller {wrong}")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
+        self._headroom = Headroom(self._redis, monotonic)
         self._accounts: frozenset[str] | None = None
         self._warned = False
         self._named, self._machine = caller, as_caller(gethostname())
@@ -165,6 +174,7 @@ class SmsClient:
         for part in _parts(messages):
             try:
                 self._reach()
+                self._refuse_if_full(len(part), ids)
             except RedisError as why:
                 raise _failed(why, enqueued=ids) from why
             try:
@@ -195,6 +205,14 @@ class SmsClient:
         if faults:
             raise KeyUsed(faults)
 
+    def _refuse_if_full(self, messages: int, enqueued: Sequence[str]) -> None:
+        if share := self._headroom.share_if_full(messages):
+            raise Full(
+                f"Redis uses {share:.0%} of its maxmemory, and takes no new messages from {FULL_SHARE:.0%} on, so"
+                f" {_so_far(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise maxmemory",
+                enqueued=enqueued,
+            )
+
     def _ring(self, lanes: Iterable[str]) -> None:
         for lane in lanes:
             bells.ring_lane(self._redis, LANES[lane])
@@ -218,14 +236,20 @@ _ANSWERED = (ResponseError, BusyLoadingError)
 """Redis has said that it did not do it."""
 
 
-def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
-    """What there is to say of the error, where these messages were enqueued before, and of these Redis was asked to."""
-    first = (
+def _so_far(enqueued: Sequence[str]) -> str:
+    return (
         f"the first {len(enqueued)} messages are enqueued, nothing further was" if enqueued else "nothing was enqueued"
     )
+
+
+def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
+    """What there is to say of the error, where these messages were enqueued before, and of these Redis was asked to."""
+    first = _so_far(enqueued)
     if isinstance(why, _FORBIDDEN):
         text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"
         return NotPermitted(text, enqueued=enqueued)
+    if isinstance(why, OutOfMemoryError):
+        return Full(f"Redis has no room, so {first}: {why}", enqueued=enqueued)
     if isinstance(why, _ANSWERED):
         return Unavailable(f"Redis does not take it, so {first}: {why}", enqueued=enqueued)
     if not asked:

@@ -3,13 +3,20 @@
 Celery makes all its connections by `AMQP.Connection`, in workers and in beat, and the app names its AMQP (`Celery(amqp=…)`).
 """
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import celery.app.amqp
 import kombu.connection
 import kombu.transport.redis
+import kombu.transport.virtual
+from redis.exceptions import OutOfMemoryError, ResponseError
 
-from worker.foreign import Transport
+from worker import foreign
+
+log = logging.getLogger(__name__)
 
 SECONDS_APART = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
 """Between two tries to connect. Celery leaves them to kombu, which waits 2, 4, 6 … 30 s, and has no setting for them."""
@@ -23,6 +30,65 @@ kombu's own names are those of every Celery on that Redis: each restores the oth
 
 NAMESPACE = "sms"
 """Of our events and of what is broadcast to workers, for the same reason: another app's `control.shutdown()` is not for us."""
+
+
+class QoS(kombu.transport.redis.QoS):
+    """kombu's, for a Redis that takes nothing more."""
+
+    _is_noted = True
+
+    def append(self, message: Any, delivery_tag: Any) -> None:
+        """Notes a task that was popped as unacknowledged; where Redis cannot, this worker works on it all the same.
+
+        Such a task is lost with the worker, as one is that dies between the two steps anyway.
+        """
+        with self._noted(lambda: kombu.transport.virtual.QoS.append(self, message, delivery_tag)):
+            super().append(message, delivery_tag)
+
+    def ack(self, delivery_tag: Any) -> None:
+        """Takes the note away; where Redis cannot, the task comes again, but this worker takes others meanwhile."""
+        with self._noted(lambda: kombu.transport.virtual.QoS.ack(self, delivery_tag)):
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
+        """Gives the task back or drops it; where Redis cannot, it comes again."""
+        with self._noted(lambda: kombu.transport.virtual.QoS.ack(self, delivery_tag)):
+            super().reject(delivery_tag, requeue=requeue)
+
+    @contextmanager
+    def _noted(self, otherwise: Callable[[], object]) -> Iterator[None]:
+        try:
+            yield
+            self._is_noted = True
+        except ResponseError as why:
+            if self._is_noted:
+                log.warning("Redis does not note which tasks are in hand, they are worked on all the same: %s", why)
+            self._is_noted = False
+            otherwise()
+
+
+class Channel(foreign.Channel):
+    """kombu's, for frames that are none and for a Redis that takes nothing more."""
+
+    QoS = QoS
+
+    def _queue_bind(self, *args: Any) -> None:
+        try:
+            super()._queue_bind(*args)
+        except OutOfMemoryError as why:
+            # A consumer does not need it, and by its name a queue is found without.
+            log.warning("the binding of queue %s is not noted: %s", args[-1], why)
+
+
+class Transport(kombu.transport.redis.Transport):
+    """kombu's, to which a Redis that refuses a command is away like one that cannot be reached.
+
+    It may be full (OOM), unable to write to its disk (MISCONF), a replica (READONLY). kombu tells Celery that only lost
+    connections can be recovered from, and a worker ends at once for anything else.
+    """
+
+    Channel = Channel
+    connection_errors = (*kombu.transport.redis.Transport.connection_errors, ResponseError)
 
 
 class Connection(kombu.connection.Connection):

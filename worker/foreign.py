@@ -84,12 +84,6 @@ class Channel(kombu.transport.redis.Channel):
         return isinstance(message.headers, dict) and all(isinstance(one, str) for one in (message.delivery_tag, *where))
 
 
-class Transport(kombu.transport.redis.Transport):
-    """kombu's, with our channel."""
-
-    Channel = Channel
-
-
 class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has no type hints
     """Celery's, that keeps what it cannot do instead of logging and dropping it."""
 

@@ -40,6 +40,21 @@ PLACES = (*LANES, PUSHES)
 _FOREIGN = b"foreign "
 """What an item of `put_foreign` begins with; no JSON does."""
 _KEYS, _KEY_DAYS = "sms:keys", "sms:key-days"
+# The upkeep of a full Redis is what makes room in it, so these two run there too (allow-oom).
+_GIVE_BACK = """#!lua flags=allow-oom
+local lost = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, id in ipairs(lost) do
+  redis.call('ZADD', KEYS[1], 'NX', ARGV[1], id)
+  redis.call('ZREM', KEYS[2], id)
+end
+return { #lost, redis.call('ZCARD', KEYS[1]) }
+"""
+_ANNOUNCE = """#!lua flags=allow-oom
+redis.call('DEL', KEYS[1])
+redis.call('SADD', KEYS[1], unpack(ARGV, 2))
+redis.call('SET', KEYS[2], ARGV[1])
+"""
+
 _ACCOUNTS = "sms:accounts"
 _TICK = "sms:tick"
 
@@ -159,15 +174,10 @@ def give_back(redis: Redis, place: str, *, now: datetime) -> int:
     """Has wait again what was given to a worker that was lost with it, up to GIVEN_BACK_AT_ONCE. How much waits there now."""
     _, waiting, taken = _keys(place)
     for _ in range(GIVEN_BACK_AT_ONCE // TAKEN_AT_ONCE):
-        lost: Any = redis.zrangebyscore(taken, "-inf", now.timestamp(), start=0, num=TAKEN_AT_ONCE)
-        if lost:
-            with redis.pipeline(transaction=True) as pipeline:
-                pipeline.zadd(waiting, dict.fromkeys(lost, now.timestamp()), nx=True)
-                pipeline.zrem(taken, *lost)
-                pipeline.execute()
-        if len(lost) < TAKEN_AT_ONCE:
+        found: Any = redis.eval(_GIVE_BACK, 2, waiting, taken, now.timestamp(), TAKEN_AT_ONCE)
+        given_back, waits = found
+        if given_back < TAKEN_AT_ONCE:
             break
-    waits: Any = redis.zcard(waiting)
     return int(waits)
 
 
@@ -251,11 +261,7 @@ def oldest(redis: Redis) -> datetime | None:
 def announce(redis: Redis, accounts: Collection[str], *, now: datetime) -> None:
     """Tells which accounts there are, so that clients can refuse an unknown one before anything is enqueued; and that somebody
     sees to it all."""
-    with redis.pipeline(transaction=True) as pipeline:
-        pipeline.delete(_ACCOUNTS)
-        pipeline.sadd(_ACCOUNTS, *accounts)
-        pipeline.set(_TICK, now.timestamp())
-        pipeline.execute()
+    redis.eval(_ANNOUNCE, 2, _ACCOUNTS, _TICK, now.timestamp(), *accounts)
 
 
 def last_tick(redis: Redis) -> datetime | None:

@@ -1,3 +1,5 @@
+#!lua flags=allow-oom
+-- What it gives out will make room: so also where Redis is full.
 -- Gives out the oldest of what waits in a place of the intake.
 -- KEYS: the items (a hash), what of them waits and what was given out (sorted sets)
 -- ARGV: until when it is given out (seconds), how many items and how many bytes at most

@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from worker import upkeep
 from worker.accept import accept_by_name
 from worker.app import app
+from worker.broker import is_redis_away
 from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.limits.alone import alone
@@ -22,6 +23,8 @@ from worker.wiring import STOPPING, Parts, parts, utc_now
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
+AWAY = (OperationalError, RedisError)
+"""What the tick and the like end with where a store is away: one line, for it is no fault of theirs, and the next one is due."""
 LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
 
 _building = Lock()
@@ -38,7 +41,7 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
-    put = patient(accept_by_name, STOPPING.wait, away=_is_redis_error, whom="Redis, which takes messages by name,")
+    put = patient(accept_by_name, STOPPING.wait, away=is_redis_away, whom="Redis, which takes messages by name,")
     try:
         lane = put(here.redis, message, task.request.id, here.account_ids, caller=caller, queue=queue, now=utc_now())
     except RedisError as why:
@@ -53,7 +56,7 @@ def work_on(lane: str) -> None:
     _parts().servers[lane].wake()
 
 
-@app.task(name="sms.launch", throws=(OperationalError,))
+@app.task(name="sms.launch", throws=AWAY)
 def launch_run(run_no: int) -> None:
     """Makes the next messages of that run of a campaign."""
     here = _parts()
@@ -93,8 +96,7 @@ def keep_pushes_from_intake() -> None:
         _process_push(here, no)
 
 
-# Without a traceback each second: that the ledger is away is no fault of the tick, and the next one is due.
-@app.task(name="sms.tick", throws=(OperationalError,))
+@app.task(name="sms.tick", throws=AWAY)
 def tick() -> None:
     """What beat has done every second."""
     here = _parts()
@@ -105,7 +107,7 @@ def tick() -> None:
             )
 
 
-@app.task(name="sms.settle", throws=(OperationalError,))
+@app.task(name="sms.settle", throws=AWAY)
 def settle() -> None:
     """What the tick has done every minute."""
     here = _parts()
@@ -139,7 +141,3 @@ def _process_push(here: Parts, no: int) -> None:
     patient(process_push, STOPPING.wait)(
         here.engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words
     )
-
-
-def _is_redis_error(error: Exception) -> bool:
-    return isinstance(error, RedisError)

@@ -156,7 +156,6 @@ def tick(
     if intake.give_back(redis, intake.PUSHES, now=now):
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
     intake.announce(redis, settings.accounts, now=now)
-    intake.keep_keys(redis, settings.key_days)
     start_due(engine, window=window, now=now)
     launch_runs(
         engine,
@@ -165,4 +164,6 @@ def tick(
         ),
         now=now,
     )
+    # Last, for a full Redis takes neither.
+    intake.keep_keys(redis, settings.key_days)
     settle_by_and_by(redis)

@@ -13,14 +13,12 @@ from zoneinfo import ZoneInfo
 
 import requests
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy import Connection, Engine
 
 from worker import bells
 from worker.accept import Accept, Count, Refuse, accept, accept_from_intake, refuse
-from worker.broker import open_redis
+from worker.broker import is_redis_away, open_redis
 from worker.config import Settings, load_settings, revealed
 from worker.domain.campaign import Window, hours_of, window
 from worker.domain.caps import Capped
@@ -121,7 +119,7 @@ def parts(concurrency: int) -> Parts:
             lanes=settings.lanes,
             earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
             # Waited for here, rather than given back and taken in again.
-            room=patient(room, STOPPING.wait, away=_is_redis_away, whom="Redis, which has the caps,"),
+            room=patient(room, STOPPING.wait, away=is_redis_away, whom="Redis, which has the caps,"),
             count=counter(redis, settings),
             now=utc_now(),
             only_if=only_if,
@@ -263,10 +261,6 @@ def counter(redis: Redis, settings: Settings) -> Count:
             )
 
     return count
-
-
-def _is_redis_away(error: Exception) -> bool:
-    return isinstance(error, RedisConnectionError | RedisTimeoutError)
 
 
 def endpoint(settings: Settings) -> Endpoint:

@@ -49,7 +49,7 @@ def found(exit_code: int) -> dict[str, tuple[str, str]]:
 def test_a_system_that_is_well_has_nothing_wrong() -> None:
     states = {name: state for name, (state, _) in found(exit_code=0).items()}
     assert set(states) == {
-        "settings", "Redis", "Redis: AOF", "Redis: when full", "worker and beat", "queues", "intake", "ledger", "submissions held",
+        "settings", "Redis", "Redis: AOF", "Redis: when full", "Redis: memory", "worker and beat", "queues", "intake", "ledger", "submissions held",
         "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
         "gateway",
     }  # fmt: skip

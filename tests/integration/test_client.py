@@ -18,6 +18,7 @@ from worker import intake
 from worker.client import PUT_AT_ONCE, KeyUsed, NotPermitted, Refused, SmsClient, Unavailable
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import read_message
+from worker.headroom import Headroom, memory_share
 
 
 def tasks(redis: Redis, queue: str) -> list[dict[str, object]]:
@@ -285,7 +286,7 @@ def test_a_redis_that_does_not_take_it_has_enqueued_nothing(redis: Redis, redis_
     before = everything(redis)
     redis.config_set("maxmemory", "1")
     try:
-        with pytest.raises(Unavailable, match="Redis does not take it, so nothing was enqueued") as raised:
+        with pytest.raises(Unavailable, match="Redis has no room, so nothing was enqueued") as raised:
             client.send("13800138001", "您好")
     finally:
         redis.config_set("maxmemory", "0")
@@ -330,3 +331,41 @@ def test_the_client_is_light_to_import() -> None:
 def test_nobody_sends_in_the_name_of_a_campaign(redis_url: str) -> None:
     with pytest.raises(ValueError, match="is a campaign; give another name"):
         SmsClient(redis_url, caller="campaign/7")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_memory_of_redis_is_looked_at_once_a_second_or_for_a_thousand_messages(redis: Redis) -> None:
+    clock = Clock()
+    headroom = Headroom(redis, clock)
+
+    def looks() -> int:
+        return int(redis.info("commandstats")["cmdstat_info"]["calls"])
+
+    def looks_of(*messages: int) -> int:
+        before = looks()
+        for some in messages:
+            headroom.share_if_full(some)
+        return looks() - before - 1
+
+    assert looks_of(1, 1, 400, 500) == 1
+    assert looks_of(500, 500, 1) == 2
+    clock.now += 1
+    assert looks_of(1, 1) == 1
+
+
+def test_a_redis_without_a_limit_takes_everything(redis: Redis) -> None:
+    assert redis.info("memory")["maxmemory"] == 0
+    assert memory_share(redis) is None
+
+
+def test_a_waiting_message_takes_less_than_half_a_kilobyte_of_redis(redis: Redis, redis_url: str) -> None:
+    before = redis.info("memory")["used_memory"]
+    sms = SmsClient(redis_url)
+    sms.send_many({"to": f"138{n:08}", "content": "您的验证码是 123456，五分钟内有效。"} for n in range(5000))
+    assert (redis.info("memory")["used_memory"] - before) / 5000 < 500

@@ -44,7 +44,8 @@ class RedisAtATime(Redis):
         raise NoScriptError
 
     def eval(self, script: str, keys: int, *arguments: Any) -> Any:
-        return super().eval(STAND_IN + script, keys, *arguments, str(self.now))
+        flags, _, rest = script.partition("\n")
+        return super().eval(f"{flags}\n{STAND_IN}{rest}", keys, *arguments, str(self.now))
 
     def sleep(self, seconds: float) -> None:
         self.now += round(seconds * 1_000_000)

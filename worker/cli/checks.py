@@ -15,6 +15,7 @@ from worker.cli.strange import strange_queues
 from worker.config import ConfigError, Role, Settings, load_settings
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.status import WAITING, State
+from worker.headroom import FULL_SHARE, memory_share
 from worker.ledger import gates, health, schema
 from worker.ledger.health import Backlog
 
@@ -66,6 +67,10 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
     policy = str(info.get("maxmemory_policy"))
     remedy = "set maxmemory-policy noeviction, as deploy/redis.conf does: anything else throws messages away"
     yield _judged("Redis: when full", policy == "noeviction", policy, remedy)
+    share = memory_share(redis)
+    used = f"{info.get('used_memory_human')}B used" + (f", {share:.0%} of maxmemory" if share is not None else "")
+    remedy = f"start workers, or raise maxmemory: from {FULL_SHARE:.0%} on new messages are refused"
+    yield _judged("Redis: memory", share is None or share < FULL_SHARE, used, remedy)
     tick = intake.last_tick(redis)
     since_tick = (
         f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat was done yet"

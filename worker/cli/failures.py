@@ -8,7 +8,7 @@ from sqlalchemy.exc import OperationalError
 
 from worker.cli.output import clean
 from worker.cli.stack import StackError
-from worker.client import NotPermitted, Refused, Unavailable
+from worker.client import Full, NotPermitted, Refused, Unavailable
 from worker.config import ConfigError
 from worker.domain.audience import NoAudience
 from worker.ledger.schema import LedgerInUse, WrongSchema
@@ -38,7 +38,7 @@ def in_words(error: Any) -> str:
     match error:
         case NoAudience():
             return clean(str(error))
-        case Unavailable() if not isinstance(error, NotPermitted) and not error.perhaps:
+        case Unavailable() if not isinstance(error, NotPermitted | Full) and not error.perhaps:
             return f"{error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
         case RedisError():
             refused = isinstance(error, AuthenticationError | NoPermissionError)

@@ -27,6 +27,9 @@ HORIZON = timedelta(days=366)
 PAST_GRACE = timedelta(minutes=1)
 """An `at` this little in the past is meant as now: clocks differ, and a task may have waited in its queue."""
 
+DEFAULT_ACCOUNT = "default"
+"""The one of a message that names none."""
+
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,63}")
 _KEYS = uuid.UUID("6f1d5c0e-6d0a-5c0b-9a53-0a4f5b6c7d8e")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -175,7 +178,7 @@ def read_message(
         fault(
             "lane", f"{named!r} came by the queue {LANES[lane].queue}; send it to {LANES[named].queue}, or name no lane"
         )
-    account = _read_account(fields.get("account") or "default", accounts, fault)
+    account = _read_account(fields.get("account") or DEFAULT_ACCOUNT, accounts, fault)
     at = _read_at(fields.get("at"), now, fault)
     valid_for = _read_valid_for(fields.get("valid_for"), fault)
     if fields.get("notify") is not None:
@@ -342,22 +345,29 @@ def _read_id(fields: Mapping[str, Any], default_id: str, fault: Tell) -> str:
 
 
 def to_json(message: Message) -> str:
-    """The message as the intake keeps it; `from_json` reads it back unchanged."""
-    return json.dumps(
-        {
-            "id": message.id,
-            "to": message.to,
-            "content": message.content,
-            "lane": message.lane,
-            "account": message.account,
-            "created_at": message.created_at.isoformat(),
-            "at": message.at and message.at.isoformat(),
-            "valid_for": message.valid_for and message.valid_for.total_seconds(),
-            "metadata": message.metadata,
-            "caller": message.caller,
-        },
-        separators=(",", ":"),
-    )
+    """The message as the intake keeps it; `from_json` reads it back unchanged.
+
+    Redis' memory is what bounds how many can wait: what is as usual is left out, and Chinese is written as it is.
+    """
+    fields: dict[str, Any] = {
+        "id": message.id,
+        "to": message.to,
+        "content": message.content,
+        "lane": message.lane,
+        "created_at": message.created_at.isoformat(),
+        "caller": message.caller,
+    }
+    if message.account != DEFAULT_ACCOUNT:
+        fields["account"] = message.account
+    if message.at is not None:
+        fields["at"] = message.at.isoformat()
+    if message.valid_for is not None:
+        fields["valid_for"] = message.valid_for.total_seconds()
+    if message.metadata is not None:
+        fields["metadata"] = message.metadata
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    # Half a character cannot be written as it is: a message that is refused for it may have one.
+    return text if _UNSTORABLE.search(text) is None else json.dumps(fields, separators=(",", ":"))
 
 
 _IN_JSON = ("id", "to", "content", "lane", "account", "at", "valid_for", "metadata", "caller")
@@ -377,7 +387,7 @@ def from_json(text: str | bytes) -> Message:
     if not isinstance(fields, Mapping):
         raise Refused([Fault("message", f"is no mapping but a {type(fields).__name__}; `SmsClient` writes it")])
     faults: list[Fault] = []
-    known = {name: fields.get(name) or None for name in _IN_JSON}
+    known = {name: fields.get(name) or None for name in _IN_JSON} | {"metadata": fields.get("metadata")}
     created_at = _read_created_at(fields.get("created_at"))
     if created_at is None:
         faults.append(Fault("created_at", "is no time with a zone; `SmsClient` writes it"))

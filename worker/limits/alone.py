@@ -7,21 +7,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 
 @contextmanager
 def alone(redis: Redis, what: str, *, lost_seconds: float) -> Iterator[bool]:
     """Whether nobody else does `what`; then nobody else does within the block, or begins to before `lost_seconds` are over.
 
-    Raises redis' exceptions.
+    In a full Redis nobody can say so, and each does it. Raises redis' exceptions.
     """
     lock = redis.lock(f"sms:alone:{what}", timeout=lost_seconds)
-    mine = bool(lock.acquire(blocking=False))
+    try:
+        locked = mine = bool(lock.acquire(blocking=False))
+    except OutOfMemoryError:
+        locked, mine = False, True
     try:
         yield mine
     finally:
-        if mine:
+        if locked:
             # It has run out by itself, or will: Redis being away is told by what asks it next.
             with suppress(RedisError):
                 lock.release()

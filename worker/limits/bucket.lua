@@ -1,3 +1,5 @@
+#!lua flags=allow-oom
+-- Also where Redis is full: what is sent makes room.
 -- The token buckets of one account, calls and mobiles: how many of the calls wanted may be made now, and when to ask again.
 --
 -- KEYS[1]  a hash: `at`, when it was written (microseconds), and what was in `calls` and `mobiles` then; none: both full.

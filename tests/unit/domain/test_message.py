@@ -157,9 +157,30 @@ def test_a_time_a_moment_ago_is_meant_as_now() -> None:
     assert read(at=NOW - timedelta(seconds=30)).at == NOW - timedelta(seconds=30)
 
 
-@pytest.mark.parametrize("fields", [{}, {"at": NOW + timedelta(hours=1), "metadata": {"订单": [1, None, "\n😀"]}}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"at": NOW + timedelta(hours=1), "metadata": {"订单": [1, None, "\n😀"]}},
+        {"valid_for": 60},
+        {"account": "shop", "metadata": {}},
+    ],
+)
 def test_the_intake_gives_back_what_was_put_in(fields: dict[str, object]) -> None:
-    assert from_json(to_json(read(**fields))) == read(**fields)
+    written = to_json(read(**fields))
+    assert from_json(written.encode()) == read(**fields)
+
+
+def test_what_is_as_usual_takes_no_room_in_the_intake() -> None:
+    written = to_json(read(content="您的验证码是 123456"))
+    assert not [name for name in ("account", "at", "valid_for", "metadata", "null") if f'"{name}"' in written]
+    assert "您的验证码是" in written
+
+
+def test_a_message_that_an_earlier_version_put_into_the_intake_is_read() -> None:
+    message = read()
+    fields = json.loads(to_json(message)) | {"account": "default", "at": None, "valid_for": None, "metadata": None}
+    assert from_json(json.dumps(fields)) == message
 
 
 def in_json(**fields: object) -> str:
