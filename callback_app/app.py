@@ -51,7 +51,7 @@ def create_app(
     """
     app = _App("callback_app", static_folder=None)
     if trusted_proxies:
-        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[assignment, method-assign]  # as werkzeug has one put it
+        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign, assignment]
     probes = ThreadPoolExecutor(2, thread_name_prefix="readyz")
 
     @app.route("/push/<path:given>", methods=["GET", "POST"], provide_automatic_options=False)
