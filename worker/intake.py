@@ -43,6 +43,9 @@ _KEYS, _KEY_DAYS = "sms:keys", "sms:key-days"
 # The upkeep of a full Redis is what makes room in it, so these two run there too (allow-oom).
 _GIVE_BACK = """#!lua flags=allow-oom
 local lost = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+if #lost > 0 then
+  redis.call('SET', KEYS[3], ARGV[3], 'NX')
+end
 for _, id in ipairs(lost) do
   redis.call('ZADD', KEYS[1], 'NX', ARGV[1], id)
   redis.call('ZREM', KEYS[2], id)
@@ -61,6 +64,11 @@ _TICK = "sms:tick"
 
 def _keys(place: str) -> tuple[str, str, str]:
     return f"sms:intake:{place}", f"sms:intake:{place}:waiting", f"sms:intake:{place}:taken"
+
+
+def _stuck(place: str) -> str:
+    """Since when there has been something that was given out in vain, and nothing was taken out: as in no order of its own."""
+    return f"sms:intake:{place}:stuck"
 
 
 def put(redis: Redis, messages: Sequence[Message], *, now: datetime) -> list[str]:
@@ -173,8 +181,9 @@ def read(place: str, item_id: bytes, item: bytes) -> Message:
 def give_back(redis: Redis, place: str, *, now: datetime) -> int:
     """Has wait again what was given to a worker that was lost with it, up to GIVEN_BACK_AT_ONCE. How much waits there now."""
     _, waiting, taken = _keys(place)
+    since = (now - LOST_AFTER).timestamp()
     for _ in range(GIVEN_BACK_AT_ONCE // TAKEN_AT_ONCE):
-        found: Any = redis.eval(_GIVE_BACK, 2, waiting, taken, now.timestamp(), TAKEN_AT_ONCE)
+        found: Any = redis.eval(_GIVE_BACK, 3, waiting, taken, _stuck(place), now.timestamp(), TAKEN_AT_ONCE, since)
         given_back, waits = found
         if given_back < TAKEN_AT_ONCE:
             break
@@ -238,6 +247,7 @@ def remove(redis: Redis, place: str, ids: Collection[str] | Collection[bytes]) -
         pipeline.hdel(items, *ids)
         for order in orders:
             pipeline.zrem(order, *ids)
+        pipeline.delete(_stuck(place))
         pipeline.execute()
 
 
@@ -250,11 +260,13 @@ def depth(redis: Redis) -> dict[str, int]:
 
 
 def oldest(redis: Redis) -> datetime | None:
-    """Since when the one waits that has waited longest."""
+    """Since when the one waits that has waited longest; where nobody could take it to the ledger, since they tried in vain."""
     with redis.pipeline(transaction=False) as pipeline:
         for place in PLACES:
             pipeline.zrange(_keys(place)[1], 0, 0, withscores=True)
-        found: list[Any] = [first[0][1] for first in pipeline.execute() if first]
+        pipeline.mget(map(_stuck, PLACES))
+        *firsts, stuck = pipeline.execute()
+    found: list[Any] = [first[0][1] for first in firsts if first] + [float(since) for since in stuck if since]
     return datetime.fromtimestamp(min(found), UTC) if found else None
 
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PULLED_AT_ONCE = 50
 """Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
 LOOK_SECONDS = 0.5
-"""How long to wait for a thread to be free before looking again whether it is time to end."""
+"""From one look whether a thread is free, or the clock is right, to the next."""
 RING_SECONDS = 0.1
 """From one bell for the other workers to the next: each of them is there for as long as there is something to do."""
 
@@ -33,6 +33,8 @@ RING_SECONDS = 0.1
 class Verbs:
     """What serving a lane consists of."""
 
+    may_work: Callable[[], bool]
+    """Whether this process may take anything on now: its clock is right."""
     take_in: Callable[[], bool]
     """Accepts some of what waits in the intake; whether there may be more."""
     pull: Callable[[int], Pulled]
@@ -69,12 +71,12 @@ class Server:
 
     def _accept(self) -> None:
         more = True
-        while more and not self._stopping.is_set():
+        while more and self._goes_on():
             more = self._verbs.take_in()
             self._sending.wake()
 
     def _send(self) -> None:
-        while not self._stopping.is_set():
+        while self._goes_on():
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
             if not places:
                 continue
@@ -92,6 +94,13 @@ class Server:
                 return
         # The next worker has the rest at once.
         self._verbs.ring()
+
+    def _goes_on(self) -> bool:
+        """Whether something may be taken on. Waits while it may not; False when it is time to end."""
+        while not self._verbs.may_work():
+            if self._stopping.wait(LOOK_SECONDS):
+                break
+        return not self._stopping.is_set()
 
     def _call_for_help(self) -> None:
         now = time.monotonic()

@@ -25,6 +25,8 @@ TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
 AWAY = (OperationalError, RedisError)
 """What the tick and the like end with where a store is away: one line, for it is no fault of theirs, and the next one is due."""
+CLOCK_SECONDS = 1
+"""Between two questions whether the clock is right again; it is compared less often."""
 LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
 
 _building = Lock()
@@ -134,6 +136,10 @@ def _parts() -> Parts:
     with _building:
         here = patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
         _serving.update(here.servers.values())
+    while not here.may_work():
+        # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.
+        if STOPPING.wait(CLOCK_SECONDS):
+            raise Reject("this machine's clock is wrong", requeue=True)
     return here
 
 

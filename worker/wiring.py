@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from os import getpid
+from socket import gethostname
 from threading import Event
 from zoneinfo import ZoneInfo
 
@@ -19,6 +21,7 @@ from sqlalchemy import Connection, Engine
 from worker import bells
 from worker.accept import Accept, Count, Refuse, accept, accept_from_intake, refuse
 from worker.broker import is_redis_away, open_redis
+from worker.clock import ClockGuard
 from worker.config import Settings, load_settings, revealed
 from worker.domain.campaign import Window, hours_of, window
 from worker.domain.caps import Capped
@@ -88,6 +91,8 @@ class Parts:
     """Makes a call that was claimed, and writes down what became of it."""
     servers: Mapping[str, Server]
     """What serves each lane here, by its name."""
+    may_work: Callable[[], bool]
+    """Whether this process' clock lets it: asked before anything is taken, expired or called."""
 
 
 @cache
@@ -181,8 +186,12 @@ def parts(concurrency: int) -> Parts:
         resend=settings.resend_lanes,
     )
 
+    process = f"{gethostname()}:{getpid()}"
+    may_work = ClockGuard(redis, engine, process, clock=utc_now, monotonic=time.monotonic).may_work
+
     def serve(lane: Lane) -> Server:
         verbs = Verbs(
+            may_work=may_work,
             take_in=lambda: accept_from_intake(
                 redis, accept_together, refuse_in_the_end, lane.name, account_ids, now=utc_now()
             ),
@@ -214,6 +223,7 @@ def parts(concurrency: int) -> Parts:
         random=random.random,
         submit=submit_claimed,
         servers={lane.name: serve(lane) for lane in settings.lanes.values()},
+        may_work=may_work,
     )
 
 

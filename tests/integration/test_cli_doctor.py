@@ -12,10 +12,13 @@ from celery import Celery
 from ledger_of import Ledger, message, mobile, status_push
 from redis import Redis
 from sms_command import sms, sms_process
+from sqlalchemy import text
 
 from worker import intake
+from worker.clock import ClockGuard
 from worker.domain.status import State
 from worker.ledger import messages
+from worker.ledger.engine import open_engine
 from worker.ledger.submissions import Recorded
 
 
@@ -49,7 +52,8 @@ def found(exit_code: int) -> dict[str, tuple[str, str]]:
 def test_a_system_that_is_well_has_nothing_wrong() -> None:
     states = {name: state for name, (state, _) in found(exit_code=0).items()}
     assert set(states) == {
-        "settings", "Redis", "Redis: AOF", "Redis: when full", "Redis: memory", "worker and beat", "queues", "intake", "ledger", "submissions held",
+        "settings", "Redis", "Redis: AOF", "Redis: when full", "Redis: memory", "worker and beat", "queues", "intake",
+        "clocks", "ledger", "ledger: a write", "submissions held",
         "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
         "gateway",
     }  # fmt: skip
@@ -72,6 +76,53 @@ def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
     assert checks["intake"][0] == "wrong"
     assert checks["intake"][1].startswith("1, notice 1; the oldest waits 30")
     assert "start a worker and beat" in checks["intake"][1]
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_oldest_keeps_its_age_while_workers_take_it_and_cannot_keep_it(redis: Redis) -> None:
+    start = datetime.now(UTC) - timedelta(minutes=5)
+    intake.put(redis, [message("n")], now=start)
+    for second in range(0, 300, 10):
+        intake.take(redis, "notice", now=start + timedelta(seconds=second))
+        intake.give_back(redis, "notice", now=start + timedelta(seconds=second + 6))
+    assert "the oldest waits 29" in found(exit_code=1)["intake"][1]
+    intake.remove(redis, "notice", ["n"])
+    assert "oldest" not in found(exit_code=0)["intake"][1]
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_ledger_that_answers_and_takes_no_write_is_wrong_by_its_name(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(ledger_url)
+    database = engine.url.database
+    if engine.dialect.name == "sqlite":
+        monkeypatch.setenv("SMS_LEDGER_URL", f"sqlite:///file:{database}?mode=ro&uri=true")
+    else:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on'))
+    engine.dispose()
+    state, said = found(exit_code=1)["ledger: a write"]
+    assert state == "wrong"
+    assert "read-only transaction" in said or "readonly database" in said
+    assert "make room on the disk of PostgreSQL on" in said or f"make room on the disk of file:{database}" in said
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_process_whose_clock_is_wrong_is_shown_for_as_long_as_it_says_so(redis: Redis, ledger: Ledger) -> None:
+    off = timedelta(hours=1)
+    counted = iter(range(0, 1000, 100))
+    guard = ClockGuard(
+        redis, ledger.engine, "host-7:4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: next(counted)
+    )
+    assert not guard.may_work()
+    assert found(exit_code=1)["clocks"] == (
+        "wrong",
+        "host-7:4711: 3600 s ahead → set that machine's clock (NTP): a process whose clock is wrong takes nothing",
+    )
+    off = timedelta(0)
+    assert guard.may_work()
+    assert found(exit_code=0)["clocks"][0] == "ok"
 
 
 @pytest.mark.usefixtures("settings")

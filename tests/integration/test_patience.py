@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.ledger.engine import open_engine
-from worker.ledger.patience import PAUSES, patient
+from worker.ledger.patience import PAUSES, is_away, patient
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 
@@ -45,6 +46,62 @@ def test_what_else_may_be_away_is_waited_for_where_it_is_told(caplog: pytest.Log
     asked = patient(ask, _no_end, away=lambda error: isinstance(error, ConnectionRefusedError), whom="the oracle")
     assert asked() == "there"
     assert [one.getMessage() for one in caplog.records] == ["the oracle is away, tasks wait for it: "]
+
+
+def test_a_ledger_that_takes_no_writes_is_waited_for(ledger_url: str, engine: Engine) -> None:
+    write = "UPDATE alembic_version SET version_num = version_num"
+    tries: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        tries.append(seconds)
+        if len(tries) == 2:
+            make_read_only(engine, False)
+        return False
+
+    make_read_only(engine, True)
+    patient(run_write, pause)(engine, write)
+    assert len(tries) == 2
+
+
+def make_read_only(engine: Engine, read_only: bool) -> None:
+    """So that the connections made from now on are, until it is taken back: an operator's maintenance, or a standby."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"PRAGMA query_only = {int(read_only)}"))
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        setting = "on" if read_only else "off"
+        connection.execute(
+            text(f'ALTER DATABASE "{engine.url.database}" SET default_transaction_read_only = {setting}')
+        )
+    engine.dispose()
+
+
+def run_write(engine: Engine, sql: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(sql))
+
+
+def test_a_ledger_whose_disk_is_full_is_waited_for(sqlite_url: str) -> None:
+    engine = open_engine(sqlite_url)
+
+    def room(pages: int) -> None:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+
+    def pause(_: float) -> bool:
+        room(1_000_000)
+        return False
+
+    room(1)
+    patient(run_write, pause)(engine, "CREATE TABLE filler (text)")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("error", [psycopg.errors.DiskFull, psycopg.errors.OutOfMemory, psycopg.errors.IoError])
+def test_a_server_whose_disk_or_memory_is_full_is_away(error: type[psycopg.Error]) -> None:
+    assert is_away(OperationalError("INSERT", {}, error()))
 
 
 @pytest.mark.parametrize("sql", ["SELECT * FROM no_such_table", "SELEC 1", "INSERT INTO accounts (name) VALUES (NULL)"])

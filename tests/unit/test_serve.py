@@ -36,6 +36,7 @@ class Lane:
         in_intake: Sequence[bool | Exception] = (False,),
         only_waiter: Callable[[], bool] = lambda: True,
         submit: Callable[[Claimed], object] = lambda _: None,
+        may_work: Sequence[bool] = (),
     ) -> None:
         self.did: SimpleQueue[object] = SimpleQueue()
         self.stopping = Event()
@@ -43,7 +44,9 @@ class Lane:
         self._answers = chain(answers, repeat(NOTHING))
         self._in_intake = chain(in_intake, repeat(False))
         self._submit = submit
+        self._may_work = chain(may_work, repeat(True))
         verbs = Verbs(
+            may_work=lambda: next(self._may_work),
             take_in=lambda: self._answer(next(self._in_intake)),
             pull=self._pull,
             submit=self._call,
@@ -161,6 +164,12 @@ def test_a_fault_of_its_own_ends_no_more_than_what_it_was_doing() -> None:
         # Again and again, as the tick does: a bell that comes while the thread is ending may be lost.
         while NOTHING_TO_DO not in _rest(lane):
             lane.server.wake()
+
+
+def test_while_its_process_may_not_work_it_takes_nothing_on_and_then_it_goes_on() -> None:
+    lane = Lane(Pulled(calls(1)), may_work=[False] * 4)
+    with served(lane):
+        lane.until(1)
 
 
 def test_a_call_that_fails_takes_no_other_with_it() -> None:

@@ -1,18 +1,23 @@
-"""What `sms doctor` looks at. Each check only looks: nothing is written and nothing is sent."""
+"""What `sms doctor` looks at. Nothing is sent and nothing changed; one check writes, to see whether the ledger can be written."""
 
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from redis import Redis
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from worker import intake
 from worker.cli.strange import strange_queues
+from worker.clock import skews, wrong_clocks
 from worker.config import ConfigError, Role, Settings, load_settings
+from worker.domain.clock import BOUND, in_words, is_wrong
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.status import WAITING, State
 from worker.headroom import FULL_SHARE, memory_share
@@ -23,6 +28,8 @@ PATIENCE = timedelta(minutes=1)
 """What beat should have seen to this long ago, it does not see to: it looks every second."""
 RECENT = timedelta(days=1)
 CONNECT_SECONDS = 5
+LEAST_FREE_BYTES = 16_000_000
+"""On the disk of a SQLite ledger, whose write-ahead log alone takes four megabytes."""
 
 OK, LOOK, WRONG = "ok", "look", "wrong"
 IDLE = "start a worker and beat, or look into their logs; if they run, the work is more than they can do: add workers"
@@ -86,9 +93,23 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
         )  # fmt: skip
     depths, since = intake.depth(redis), intake.oldest(redis)
     lies = "".join(f", {place} {depth}" for place, depth in depths.items() if depth)
-    age = now - since if since else timedelta(0)
+    age = max(now - since, timedelta(0)) if since else timedelta(0)
     found = f"{sum(depths.values())}{lies}" + (f"; the oldest waits {age.total_seconds():.0f} s" if since else "")
     yield _judged("intake", age < PATIENCE, found, IDLE)
+
+
+def clock_check(redis: Redis, engine: Engine | None, clock: Callable[[], datetime]) -> Check:
+    """This machine's clock, by Redis' and the ledger's, and those of the processes that told of theirs. Raises RedisError."""
+    found = skews(redis, engine, clock)
+    told = [f"{name}: {how}" for name, how in wrong_clocks(redis).items()]
+    ours = f"here {in_words(found.values())}" if is_wrong(found.values()) else ""
+    far = [name for name, skew in found.items() if abs(skew) > BOUND]
+    others = (
+        f"that of {far[0]} differs from here by {abs(found[far[0]].total_seconds()):.0f} s" if far and not ours else ""
+    )
+    remedy = "set that machine's clock (NTP): a process whose clock is wrong takes nothing"
+    said = "; ".join(filter(None, (ours, others, *told)))
+    return _judged("clocks", not said, said or f"within {BOUND.total_seconds():.0f} s of {' and '.join(found)}", remedy)
 
 
 def schema_check(engine: Engine) -> Check:
@@ -98,6 +119,22 @@ def schema_check(engine: Engine) -> Check:
     except schema.WrongSchema as why:
         return Check("ledger", WRONG, f"version {schema.version(engine)}", str(why))
     return Check("ledger", OK, f"{engine.dialect.name}, version {schema.wanted_version()}")
+
+
+def write_check(engine: Engine) -> Check:
+    """Whether the ledger takes a write: a disk that is full, and a database that is read-only, still answer questions."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    place = file or f"PostgreSQL on {engine.url.host or 'this machine'}"
+    remedy = f"make room on the disk of {place}, or make it writable; what was accepted waits meanwhile"
+    try:
+        health.write(engine)
+    except OperationalError as why:
+        return Check("ledger: a write", WRONG, f"{place} takes none: {why.orig}".strip(), remedy)
+    if file is None:
+        return Check("ledger: a write", OK, f"{place} took a megabyte")
+    free = shutil.disk_usage(Path(file).parent).free
+    found = f"{place} took one, {free / 1e6:,.0f} MB of its disk are free"
+    return _judged("ledger: a write", free >= LEAST_FREE_BYTES, found, remedy)
 
 
 def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:

@@ -23,7 +23,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Checks everything that has to be there, and says what to do where it is not.
 
     Looks at the settings, Redis, the ledger, what waits in them, and whether the gateway's address can be reached.
-    Nothing is changed and nothing is sent. Exit code 1 if anything is wrong; what is to be looked at does not count.
+    Nothing is sent and nothing changed; to see whether the ledger can be written, a row is written as it is. Exit code 1 if anything is wrong; what is to be looked at does not count.
 
     \b
     Example:
@@ -59,6 +59,13 @@ def _redis(settings: Settings, now: datetime) -> Iterator[Check]:
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
             yield from checks.redis_checks(redis, now)
+            engine = open_ledger(settings) if settings.ledger_url else None
+            yield checks.clock_check(redis, engine, lambda: datetime.now(UTC))
+            if engine is not None:
+                engine.dispose()
+    except ConfigError:
+        # The ledger's own check tells it.
+        return
     except (AuthenticationError, NoPermissionError) as why:
         yield Check("Redis", WRONG, str(why), "correct the user and the password in SMS_REDIS_URL")
     except (RedisError, ValueError) as why:
@@ -71,6 +78,7 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
         version = checks.schema_check(engine)
         yield version
         if version.state == OK:
+            yield checks.write_check(engine)
             with reading(engine) as connection:
                 yield from checks.ledger_checks(connection, now)
         engine.dispose()

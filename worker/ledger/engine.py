@@ -6,9 +6,12 @@ from time import monotonic
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
 
 CONNECT_SECONDS = 5
 BATCHES_SECONDS = 0.5
+READ_ONLY = "25006"
+"""PostgreSQL's answer to a write where it takes none: a standby, or a database that somebody has set so."""
 
 
 def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
@@ -40,6 +43,7 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
         },
     )
     event.listen(engine, "handle_error", _without_values)
+    event.listen(engine, "handle_error", _count_read_only_as_away)
     return engine
 
 
@@ -60,6 +64,12 @@ def _without_values(context: ExceptionContext) -> None:
     if context.sqlalchemy_exception is not None:
         name = f"{type(error).__module__}.{type(error).__name__}"
         context.sqlalchemy_exception.args = (f"({name}) {said}",)
+
+
+def _count_read_only_as_away(context: ExceptionContext) -> None:
+    # psycopg has it among the server's internal errors; to whoever writes it is as if the ledger could not be reached.
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        raise OperationalError(context.statement, None, context.original_exception, hide_parameters=True)
 
 
 def _open_sqlite(url: URL) -> Engine:

@@ -1,11 +1,12 @@
 """How the ledger's work stands, in numbers: what `sms doctor` asks."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, text
 
 from worker.domain.status import State
+from worker.ledger.engine import reading
 from worker.ledger.pushes import QUARANTINED, RECEIVED
 from worker.ledger.statements import literally
 from worker.ledger.submissions import TO_BE_SENT
@@ -15,12 +16,43 @@ from worker.ledger.unknown import Which
 from worker.ledger.unknown import count as count_unknown
 
 
+def ledger_time(engine: Engine) -> datetime | None:
+    """What time it is to the ledger's server; None for SQLite, which has no clock but this machine's."""
+    if engine.dialect.name == "sqlite":
+        return None
+    with reading(engine) as connection:
+        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return now.astimezone(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How many there are, and how many of them should have been seen to by the time asked for."""
 
     count: int
     overdue: int
+
+
+PROBE_BYTES = 1_000_000
+"""What a server must be able to take now. A row fits into a page that is there already, also with the disk full."""
+
+
+def write(engine: Engine) -> None:
+    """Writes and commits a row as it is, and to PostgreSQL a temporary megabyte, in the database's own folder, that is gone with the commit.
+
+    Raises OperationalError where that cannot be done. In SQLite the megabyte would stay as free pages, and prove nothing the
+    next time: whoever asks looks at the disk.
+    """
+    with engine.begin() as connection:
+        # A row of our own in any case: a server that is set read-only, or a standby, may have temporary tables.
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        if connection.dialect.name == "postgresql":
+            # Random, or it would be compressed to nothing.
+            probe = "SELECT md5(random()::text) AS filler FROM generate_series(1, :rows)"
+            connection.execute(
+                text(f"CREATE TEMPORARY TABLE probe ON COMMIT DROP AS {probe}"),
+                {"rows": PROBE_BYTES // 32},
+            )
 
 
 def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:

@@ -1,0 +1,94 @@
+"""A worker on a machine whose clock is wrong: it takes nothing, expires nothing, says so, and goes on once the clock is right."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from processes import SMS
+from redis import Redis
+from stack_of import simulator, states
+
+from worker import intake
+from worker.cli.stack import Stack, running_stack
+from worker.client import SmsClient
+from worker.domain.lane import QUEUES
+
+AN_HOUR_AHEAD = "+3600"
+RIGHT = "+0"
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack"), concurrency=4) as running:
+        yield running
+
+
+def set_clock(stack: Stack, offset: str) -> None:
+    (stack.directory / "clock").write_text(offset)
+
+
+def start_worker_on_another_machine(stack: Stack) -> None:
+    """A worker whose clock is what `set_clock` says: libfaketime stands between it and the system's, at each look."""
+    package = importlib.util.find_spec("libfaketime")
+    assert package is not None
+    assert package.origin is not None
+    library = Path(package.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
+    clock = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(stack.directory / "clock"),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    options = ["-Q", ",".join(QUEUES), "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING"]
+    alone = ["--without-mingle", "--without-gossip", "--hostname", "elsewhere@%h"]
+    settings = [f"{name}={value}" for name, value in clock.items()]
+    celery = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
+    stack.start("elsewhere", "env", *settings, *celery, *options, *alone)
+
+
+def clocks(stack: Stack) -> tuple[str, str]:
+    """What doctor says of clocks: its state, and what it found."""
+    run = subprocess.run([*SMS, "doctor", "--json"], env=stack.environment, capture_output=True, text=True, check=False)
+    (found,) = [check for check in json.loads(run.stdout) if check["name"] == "clocks"]
+    return found["state"], found["found"]
+
+
+def test_a_worker_an_hour_ahead_leaves_everything_alone_until_its_clock_is_right(stack: Stack) -> None:
+    set_clock(stack, AN_HOUR_AHEAD)
+    stack.stop("worker")
+    start_worker_on_another_machine(stack)
+    log = stack.log("elsewhere")
+    client = SmsClient(stack.redis_url)
+    sent = client.send("13800138000", "您的验证码是 123456", lane="otp")
+    stack.wait_for("it to say so", lambda: " s ahead" in log.read_text(), seconds=25)
+    assert clocks(stack)[0] == "wrong"
+    assert " s ahead" in clocks(stack)[1]
+    with Redis.from_url(stack.redis_url) as redis:
+        assert intake.find(redis, sent)
+    assert states(stack) == {}
+
+    set_clock(stack, RIGHT)
+    stack.wait_for("the call", lambda: simulator(stack, "mobiles_taken") == 1, seconds=30)
+    assert set(states(stack)) <= {"submitting", "accepted"}
+    assert clocks(stack)[0] == "ok"
+    assert log.read_text().count("clock is") == 2
+
+
+def test_a_worker_whose_clock_goes_wrong_leaves_the_work_to_the_others(stack: Stack) -> None:
+    stack.ask_simulator("reset", {})
+    stack.start("worker")
+    set_clock(stack, AN_HOUR_AHEAD)
+    log = stack.log("elsewhere")
+    before = log.read_text().count(" s ahead")
+    client = SmsClient(stack.redis_url)
+    for n in range(20):
+        client.send(f"1380000{n:04}", f"您的验证码是 {n}", lane="otp")
+    stack.wait_for("it noticed", lambda: log.read_text().count(" s ahead") > before, seconds=30)
+    stack.wait_for("the calls", lambda: simulator(stack, "mobiles_taken") == 20, seconds=60)
+    assert "expired" not in states(stack)

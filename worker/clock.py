@@ -1,0 +1,132 @@
+"""A process whose clock is wrong takes nothing: it compares it with Redis' and the ledger's, at its start and each minute."""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from worker.domain.clock import in_words, is_wrong, skew
+from worker.ledger.health import ledger_time
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 60.0
+CHECK_SECONDS_WRONG = 5.0
+"""So that a clock that was put right is soon of use."""
+NOTABLE_JUMP = timedelta(seconds=5)
+"""Of our clock against the time that passed: somebody has set it, so it is compared at once."""
+
+_WRONG = "sms:wrong_clocks"
+_KEPT_SECONDS = 120
+"""What a process told of its clock longer ago counts no more: it is gone."""
+
+Clock = Callable[[], datetime]
+
+
+def redis_time(redis: Redis) -> datetime:
+    """What time it is to Redis. Raises redis' exceptions."""
+    seconds, microseconds = redis.time()
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
+
+
+def skews(redis: Redis, engine: Engine | None, clock: Clock) -> dict[str, timedelta]:
+    """How far our clock is ahead of Redis' and of the ledger's; without whoever is away. SQLite has no clock but ours."""
+    asked: dict[str, Callable[[], datetime | None]] = {"Redis": lambda: redis_time(redis)}
+    if engine is not None:
+        asked["the ledger"] = lambda: ledger_time(engine)
+    found = {}
+    for name, ask in asked.items():
+        before = clock()
+        try:
+            theirs = ask()
+        except (RedisError, OperationalError, NoConnectionFree):
+            continue
+        if theirs is not None:
+            found[name] = skew(before, theirs, clock())
+    return found
+
+
+class ClockGuard:
+    """Whether this process may work, as far as its clock goes. Its threads share one."""
+
+    def __init__(
+        self, redis: Redis, engine: Engine, name: str, *, clock: Clock, monotonic: Callable[[], float]
+    ) -> None:
+        """`name` is how `sms doctor` shows the process; `monotonic` counts seconds whatever is done to the clock."""
+        self._redis = redis
+        self._engine = engine
+        self._name = name
+        self._clock = clock
+        self._monotonic = monotonic
+        self._looking = Lock()
+        self._looked_at: tuple[datetime, float] | None = None
+        self._is_wrong = False
+
+    def may_work(self) -> bool:
+        """Whether the clock is right, as last looked at, or cannot be compared. Looks anew where that is due: two round trips."""
+        if not self._is_due():
+            return not self._is_wrong
+        # At the start all wait for the first look; later one looks, and the others go by the last.
+        if self._looking.acquire(blocking=self._looked_at is None):
+            try:
+                if self._is_due():
+                    self._look()
+            finally:
+                self._looking.release()
+        return not self._is_wrong
+
+    def _is_due(self) -> bool:
+        if self._looked_at is None:
+            return True
+        at, counted = self._looked_at
+        passed = self._monotonic() - counted
+        jump = self._clock() - at - timedelta(seconds=passed)
+        return passed >= (CHECK_SECONDS_WRONG if self._is_wrong else CHECK_SECONDS) or abs(jump) > NOTABLE_JUMP
+
+    def _look(self) -> None:
+        found = skews(self._redis, self._engine, self._clock)
+        wrong = is_wrong(found.values())
+        if wrong and not self._is_wrong:
+            log.error(
+                "this machine's clock is %s of that of %s: nothing is taken until it is put right (NTP)",
+                in_words(found.values()),
+                " and ".join(found),
+            )
+        if self._is_wrong and found and not wrong:
+            log.warning("this machine's clock is right again")
+        if found:
+            self._tell(found, wrong)
+            # Where nobody could be asked, it is as wrong as it was.
+            self._is_wrong = wrong
+        self._looked_at = self._clock(), self._monotonic()
+
+    def _tell(self, found: Mapping[str, timedelta], wrong: bool) -> None:
+        try:
+            if wrong:
+                told = f"{redis_time(self._redis).timestamp():.0f} {in_words(found.values())}"
+                self._redis.hset(_WRONG, self._name, told)
+            elif self._is_wrong:
+                self._redis.hdel(_WRONG, self._name)
+        except RedisError as why:
+            log.warning("Redis cannot be told of this machine's clock: %s", why)
+
+
+def wrong_clocks(redis: Redis) -> dict[str, str]:
+    """The processes that take nothing for their clocks are wrong, and how far these are off. Raises redis' exceptions."""
+    told: Any = redis.hgetall(_WRONG)
+    since = redis_time(redis).timestamp() - _KEPT_SECONDS
+    found = {}
+    for name, text in told.items():
+        at, _, how = text.decode().partition(" ")
+        if float(at) >= since:
+            found[name.decode()] = how
+        else:
+            redis.hdel(_WRONG, name)
+    return found
