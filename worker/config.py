@@ -194,6 +194,7 @@ class Settings(BaseSettings):
     not_taken: Annotated[frozenset[int], NoDecode, BeforeValidator(_statuses)] = NOT_TAKEN
     optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(_words)] = OPTOUT_WORDS
     max_mobiles: int = Field(default=50, ge=1, le=1000)
+    unknown_in_a_row: int = Field(default=5, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)
     key_days: int = Field(default=KEY_DAYS, ge=1, le=366)
     config: Path | None = None

@@ -1,27 +1,128 @@
-"""Keep the gate: what an outcome says of the account closes it, and a probe that goes through opens it again."""
+"""Keep the gate: what outcomes say of the account closes it, and a probe that goes through opens it again.
+
+Who has a call made keeps the gate before the next: so once so many calls in a row are unknown, no more follow than are under way.
+"""
 
 import logging
-from datetime import datetime
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
+from redis import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from worker.domain.gate import closes
+from worker.domain.gate import CLOSING, OPENING, PROBE_AFTER, next_probe
 from worker.domain.outcome import Outcome, Verdict
 from worker.ledger import gates
+from worker.ledger.engine import reading
 from worker.ledger.turns import Claimed
 
 log = logging.getLogger(__name__)
 
+NOTABLE_SKEW = timedelta(seconds=5)
+"""A Date header has whole seconds, and a reply its time on the way."""
+FORGOTTEN = timedelta(minutes=30)
+"""Calls that were unknown so long ago are in no row with those of now."""
 
-def keep_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, not_sent_in_a_row: int, now: datetime) -> None:
+InARow = Callable[[Claimed, datetime], datetime | None]
+"""Counts a call that is unknown now; since when, if it is one of as many as close a gate."""
+
+
+def keep_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: InARow, now: datetime) -> None:
     """Closes or opens the gate of the submission's account; most outcomes do neither, and cost nothing."""
-    wait = closes(outcome, not_sent_in_a_row=not_sent_in_a_row, probe=claimed.probe)
-    if wait is not None:
-        reason = f"{outcome.verdict}: {outcome.result or ''} {outcome.tips or ''}".replace("  ", " ").strip()
+    if claimed.probe:
+        _after_probe(engine, claimed.account_id, outcome, now)
+    elif outcome.verdict in CLOSING:
+        _close(engine, claimed.account_id, outcome, now)
+    elif outcome.verdict is Verdict.UNKNOWN:
+        since = in_a_row(claimed, now)
+        if since is not None:
+            _close(engine, claimed.account_id, outcome, now, unless_accepted_since=since)
+
+
+def unknown_in_a_row(
+    engine: Engine, redis: Redis, accounts: Mapping[int, str], *, most: int, lease: timedelta
+) -> InARow:
+    """Counts calls that are unknown, of all processes, in Redis, which is asked for nothing else: what is accepted costs nothing.
+
+    A call that was claimed before the gate was last opened says nothing of the gateway since then, and is not counted.
+    While Redis is away, each process counts its own.
+    """
+    here: defaultdict[int, deque[datetime]] = defaultdict(partial(deque, maxlen=most))
+
+    def count(claimed: Claimed, now: datetime) -> datetime | None:
+        with reading(engine) as connection:
+            opened = gates.opened_at(connection, claimed.account_id)
+        if opened is None or claimed.until - lease < opened:
+            return None
+        own = here[claimed.account_id]
+        own.append(now)
+        try:
+            times = _note(
+                redis, f"sms:unknown:{accounts[claimed.account_id]}", f"{claimed.no}/{claimed.attempt}", now, most
+            )
+        except RedisError as why:
+            log.warning("calls that are unknown are counted in this process alone, for Redis is away: %s", why)
+            times = list(own)
+        since = [time for time in times if time >= opened and time > now - FORGOTTEN]
+        return min(since) if len(since) >= most else None
+
+    return count
+
+
+def _note(redis: Redis, key: str, call: str, now: datetime, most: int) -> list[datetime]:
+    """Notes the call; when the last `most` were noted."""
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.zadd(key, {call: now.timestamp()})
+        pipeline.zremrangebyrank(key, 0, -most - 1)
+        pipeline.expire(key, FORGOTTEN)
+        pipeline.zrange(key, 0, -1, withscores=True)
+        noted = pipeline.execute()[-1]
+    return [datetime.fromtimestamp(score, UTC) for _, score in noted]
+
+
+def gate_keeper(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime]) -> Callable[[Claimed, Outcome], None]:
+    """Keeps the gates after each outcome, and notes how far the gateway's clock is from ours where that has changed."""
+    noted: dict[int, timedelta] = {}
+
+    def keep(claimed: Claimed, outcome: Outcome) -> None:
+        keep_gate(engine, claimed, outcome, in_a_row=in_a_row, now=clock())
+        told = noted.get(claimed.account_id, timedelta(0))
+        if outcome.skew is not None and abs(outcome.skew - told) > NOTABLE_SKEW:
+            noted[claimed.account_id] = outcome.skew
+            with engine.begin() as connection:
+                gates.note_skew(connection, claimed.account_id, outcome.skew)
+
+    return keep
+
+
+def _close(
+    engine: Engine, account_id: int, outcome: Outcome, now: datetime, unless_accepted_since: datetime | None = None
+) -> None:
+    until = now + PROBE_AFTER[outcome.verdict]
+    with engine.begin() as connection:
+        closed = gates.close(
+            connection, account_id, _reason(outcome), now=now, until=until, unless_accepted_since=unless_accepted_since
+        )
+    if closed:
+        log.error("the gate of account %d is closed, see `sms account list`: %s", account_id, _reason(outcome))
+
+
+def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetime) -> None:
+    if outcome.verdict in OPENING:
         with engine.begin() as connection:
-            gates.close(connection, claimed.account_id, reason, now=now, until=now + wait)
-        log.error("the gate of account %d is closed, see `sms account list`: %s", claimed.account_id, reason)
-    elif claimed.probe and outcome.verdict is not Verdict.BUSY:
-        with engine.begin() as connection:
-            gates.open_again(connection, claimed.account_id, now=now)
-        log.warning("the gate of account %d is open again", claimed.account_id)
+            gates.open_again(connection, account_id, now=now)
+        log.warning("the gate of account %d is open again", account_id)
+        return
+    with engine.begin() as connection:
+        closed_at = gates.closed_at(connection, account_id)
+        wait = next_probe(outcome.verdict, now - closed_at) if closed_at else None
+        if wait is not None:
+            gates.stay_closed(connection, account_id, _reason(outcome), until=now + wait)
+    log.warning("the gate of account %d stays closed: %s", account_id, _reason(outcome))
+
+
+def _reason(outcome: Outcome) -> str:
+    return f"{outcome.verdict}: {outcome.result or ''} {outcome.tips or ''}".replace("  ", " ").strip()

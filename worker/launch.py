@@ -113,7 +113,7 @@ def _goes_badly(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> 
         bad, known = campaigns.results(connection, run)
     if not too_many_bad(bad, known, campaign.stop_share):
         return False
-    reason = f"{bad:,} of {known:,} results are rejected or undelivered, more than {campaign.stop_share:.1%}"
+    reason = f"{bad:,} of {known:,} results are rejected, undelivered or unknown, more than {campaign.stop_share:.1%}"
     with engine.begin() as connection:
         paused = campaigns.pause(connection, campaign.no, reason=reason, by=campaigns.ITSELF, now=now)
     if paused:

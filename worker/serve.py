@@ -25,6 +25,8 @@ PULLED_AT_ONCE = 50
 """Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
 LOOK_SECONDS = 0.5
 """From one look whether a thread is free, or the clock is right, to the next."""
+PASS_ON_SECONDS = 0.05
+"""How long a worker that may not call keeps a bell, which may be its own."""
 RING_SECONDS = 0.1
 """From one bell for the other workers to the next: each of them is there for as long as there is something to do."""
 
@@ -35,6 +37,8 @@ class Verbs:
 
     may_work: Callable[[], bool]
     """Whether this process may take anything on now: its clock is right."""
+    may_call: Callable[[], bool]
+    """Whether this process reaches the gateway."""
     take_in: Callable[[], bool]
     """Accepts some of what waits in the intake; whether there may be more."""
     pull: Callable[[int], Pulled]
@@ -76,7 +80,7 @@ class Server:
             self._sending.wake()
 
     def _send(self) -> None:
-        while self._goes_on():
+        while self._goes_on() and self._verbs.may_call():
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
             if not places:
                 continue
@@ -92,7 +96,8 @@ class Server:
                     self._stopping.wait(pulled.wait)
             elif not pulled.wait:
                 return
-        # The next worker has the rest at once.
+        # The rest is another worker's. Its bell may come back to this one, so not at once.
+        self._stopping.wait(PASS_ON_SECONDS)
         self._verbs.ring()
 
     def _goes_on(self) -> bool:

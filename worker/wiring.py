@@ -3,7 +3,6 @@
 import logging
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -29,10 +28,10 @@ from worker.domain.hours import earliest, read_hours
 from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
-from worker.gateway.client import Call, Credentials, Endpoint, open_session, send
-from worker.keep_gate import keep_gate
+from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
+from worker.keep_gate import gate_keeper, unknown_in_a_row
 from worker.ledger import accounts as ledger_accounts
-from worker.ledger import gates, submissions, turns
+from worker.ledger import submissions, turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import open_engine
@@ -44,6 +43,7 @@ from worker.limits import caps
 from worker.limits.alone import alone
 from worker.limits.rate import Grant, take
 from worker.pull import Allow, MaySend, Pulled, pull
+from worker.reachability import Reachability, tell
 from worker.serve import Server, Verbs
 from worker.submit import submit
 
@@ -55,8 +55,6 @@ CONNECTIONS = 10
 """To PostgreSQL, of one process: each lane accepts, claims and records beside the others, beside pushes and the tick."""
 WAITER_SECONDS = 30
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
-NOTABLE_SKEW = timedelta(seconds=5)
-"""A Date header has whole seconds, and a reply its time on the way."""
 
 STOPPING = Event()
 """Set when this process is told to end: what is under way is finished, and nothing new begun."""
@@ -145,6 +143,14 @@ def parts(concurrency: int) -> Parts:
     def may_send(account_id: int, lane: Lane, now: datetime) -> bool:
         return account_id in zones and earliest(lane.hours, zones[account_id], now) == now
 
+    session = open_session(len(settings.lanes) * concurrency * CALLS_AT_ONCE)
+    reach = Reachability(
+        connect=lambda: why_unreachable(session, endpoint(settings)),
+        tell=partial(tell, redis),
+        pause=STOPPING.wait,
+        clock=utc_now,
+    )
+
     def pull_lane(lane: Lane, places: int) -> Pulled:
         return pull(
             engine,
@@ -157,11 +163,22 @@ def parts(concurrency: int) -> Parts:
             lease=settings.lease,
         )
 
+    in_a_row = unknown_in_a_row(
+        engine,
+        redis,
+        {number: name for name, number in account_ids.items()},
+        most=settings.unknown_in_a_row,
+        lease=settings.lease,
+    )
+
     def claim_probe(account_id: int) -> Sequence[Claimed]:
+        if not reach.may_call():
+            return []
+        [msg_id] = msg_ids.take(account_id, 1)
         with engine.begin() as connection:
             now = utc_now()
             lanes = [lane.name for lane in settings.lanes.values() if may_send(account_id, lane, now)]
-            return turns.claim_probe(connection, account_id, lanes, now=now, lease=settings.lease)
+            return turns.claim_probe(connection, account_id, lanes, msg_id=msg_id, now=now, lease=settings.lease)
 
     def record_all(outcomes: Sequence[Recorded]) -> list[None]:
         with engine.begin() as connection:
@@ -172,15 +189,20 @@ def parts(concurrency: int) -> Parts:
 
     refuse_in_the_end = patient(partial(refuse, engine), STOPPING.wait)
     pull_in_the_end = patient(pull_lane, STOPPING.wait)
-    call = open_gateway(settings, account_ids, open_session(len(settings.lanes) * concurrency * CALLS_AT_ONCE))
+    call = open_gateway(settings, account_ids, session)
     # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
     record = GroupCommit(patient(record_all, time.sleep))
-    gate_keeper = patient(_gate_keeper(engine), STOPPING.wait)
+    keep = patient(gate_keeper(engine, in_a_row, utc_now), STOPPING.wait)
+
+    def keep_and_note(claimed: Claimed, outcome: Outcome) -> None:
+        reach.note(outcome)
+        keep(claimed, outcome)
+
     submit_claimed = partial(
         submit,
         call=call,
         record=record,
-        keep_gate=gate_keeper,
+        keep_gate=keep_and_note,
         clock=utc_now,
         random=random.random,
         resend=settings.resend_lanes,
@@ -192,6 +214,7 @@ def parts(concurrency: int) -> Parts:
     def serve(lane: Lane) -> Server:
         verbs = Verbs(
             may_work=may_work,
+            may_call=reach.may_call,
             take_in=lambda: accept_from_intake(
                 redis, accept_together, refuse_in_the_end, lane.name, account_ids, now=utc_now()
             ),
@@ -219,7 +242,7 @@ def parts(concurrency: int) -> Parts:
         claim_probe=patient(claim_probe, STOPPING.wait),
         call=call,
         record=record,
-        keep_gate=gate_keeper,
+        keep_gate=keep_and_note,
         random=random.random,
         submit=submit_claimed,
         servers={lane.name: serve(lane) for lane in settings.lanes.values()},
@@ -282,26 +305,6 @@ def endpoint(settings: Settings) -> Endpoint:
         connect_timeout_seconds=settings.connect_timeout,
         read_timeout_seconds=settings.read_timeout,
     )
-
-
-def _gate_keeper(engine: Engine) -> Callable[[Claimed, Outcome], None]:
-    not_sent: Counter[int] = Counter()
-    noted: dict[int, timedelta] = {}
-
-    def keep(claimed: Claimed, outcome: Outcome) -> None:
-        if outcome.verdict is Verdict.NOT_SENT:
-            not_sent[claimed.account_id] += 1
-        else:
-            not_sent.pop(claimed.account_id, None)
-        in_a_row = not_sent[claimed.account_id]
-        keep_gate(engine, claimed, outcome, not_sent_in_a_row=in_a_row, now=utc_now())
-        told = noted.get(claimed.account_id, timedelta(0))
-        if outcome.skew is not None and abs(outcome.skew - told) > NOTABLE_SKEW:
-            noted[claimed.account_id] = outcome.skew
-            with engine.begin() as connection:
-                gates.note_skew(connection, claimed.account_id, outcome.skew)
-
-    return keep
 
 
 def open_gateway(

@@ -113,9 +113,10 @@ class Ledger:
         )
 
     def claim_probe(self, now: datetime) -> list[Claimed]:
+        account_id = self.account_ids["default"]
+        [msg_id] = self.msg_ids.take(account_id, 1)
         with self.engine.begin() as connection:
-            account_id = self.account_ids["default"]
-            return turns.claim_probe(connection, account_id, lanes_now(now), now=now, lease=LEASE)
+            return turns.claim_probe(connection, account_id, lanes_now(now), msg_id=msg_id, now=now, lease=LEASE)
 
     def record(self, *outcomes: Recorded, now: datetime = NOW) -> int:
         with self.engine.begin() as connection:

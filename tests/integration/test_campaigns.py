@@ -317,20 +317,21 @@ def test_it_stops_by_itself_when_too_many_are_undelivered_and_a_person_may_have_
     assert of.find().state == "active", "nobody looks again so soon"
     of.tick(NOW + 11 * SECOND)
     assert (of.find().state, of.find().said_by) == ("paused", "the campaign itself")
-    assert of.find().reason == "7 of 102 results are rejected or undelivered, more than 5.0%"
+    assert of.find().reason == "7 of 102 results are rejected, undelivered or unknown, more than 5.0%"
     of.resume(NOW + MINUTE)
     of.tick(NOW + MINUTE)
     assert of.find().state == "active", "what a person has seen stops it no more"
 
 
-def test_a_rejected_text_stops_it_too(of: Campaigns) -> None:
+@pytest.mark.parametrize("bad", [State.REJECTED, State.UNKNOWN])
+def test_a_text_that_is_rejected_or_nobody_knows_about_stops_it_too(of: Campaigns, bad: State) -> None:
     of.audience(10_000)
     of.start(replace(WISH, stop_at="50%"))
     of.tick()
     calls = pull(of.ledger, most=3)
-    of.ledger.record(*(Recorded(one.no, one.attempt, State.REJECTED, None, "-8", "签名不对") for one in calls))
+    of.ledger.record(*(Recorded(one.no, one.attempt, bad, None, None, "签名不对") for one in calls))
     of.tick(NOW + 5 * SECOND)
-    assert of.find().reason == "150 of 150 results are rejected or undelivered, more than 50.0%"
+    assert of.find().reason == "150 of 150 results are rejected, undelivered or unknown, more than 50.0%"
 
 
 def test_a_message_of_a_run_is_known_as_its(of: Campaigns) -> None:

@@ -14,12 +14,13 @@ from redis import Redis
 from sms_command import sms, sms_process
 from sqlalchemy import text
 
-from worker import intake
+from worker import intake, reachability
 from worker.clock import ClockGuard
 from worker.domain.status import State
 from worker.ledger import messages
 from worker.ledger.engine import open_engine
 from worker.ledger.submissions import Recorded
+from worker.reachability import Sick
 
 
 @pytest.fixture
@@ -186,6 +187,17 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
         "look",
         "1 within a day → read what came and why with `sms messages --refused`; whoever sent it has to correct it",
     )
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redis: Redis) -> None:
+    now = datetime.now(UTC)
+    reachability.tell(redis, Sick(reachability.name(), "no connection: gaierror", now - timedelta(minutes=5), now))
+    state, told = found(exit_code=1)[f"worker {reachability.name()}"]
+    assert state == "wrong"
+    assert told.startswith("it has not reached the gateway for 300 s and takes nothing: no connection: gaierror → let")
+    reachability.tell(redis, None)
+    assert f"worker {reachability.name()}" not in found(exit_code=0)
 
 
 @pytest.mark.usefixtures("settings")

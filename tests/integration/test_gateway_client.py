@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway import transport
-from worker.gateway.client import Call, Credentials, Endpoint, open_session, send
+from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
 
 READ_TIMEOUT = 0.2
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -321,11 +321,20 @@ def test_what_did_not_leave_is_tried_three_times_within_two_seconds(
     pauses = Pauses()
     with contextmanager(place)() as url:
         outcome = call(session, endpoint(url), pauses)
+        why = why_unreachable(session, endpoint(url))
 
     assert outcome.verdict is Verdict.NOT_SENT
     assert outcome.tips
+    assert why
+    assert why.startswith("no connection: ")
     assert len(pauses) == 2
     assert 0 < sum(pauses) < 2
+
+
+def test_that_a_gateway_can_be_reached_is_found_without_a_word(session: requests.Session) -> None:
+    with serving(http()) as server:
+        assert why_unreachable(session, endpoint(server.url)) is None
+        assert server.requests in ([], [b""])
 
 
 def test_a_call_that_leaves_at_the_second_try_is_signed_anew_and_taken(session: requests.Session) -> None:
@@ -378,9 +387,11 @@ def tls(certificate: Path) -> ssl.SSLContext:
 def test_a_certificate_that_nobody_vouches_for_is_not_sent_to(session: requests.Session, tls: ssl.SSLContext) -> None:
     with serving(http(), tls) as server:
         outcome = call(session, endpoint(server.url))
+        why = why_unreachable(session, endpoint(server.url))
 
     assert (outcome.verdict, server.requests) == (Verdict.NOT_SENT, [])
     assert "SSLCertVerificationError" in str(outcome.tips)
+    assert "SSLCertVerificationError" in str(why)
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -390,9 +401,10 @@ def test_a_certificate_that_the_environment_vouches_for_is(
     monkeypatch.setenv(variable, str(certificate))
     with open_session(1) as session, serving(http(), tls) as server:
         outcomes = [call(session, endpoint(server.url)) for _ in range(3)]
+        assert server.connections == 1
+        assert why_unreachable(session, endpoint(server.url)) is None
 
     assert [outcome.verdict for outcome in outcomes] == [Verdict.ACCEPTED] * 3
-    assert server.connections == 1
 
 
 def test_a_silence_under_tls_is_unknown_as_the_request_was_written(
@@ -432,6 +444,7 @@ def test_a_proxy_that_is_away_is_not_sent(
     with contextmanager(refused)() as url:
         monkeypatch.setenv(f"{scheme}_proxy", url)
         assert call(session, endpoint(f"{scheme}://away.invalid/")).verdict is Verdict.NOT_SENT
+        assert why_unreachable(session, endpoint(f"{scheme}://away.invalid/"))
 
 
 @pytest.mark.parametrize(
@@ -444,6 +457,7 @@ def test_a_tunnel_that_the_proxy_does_not_dig_is_not_sent(
     with serving(answer) as proxy:
         monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
         outcome = call(session, endpoint("https://tunnelled.invalid/"))
+        assert why_unreachable(session, endpoint("https://tunnelled.invalid/"))
 
     assert outcome.verdict is Verdict.NOT_SENT
     assert all(request.startswith(b"CONNECT tunnelled.invalid:443 ") for request in proxy.requests)
@@ -453,6 +467,7 @@ def test_a_proxy_that_is_no_address_is_not_sent(session: requests.Session, monke
     monkeypatch.setenv("http_proxy", "http://:0:0:/")
 
     assert call(session, endpoint("http://misproxied.invalid/")).verdict is Verdict.NOT_SENT
+    assert why_unreachable(session, endpoint("http://misproxied.invalid/"))
 
 
 # Connections.

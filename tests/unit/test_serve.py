@@ -37,6 +37,7 @@ class Lane:
         only_waiter: Callable[[], bool] = lambda: True,
         submit: Callable[[Claimed], object] = lambda _: None,
         may_work: Sequence[bool] = (),
+        may_call: Sequence[bool] = (),
     ) -> None:
         self.did: SimpleQueue[object] = SimpleQueue()
         self.stopping = Event()
@@ -45,8 +46,10 @@ class Lane:
         self._in_intake = chain(in_intake, repeat(False))
         self._submit = submit
         self._may_work = chain(may_work, repeat(True))
+        self._may_call = chain(may_call, repeat(True))
         verbs = Verbs(
             may_work=lambda: next(self._may_work),
+            may_call=lambda: next(self._may_call),
             take_in=lambda: self._answer(next(self._in_intake)),
             pull=self._pull,
             submit=self._call,
@@ -170,6 +173,14 @@ def test_while_its_process_may_not_work_it_takes_nothing_on_and_then_it_goes_on(
     lane = Lane(Pulled(calls(1)), may_work=[False] * 4)
     with served(lane):
         lane.until(1)
+
+
+def test_where_it_does_not_reach_the_gateway_it_claims_nothing_and_passes_the_bell_on() -> None:
+    with served(Lane(Pulled(calls(1)), may_call=[False])) as lane:
+        done = lane.until("ring")
+        lane.server.wake()
+        lane.until(1)
+    assert 1 not in done
 
 
 def test_a_call_that_fails_takes_no_other_with_it() -> None:

@@ -23,6 +23,7 @@ from worker.domain.status import WAITING, State
 from worker.headroom import FULL_SHARE, memory_share
 from worker.ledger import gates, health, schema
 from worker.ledger.health import Backlog
+from worker.reachability import sick_workers
 
 PATIENCE = timedelta(minutes=1)
 """What beat should have seen to this long ago, it does not see to: it looks every second."""
@@ -83,6 +84,12 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
         f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat was done yet"
     )
     yield _judged("worker and beat", tick is not None and now - tick < PATIENCE, since_tick, IDLE)
+    for sick in sick_workers(redis, now=now):
+        yield Check(
+            f"worker {sick.worker}", WRONG,
+            f"it has not reached the gateway for {(now - sick.since).total_seconds():.0f} s and takes nothing: {sick.reason}",
+            "let its machine out to SMS_GATEWAY_URL (network, name, proxy, certificates); it goes on by itself, and the others do",
+        )  # fmt: skip
     lengths = {queue: redis.llen(queue) for queue in QUEUES}
     yield Check("queues", OK, ", ".join(f"{queue} {length}" for queue, length in lengths.items()))
     if strange := strange_queues(redis):

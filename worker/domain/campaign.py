@@ -133,5 +133,5 @@ def is_missed(due_at: datetime, now: datetime, missed: Missed) -> bool:
 
 
 def too_many_bad(bad: int, known: int, most: float | None) -> bool:
-    """Whether so many of the known results are rejected or undelivered that the campaign is to stop; `most` is a share of 1."""
+    """Whether so many of the known results are rejected, undelivered or unknown that the campaign is to stop; `most` is a share of 1."""
     return most is not None and known >= KNOWN_ENOUGH and bad > most * known

@@ -1,22 +1,30 @@
-"""The gate of an account: whether it may send now. What closes it, and for how long, stands in one table."""
+"""The gate of an account: whether it may send now. What closes it, and when it is probed, is decided here."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.domain.outcome import Outcome, Verdict
+from worker.domain.outcome import Verdict
+
+CLOSING = frozenset({Verdict.ACCOUNT, Verdict.CLOCK})
+"""One such outcome closes the gate. Of the verdict `unknown` it takes several in a row; a worker that gets no connection
+(`not sent`) stops itself instead, for the others may have one (`worker.reachability`)."""
+
+OPENING = frozenset({Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
+"""A probe that comes to this opens the gate: the gateway answers for the message, not for itself or the account."""
 
 PROBE_AFTER = {
     Verdict.ACCOUNT: timedelta(minutes=1),
     Verdict.CLOCK: timedelta(minutes=1),
     Verdict.NOT_SENT: timedelta(seconds=15),
+    Verdict.UNKNOWN: timedelta(seconds=3),
 }
-"""After which outcomes a gate is closed, and when the next submission may try: it alone, and each time so much later."""
+"""When the first probe is due after such an outcome, and the next after a probe that comes to it."""
 
-NOT_SENT_IN_A_ROW = 10
-"""One connection that does not come about is bad luck; so many in a row, and the gateway is away."""
+PROBE_MOST = timedelta(minutes=2)
+"""Each probe that is unknown may be a call that nobody knows the end of: so they are rarer the longer the gate is closed."""
 
 PROBE_AGAIN = timedelta(minutes=1)
-"""When the next may try if a probe has no outcome: its worker was lost."""
+"""When the next may try, at the earliest, if a probe has no outcome: its worker was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,13 @@ class Gate:
     by: str | None
 
 
-def closes(outcome: Outcome, *, not_sent_in_a_row: int, probe: bool) -> timedelta | None:
-    """How long the gate is to be closed after this outcome; None where it is not."""
-    if outcome.verdict is Verdict.NOT_SENT and not probe and not_sent_in_a_row < NOT_SENT_IN_A_ROW:
-        return None
-    return PROBE_AFTER.get(outcome.verdict)
+def next_probe(verdict: Verdict, closed_for: timedelta) -> timedelta | None:
+    """How long to wait for the next probe after one with this verdict, of a gate that has been closed for so long.
+
+    After one that is unknown as long as the gate was closed until then: each wait is double the one before, up to two minutes.
+    None where the verdict says nothing new: then it is due when it was.
+    """
+    wait = PROBE_AFTER.get(verdict)
+    if verdict is Verdict.UNKNOWN and wait is not None:
+        return min(max(wait, closed_for), PROBE_MOST)
+    return wait

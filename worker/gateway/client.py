@@ -15,9 +15,9 @@ from worker.domain.mobile import mask
 from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict
 from worker.gateway import reply
 from worker.gateway.request import Call, Credentials, ReplyFormat, parameters
-from worker.gateway.transport import BROKEN, NotConnected, kind, open_session, proxies_for
+from worker.gateway.transport import BROKEN, NotConnected, connect, kind, open_session, proxies_for
 
-__all__ = ["Call", "Credentials", "Endpoint", "open_session", "send"]
+__all__ = ["Call", "Credentials", "Endpoint", "open_session", "send", "why_unreachable"]
 
 TRIES = 3
 TRIES_WITHIN_SECONDS = 2.0
@@ -65,6 +65,15 @@ def send(
     tried three times in all, as long as a try begins within two seconds. Nothing else is tried again.
     """
     return _RETRYING.copy(sleep=sleep)(_attempt, session, endpoint, credentials, call, clock, skew)
+
+
+def why_unreachable(session: requests.Session, endpoint: Endpoint) -> str | None:
+    """Why no connection to the gateway comes about; None where one does. Nothing is said to it."""
+    try:
+        connect(session, endpoint.url, endpoint.connect_timeout_seconds)
+    except NotConnected as error:
+        return f"no connection: {error}"
+    return None
 
 
 _RETRYING = Retrying(

@@ -157,6 +157,24 @@ def _tls_context() -> ssl.SSLContext:
     return context
 
 
+def connect(session: requests.Session, url: str, timeout_seconds: float) -> None:
+    """Opens a connection as a call to the address would have it, says nothing, and closes it. Raises NotConnected."""
+    request = requests.Request("POST", url).prepare()
+    adapter = cast("_Adapter", session.get_adapter(url))
+    pool = adapter.get_connection_with_tls_context(request, verify=True, proxies=proxies_for(url))
+    # urllib3 has no public way to connect without a request.
+    connection = pool._new_conn()
+    connection.timeout = timeout_seconds
+    try:
+        with _before_the_request():
+            if pool.proxy is not None and pool.scheme == "https":
+                pool._prepare_proxy(connection)
+            else:
+                connection.connect()
+    finally:
+        connection.close()
+
+
 @lru_cache
 def proxies_for(url: str) -> dict[str, str]:
     """The proxies that the environment names for an address (http_proxy, https_proxy, no_proxy), looked up once."""

@@ -343,14 +343,14 @@ SAMPLE = 10_000
 def results(connection: Connection, run: Run) -> tuple[int, int]:
     """Of the results of the run since a person last saw them: how many are bad, and how many are known.
 
-    Bad is rejected and undelivered. Of a long run it looks at every so-manieth message.
+    Bad is rejected, undelivered and unknown: nobody can say that those have it. Of a long run it looks at every so-manieth message.
     """
     every = max(1, run.made // SAMPLE)
     of_run = messages.c.run_no == run.no, messages.c.no > (run.seen_message_no or 0), messages.c.no % every == 0
     some = recipient_status.c.message_no.in_(select(messages.c.no).where(*of_run))
     query = select(recipient_status.c.status, func.count()).where(some).group_by(recipient_status.c.status)
     counts: dict[str, int] = dict(connection.execute(query).all())
-    bad = counts.get(State.REJECTED, 0) + counts.get(Report.UNDELIVERED, 0)
+    bad = sum(counts.get(status, 0) for status in (State.REJECTED, Report.UNDELIVERED, State.UNKNOWN))
     return bad, bad + counts.get(Report.DELIVERED, 0)
 
 

@@ -2,10 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Select, case, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
 
 from worker.domain.gate import Gate
-from worker.ledger.tables import accounts
+from worker.domain.status import State
+from worker.ledger.statements import literally
+from worker.ledger.tables import accounts, submissions
 
 OPEN, CLOSED = "open", "closed"
 
@@ -31,19 +33,56 @@ def gates(connection: Connection) -> list[Gate]:
     return [Gate(name, bool(is_open), *rest) for name, is_open, *rest in connection.execute(rows)]
 
 
-def close(connection: Connection, account_id: int, reason: str, *, now: datetime, until: datetime) -> None:
-    """Closes the gate because of what the gateway said, until it is probed; one that a person closed stays theirs."""
+def opened_at(connection: Connection, account_id: int) -> datetime | None:
+    """Since when the gate has been open; None where it is closed."""
+    return connection.execute(_since(account_id, accounts.c.gate == OPEN)).scalar()
+
+
+def closed_at(connection: Connection, account_id: int) -> datetime | None:
+    """Since when the gate has been closed by what the gateway said; None where it is open, or a person closed it."""
+    return connection.execute(_since(account_id, accounts.c.gate_until.is_not(None))).scalar()
+
+
+def close(
+    connection: Connection,
+    account_id: int,
+    reason: str,
+    *,
+    now: datetime,
+    until: datetime,
+    unless_accepted_since: datetime | None = None,
+) -> bool:
+    """Closes the gate because of what the gateway said, until it is probed; False where it is closed already.
+
+    Nor does it close where the gateway has accepted a call of the account since the time that is given, if one is.
+    """
+    only = [accounts.c.id == account_id, accounts.c.gate == OPEN]
+    if unless_accepted_since is not None:
+        accepted = exists().where(
+            submissions.c.state == literally(State.ACCEPTED),
+            submissions.c.updated_at >= unless_accepted_since,
+            submissions.c.account_id == account_id,
+        )
+        only.append(~accepted)
+    return _change(
+        connection,
+        *only,
+        gate=CLOSED,
+        gate_reason=reason,
+        gate_since=now,
+        gate_until=until,
+        gate_by="gateway",
+    )
+
+
+def stay_closed(connection: Connection, account_id: int, reason: str, *, until: datetime) -> None:
+    """Leaves a gate closed that was probed in vain, until the next probe; one that a person opened or closed meanwhile is theirs."""
     _change(
         connection,
         accounts.c.id == account_id,
-        or_(accounts.c.gate == OPEN, accounts.c.gate_until.is_not(None)),
-        gate=CLOSED,
+        accounts.c.gate_until.is_not(None),
         gate_reason=reason,
-        gate_since=case(
-            (accounts.c.gate == OPEN, literal(now, accounts.c.gate_since.type)), else_=accounts.c.gate_since
-        ),
         gate_until=until,
-        gate_by="gateway",
     )
 
 
@@ -78,6 +117,10 @@ def skews(connection: Connection) -> dict[str, timedelta]:
     """How far the gateway's clock was ahead of ours when it was last noted, by account."""
     rows = select(accounts.c.name, accounts.c.skew_ms).where(accounts.c.skew_ms.is_not(None)).order_by(accounts.c.name)
     return {name: timedelta(milliseconds=skew) for name, skew in connection.execute(rows)}
+
+
+def _since(account_id: int, *only: ColumnElement[bool]) -> Select[datetime]:
+    return select(accounts.c.gate_since).where(accounts.c.id == account_id, *only)
 
 
 def _opened(now: datetime, by: str) -> dict[str, object]:

@@ -121,6 +121,29 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
     )
 
 
+def split_off(connection: Connection, no: int, msg_id: int, *, now: datetime) -> int:
+    """Makes one recipient of a submission that waits, and was never unknown, a submission of its own; its number.
+
+    That of the submission itself where it has but one recipient, or may not be split: what may have been taken stays together.
+    """
+    many = submissions.c.no == no, TO_BE_SENT, submissions.c.mobiles > 1, ~submissions.c.resent
+    if connection.execute(update(submissions).where(*many).values(mobiles=submissions.c.mobiles - 1)).rowcount == 0:
+        return no
+    same = ("account_id", "lane", "state", "caller", "due_at", "expires_at", "attempt", "resent", "failed")
+    values = [submissions.c[name] for name in same]
+    copied = select(*values, literal(msg_id), literal(1), literal(now, submissions.c.updated_at.type))
+    added = insert(submissions).from_select(
+        [*same, "msg_id", "mobiles", "updated_at"], copied.where(submissions.c.no == no)
+    )
+    new: int = connection.execute(added.returning(submissions.c.no)).scalar_one()
+    of_it = recipients.c.submission_no == no
+    first = select(recipients.c.message_no, recipients.c.mobile).where(of_it).limit(1)
+    message_no, mobile = connection.execute(first.order_by(recipients.c.message_no, recipients.c.mobile)).one()
+    one = of_it, recipients.c.message_no == message_no, recipients.c.mobile == mobile
+    connection.execute(update(recipients).where(*one).values(submission_no=new))
+    return new
+
+
 _NEW_STATE = bindparam("new_state", type_=submissions.c.state.type)
 _NEW_DUE_AT = bindparam("new_due_at", type_=submissions.c.due_at.type)
 # Where the tick was first and gave the attempt up, what came of it still counts, in every state that may lead to another call.

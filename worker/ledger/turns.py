@@ -25,7 +25,7 @@ from worker.domain.status import State, sources
 from worker.ledger import optouts
 from worker.ledger.campaigns import BLOCKED
 from worker.ledger.gates import OPEN, open_accounts, probed_accounts, take_probe
-from worker.ledger.submissions import OVER, REPORTED, TO_BE_SENT
+from worker.ledger.submissions import OVER, REPORTED, TO_BE_SENT, split_off
 from worker.ledger.tables import UtcTime, messages, recipients, submissions
 
 MOST_ATTEMPTS = 2**15 - 1
@@ -172,17 +172,21 @@ def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: t
 
 
 def claim_probe(
-    connection: Connection, account_id: int, lanes: Iterable[str], *, now: datetime, lease: timedelta
+    connection: Connection, account_id: int, lanes: Iterable[str], *, msg_id: int, now: datetime, lease: timedelta
 ) -> list[Claimed]:
-    """Claims one submission to be sent through the account's closed gate, the first that is due in these lanes, if it may be probed now.
+    """Claims one submission to be sent through the account's closed gate, of what is due in the first of these lanes, if it may be probed now.
 
-    Not one whose recipients have all opted out: that is cancelled.
+    It has one recipient, for nobody may ever know what came of a probe: one of several is made a submission of its own, with that
+    msgId. Not one whose recipients have all opted out: that is cancelled.
     """
+    # Where the gateway hangs, the one before may take as long as its lease.
+    again = max(PROBE_AGAIN, lease)
     for lane in lanes:
         nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
         while nos and LANES[lane].heeds_optouts and optouts.leave_out(connection, nos, now=now):
             nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
-        if nos and take_probe(connection, account_id, now=now, again=PROBE_AGAIN):
+        if nos and take_probe(connection, account_id, now=now, again=again):
+            nos = [split_off(connection, no, msg_id, now=now) for no in nos]
             taken = connection.execute(_PROBE, {"nos": nos, "now": now, "until": now + lease}).all()
             return _claimed(connection, taken, now + lease, probe=True)
     return []
@@ -197,13 +201,16 @@ def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], 
     ]
 
 
+SOME = 100
+"""A probe is the cheapest of so many that are due: one recipient, and not one that must stay together with others."""
 _ITS_TURN = text(f"submissions.caller NOT IN ({BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
 
 
 def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
     of_lane = submissions.c.lane == lane, submissions.c.account_id == account_id
     its_turn = submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
-    return select(submissions.c.no).where(*of_lane, TO_BE_SENT, *its_turn).limit(1)
+    some = select(submissions).where(*of_lane, TO_BE_SENT, *its_turn).limit(SOME).subquery()
+    return select(some.c.no).order_by(some.c.resent, some.c.mobiles).limit(1)
 
 
 def _claimed(

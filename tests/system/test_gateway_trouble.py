@@ -1,0 +1,146 @@
+"""A gateway in trouble burns a few calls and not all that is due; a worker that alone cannot reach it stops, and the others go on."""
+
+import json
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+from processes import SMS
+from sqlalchemy import Engine, func, select
+
+from worker.cli.stack import Stack, running_stack, start_worker
+from worker.client import SmsClient
+from worker.config import Settings
+from worker.domain.lane import CALLS_AT_ONCE
+from worker.ledger import gates
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.tables import submissions
+from worker.reachability import NOT_SENT_IN_A_ROW
+
+MESSAGES = 3_000
+CONCURRENCY = 4
+AT_ONCE = CONCURRENCY * CALLS_AT_ONCE
+FEWER = 3_000
+TROUBLE_SECONDS = 12
+PROBES = 3
+"""After 3, 6 and 12 seconds."""
+
+
+def states(ledger: Engine) -> Counter[str]:
+    with reading(ledger) as connection:
+        rows = connection.execute(select(submissions.c.state, func.count()).group_by(submissions.c.state))
+        return Counter(dict(rows.all()))
+
+
+def attempts(ledger: Engine) -> int:
+    with reading(ledger) as connection:
+        return int(connection.execute(select(func.sum(submissions.c.attempt))).scalar_one())
+
+
+def is_open(ledger: Engine) -> bool:
+    with reading(ledger) as connection:
+        return all(gate.is_open for gate in gates.gates(connection))
+
+
+def send(stack: Stack, count: int, prefix: str = "139") -> None:
+    SmsClient(stack.redis_url).send_many(
+        {"to": f"{prefix}{number:08}", "content": f"第 {number} 条"} for number in range(count)
+    )
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "trouble", [{"do": "http", "status": 502}, {"do": "garbage", "take": False}], ids=["502", "garbage"]
+)
+def test_a_gateway_that_answers_nonsense_for_a_while_leaves_no_more_unknown_than_are_under_way_and_a_few(
+    tmp_path: Path, trouble: dict[str, object]
+) -> None:
+    with running_stack(tmp_path / "stack", concurrency=CONCURRENCY, settings={"SMS_RATE": "300"}) as stack:
+        ledger = open_engine(stack.ledger_url)
+        send(stack, MESSAGES)
+        stack.wait_for("some are out", lambda: states(ledger)["accepted"] > 100)
+        stack.ask_simulator("behave", {"default": trouble})
+        over = time.monotonic() + TROUBLE_SECONDS
+        stack.wait_for("the gate is closed", lambda: not is_open(ledger), seconds=5)
+        stack.wait_for("the trouble to pass", lambda: time.monotonic() > over)
+        stack.ask_simulator("behave", {"default": {"do": "ok"}})
+        stack.wait_for("a probe opens the gate", lambda: is_open(ledger), seconds=30)
+        stack.wait_for("all others are out", lambda: not states(ledger).keys() - {"accepted", "unknown"}, seconds=60)
+        unknown = states(ledger)["unknown"]
+        assert 0 < unknown <= AT_ONCE + Settings.model_fields["unknown_in_a_row"].default + PROBES
+        assert states(ledger)["accepted"] == MESSAGES - unknown
+        assert stack.log("worker").read_text().count("the gate of account 1 is closed") == 1
+        ledger.dispose()
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_that_alone_cannot_reach_the_gateway_stops_itself_and_the_others_go_on(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "stack", concurrency=CONCURRENCY) as stack, no_way_yet(stack) as (nowhere, let_out):
+        ledger = open_engine(stack.ledger_url)
+        stack.environment["SMS_GATEWAY_URL"] = nowhere
+        start_worker(stack, "sick", CONCURRENCY)
+        send(stack, FEWER)
+        stack.wait_for("it stops", lambda: "takes nothing until it does" in stack.log("sick").read_text())
+        stack.wait_for("all are out", lambda: states(ledger) == {"accepted": FEWER}, seconds=60)
+        assert is_open(ledger)
+        # Those that it had under way, and the few that followed the first that failed before it noticed.
+        assert NOT_SENT_IN_A_ROW <= attempts(ledger) - FEWER <= 2 * NOT_SENT_IN_A_ROW + AT_ONCE
+        assert stack.log("sick").read_text().count("takes nothing until it does") == 1
+        assert "takes nothing until it does" not in stack.log("worker").read_text()
+        assert len(sick_in_doctor(stack)) == 1
+
+        let_out()
+        stack.wait_for("it is well", lambda: "reaches the gateway again" in stack.log("sick").read_text(), seconds=15)
+        assert sick_in_doctor(stack) == []
+        stack.stop("worker")
+        send(stack, 100, "138")
+        stack.wait_for("it sends", lambda: states(ledger) == {"accepted": FEWER + 100}, seconds=30)
+        ledger.dispose()
+
+
+def sick_in_doctor(stack: Stack) -> list[str]:
+    done = subprocess.run(
+        [*SMS, "doctor", "--json"], cwd=stack.directory, env=stack.environment, capture_output=True, check=False
+    )
+    return [one["name"] for one in json.loads(done.stdout) if one["name"].startswith(f"worker {socket.gethostname()}/")]
+
+
+@contextmanager
+def no_way_yet(stack: Stack) -> Iterator[tuple[str, Callable[[], None]]]:
+    """An address at which nobody listens, and what opens the way from it to the gateway."""
+    gateway = urlsplit(stack.environment["SMS_GATEWAY_URL"])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+
+        def accept() -> None:
+            while True:
+                try:
+                    here, _ = listener.accept()
+                except OSError:
+                    return
+                there = socket.create_connection((gateway.hostname, gateway.port))
+                for one, other in ((here, there), (there, here)):
+                    Thread(target=_copy, args=(one, other), daemon=True).start()
+
+        def let_out() -> None:
+            listener.listen()
+            Thread(target=accept, daemon=True).start()
+
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}{gateway.path}", let_out
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _copy(one: socket.socket, other: socket.socket) -> None:
+    try:
+        while data := one.recv(65536):
+            other.sendall(data)
+        other.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # closed by either side
