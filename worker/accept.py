@@ -216,7 +216,6 @@ def accept_by_name(
     redis: Redis,
     fields: object,
     task_id: str,
-    accounts: Collection[str],
     *,
     caller: str,
     queue: str | None = None,
@@ -229,9 +228,8 @@ def accept_by_name(
     default_id = task_id if is_id(task_id) else id_of(task_id.encode("utf-8", "surrogatepass"))
     lane = next((lane.name for lane in LANES.values() if lane.queue == queue), None)
     try:
-        message = read_message(
-            fields, now=now, default_id=default_id, accounts=accounts, caller=as_caller(caller), lane=lane
-        )
+        # Of any account: a worker that does not know it leaves it in the intake, for another may have newer settings.
+        message = read_message(fields, now=now, default_id=default_id, caller=as_caller(caller), lane=lane)
         intake.put(redis, [message], now=now)
     except Refused as why:
         lane = lane or next(iter(LANES))
@@ -249,14 +247,20 @@ def _payload(fields: object) -> str:
 
 
 def accept_from_intake(
-    redis: Redis, accept_together: Accept, refuse: Refuse, lane: str, accounts: Collection[str], *, now: datetime
+    redis: Redis, accept_together: Accept, refuse: Refuse, lane: Lane, accounts: Collection[str], *, now: datetime
 ) -> bool:
-    """Accepts what waits in the intake of the lane, and takes it out once the ledger has it. Whether there was any."""
-    found = intake.take(redis, lane, now=now)
+    """Accepts what waits in the intake of the lane, and takes it out once the ledger has it. Whether there was any.
+
+    A message of an account that is not among `accounts` stays there while it is valid: another worker may have newer settings.
+    Until it is given back it is taken by nobody, so that this comes to an end however many stay.
+    """
+    found = intake.take(redis, lane.name, now=now)
     messages = []
+    waiting: set[bytes] = set()
+    unknown: Counter[str] = Counter()
     for item_id, item in found.items():
         try:
-            message = intake.read(lane, item_id, item)
+            message = intake.read(lane.name, item_id, item)
         except Refused as why:
             name = item_id.decode("ascii", "replace")
             name = name if is_id(name) else id_of(item_id)
@@ -264,13 +268,19 @@ def accept_from_intake(
             continue
         if message.account in accounts:
             messages.append(message)
+        elif now < _expires_at(message, lane):
+            unknown[message.account] += 1
+            waiting.add(item_id)
         else:
-            fault = f"account {message.account!r} is unknown; there are {', '.join(sorted(accounts))}"
+            fault = f"account {message.account!r} was unknown for as long as it was valid; there are {', '.join(sorted(accounts))}"
             refuse(message.id, [fault], item, now)
     if messages:
         accept_each(accept_together, refuse, messages, now=now)
-    if found:
-        intake.remove(redis, lane, found.keys())
+    if done := found.keys() - waiting:
+        intake.remove(redis, lane.name, done)
+    if unknown:
+        intake.note_unknown(redis, unknown)
+        log.warning("messages wait for a worker that knows their accounts: %s", dict(unknown))
     return bool(found)
 
 

@@ -12,6 +12,7 @@ from worker.broker import broker_tls
 from worker.config import ConfigError, load_settings, revealed
 from worker.connection import AMQP, NAMESPACE, UNACKED_KEY
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
+from worker.ledger.accounts import AmbiguousAccount, follow_renames
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
 
@@ -76,8 +77,10 @@ def _check_worker(**_: Any) -> None:
         settings = load_settings("worker")
         engine = open_engine(revealed(settings.ledger_url))
         check(engine)
+        with engine.begin() as connection:
+            follow_renames(connection, settings.credentials)
         engine.dispose()
-    except (ConfigError, WrongSchema) as error:
+    except (ConfigError, WrongSchema, AmbiguousAccount) as error:
         _stop(error)
     except OperationalError as error:
         # A supervisor starts it anew: better than to take tasks that cannot be kept.

@@ -32,6 +32,7 @@ from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.key import KEY_DAYS
 from worker.domain.lane import LANES, Lane
+from worker.domain.message import MAX_ACCOUNT
 from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.outcome import NOT_TAKEN
 from worker.domain.rate import Rate
@@ -213,6 +214,11 @@ class Settings(BaseSettings):
         return frozenset(name for name, lane in self.lanes.items() if lane.resend_unknown == "probable")
 
     @property
+    def credentials(self) -> dict[str, tuple[int, str]]:
+        """The eprId and the userId of each account, by which the gateway names it."""
+        return {name: (account.epr_id, account.user_id) for name, account in self.accounts.items()}
+
+    @property
     def report_wait(self) -> timedelta:
         """How long a submission that was accepted waits for its reports."""
         return timedelta(hours=self.report_hours)
@@ -263,6 +269,10 @@ def load_settings(*roles: Role) -> Settings:
     try:
         settings = Settings(**_secrets_in_files(os.environ, needs, gaps))
         _read_file(settings, gaps)
+        gaps += _wrong_accounts(settings)
+        # Where the file is wrong, or is not given, that is told already.
+        if "accounts" in needs and settings.config and not settings.accounts and not _has_part(os.environ):
+            gaps += [] if any("SMS_CONFIG" in gap for gap in gaps) else [f"no account is there: {REMEDIES['accounts']}"]
     except ValidationError as error:
         gaps += [f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in _errors(error)]
     except ConfigError as error:
@@ -367,6 +377,27 @@ def _read_file(settings: Settings, gaps: list[str]) -> None:
                     settings.lanes[name] = LaneOptions.model_validate(values).of(LANES[name])
             except ValidationError as error:
                 gaps += [f"{where} {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in _errors(error)]
+
+
+def _has_part(environment: Mapping[str, str]) -> bool:
+    """Whether a part of the account of SMS_EPR_ID is given: what is missing of it is told by itself."""
+    variables = (PREFIX + name.upper() for name in CREDENTIALS)
+    return any(environment.get(name) or environment.get(f"{name}_FILE") for name in variables)
+
+
+def _wrong_accounts(settings: Settings) -> list[str]:
+    """Names that no message can have, and credentials that are there twice: a push would belong to either."""
+    gaps = [
+        f"SMS_CONFIG: {settings.config}: [accounts.{name[:70]}]: the name of an account has 1 to {MAX_ACCOUNT} printable characters"
+        for name in settings.accounts
+        if not 0 < len(name) <= MAX_ACCOUNT or not name.isprintable()
+    ]
+    first: dict[tuple[int, str], str] = {}
+    for name, keys in settings.credentials.items():
+        other = first.setdefault(keys, name)
+        if other != name:
+            gaps.append(f"the accounts {other} and {name} have the same eprId and userId; give one of them")
+    return gaps
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:

@@ -53,12 +53,19 @@ end
 return { #lost, redis.call('ZCARD', KEYS[1]) }
 """
 _ANNOUNCE = """#!lua flags=allow-oom
-redis.call('DEL', KEYS[1])
-redis.call('SADD', KEYS[1], unpack(ARGV, 2))
+for i = 3, #ARGV do
+  redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
 """
 
-_ACCOUNTS = "sms:accounts"
+_ACCOUNTS = "sms:accounts:known"
+"""When each was last told."""
+_UNKNOWN = "sms:accounts:unknown"
+FORGOTTEN_AFTER = timedelta(minutes=10)
+"""An account that no worker has told for so long is no more."""
+UNKNOWN_SECONDS = 60
 _TICK = "sms:tick"
 
 
@@ -272,8 +279,12 @@ def oldest(redis: Redis) -> datetime | None:
 
 def announce(redis: Redis, accounts: Collection[str], *, now: datetime) -> None:
     """Tells which accounts there are, so that clients can refuse an unknown one before anything is enqueued; and that somebody
-    sees to it all."""
-    redis.eval(_ANNOUNCE, 2, _ACCOUNTS, _TICK, now.timestamp(), *accounts)
+    sees to it all.
+
+    What other workers have told stays, for in a rolling deploy they have other settings.
+    """
+    forgotten = (now - FORGOTTEN_AFTER).timestamp()
+    redis.eval(_ANNOUNCE, 2, _ACCOUNTS, _TICK, now.timestamp(), forgotten, *accounts)
 
 
 def last_tick(redis: Redis) -> datetime | None:
@@ -284,5 +295,19 @@ def last_tick(redis: Redis) -> datetime | None:
 
 def known_accounts(redis: Redis) -> frozenset[str] | None:
     """The names of the accounts; None where no worker has told them yet."""
-    names: Any = redis.smembers(_ACCOUNTS)
+    names: Any = redis.zrange(_ACCOUNTS, 0, -1)
     return frozenset(name.decode() for name in names) or None
+
+
+def note_unknown(redis: Redis, accounts: Mapping[str, int]) -> None:
+    """Notes how many messages were just seen to wait for a worker that knows their account."""
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.hset(_UNKNOWN, mapping={name: str(count) for name, count in accounts.items()})
+        pipeline.expire(_UNKNOWN, UNKNOWN_SECONDS)
+        pipeline.execute()
+
+
+def unknown_accounts(redis: Redis) -> dict[str, int]:
+    """How many messages waited for a worker that knows their account, when a worker last saw them."""
+    found: Any = redis.hgetall(_UNKNOWN)
+    return {name.decode(): int(count) for name, count in found.items()}

@@ -7,7 +7,7 @@ time, each member becomes a recipient once.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -46,13 +46,24 @@ def launch(
     accept: Accept,
     window: Callable[[Campaign, datetime], Window | None],
     ring: Callable[[str], object],
+    here: Collection[str],
+    anywhere: Callable[[], Collection[str] | None],
     random: Callable[[int], bytes],
     clock: Callable[[], datetime],
 ) -> None:
-    """Does what there is to do for a run now. `ring` has the lane of that name worked on; `random` gives so many random bytes."""
+    """Does what there is to do for a run now. `ring` has the lane of that name worked on; `random` gives so many random bytes.
+
+    `here` are the accounts of this worker, and `anywhere` gives those of all, None where nobody has told. A run of an account that is only
+    elsewhere is left to those workers. One of an account that is nowhere is paused.
+    """
     begun = clock()
     found = _under_way(engine, run_no)
-    if found is None or _is_shut(engine, *found, window, begun) or _goes_badly(engine, *found, begun):
+    if (
+        found is None
+        or _is_without_account(engine, found[0], here, anywhere, begun)
+        or _is_shut(engine, *found, window, begun)
+        or _goes_badly(engine, *found, begun)
+    ):
         return
     text: Text | None = None
     while found and clock() - begun < LONGEST:
@@ -81,6 +92,26 @@ def launch(
 def _under_way(engine: Engine, run_no: int) -> tuple[Campaign, Run] | None:
     with reading(engine) as connection:
         return campaigns.under_way(connection, run_no)
+
+
+def _is_without_account(
+    engine: Engine,
+    campaign: Campaign,
+    here: Collection[str],
+    anywhere: Callable[[], Collection[str] | None],
+    now: datetime,
+) -> bool:
+    """Whether this worker does not have the account of the campaign. Where no worker has it, the campaign is paused now."""
+    if campaign.account in here:
+        return False
+    known = anywhere()
+    if known is not None and campaign.account not in known:
+        reason = f"no worker has the account {campaign.account!r}: put it back into the settings, then resume"
+        with engine.begin() as connection:
+            paused = campaigns.pause(connection, campaign.no, reason=reason, by=campaigns.ITSELF, now=now)
+        if paused:
+            log.warning("campaign %s is paused: %s", campaign.name, reason)
+    return True
 
 
 def _is_shut(

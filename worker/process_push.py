@@ -13,7 +13,7 @@ from worker.domain.mobile import is_mobile
 from worker.domain.optout import is_optout
 from worker.domain.push import Push, Reply, StatusReport
 from worker.gateway.push import Unreadable, parse_push
-from worker.ledger import optouts, pushes
+from worker.ledger import accounts, optouts, pushes
 from worker.ledger.engine import reading
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,10 @@ def process_push(
         push = parse_push(raw.body)
     except Unreadable as why:
         push = Push(items=(), faults=(str(why),))
+    if any((item.epr_id, item.user_id) not in account_ids for item in push.items):
+        # One that other workers know, or that is in the settings no more: what it sent is in the ledger.
+        with reading(engine) as connection:
+            account_ids = {**accounts.by_credentials(connection), **account_ids}
     reports: defaultdict[int, list[StatusReport]] = defaultdict(list)
     replies: defaultdict[int, list[Reply]] = defaultdict(list)
     foreign: set[str] = set()

@@ -14,6 +14,7 @@ from worker import upkeep
 from worker.accept import accept_by_name
 from worker.app import app
 from worker.broker import is_redis_away
+from worker.intake import known_accounts
 from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.limits.alone import alone
@@ -45,7 +46,7 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     queue = (task.request.delivery_info or {}).get("routing_key")
     put = patient(accept_by_name, STOPPING.wait, away=is_redis_away, whom="Redis, which takes messages by name,")
     try:
-        lane = put(here.redis, message, task.request.id, here.account_ids, caller=caller, queue=queue, now=utc_now())
+        lane = put(here.redis, message, task.request.id, caller=caller, queue=queue, now=utc_now())
     except RedisError as why:
         # This process ends. The message is in the task alone, so the task goes back.
         raise Reject(why, requeue=True) from why
@@ -70,6 +71,8 @@ def launch_run(run_no: int) -> None:
                 accept=here.accept_if,
                 window=here.window,
                 ring=lambda lane: here.servers[lane].wake(),
+                here=here.account_ids,
+                anywhere=lambda: known_accounts(here.redis),
                 random=os.urandom,
                 clock=utc_now,
             )

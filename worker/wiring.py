@@ -102,7 +102,10 @@ def parts(concurrency: int) -> Parts:
         # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
         now = utc_now()
         start = int(now.timestamp()) % MSG_ID_END
+        # Again, though a worker does when it starts: another one may have renamed an account meanwhile.
+        ledger_accounts.follow_renames(connection, settings.credentials)
         numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
+        ledger_accounts.note_credentials(connection, settings.credentials)
     account_ids = {name: numbers[name] for name in settings.accounts}
     msg_ids = MsgIds(engine)
 
@@ -216,7 +219,7 @@ def parts(concurrency: int) -> Parts:
             may_work=may_work,
             may_call=reach.may_call,
             take_in=lambda: accept_from_intake(
-                redis, accept_together, refuse_in_the_end, lane.name, account_ids, now=utc_now()
+                redis, accept_together, refuse_in_the_end, lane, account_ids, now=utc_now()
             ),
             pull=partial(pull_in_the_end, lane),
             submit=submit_claimed,

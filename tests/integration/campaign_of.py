@@ -1,6 +1,6 @@
 """A campaign to test with: an audience of so many, the verbs that beat and the workers do, and a clock that is told."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from os import urandom
@@ -97,13 +97,21 @@ class Campaigns:
         for run_no, _ in running:
             self.launch(run_no, now)
 
-    def launch(self, run_no: int, now: datetime = NOW) -> None:
+    def launch(
+        self,
+        run_no: int,
+        now: datetime = NOW,
+        here: Collection[str] = ("default",),
+        anywhere: Collection[str] | None = None,
+    ) -> None:
         launch(
             self.engine,
             run_no,
             accept=partial(self._accept, now),
             window=window_of,
             ring=self.rung.append,
+            here=here,
+            anywhere=lambda: anywhere,
             random=urandom,
             clock=lambda: now,
         )

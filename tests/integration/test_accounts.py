@@ -1,16 +1,24 @@
-"""Accounts in the ledger: what starting costs them, and that nobody waits for a row of theirs."""
+"""Accounts in the ledger: what starting costs them, that nobody waits for a row of theirs, and that what is in flight stays theirs
+where they are renamed, changed or removed."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+from campaign_of import Campaigns, window_of
 from ledger_of import NOW, Ledger, message
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, make_url, select
 
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
 from worker.ledger import accounts, pushes
+from worker.ledger.accounts import AmbiguousAccount
 from worker.ledger.engine import open_engine
-from worker.ledger.tables import messages, metadata, submissions
+from worker.ledger.tables import accounts as accounts_table
+from worker.ledger.tables import campaigns, messages, metadata, submissions
+from worker.schedule import start_due
+
+Keys = dict[str, tuple[int, str]]
 
 
 @pytest.fixture
@@ -77,3 +85,81 @@ def test_a_process_that_starts_uses_up_no_number_for_an_account(engine: Engine) 
     with engine.begin() as connection:
         both = accounts.register(connection, ["default", "shop"], first_msg_id=1, now=NOW)
     assert both == first | {"shop": first["default"] + 1}
+
+
+def started(engine: Engine, settings: Keys) -> dict[str, int]:
+    """What a worker does with its accounts when it starts; the number of each account of its settings."""
+    with engine.begin() as connection:
+        accounts.follow_renames(connection, settings)
+        numbers = accounts.register(connection, settings, first_msg_id=100, now=NOW)
+        accounts.note_credentials(connection, settings)
+    return {name: numbers[name] for name in settings}
+
+
+def test_an_account_that_was_renamed_keeps_its_number(engine: Engine) -> None:
+    before = started(engine, {"default": (1, "sword"), "shop": (2, "shop")})
+    after = started(engine, {"default": (1, "sword"), "store": (2, "shop")})
+    assert after == {"default": before["default"], "store": before["shop"]}
+    with engine.begin() as connection:
+        assert set(connection.execute(select(accounts_table.c.name)).scalars()) == {"default", "store"}
+        assert accounts.by_credentials(connection) == {("1", "sword"): after["default"], ("2", "shop"): after["store"]}
+
+
+@pytest.mark.parametrize("settings", [{"a": (2, "u")}, {"a": (2, "u"), "b": (1, "u")}])
+def test_a_new_name_that_is_another_accounts_is_refused_and_nothing_changes(engine: Engine, settings: Keys) -> None:
+    before = started(engine, {"a": (1, "u"), "b": (2, "u")})
+    with pytest.raises(AmbiguousAccount, match="'a' has the eprId and userId of 'b'"):
+        started(engine, settings)
+    assert started(engine, {"a": (1, "u"), "b": (2, "u")}) == before
+
+
+def test_an_account_of_an_older_ledger_is_known_by_its_name_and_then_by_its_credentials(engine: Engine) -> None:
+    with engine.begin() as connection:
+        before = accounts.register(connection, ["a"], first_msg_id=100, now=NOW)
+    assert started(engine, {"a": (1, "u")}) == before
+    assert started(engine, {"b": (1, "u")}) == {"b": before["a"]}
+
+
+def test_credentials_that_changed_under_the_same_name_are_the_same_account(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = started(engine, {"a": (1, "typo")})
+    assert started(engine, {"a": (1, "u")}) == before
+    assert "another eprId or userId now" in caplog.text
+
+
+def test_starting_again_with_the_same_accounts_writes_nothing(engine: Engine, statements: list[str]) -> None:
+    started(engine, {"a": (1, "u")})
+    statements.clear()
+    started(engine, {"a": (1, "u")})
+    assert not [one for one in statements if one.startswith("UPDATE")]
+
+
+def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger: Ledger) -> None:
+    of = Campaigns(ledger)
+    of.audience(3)
+    of.start()
+    start_due(of.engine, window=window_of, now=NOW)
+    [run] = of.runs()
+    of.launch(run.no, here={"shop"}, anywhere={"shop"})
+    [row] = ledger.rows(campaigns)
+    assert row["state"] == "paused"
+    assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
+    assert ledger.rows(messages) == []
+    of.resume()
+    of.launch(run.no, NOW + timedelta(seconds=1))
+    assert len(ledger.rows(messages)) == 1
+
+
+@pytest.mark.parametrize("anywhere", [None, {"shop", "default"}])
+def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
+    ledger: Ledger, anywhere: set[str] | None
+) -> None:
+    of = Campaigns(ledger)
+    of.audience(3)
+    of.start()
+    start_due(of.engine, window=window_of, now=NOW)
+    [run] = of.runs()
+    of.launch(run.no, here={"shop"}, anywhere=anywhere)
+    assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
+    assert ledger.rows(messages) == []

@@ -9,6 +9,7 @@ from campaign_of import Campaigns
 from ledger_of import LEASE, NOW, Ledger
 from sqlalchemy import Connection, Engine, text
 
+from worker.domain.lane import LANES
 from worker.domain.status import State
 from worker.ledger import campaigns, submissions, turns, unknown
 from worker.ledger.engine import open_engine, reading
@@ -82,7 +83,7 @@ def test_who_resends_what_is_unknown_leaves_out_what_was_cancelled(
     for step in steps if cancelled_first else reversed(steps):
         step()
     with of.engine.begin() as connection:
-        assert unknown.resend(connection, Which(), now=LATER) == 0
+        assert unknown.resend(connection, Which(), LANES, now=LATER) == 0
     assert of.ledger.states() == {"unknown": 1}
 
 

@@ -56,7 +56,7 @@ def test_a_system_that_is_well_has_nothing_wrong() -> None:
         "settings", "Redis", "Redis: AOF", "Redis: when full", "Redis: memory", "worker and beat", "queues", "intake",
         "clocks", "ledger", "ledger: a write", "submissions held",
         "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
-        "gateway",
+        "gateway", "accounts unknown", "accounts removed",
     }  # fmt: skip
     # These are the settings of a client, not of a worker.
     assert states.pop("settings") == "look"
@@ -198,6 +198,20 @@ def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redi
     assert told.startswith("it has not reached the gateway for 300 s and takes nothing: no connection: gaierror → let")
     reachability.tell(redis, None)
     assert f"worker {reachability.name()}" not in found(exit_code=0)
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_waits_for_an_account_that_workers_do_not_have_is_to_be_looked_at(ledger: Ledger, redis: Redis) -> None:
+    ledger.accept(message("m"), message("n", at="2026-11-23T04:00:00+00:00"))
+    intake.announce(redis, ["shop"], now=datetime.now(UTC) + timedelta(minutes=11))
+    intake.announce(redis, ["shop"], now=datetime.now(UTC))
+    intake.note_unknown(redis, {"new": 3})
+    checks = found(exit_code=0)
+    assert checks["accounts unknown"][0] == checks["accounts removed"][0] == "look"
+    assert checks["accounts unknown"][1].startswith(
+        "3 messages or more for new → start a worker whose settings have that account"
+    )
+    assert checks["accounts removed"][1].startswith("2 submissions of default → put the account back into the settings")
 
 
 @pytest.mark.usefixtures("settings")

@@ -150,6 +150,16 @@ def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> Non
     assert (len(ledger.rows(reports)), len(ledger.rows(first_replies))) == (1, 1)
 
 
+def test_a_push_for_an_account_that_only_the_ledger_knows_takes_effect(ledger: Ledger) -> None:
+    with ledger.engine.begin() as connection:
+        ids = accounts.register(connection, ["shop"], first_msg_id=100, now=NOW)
+        accounts.note_credentials(connection, {"shop": (2, "shop")})
+    body = status_push((mobile(1), 5, 1)).replace("<eprId>1<", "<eprId>2<").replace("sword123", "shop")
+    ledger.push(body)
+    assert [row["account_id"] for row in ledger.rows(reports)] == [ids["shop"]]
+    assert [row["state"] for row in ledger.rows(pushes)] == ["processed"]
+
+
 QUARANTINED = {
     "no XML": ("hello", "no XML"),
     "nothing but a declaration": ('<?xml version="1.0"?>', "no XML"),

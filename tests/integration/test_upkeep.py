@@ -2,7 +2,7 @@
 
 import json
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import Message, is_id, to_json
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
+from worker.ledger import accounts as ledger_accounts
 from worker.ledger import gates, pushes
 from worker.ledger.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
@@ -57,15 +58,19 @@ def beat(ledger: Ledger, redis: Redis) -> Iterator[Published]:
 
 
 def taken_in(
-    beat: Published, lane: str = "notice", accept: Callable[[Sequence[Message]], object] | None = None
-) -> None:
-    accept_from_intake(
+    beat: Published,
+    lane: str = "notice",
+    accept: Callable[[Sequence[Message]], object] | None = None,
+    accounts: Collection[str] = ("default",),
+    now: datetime = NOW,
+) -> bool:
+    return accept_from_intake(
         beat.redis,
         accept or (lambda some: beat.ledger.accept(*some)),
         partial(refuse, beat.ledger.engine),
-        lane,
-        {"default"},
-        now=NOW,
+        LANES[lane],
+        accounts,
+        now=now,
     )
 
 
@@ -218,12 +223,11 @@ def test_a_message_that_the_ledger_did_not_get_stays_in_the_intake(beat: Publish
 
 
 def test_what_lies_in_the_intake_and_cannot_be_sent_is_kept_as_refused(beat: Published) -> None:
-    intake.put(beat.redis, [message("m", account="other"), message("broken")], now=NOW)
+    intake.put(beat.redis, [message("broken")], now=NOW)
     beat.redis.hset("sms:intake:notice", "broken", "{")
     taken_in(beat)
     assert beat.ledger.rows(messages) == []
     told = {row["id"]: json.loads(str(row["faults"]))[0] for row in beat.ledger.rows(refused)}
-    assert told["m"] == "account 'other' is unknown; there are default"
     assert "is not JSON" in told["broken"]
     assert intake.depth(beat.redis)["notice"] == 0
 
@@ -320,6 +324,47 @@ def test_what_lies_among_the_pushes_and_is_none_is_kept_to_be_quarantined(beat: 
     assert intake.depth(beat.redis)["push"] == 0
 
 
+def test_a_message_of_an_account_that_this_worker_does_not_know_waits_for_one_that_does(beat: Published) -> None:
+    with beat.ledger.engine.begin() as connection:
+        known = ledger_accounts.register(connection, ["default", "shop"], first_msg_id=100, now=NOW)
+    intake.put(beat.redis, [message("m", account="shop"), message("n")], now=NOW)
+    assert taken_in(beat)
+    # It is not taken again at once: whoever takes in goes on until there is nothing more.
+    assert not taken_in(beat)
+    assert [row["id"] for row in beat.ledger.rows(messages)] == ["n"]
+    assert intake.unknown_accounts(beat.redis) == {"shop": 1}
+    assert ("work", "notice") in beat.tick(NOW + timedelta(seconds=6))
+    beat.ledger.account_ids |= known
+    taken_in(beat, accounts={"default", "shop"})
+    assert [row["id"] for row in beat.ledger.rows(messages)] == ["n", "m"]
+    assert beat.ledger.rows(refused) == []
+    assert intake.depth(beat.redis)["notice"] == 0
+
+
+@pytest.mark.parametrize(("lane", "fields", "valid"), [("otp", {}, 300), ("notice", {"valid_for": 60}, 60)])
+def test_a_message_whose_account_no_worker_knows_is_refused_when_it_is_past_its_validity(
+    beat: Published, lane: str, fields: dict[str, object], valid: int
+) -> None:
+    intake.put(beat.redis, [message("m", account="other", lane=lane, **fields)], now=NOW)
+    taken_in(beat, lane, now=NOW + timedelta(seconds=valid - 1))
+    assert beat.ledger.rows(refused) == []
+    intake.give_back(beat.redis, lane, now=NOW + timedelta(seconds=valid + 6))
+    taken_in(beat, lane, now=NOW + timedelta(seconds=valid + 6))
+    (row,) = beat.ledger.rows(refused)
+    assert json.loads(str(row["faults"])) == [
+        "account 'other' was unknown for as long as it was valid; there are default"
+    ]
+    assert intake.depth(beat.redis)[lane] == 0
+
+
+def test_the_accounts_of_workers_with_other_settings_stay_known_and_those_of_none_are_forgotten(redis: Redis) -> None:
+    intake.announce(redis, ["default", "old"], now=NOW)
+    intake.announce(redis, ["default", "new"], now=NOW + timedelta(seconds=1))
+    assert intake.known_accounts(redis) == {"default", "old", "new"}
+    intake.announce(redis, ["default", "new"], now=NOW + timedelta(minutes=11))
+    assert intake.known_accounts(redis) == {"default", "new"}
+
+
 TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 
 
@@ -327,7 +372,7 @@ def by_name(
     beat: Published, fields: object, task_id: str = TASK_ID, caller: str = "shop", queue: str | None = None
 ) -> str:
     """Has a message by name accepted, or refused; its lane."""
-    lane = accept_by_name(beat.redis, fields, task_id, {"default"}, caller=caller, queue=queue, now=NOW)
+    lane = accept_by_name(beat.redis, fields, task_id, caller=caller, queue=queue, now=NOW)
     taken_in(beat, lane)
     assert intake.depth(beat.redis)[lane] == 0
     return lane
@@ -344,7 +389,6 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
     ("fields", "told"),
     [
         ({"to": ["138"], "content": ""}, ["to[0] '138' is too short", "content is empty"]),
-        ({"to": "13800138000", "content": "您好", "account": "x"}, ["account 'x' is unknown"]),
         ("13800138000", ["message is no mapping but a"]),
         (None, ["message is no mapping but a"]),
         ({"to": "13800138000", "content": "您好", "caller": "\0"}, ["caller is a name"]),
@@ -397,6 +441,16 @@ def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_a_notice_unless_it
     fields = {"to": "13800138000", "content": "您好"}
     assert by_name(beat, fields, queue="sms.upkeep") == "notice"
     assert by_name(beat, fields | {"lane": "otp"}, task_id="named", queue="sms.upkeep") == "otp"
+
+
+def test_a_message_by_name_of_an_account_that_this_worker_does_not_know_waits_in_the_intake(beat: Published) -> None:
+    fields = {"to": "13800138000", "content": "您好", "account": "x"}
+    assert accept_by_name(beat.redis, fields, TASK_ID, caller="shop", queue="sms.otp", now=NOW) == "otp"
+    taken_in(beat, "otp")
+    assert beat.ledger.rows(refused) == beat.ledger.rows(messages) == []
+    waiting = intake.find(beat.redis, TASK_ID)
+    assert waiting
+    assert (waiting.account, waiting.caller) == ("x", "shop")
 
 
 def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(beat: Published) -> None:

@@ -77,7 +77,6 @@ BAD = {
     "a bad mobile": ({"to": ["12"], "content": "您好"}, "to[0] '12' is too short"),
     "no content": ({"to": ["13800138003"]}, "content is missing"),
     "another lane": ({"to": ["13800138003"], "content": "您好", "lane": "vip"}, "lane 'vip' is unknown"),
-    "another account": ({"to": ["13800138003"], "content": "您好", "account": "x"}, "account 'x' is unknown"),
     "an unknown field": ({"to": ["13800138003"], "content": "您好", "form": 1}, "form is no field"),
     "a NUL": ({"to": ["13800138003"], "content": "您\0好"}, "content has the character U+0000"),
     "a NUL in a name": ({"to": ["13800138003"], "content": "您好", "\0": 1}, "is no field"),

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from worker.ledger import accounts
 from worker.ledger.engine import open_engine
 
 CELERY = [sys.executable, "-m", "celery", "-A", "worker.app"]
@@ -51,6 +53,23 @@ def test_a_worker_that_meets_an_old_ledger_says_so_and_stops(tmp_path: Path, red
     done = run(WORKER, tmp_path, SMS_REDIS_URL=redis_url, SMS_LEDGER_URL=ledger_url, **account)
     assert done.returncode == 1
     assert "the ledger is at version 0000, this program needs" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_worker_whose_account_has_the_name_of_another_says_so_and_stops(
+    tmp_path: Path, redis_url: str, ledger_url: str
+) -> None:
+    engine = open_engine(ledger_url)
+    with engine.begin() as connection:
+        names = {"default": (7, "seven"), "shop": (1, "sword123")}
+        accounts.register(connection, names, first_msg_id=1, now=datetime.now(UTC))
+        accounts.note_credentials(connection, names)
+    engine.dispose()
+    account = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "geheim"}
+    done = run(WORKER, tmp_path, SMS_REDIS_URL=redis_url, SMS_LEDGER_URL=ledger_url, **account)
+    assert done.returncode == 1
+    assert "account 'default' has the eprId and userId of 'shop'" in done.stderr
+    assert "Call it 'shop' again, or give it a name that no account had" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -168,6 +168,30 @@ def test_a_secret_may_be_in_a_file(environment, tmp_path: Path) -> None:
     assert revealed(settings.accounts["default"].password) == ALL["SMS_PASSWORD"]
 
 
+def test_credentials_under_two_names_are_refused_for_a_push_would_belong_to_either(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text(
+        f"[accounts.shop]\nepr_id = {ALL['SMS_EPR_ID']}\nuser_id = '{ALL['SMS_USER_ID']}'\npassword = 'other'\n"
+        "[accounts.else]\nepr_id = 77\nuser_id = 'x'\npassword = 'p'\n"
+        f"[accounts.{'n' * 65}]\nepr_id = 78\nuser_id = 'x'\npassword = 'p'\n"
+        '[accounts."a\\tb"]\nepr_id = 79\nuser_id = "x"\npassword = "p"\n'
+    )
+    environment(**ALL | {"SMS_CONFIG": str(tmp_path / "sms.toml")})
+    long, tab, twice = gaps("worker")
+    assert "has 1 to 64 printable characters" in long
+    assert "has 1 to 64 printable characters" in tab
+    assert twice == "the accounts default and shop have the same eprId and userId; give one of them"
+
+
+@pytest.mark.parametrize("content", ["", "[lanes.otp]\nvalidity = 60", "[accounts]"])
+def test_a_file_without_an_account_is_no_account(environment, tmp_path: Path, content: str) -> None:
+    (tmp_path / "sms.toml").write_text(content)
+    given = {name: value for name, value in ALL.items() if name not in ("SMS_EPR_ID", "SMS_USER_ID", "SMS_PASSWORD")}
+    environment(**given | {"SMS_CONFIG": str(tmp_path / "sms.toml")})
+    (gap,) = gaps("worker")
+    assert gap.startswith("no account is there")
+    assert load_settings("client").accounts == {}
+
+
 def test_a_secret_is_given_once(environment) -> None:
     environment(**ALL, SMS_PASSWORD_FILE="/etc/hostname")
     assert gaps("worker") == ["SMS_PASSWORD and SMS_PASSWORD_FILE are both given; give one of them"]

@@ -2,7 +2,7 @@
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -103,6 +103,24 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
     age = max(now - since, timedelta(0)) if since else timedelta(0)
     found = f"{sum(depths.values())}{lies}" + (f"; the oldest waits {age.total_seconds():.0f} s" if since else "")
     yield _judged("intake", age < PATIENCE, found, IDLE)
+    yield unknown_accounts_check(redis)
+
+
+def unknown_accounts_check(redis: Redis) -> Check:
+    """Messages in the intake whose account a worker did not know. Raises RedisError where Redis cannot be asked."""
+    found = intake.unknown_accounts(redis)
+    told = ", ".join(f"{count} messages or more for {account}" for account, count in sorted(found.items()))
+    remedy = "start a worker whose settings have that account; when a message is past its validity it is refused"
+    return _judged("accounts unknown", not found, told or "0", remedy, LOOK)
+
+
+def accounts_check(connection: Connection, known: Collection[str] | None) -> Check:
+    """Submissions that wait for accounts that no worker has. `known` are the accounts of all workers, None where nobody has told."""
+    left = {} if known is None else health.waiting_by_account(connection)
+    left = {account: count for account, count in left.items() if account not in (known or ())}
+    told = ", ".join(f"{count} submissions of {account}" for account, count in sorted(left.items()))
+    remedy = "put the account back into the settings of the workers, or let them expire: nobody can send them"
+    return _judged("accounts removed", not left, told or "0", remedy, LOOK)
 
 
 def clock_check(redis: Redis, engine: Engine | None, clock: Callable[[], datetime]) -> Check:

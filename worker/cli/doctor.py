@@ -9,6 +9,7 @@ import typer
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy.exc import OperationalError
 
+from worker import intake
 from worker.broker import open_redis
 from worker.cli import checks
 from worker.cli.checks import OK, WRONG, Check
@@ -72,6 +73,17 @@ def _redis(settings: Settings, now: datetime) -> Iterator[Check]:
         yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
 
 
+def _known_accounts(settings: Settings) -> frozenset[str] | None:
+    """The accounts of all workers; None where nobody can say."""
+    if settings.redis_url is None:
+        return None
+    try:
+        with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
+            return intake.known_accounts(redis)
+    except (RedisError, ValueError):
+        return None
+
+
 def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
     try:
         engine = open_ledger(settings)
@@ -81,6 +93,7 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
             yield checks.write_check(engine)
             with reading(engine) as connection:
                 yield from checks.ledger_checks(connection, now)
+                yield checks.accounts_check(connection, _known_accounts(settings))
         engine.dispose()
     except (OperationalError, ConfigError) as why:
         yield Check("ledger", WRONG, "cannot be used", in_words(why))

@@ -1,6 +1,7 @@
 """The accounts as the ledger knows them: a small number for each name, and the msgIds it has given out."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from threading import Lock
 
@@ -9,9 +10,58 @@ from sqlalchemy import Connection, Engine, select, update
 from worker.ledger.statements import insert_new
 from worker.ledger.tables import accounts, submissions
 
+log = logging.getLogger(__name__)
+
 MSG_ID_END = 2**31
 """msgIds are positive and below this: the document calls them int."""
 BLOCK = 1000
+
+
+class AmbiguousAccount(ValueError):
+    """The settings give an account a name that is another account's in the ledger; the text says what to do."""
+
+
+def follow_renames(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
+    """Renames the accounts that the settings have under a new name: eprId and userId tell which account it is.
+
+    So what is in flight, campaigns and opt-outs stay with the account. Raises AmbiguousAccount where the new name is that of
+    another account.
+    """
+    rows = connection.execute(select(accounts.c.id, accounts.c.name, accounts.c.epr_id, accounts.c.user_id)).all()
+    numbers_of = {(row.epr_id, row.user_id): row for row in rows if row.epr_id is not None}
+    names = {row.name for row in rows}
+    for name, keys in sorted(credentials.items()):
+        known = numbers_of.get(keys)
+        if known is None or known.name == name:
+            continue
+        if name in names:
+            raise AmbiguousAccount(
+                f"account {name!r} has the eprId and userId of {known.name!r}, and the ledger knows {name!r} as another account. "
+                f"Call it {known.name!r} again, or give it a name that no account had"
+            )
+        connection.execute(update(accounts).where(accounts.c.id == known.id).values(name=name))
+        log.warning("account %s is called %s from now on", known.name, name)
+
+
+def note_credentials(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
+    """Notes the eprId and the userId of each account, by which it is known again under another name. Writes only what is new."""
+    known = select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)
+    for name, epr_id, user_id in connection.execute(known).all():
+        keys = credentials.get(name)
+        if keys is None or keys == (epr_id, user_id):
+            continue
+        if epr_id is not None:
+            log.warning(
+                "account %s has another eprId or userId now: reports on what it sent before match nothing", name
+            )
+        values = {"epr_id": keys[0], "user_id": keys[1]}
+        connection.execute(update(accounts).where(accounts.c.name == name).values(values))
+
+
+def by_credentials(connection: Connection) -> dict[tuple[str, str], int]:
+    """The number of each account that there is or was, by eprId and userId as pushes have them."""
+    rows = select(accounts.c.epr_id, accounts.c.user_id, accounts.c.id).where(accounts.c.epr_id.is_not(None))
+    return {(str(epr_id), user_id): number for epr_id, user_id, number in connection.execute(rows)}
 
 
 def register(connection: Connection, names: Iterable[str], *, first_msg_id: int, now: datetime) -> dict[str, int]:

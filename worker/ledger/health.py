@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, text
 
 from worker.domain.status import State
+from worker.ledger.accounts import numbers
 from worker.ledger.engine import reading
 from worker.ledger.pushes import QUARANTINED, RECEIVED
 from worker.ledger.statements import literally
@@ -62,6 +63,13 @@ def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Bac
     waits = TO_BE_SENT, submissions.c.state == literally(State.SUBMITTING)
     rows = [row for each in waits for row in connection.execute(counted.where(each).group_by(submissions.c.state))]
     return {state: Backlog(count, late) for state, count, late in rows}
+
+
+def waiting_by_account(connection: Connection) -> dict[str, int]:
+    """How many submissions wait to be sent, by account."""
+    counted = select(submissions.c.account_id, func.count()).where(TO_BE_SENT).group_by(submissions.c.account_id)
+    names = {number: name for name, number in numbers(connection).items()}
+    return {names[account_id]: count for account_id, count in connection.execute(counted)}
 
 
 def unknown(connection: Connection) -> int:

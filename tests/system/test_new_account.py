@@ -1,0 +1,56 @@
+"""A rolling deploy that brings an account: workers with old settings run beside those that know it."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import func, select
+from test_send_by_name import arrives, send_by_name
+
+from worker import intake
+from worker.cli.stack import Stack, running_stack, start_worker
+from worker.domain.message import read_message
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.tables import refused
+
+SHOP = {"epr_id": 2, "user_id": "shop", "password": "shop-password"}
+NOTHING = dict.fromkeys(intake.PLACES, 0)
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A system whose gateway knows the account `shop`, and whose worker does not."""
+    (tmp_path / "accounts.json").write_text(json.dumps([SHOP]))
+    options = ["--accounts", str(tmp_path / "accounts.json")]
+    with running_stack(tmp_path / "stack", concurrency=4, simulator_options=options) as stack:
+        yield stack
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_with_old_settings_refuses_no_message_of_a_new_account(stack: Stack, tmp_path: Path) -> None:
+    fields = {"to": "13800138001", "content": "您的订单已发货", "account": "shop"}
+    put = read_message(fields, now=datetime.now(UTC), default_id="new", accounts=None, caller="")
+    with Redis.from_url(stack.redis_url) as redis:
+        intake.put(redis, [put], now=datetime.now(UTC))
+        (by_name,) = send_by_name(stack, tmp_path, {"message": fields | {"to": "13800138002"}})
+        # Each in the lane of its way in: none is named, and the one by name came by the queue sms.otp.
+        stack.wait_for(
+            "both seen to wait",
+            lambda: intake.unknown_accounts(redis) and intake.depth(redis) == {**NOTHING, "notice": 1, "otp": 1},
+        )
+
+        (tmp_path / "sms.toml").write_text(
+            "[accounts.shop]\n" + "".join(f"{name} = {value!r}\n" for name, value in SHOP.items())
+        )
+        stack.environment["SMS_CONFIG"] = str(tmp_path / "sms.toml")
+        start_worker(stack, "worker2", 4)
+        ledger = open_engine(stack.ledger_url)
+        for message_id in ("new", by_name):
+            arrives(stack, ledger, message_id)
+        assert intake.depth(redis) == NOTHING
+    with reading(ledger) as connection:
+        assert connection.execute(select(func.count()).select_from(refused)).scalar_one() == 0
+    ledger.dispose()
