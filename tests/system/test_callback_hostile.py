@@ -32,14 +32,14 @@ def of_size(piece: str) -> str:
 
 # How to make it, and how the reason begins; without one it is read, for all its weight.
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "billion laughs": (lambda: with_dtd(LAUGHS, "&l11;"), "it is no XML: Maximum entity amplification"),
+    "billion laughs": (lambda: with_dtd(LAUGHS, "&l11;"), "it has a DTD"),
     "billion laughs in an attribute": (
         lambda: with_dtd(LAUGHS, "7").replace(b"<mobile>", b"<mobile a='&l11;'>"),
-        "it is no XML",
+        "it has a DTD",
     ),
     "one entity of a megabyte, a thousand times": (
         lambda: with_dtd(f'<!ENTITY big "{"x" * 10**6}">', "&big;" * 1000),
-        "it is no XML: Maximum entity amplification",
+        "it has a DTD",
     ),
     "entities of a parameter": (
         lambda: with_dtd("<!ENTITY % p SYSTEM 'http://127.0.0.1:1/x.dtd'> %p;", "7"),
@@ -53,15 +53,15 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: push_of(GOOD.replace("777", "<a>" * 10_000 + "</a>" * 10_000)).encode(),
         "it is no XML: Excessive depth",
     ),
-    "NULs": (lambda: push_of(GOOD).replace("777", "7\0007").encode(), "it is no XML"),
+    "NULs": (lambda: push_of(GOOD).replace("777", "7\0007").encode(), "item 1: msgId"),
     "nothing but NULs": (lambda: bytes(MAX_BODY_BYTES), "it is no XML"),
     "an encoding that it is not in": (
         lambda: b'<?xml version="1.0" encoding="UTF-16"?>' + push_of(GOOD).encode(),
-        "it is no XML",
+        "",
     ),
     "an encoding that there is none": (
         lambda: b'<?xml version="1.0" encoding="x"?>' + push_of(GOOD).encode(),
-        "it is no XML: Unsupported encoding",
+        "",
     ),
     "bytes of no encoding": (lambda: b"\xff" * len(MEGABYTES), "it is no XML"),
     "4 MB of one text": (lambda: push_of(status_item(MEGABYTES, "7")).encode(), "item 1: mobile is longer than 64"),
