@@ -163,7 +163,12 @@ def test_a_gate_is_open_after_a_probe_that_the_gateway_answered_for_the_message_
     if not gate(ledger).is_open:
         # After a minute at the latest, and of one that has been closed for a minute no sooner if the probe is unknown.
         assert gate(ledger).until == now + PROBE_AFTER.get(verdict, MINUTE) or verdict is Verdict.UNKNOWN
-        assert gate(ledger).until == now + MINUTE or verdict is Verdict.NOT_SENT
+        assert gate(ledger).until == now + MINUTE or verdict in {Verdict.NOT_SENT, Verdict.BUSY}
+
+
+def test_after_a_probe_that_the_gateway_was_too_busy_for_the_next_one_is_due_in_seconds() -> None:
+    for closed_for in (timedelta(seconds=3), timedelta(hours=1)):
+        assert next_probe(Verdict.BUSY, closed_for) == timedelta(seconds=5)
 
 
 def test_probes_that_are_unknown_are_the_rarer_the_longer_it_lasts() -> None:

@@ -17,6 +17,8 @@ PROBE_AFTER = {
     Verdict.CLOCK: timedelta(minutes=1),
     Verdict.NOT_SENT: timedelta(seconds=15),
     Verdict.UNKNOWN: timedelta(seconds=3),
+    # It answers, and took nothing: a gateway that comes back is often busy first.
+    Verdict.BUSY: timedelta(seconds=5),
 }
 """When the first probe is due after such an outcome, and the next after a probe that comes to it."""
 
