@@ -84,7 +84,6 @@ class Parts:
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
     keep_gate: Callable[[Claimed, Outcome], None]
-    random: Callable[[], float]
     submit: Callable[[Claimed], None]
     """Makes a call that was claimed, and writes down what became of it."""
     servers: Mapping[str, Server]
@@ -246,7 +245,6 @@ def parts(concurrency: int) -> Parts:
         call=call,
         record=record,
         keep_gate=keep_and_note,
-        random=random.random,
         submit=submit_claimed,
         servers={lane.name: serve(lane) for lane in settings.lanes.values()},
         may_work=may_work,
