@@ -230,7 +230,7 @@ def accept_by_name(
     try:
         # Of any account: a worker that does not know it leaves it in the intake, for another may have newer settings.
         message = read_message(fields, now=now, default_id=default_id, caller=as_caller(caller), lane=lane)
-        intake.put(redis, [message], now=now)
+        intake.put(redis, [message], now=now, if_full=True)
     except Refused as why:
         lane = lane or next(iter(LANES))
         intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), why.faults, now=now)

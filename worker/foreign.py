@@ -131,9 +131,11 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has
         told = {"task": headers.get("task"), "content_type": message.content_type, "body": _text(body)}
         name = headers.get("id") if isinstance(headers.get("id"), str) else None
         queue = str(message.delivery_info.get("routing_key"))
-        # What cannot be kept is not acknowledged: it comes again.
         if keep(queue, name, json.dumps(told, default=str).encode(), fault):
             message.ack_log_error(log, self.connection_errors)
+        else:
+            # It goes back, for in the hands of this worker it would take a place for ever.
+            message.reject_log_error(log, self.connection_errors, requeue=True)
 
 
 def _text(body: Any) -> Any:

@@ -40,7 +40,7 @@ PLACES = (*LANES, PUSHES)
 _FOREIGN = b"foreign "
 """What an item of `put_foreign` begins with; no JSON does."""
 _KEYS, _KEY_DAYS = "sms:keys", "sms:key-days"
-# The upkeep of a full Redis is what makes room in it, so these two run there too (allow-oom).
+# The upkeep of a full Redis is what makes room in it, so these run there too (allow-oom).
 _GIVE_BACK = """#!lua flags=allow-oom
 local lost = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 if #lost > 0 then
@@ -52,6 +52,11 @@ for _, id in ipairs(lost) do
 end
 return { #lost, redis.call('ZCARD', KEYS[1]) }
 """
+_PUT_FOREIGN = """#!lua flags=allow-oom
+redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
+"""
+_IF_FULL = "_if_full"
 _ANNOUNCE = """#!lua flags=allow-oom
 for i = 3, #ARGV do
   redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])
@@ -78,27 +83,28 @@ def _stuck(place: str) -> str:
     return f"sms:intake:{place}:stuck"
 
 
-def put(redis: Redis, messages: Sequence[Message], *, now: datetime) -> list[str]:
+def put(redis: Redis, messages: Sequence[Message], *, now: datetime, if_full: bool = False) -> list[str]:
     """Puts the messages in, all or none; their ids. One whose id lies there already, or whose key was used for it, stays as it is.
 
+    `if_full` is for messages that have just been taken out of Redis: it has room for them, also where it is full.
     Raises KeyUsed, and puts none in, where a key was used for another message.
     """
-    return _put_or_look(redis, messages, now, put=True)
+    return _put_or_look(redis, messages, now, script="put_if_full" if if_full else "put")
 
 
 def look(redis: Redis, messages: Sequence[Message], *, now: datetime) -> None:
     """Raises KeyUsed where the key of one of them was used for another message. Puts nothing in."""
-    _put_or_look(redis, messages, now, put=False)
+    _put_or_look(redis, messages, now, script=None)
 
 
-def _put_or_look(redis: Redis, messages: Sequence[Message], now: datetime, *, put: bool) -> list[str]:
+def _put_or_look(redis: Redis, messages: Sequence[Message], now: datetime, *, script: str | None) -> list[str]:
     day = day_of(now)
     put_under = [named(message, day) for message in messages]
-    args: list[str | bytes | float] = [now.timestamp(), KEY_DAYS, int(put)]
+    args: list[str | bytes | float] = [now.timestamp(), KEY_DAYS, int(script is not None)]
     for message in put_under:
-        args += (message.lane, message.id, to_json(message)) if put else ("", "", "")
+        args += (message.lane, message.id, to_json(message)) if script else ("", "", "")
         args += _key_args(message, day)
-    text, digest = _script("put")
+    text, digest = _script(script or "put")
     try:
         found: Any = redis.evalsha(digest, 1, _KEY_DAYS, *args)
     except NoScriptError:
@@ -134,9 +140,8 @@ def put_foreign(
 ) -> None:
     """Puts in something that came by another way and cannot be sent, for a worker to keep it as refused for these faults."""
     told = json.dumps([[fault.field, fault.text] for fault in faults]).encode()
-    with redis.pipeline(transaction=True) as pipeline:
-        _put(pipeline, place, item_id, _FOREIGN + told + b"\n" + payload, now)
-        pipeline.execute()
+    items, waiting, _ = _keys(place)
+    redis.eval(_PUT_FOREIGN, 2, items, waiting, item_id, _FOREIGN + told + b"\n" + payload, now.timestamp())
 
 
 def put_push(redis: Redis, push_id: str, body: bytes, *, source: str, now: datetime) -> None:
@@ -156,7 +161,9 @@ def _put(pipeline: Any, place: str, item_id: str, text: str | bytes, now: dateti
 @cache
 def _script(name: str) -> tuple[str, str]:
     """A script, and the digest by which Redis knows it once it has run."""
-    text = files("worker").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    text = files("worker").joinpath(f"{name.removesuffix(_IF_FULL)}.lua").read_text(encoding="utf-8")
+    if name.endswith(_IF_FULL):
+        text = f"#!lua flags=allow-oom\n{text}"
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

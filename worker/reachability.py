@@ -74,7 +74,13 @@ class Reachability:
                 return
             self._stopped = True
         # Not of those that the process waits for at its end: it holds nothing.
-        threading.Thread(target=self._until_well, args=(outcome.tips or "",), name="reach", daemon=True).start()
+        thread = threading.Thread(target=self._until_well, args=(outcome.tips or "",), name="reach", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # Without a thread that looks, it would be stopped for ever.
+            self._stopped, self._in_a_row = False, 0
+            raise
 
     def _until_well(self, reason: str) -> None:
         log.error(

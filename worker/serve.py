@@ -6,6 +6,7 @@ waits for another. No more is claimed than there are threads free to call at onc
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -26,7 +27,8 @@ PULLED_AT_ONCE = 50
 LOOK_SECONDS = 0.5
 """From one look whether a thread is free, or the clock is right, to the next."""
 PASS_ON_SECONDS = 0.05
-"""How long a worker that may not call keeps a bell, which may be its own."""
+LONGEST_PASS_ON_SECONDS = 1.0
+"""How long a worker that may not call keeps a bell, at first and at most."""
 RING_SECONDS = 0.1
 """From one bell for the other workers to the next: each of them is there for as long as there is something to do."""
 
@@ -60,12 +62,17 @@ class Server:
         self._calls = Calls(calls_at_once, name=f"call-{name}")
         self._accepting = Loop(self._accept, name=f"accept-{name}")
         self._sending = Loop(self._send, name=f"send-{name}")
-        self._rung_at = 0.0
+        self._rung_at = self._passed_on_at = -math.inf
+        self._pass_on_seconds = PASS_ON_SECONDS
 
     def wake(self) -> None:
         """Has what there is to do begun; returns at once."""
         self._accepting.wake()
         self._sending.wake()
+
+    def call(self, claimed: Claimed) -> None:
+        """Has a call begun that was claimed elsewhere: a probe of a closed gate."""
+        self._calls.begin(partial(self._verbs.submit, claimed))
 
     def finish(self) -> None:
         """Returns when all calls under way are over and recorded. `stopping` is set by then, so no others begin."""
@@ -93,11 +100,18 @@ class Server:
                 with self._verbs.only_waiter() as mine:
                     if not mine:
                         return
-                    self._stopping.wait(pulled.wait)
+                    # No longer: another account of the lane may have tokens for what comes meanwhile.
+                    self._stopping.wait(min(pulled.wait, LOOK_SECONDS))
             elif not pulled.wait:
                 return
-        # The rest is another worker's. Its bell may come back to this one, so not at once.
-        self._stopping.wait(PASS_ON_SECONDS)
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Rings for another worker. The bell may come back, where none reaches the gateway: so later each time."""
+        soon = time.monotonic() - self._passed_on_at > 2 * LONGEST_PASS_ON_SECONDS
+        self._pass_on_seconds = PASS_ON_SECONDS if soon else min(2 * self._pass_on_seconds, LONGEST_PASS_ON_SECONDS)
+        self._stopping.wait(self._pass_on_seconds)
+        self._passed_on_at = time.monotonic()
         self._verbs.ring()
 
     def _goes_on(self) -> bool:
@@ -141,7 +155,7 @@ class Loop:
         """Returns when a run that is under way is over. None begins any more."""
         self._over = True
         self._woken.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
 
     def _serve(self) -> None:

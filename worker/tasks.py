@@ -10,11 +10,10 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
-from worker import upkeep
+from worker import intake, upkeep
 from worker.accept import accept_by_name
 from worker.app import app
 from worker.broker import is_redis_away
-from worker.intake import known_accounts
 from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.limits.alone import alone
@@ -40,7 +39,14 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
 
     Other arguments are no error of Celery's, which would drop the task: they are a message that is refused, and seen.
     """
-    here = _parts()
+    try:
+        here = _parts()
+    except Reject:
+        raise
+    except Exception as why:
+        # The message is in the task alone, and Celery drops a task that fails.
+        STOPPING.wait(CLOCK_SECONDS)
+        raise Reject(why, requeue=True) from why
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
@@ -72,7 +78,7 @@ def launch_run(run_no: int) -> None:
                 window=here.window,
                 ring=lambda lane: here.servers[lane].wake(),
                 here=here.account_ids,
-                anywhere=lambda: known_accounts(here.redis),
+                anywhere=lambda: intake.known_accounts(here.redis),
                 random=os.urandom,
                 clock=utc_now,
             )
@@ -83,7 +89,7 @@ def probe(account_id: int) -> None:
     """Sends one submission through the closed gate of that account, to see whether it can be opened again."""
     here = _parts()
     for claimed in here.claim_probe(account_id):
-        here.submit(claimed)
+        here.servers[claimed.lane].call(claimed)
 
 
 @app.task(name="sms.process_push")
@@ -116,7 +122,9 @@ def tick() -> None:
 def settle() -> None:
     """What the tick has done every minute."""
     here = _parts()
-    upkeep.settle(here.engine, probable=here.settings.probable_lanes, now=utc_now())
+    # A report that is missed may be in a push that came while the ledger was away.
+    unread = intake.depth(here.redis)[intake.PUSHES]
+    upkeep.settle(here.engine, probable=() if unread else here.settings.probable_lanes, now=utc_now())
 
 
 @worker_shutting_down.connect

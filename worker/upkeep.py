@@ -117,12 +117,16 @@ def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object
             publish(no)
 
 
-def launch_runs(engine: Engine, launch: Callable[[int, str], object], *, now: datetime) -> None:
-    """Publishes a task for each run of a campaign that is under way, by its number, and lane."""
+def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, now: datetime) -> None:
+    """Publishes a task for each run of a campaign that is under way, by its number, and lane, and where fewer tasks wait than given.
+
+    Each second another one is the first, so that all have their turn where a queue has no room for all.
+    """
     with reading(engine) as connection:
         running = campaigns.running(connection, now=now)
-    for run_no, lane in running:
-        launch(run_no, lane)
+    first = int(now.timestamp()) % max(len(running), 1)
+    for place, (run_no, lane) in enumerate([*running[first:], *running[:first]]):
+        launch(run_no, lane, bells.FEW + place)
 
 
 def settle_by_and_by(redis: Redis) -> None:
@@ -159,8 +163,8 @@ def tick(
     start_due(engine, window=window, now=now)
     launch_runs(
         engine,
-        lambda run_no, lane: bells.ring(
-            redis, "sms.launch", run_no, queue=settings.lanes[lane].queue, fewer_than=bells.FEW
+        lambda run_no, lane, fewer_than: bells.ring(
+            redis, "sms.launch", run_no, queue=settings.lanes[lane].queue, fewer_than=fewer_than
         ),
         now=now,
     )

@@ -47,7 +47,7 @@ def test_a_closed_gate_is_a_cause(engine: Engine, redis: Redis) -> None:
     ledger = Ledger(engine)
     (claimed,) = ledger.claim([ledger.accept(message("one"))["one"][0]])
     ledger.accept(message("two"))
-    keep_gate(engine, claimed, Outcome(Verdict.ACCOUNT, "-3", "Key验证失败"), not_sent_in_a_row=0, now=NOW)
+    keep_gate(engine, claimed, Outcome(Verdict.ACCOUNT, "-3", "Key验证失败"), in_a_row=lambda *_: None, now=NOW)
     found = causes(engine, redis, now=NOW)
     assert "1 queued in notice: the gate of default is closed (account: -3 Key验证失败)" in found
 

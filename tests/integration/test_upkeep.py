@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
-from campaign_of import Campaigns, window_of
+from campaign_of import WISH, Campaigns, window_of
 from ledger_of import LEASE, NOW, Ledger, may_send, message, mobile, status_push
 from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy.exc import OperationalError
 
-from worker import intake, upkeep
+from worker import bells, intake, upkeep
 from worker.accept import accept_by_name, accept_each, accept_from_intake, refuse
 from worker.config import Account, Settings
 from worker.domain.lane import LANES, QUEUES
@@ -495,3 +495,27 @@ def test_the_tick_begins_the_runs_that_are_due_and_has_them_prepared_every_secon
     assert beat.tick(NOW + timedelta(seconds=1)) == [("launch", 1)]
     campaigns.pause()
     assert beat.tick(NOW + timedelta(seconds=2)) == []
+
+
+def test_of_more_runs_than_a_queue_has_room_for_each_has_its_turn(beat: Published) -> None:
+    runs = 3 * bells.FEW
+    campaigns = Campaigns(beat.ledger)
+    campaigns.audience(10)
+    for no in range(runs):
+        campaigns.start(replace(WISH, name=f"c{no:02}"))
+    launched = set()
+    for second in range(runs):
+        # What waits there already leaves room for few.
+        beat.redis.rpush("sms.marketing", *range(bells.FEW - 1))
+        launched |= {run_no for name, run_no in beat.tick(NOW + timedelta(seconds=second)) if name == "launch"}
+    assert launched == set(range(1, runs + 1))
+
+
+def test_a_full_redis_takes_a_message_by_name_which_it_has_just_given_out(redis: Redis) -> None:
+    redis.config_set("maxmemory", 1)
+    try:
+        for number, fields in enumerate(({"to": mobile(1), "content": "您好"}, {"to": "1", "content": ""})):
+            accept_by_name(redis, fields, f"task-{number}", caller="shop", queue="sms.otp", now=NOW)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert intake.depth(redis)["otp"] == 2

@@ -46,7 +46,9 @@ def test_a_worker_with_old_settings_refuses_no_message_of_a_new_account(stack: S
             "[accounts.shop]\n" + "".join(f"{name} = {value!r}\n" for name, value in SHOP.items())
         )
         stack.environment["SMS_CONFIG"] = str(tmp_path / "sms.toml")
+        # As a rolling deploy does: a new worker comes, then an old one goes.
         start_worker(stack, "worker2", 4)
+        stack.stop("worker")
         ledger = open_engine(stack.ledger_url)
         for message_id in ("new", by_name):
             arrives(stack, ledger, message_id)

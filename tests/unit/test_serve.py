@@ -1,5 +1,6 @@
 """Serving a lane: what there is to do is done from one bell on, and another worker is told where there is more."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -124,6 +125,29 @@ def test_where_the_rate_is_used_up_it_waits_for_tokens_and_goes_on_by_itself() -
     waits = Pulled([], wait=0.01)
     with served(Lane(waits, waits, Pulled(calls(1), wait=0.01), waits, Pulled(calls(2)))) as lane:
         assert "ring" not in lane.until(2)
+
+
+def test_while_it_waits_for_the_tokens_of_one_account_it_looks_after_the_others_of_the_lane() -> None:
+    with served(Lane(Pulled([], wait=3600), Pulled(calls(1), wait=3600))) as lane:
+        lane.until(1)
+
+
+def test_a_probe_is_called_in_a_thread_of_the_lane() -> None:
+    threads: list[int] = []
+    with served(Lane(submit=lambda _: threads.append(get_ident()))) as lane:
+        lane.server.call(CALL)
+        lane.until(CALL.no)
+    assert threads != [get_ident()]
+
+
+def test_where_no_worker_reaches_the_gateway_a_bell_goes_round_slower_and_slower() -> None:
+    lane = Lane(may_call=[False] * 10_000)
+    begun = time.monotonic()
+    with served(lane):
+        for _ in range(6):
+            lane.until("ring")
+            lane.server.wake()
+    assert time.monotonic() - begun > 0.05 + 0.1 + 0.2 + 0.4 + 0.8
 
 
 def test_while_another_worker_waits_for_the_tokens_of_the_lane_it_leaves_that_to_it() -> None:

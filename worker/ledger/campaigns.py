@@ -180,7 +180,9 @@ def cancel(connection: Connection, no: int, *, reason: str, by: str, now: dateti
     for run_no in connection.execute(ended).scalars().all():
         campaign = select(_C.lane, _C.account_id).where(_C.no == no)
         lane, account_id = connection.execute(campaign).one()
-        _call_off(connection, lane, account_id, run_no, now)
+        # Twice: what a probe has split off meanwhile is not there yet for the first, which waits for its row.
+        for _ in range(2):
+            _call_off(connection, lane, account_id, run_no, now)
     return True
 
 
