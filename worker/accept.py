@@ -251,13 +251,11 @@ def accept_from_intake(
 ) -> bool:
     """Accepts what waits in the intake of the lane, and takes it out once the ledger has it. Whether there was any.
 
-    A message of an account that is not among `accounts` stays there while it is valid: another worker may have newer settings.
-    Until it is given back it is taken by nobody, so that this comes to an end however many stay.
+    A message of an account that is not among `accounts` is parked there while it is valid: another worker may have newer settings.
     """
-    found = intake.take(redis, lane.name, now=now)
+    found = intake.take(redis, lane.name, accounts=accounts, now=now)
     messages = []
-    waiting: set[bytes] = set()
-    unknown: Counter[str] = Counter()
+    unknown: defaultdict[str, dict[bytes, datetime]] = defaultdict(dict)
     for item_id, item in found.items():
         try:
             message = intake.read(lane.name, item_id, item)
@@ -269,18 +267,17 @@ def accept_from_intake(
         if message.account in accounts:
             messages.append(message)
         elif now < _expires_at(message, lane):
-            unknown[message.account] += 1
-            waiting.add(item_id)
+            unknown[message.account][item_id] = _expires_at(message, lane)
         else:
             fault = f"account {message.account!r} was unknown for as long as it was valid; there are {', '.join(sorted(accounts))}"
             refuse(message.id, [fault], item, now)
     if messages:
         accept_each(accept_together, refuse, messages, now=now)
-    if done := found.keys() - waiting:
+    for account, some in unknown.items():
+        intake.park(redis, lane.name, account, some)
+        log.warning("%d messages wait for a worker that has the account %r", len(some), account)
+    if done := found.keys() - {item_id for some in unknown.values() for item_id in some}:
         intake.remove(redis, lane.name, done)
-    if unknown:
-        intake.note_unknown(redis, unknown)
-        log.warning("messages wait for a worker that knows their accounts: %s", dict(unknown))
     return bool(found)
 
 

@@ -8,6 +8,7 @@ decides of nothing but how soon what was given out and not removed waits again.
 import base64
 import json
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,7 +51,14 @@ for _, id in ipairs(lost) do
   redis.call('ZADD', KEYS[1], 'NX', ARGV[1], id)
   redis.call('ZREM', KEYS[2], id)
 end
-return { #lost, redis.call('ZCARD', KEYS[1]) }
+return { #lost, redis.call('ZCARD', KEYS[1]) + redis.call('ZCARD', KEYS[4]) }
+"""
+_PARK = """#!lua flags=allow-oom
+for i = 2, #ARGV, 2 do
+  redis.call('ZREM', KEYS[1], ARGV[i])
+  redis.call('ZADD', KEYS[2], ARGV[i + 1], ARGV[i])
+end
+redis.call('ZADD', KEYS[3], redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2], ARGV[1])
 """
 _PUT_FOREIGN = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
@@ -62,20 +70,25 @@ for i = 3, #ARGV do
   redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
-redis.call('SET', KEYS[2], ARGV[1])
+"""
+_NOTE_TICK = """#!lua flags=allow-oom
+redis.call('SET', KEYS[1], ARGV[1])
 """
 
 _ACCOUNTS = "sms:accounts:known"
 """When each was last told."""
-_UNKNOWN = "sms:accounts:unknown"
 FORGOTTEN_AFTER = timedelta(minutes=10)
 """An account that no worker has told for so long is no more."""
-UNKNOWN_SECONDS = 60
 _TICK = "sms:tick"
 
 
 def _keys(place: str) -> tuple[str, str, str]:
     return f"sms:intake:{place}", f"sms:intake:{place}:waiting", f"sms:intake:{place}:taken"
+
+
+def _parked(place: str) -> str:
+    """The accounts that something is parked for, and with `:ACCOUNT` behind it what that is; each by the time when it ends."""
+    return f"sms:intake:{place}:parked"
 
 
 def _stuck(place: str) -> str:
@@ -167,13 +180,16 @@ def _script(name: str) -> tuple[str, str]:
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def take(redis: Redis, place: str, *, now: datetime) -> dict[bytes, bytes]:
+def take(redis: Redis, place: str, *, accounts: Collection[str] = (), now: datetime) -> dict[bytes, bytes]:
     """The oldest of what waits there, under each id, for this worker alone to bring to the ledger and to remove.
 
+    Before it what was parked there for one of these accounts, or is valid no longer.
     As it lies there: somebody may have put it there by hand, and it need be neither a message nor a text.
     """
     until = (now + LOST_AFTER).timestamp()
-    found: Any = redis.eval(_script("take")[0], 3, *_keys(place), until, TAKEN_AT_ONCE, BYTES_AT_ONCE)
+    keys = (*_keys(place), _parked(place))
+    args: list[str | float] = [until, TAKEN_AT_ONCE, BYTES_AT_ONCE, now.timestamp(), *accounts]
+    found: Any = redis.eval(_script("take")[0], len(keys), *keys, *args)
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
@@ -193,11 +209,15 @@ def read(place: str, item_id: bytes, item: bytes) -> Message:
 
 
 def give_back(redis: Redis, place: str, *, now: datetime) -> int:
-    """Has wait again what was given to a worker that was lost with it, up to GIVEN_BACK_AT_ONCE. How much waits there now."""
+    """Has wait again what was given to a worker that was lost with it, up to GIVEN_BACK_AT_ONCE.
+
+    How much waits there now; what is parked counts as one for each account.
+    """
     _, waiting, taken = _keys(place)
+    keys = (waiting, taken, _stuck(place), _parked(place))
     since = (now - LOST_AFTER).timestamp()
     for _ in range(GIVEN_BACK_AT_ONCE // TAKEN_AT_ONCE):
-        found: Any = redis.eval(_GIVE_BACK, 3, waiting, taken, _stuck(place), now.timestamp(), TAKEN_AT_ONCE, since)
+        found: Any = redis.eval(_GIVE_BACK, len(keys), *keys, now.timestamp(), TAKEN_AT_ONCE, since)
         given_back, waits = found
         if given_back < TAKEN_AT_ONCE:
             break
@@ -285,13 +305,17 @@ def oldest(redis: Redis) -> datetime | None:
 
 
 def announce(redis: Redis, accounts: Collection[str], *, now: datetime) -> None:
-    """Tells which accounts there are, so that clients can refuse an unknown one before anything is enqueued; and that somebody
-    sees to it all.
+    """Tells which accounts a worker has, so that clients can refuse an unknown one before anything is enqueued.
 
-    What other workers have told stays, for in a rolling deploy they have other settings.
+    What other workers have told stays for ten minutes, for in a rolling deploy they have other settings.
     """
     forgotten = (now - FORGOTTEN_AFTER).timestamp()
-    redis.eval(_ANNOUNCE, 2, _ACCOUNTS, _TICK, now.timestamp(), forgotten, *accounts)
+    redis.eval(_ANNOUNCE, 1, _ACCOUNTS, now.timestamp(), forgotten, *accounts)
+
+
+def note_tick(redis: Redis, *, now: datetime) -> None:
+    """Tells that beat and a worker see to it all."""
+    redis.eval(_NOTE_TICK, 1, _TICK, now.timestamp())
 
 
 def last_tick(redis: Redis) -> datetime | None:
@@ -306,15 +330,21 @@ def known_accounts(redis: Redis) -> frozenset[str] | None:
     return frozenset(name.decode() for name in names) or None
 
 
-def note_unknown(redis: Redis, accounts: Mapping[str, int]) -> None:
-    """Notes how many messages were just seen to wait for a worker that knows their account."""
-    with redis.pipeline(transaction=True) as pipeline:
-        pipeline.hset(_UNKNOWN, mapping={name: str(count) for name, count in accounts.items()})
-        pipeline.expire(_UNKNOWN, UNKNOWN_SECONDS)
-        pipeline.execute()
+def park(redis: Redis, place: str, account: str, valid_until: Mapping[bytes, datetime]) -> None:
+    """Leaves what was taken there, under these ids, to the workers that have its account, for as long as it is valid."""
+    args = [arg for item_id, until in valid_until.items() for arg in (item_id, until.timestamp())]
+    index = _parked(place)
+    redis.eval(_PARK, 3, _keys(place)[2], f"{index}:{account}", index, account, *args)
 
 
-def unknown_accounts(redis: Redis) -> dict[str, int]:
-    """How many messages waited for a worker that knows their account, when a worker last saw them."""
-    found: Any = redis.hgetall(_UNKNOWN)
-    return {name.decode(): int(count) for name, count in found.items()}
+def parked(redis: Redis) -> dict[str, int]:
+    """How many messages wait for a worker that has their account, by its name."""
+    found: Counter[str] = Counter()
+    for index in map(_parked, LANES):
+        names: Any = redis.zrange(index, 0, -1)
+        with redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.zcard(f"{index}:{name.decode()}")
+            for name, count in zip(names, pipeline.execute(), strict=True):
+                found[name.decode()] += count
+    return dict(found)

@@ -50,27 +50,26 @@ def launch(
     anywhere: Callable[[], Collection[str] | None],
     random: Callable[[int], bytes],
     clock: Callable[[], datetime],
-) -> None:
+) -> bool:
     """Does what there is to do for a run now. `ring` has the lane of that name worked on; `random` gives so many random bytes.
 
     `here` are the accounts of this worker, and `anywhere` gives those of all, None where nobody has told. A run of an account that is only
-    elsewhere is left to those workers. One of an account that is nowhere is paused.
+    elsewhere is left to those workers: False. One of an account that is nowhere is paused.
     """
     begun = clock()
     found = _under_way(engine, run_no)
-    if (
-        found is None
-        or _is_without_account(engine, found[0], here, anywhere, begun)
-        or _is_shut(engine, *found, window, begun)
-        or _goes_badly(engine, *found, begun)
-    ):
-        return
+    if found is None:
+        return True
+    if found[0].account not in here:
+        return _is_paused_without_account(engine, found[0], anywhere(), begun)
+    if _is_shut(engine, *found, window, begun) or _goes_badly(engine, *found, begun):
+        return True
     text: Text | None = None
     while found and clock() - begun < LONGEST:
         campaign, run = found
         with reading(engine) as connection:
             if campaigns.waiting(connection, campaign, run, most=AHEAD) >= AHEAD:
-                return
+                return True
             text = text or compile_text(campaign.content, campaign.header)
             members = audiences.members_after(
                 connection,
@@ -81,12 +80,13 @@ def launch(
             )
         if not members:
             _conclude(engine, campaign, run, clock())
-            return
+            return True
         messages, refused = _messages(campaign, run, text, members, random, clock())
         made = len(members) - refused
         if accept(messages, partial(campaigns.advance, run=run, line=members[-1].line, made=made, refused=refused)):
             ring(campaign.lane)
         found = _under_way(engine, run_no)
+    return True
 
 
 def _under_way(engine: Engine, run_no: int) -> tuple[Campaign, Run] | None:
@@ -94,23 +94,17 @@ def _under_way(engine: Engine, run_no: int) -> tuple[Campaign, Run] | None:
         return campaigns.under_way(connection, run_no)
 
 
-def _is_without_account(
-    engine: Engine,
-    campaign: Campaign,
-    here: Collection[str],
-    anywhere: Callable[[], Collection[str] | None],
-    now: datetime,
+def _is_paused_without_account(
+    engine: Engine, campaign: Campaign, known: Collection[str] | None, now: datetime
 ) -> bool:
-    """Whether this worker does not have the account of the campaign. Where no worker has it, the campaign is paused now."""
-    if campaign.account in here:
+    """Pauses a campaign whose account is not among those `known`; whether it is not."""
+    if known is None or campaign.account in known:
         return False
-    known = anywhere()
-    if known is not None and campaign.account not in known:
-        reason = f"no worker has the account {campaign.account!r}: put it back into the settings, then resume"
-        with engine.begin() as connection:
-            paused = campaigns.pause(connection, campaign.no, reason=reason, by=campaigns.ITSELF, now=now)
-        if paused:
-            log.warning("campaign %s is paused: %s", campaign.name, reason)
+    reason = f"no worker has the account {campaign.account!r}: put it back into the settings, then resume"
+    with engine.begin() as connection:
+        paused = campaigns.pause(connection, campaign.no, reason=reason, by=campaigns.ITSELF, now=now)
+    if paused:
+        log.warning("campaign %s is paused: %s", campaign.name, reason)
     return True
 
 

@@ -87,8 +87,11 @@ class Server:
             self._sending.wake()
 
     def _send(self) -> None:
-        while self._goes_on() and self._verbs.may_call():
+        while self._goes_on():
+            # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
+            if not self._verbs.may_call():
+                break
             if not places:
                 continue
             pulled = self._verbs.pull(min(places, PULLED_AT_ONCE))

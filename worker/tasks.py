@@ -10,7 +10,7 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
-from worker import intake, upkeep
+from worker import bells, intake, upkeep
 from worker.accept import accept_by_name
 from worker.app import app
 from worker.broker import is_redis_away
@@ -27,6 +27,8 @@ AWAY = (OperationalError, RedisError)
 """What the tick and the like end with where a store is away: one line, for it is no fault of theirs, and the next one is due."""
 CLOCK_SECONDS = 1
 """Between two questions whether the clock is right again; it is compared less often."""
+PASS_ON_SECONDS = 0.2
+"""It may come back at once, where no worker can."""
 LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
 
 _building = Lock()
@@ -65,13 +67,14 @@ def work_on(lane: str) -> None:
     _parts().servers[lane].wake()
 
 
-@app.task(name="sms.launch", throws=AWAY)
-def launch_run(run_no: int) -> None:
+@app.task(name="sms.launch", bind=True, throws=AWAY)
+def launch_run(task: Task, run_no: int) -> None:
     """Makes the next messages of that run of a campaign."""
     here = _parts()
+    could = True
     with alone(here.redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
         if mine and not STOPPING.is_set():
-            launch(
+            could = launch(
                 here.engine,
                 run_no,
                 accept=here.accept_if,
@@ -82,14 +85,19 @@ def launch_run(run_no: int) -> None:
                 random=os.urandom,
                 clock=utc_now,
             )
+    if not could:
+        _pass_on(task, run_no)
 
 
-@app.task(name="sms.probe")
-def probe(account_id: int) -> None:
+@app.task(name="sms.probe", bind=True, throws=AWAY)
+def probe(task: Task, account_id: int) -> None:
     """Sends one submission through the closed gate of that account, to see whether it can be opened again."""
     here = _parts()
-    for claimed in here.claim_probe(account_id):
-        here.servers[claimed.lane].call(claimed)
+    claimed = here.claim_probe(account_id)
+    if claimed is None:
+        _pass_on(task, account_id)
+    for one in claimed or ():
+        here.servers[one.lane].call(one)
 
 
 @app.task(name="sms.process_push")
@@ -113,9 +121,12 @@ def tick() -> None:
     here = _parts()
     with alone(here.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
         if mine:
-            upkeep.tick(
+            busy = upkeep.tick(
                 here.engine, here.redis, here.settings, may_send=here.may_send, window=here.window, now=utc_now()
             )
+            # Ticks and bells may go to two workers in turn, always the same to each, and only this one be able to send.
+            for lane in busy:
+                here.servers[lane.name].wake()
 
 
 @app.task(name="sms.settle", throws=AWAY)
@@ -151,7 +162,16 @@ def _parts() -> Parts:
         # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.
         if STOPPING.wait(CLOCK_SECONDS):
             raise Reject("this machine's clock is wrong", requeue=True)
+    here.announce()
     return here
+
+
+def _pass_on(task: Task, number: int) -> None:
+    """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
+    if STOPPING.wait(PASS_ON_SECONDS):
+        return
+    queue = task.request.delivery_info["routing_key"]
+    bells.ring(_parts().redis, task.name, number, queue=queue, fewer_than=bells.FEW)
 
 
 def _process_push(here: Parts, no: int) -> None:

@@ -37,18 +37,18 @@ def ring_lanes(
     may_send: Callable[[int, Lane, datetime], bool],
     *,
     now: datetime,
-) -> None:
-    """Rings for each lane that has something to do: its bell was lost, or what is due waited for its time."""
+) -> list[Lane]:
+    """Rings for each lane that has something to do: its bell was lost, or what is due waited for its time. Those lanes."""
     with reading(engine) as connection:
         due = {
             lane.name
             for lane in lanes
             if any(may_send(queue.account_id, lane, now) for queue in turns.queues(connection, lane.name, now=now))
         }
-    for lane in lanes:
-        waits = intake.give_back(redis, lane.name, now=now) > 0
-        if waits or lane.name in due:
-            ring(lane)
+    busy = [lane for lane in lanes if intake.give_back(redis, lane.name, now=now) or lane.name in due]
+    for lane in busy:
+        ring(lane)
+    return busy
 
 
 def probe_gates(
@@ -143,8 +143,11 @@ def tick(
     may_send: Callable[[int, Lane, datetime], bool],
     window: Callable[[Campaign, datetime], Window | None],
     now: datetime,
-) -> None:
-    """All of it, once. What needs the ledger comes first: while that is away, nothing is given to those who would wait for it."""
+) -> list[Lane]:
+    """All of it, once. What needs the ledger comes first: while that is away, nothing is given to those who would wait for it.
+
+    The lanes that have something to do.
+    """
     lanes = settings.lanes.values()
     expire(engine, now=now)
     expire_leases(engine, resend=settings.resend_lanes, now=now)
@@ -156,10 +159,10 @@ def tick(
         lambda account_id: bells.ring(redis, "sms.probe", account_id, queue=UPKEEP_QUEUE, fewer_than=bells.FEW),
         now=now,
     )
-    ring_lanes(engine, redis, lanes, lambda lane: bells.ring_lane(redis, lane), may_send, now=now)
+    busy = ring_lanes(engine, redis, lanes, lambda lane: bells.ring_lane(redis, lane), may_send, now=now)
     if intake.give_back(redis, intake.PUSHES, now=now):
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
-    intake.announce(redis, settings.accounts, now=now)
+    intake.note_tick(redis, now=now)
     start_due(engine, window=window, now=now)
     launch_runs(
         engine,
@@ -171,3 +174,4 @@ def tick(
     # Last, for a full Redis takes neither.
     intake.keep_keys(redis, settings.key_days)
     settle_by_and_by(redis)
+    return busy

@@ -1,6 +1,7 @@
 """Builds the real parts from the settings, once in each process and when they are first needed."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
-from worker import bells
+from worker import bells, intake
 from worker.accept import Accept, Count, Refuse, accept, accept_from_intake, refuse
 from worker.broker import is_redis_away, open_redis
 from worker.clock import ClockGuard
@@ -56,6 +57,8 @@ CONNECTIONS = 10
 WAITER_SECONDS = 30
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
 
+ANNOUNCE_SECONDS = 60.0
+
 STOPPING = Event()
 """Set when this process is told to end: what is under way is finished, and nothing new begun."""
 
@@ -80,7 +83,8 @@ class Parts:
     window: Callable[[Campaign, datetime], Window | None]
     may_send: MaySend
     pull: Callable[[Lane, int], Pulled]
-    claim_probe: Callable[[int], Sequence[Claimed]]
+    claim_probe: Callable[[int], Sequence[Claimed] | None]
+    """Claims a probe for that account. None where only another process may make one."""
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
     keep_gate: Callable[[Claimed, Outcome], None]
@@ -90,6 +94,8 @@ class Parts:
     """What serves each lane here, by its name."""
     may_work: Callable[[], bool]
     """Whether this process' clock lets it: asked before anything is taken, expired or called."""
+    announce: Callable[[], object]
+    """Tells, once a minute, which accounts this process has."""
 
 
 @cache
@@ -173,9 +179,9 @@ def parts(concurrency: int) -> Parts:
         lease=settings.lease,
     )
 
-    def claim_probe(account_id: int) -> Sequence[Claimed]:
-        if not reach.may_call():
-            return []
+    def claim_probe(account_id: int) -> Sequence[Claimed] | None:
+        if account_id not in zones or not reach.may_call():
+            return None
         [msg_id] = msg_ids.take(account_id, 1)
         with engine.begin() as connection:
             now = utc_now()
@@ -248,7 +254,26 @@ def parts(concurrency: int) -> Parts:
         submit=submit_claimed,
         servers={lane.name: serve(lane) for lane in settings.lanes.values()},
         may_work=may_work,
+        announce=announcing(redis, settings.accounts, time.monotonic),
     )
+
+
+def announcing(redis: Redis, accounts: Collection[str], monotonic: Callable[[], float]) -> Callable[[], None]:
+    """Tells the accounts to all when it is called, if the last time is a minute ago or Redis could not be told."""
+    told_at = -math.inf
+
+    def announce() -> None:
+        nonlocal told_at
+        if monotonic() - told_at < ANNOUNCE_SECONDS:
+            return
+        try:
+            intake.announce(redis, accounts, now=utc_now())
+        except RedisError as why:
+            log.warning("clients cannot be told of the accounts of this worker, for Redis is away: %s", why)
+        else:
+            told_at = monotonic()
+
+    return announce
 
 
 def window_of(settings: Settings, campaign: Campaign, at: datetime) -> Window | None:

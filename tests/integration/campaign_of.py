@@ -103,8 +103,8 @@ class Campaigns:
         now: datetime = NOW,
         here: Collection[str] = ("default",),
         anywhere: Collection[str] | None = None,
-    ) -> None:
-        launch(
+    ) -> bool:
+        return launch(
             self.engine,
             run_no,
             accept=partial(self._accept, now),

@@ -141,7 +141,7 @@ def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    of.launch(run.no, here={"shop"}, anywhere={"shop"})
+    assert of.launch(run.no, here={"shop"}, anywhere={"shop"})
     [row] = ledger.rows(campaigns)
     assert row["state"] == "paused"
     assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
@@ -160,6 +160,6 @@ def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    of.launch(run.no, here={"shop"}, anywhere=anywhere)
+    assert not of.launch(run.no, here={"shop"}, anywhere=anywhere)
     assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
     assert ledger.rows(messages) == []

@@ -37,6 +37,7 @@ def gateway_url() -> Iterator[str]:
 def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str, redis: Redis, redis_url: str, gateway_url: str) -> None:
     redis.config_set("appendonly", "yes")
     intake.announce(redis, ["default"], now=datetime.now(UTC))
+    intake.note_tick(redis, now=datetime.now(UTC))
     monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     monkeypatch.setenv("SMS_GATEWAY_URL", gateway_url)
@@ -68,7 +69,7 @@ def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     ledger.accept(message("m"), now=long_ago)
     intake.put(redis, [message("n")], now=long_ago)
-    intake.announce(redis, ["default"], now=long_ago)
+    intake.note_tick(redis, now=long_ago)
     checks = found(exit_code=1)
     assert checks["submissions queued"][0] == "look"
     assert "1, 1 of them overdue → a closed gate, the account's rate or the hours" in checks["submissions queued"][1]
@@ -203,13 +204,17 @@ def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redi
 @pytest.mark.usefixtures("settings")
 def test_what_waits_for_an_account_that_workers_do_not_have_is_to_be_looked_at(ledger: Ledger, redis: Redis) -> None:
     ledger.accept(message("m"), message("n", at="2026-11-23T04:00:00+00:00"))
+    # Ten minutes later, so that the account of the fixture is forgotten.
     intake.announce(redis, ["shop"], now=datetime.now(UTC) + timedelta(minutes=11))
     intake.announce(redis, ["shop"], now=datetime.now(UTC))
-    intake.note_unknown(redis, {"new": 3})
+    intake.note_tick(redis, now=datetime.now(UTC))
+    valid_until = datetime.now(UTC) + timedelta(minutes=1)
+    intake.park(redis, "otp", "new", {b"p": valid_until})
+    intake.park(redis, "notice", "new", {b"q": valid_until, b"r": valid_until})
     checks = found(exit_code=0)
     assert checks["accounts unknown"][0] == checks["accounts removed"][0] == "look"
     assert checks["accounts unknown"][1].startswith(
-        "3 messages or more for new → start a worker whose settings have that account"
+        "3 messages for new → start a worker whose settings have that account"
     )
     assert checks["accounts removed"][1].startswith("2 submissions of default → put the account back into the settings")
 
@@ -294,6 +299,7 @@ def test_a_command_that_reads_needs_the_ledger_and_nothing_else(ledger: Ledger, 
 
 def test_send_needs_redis_and_nothing_else(redis: Redis, redis_url: str) -> None:
     intake.announce(redis, ["default"], now=datetime.now(UTC))
+    intake.note_tick(redis, now=datetime.now(UTC))
     process = sms_process("send", "--to", mobile(1), "--content", "您好", SMS_REDIS_URL=redis_url)
     assert (process.returncode, process.stderr) == (0, "")
     assert intake.find(redis, process.stdout.strip())

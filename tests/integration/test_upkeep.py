@@ -27,6 +27,7 @@ from worker.ledger.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
 from worker.process_push import keep_pushes
+from worker.wiring import announcing
 
 
 class Published:
@@ -198,10 +199,18 @@ def test_once_a_minute_the_tick_has_settled_what_is_unknown(beat: Published) -> 
     assert [name for name, _ in beat._drained("sms.upkeep")] == ["settle"]
 
 
-def test_the_tick_tells_clients_the_accounts(beat: Published) -> None:
-    assert intake.known_accounts(beat.redis) is None
-    beat.tick(NOW)
-    assert intake.known_accounts(beat.redis) == {"default"}
+def test_each_worker_tells_clients_its_accounts_once_a_minute(redis: Redis) -> None:
+    now = [0.0]
+    announce = announcing(redis, ["default"], lambda: now[0])
+    announce()
+    assert intake.known_accounts(redis) == {"default"}
+    redis.delete("sms:accounts:known")
+    now[0] = 59
+    announce()
+    assert intake.known_accounts(redis) is None
+    now[0] = 60
+    announce()
+    assert intake.known_accounts(redis) == {"default"}
 
 
 def test_what_the_ledger_has_is_taken_out_of_the_intake(beat: Published) -> None:
@@ -329,16 +338,18 @@ def test_a_message_of_an_account_that_this_worker_does_not_know_waits_for_one_th
         known = ledger_accounts.register(connection, ["default", "shop"], first_msg_id=100, now=NOW)
     intake.put(beat.redis, [message("m", account="shop"), message("n")], now=NOW)
     assert taken_in(beat)
-    # It is not taken again at once: whoever takes in goes on until there is nothing more.
+    # It is not taken again: whoever takes in goes on until there is nothing more.
     assert not taken_in(beat)
+    assert not taken_in(beat, now=NOW + timedelta(seconds=30))
     assert [row["id"] for row in beat.ledger.rows(messages)] == ["n"]
-    assert intake.unknown_accounts(beat.redis) == {"shop": 1}
+    assert intake.parked(beat.redis) == {"shop": 1}
     assert ("work", "notice") in beat.tick(NOW + timedelta(seconds=6))
     beat.ledger.account_ids |= known
     taken_in(beat, accounts={"default", "shop"})
     assert [row["id"] for row in beat.ledger.rows(messages)] == ["n", "m"]
     assert beat.ledger.rows(refused) == []
     assert intake.depth(beat.redis)["notice"] == 0
+    assert intake.parked(beat.redis) == {}
 
 
 @pytest.mark.parametrize(("lane", "fields", "valid"), [("otp", {}, 300), ("notice", {"valid_for": 60}, 60)])
@@ -348,7 +359,6 @@ def test_a_message_whose_account_no_worker_knows_is_refused_when_it_is_past_its_
     intake.put(beat.redis, [message("m", account="other", lane=lane, **fields)], now=NOW)
     taken_in(beat, lane, now=NOW + timedelta(seconds=valid - 1))
     assert beat.ledger.rows(refused) == []
-    intake.give_back(beat.redis, lane, now=NOW + timedelta(seconds=valid + 6))
     taken_in(beat, lane, now=NOW + timedelta(seconds=valid + 6))
     (row,) = beat.ledger.rows(refused)
     assert json.loads(str(row["faults"])) == [

@@ -106,10 +106,16 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
     yield unknown_accounts_check(redis)
 
 
+NAMED = 10
+"""So many accounts are named; of a flood of invented ones that is enough to find who invents them."""
+
+
 def unknown_accounts_check(redis: Redis) -> Check:
-    """Messages in the intake whose account a worker did not know. Raises RedisError where Redis cannot be asked."""
-    found = intake.unknown_accounts(redis)
-    told = ", ".join(f"{count} messages or more for {account}" for account, count in sorted(found.items()))
+    """Messages in the intake that wait for a worker that has their account. Raises RedisError where Redis cannot be asked."""
+    found = intake.parked(redis)
+    told = ", ".join(f"{count} messages for {account}" for account, count in sorted(found.items())[:NAMED])
+    if len(found) > NAMED:
+        told += f" and {len(found) - NAMED} other accounts"
     remedy = "start a worker whose settings have that account; when a message is past its validity it is refused"
     return _judged("accounts unknown", not found, told or "0", remedy, LOOK)
 

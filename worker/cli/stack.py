@@ -252,7 +252,7 @@ def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str])
     with Redis.from_url(stack.redis_url) as redis:
         stack.wait_for("the worker", lambda: any(one["cmd"] == "brpop" for one in redis.client_list()))
         # Told by the first tick of beat that a worker runs.
-        stack.wait_for("beat", lambda: intake.known_accounts(redis))
+        stack.wait_for("beat", lambda: intake.last_tick(redis))
 
 
 def _start_valkey(stack: Stack) -> None:
