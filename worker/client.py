@@ -31,6 +31,7 @@ from worker.domain.key import KeyUsed, clashes, day_of, named
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
 from worker.headroom import FULL_SHARE, Headroom
+from worker.redis_clock import RedisClock
 
 __all__ = ["Fault", "Full", "KeyUsed", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
 
@@ -79,6 +80,7 @@ class SmsClient:
             raise ValueError(f"caller {wrong}")
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._headroom = Headroom(self._redis, monotonic)
+        self._clock = RedisClock(self._redis, lambda: datetime.now(UTC), monotonic)
         self._accounts: frozenset[str] | None = None
         self._warned = False
         self._named, self._machine = caller, as_caller(gethostname())
@@ -116,14 +118,15 @@ class SmsClient:
             "notify": notify,
             "metadata": metadata,
         }
-        return self._enqueue([self._read(fields, datetime.now(UTC))])[0]
+        now = self._now()
+        return self._enqueue([self._read(fields, now)], now)[0]
 
     def send_many(self, messages: Iterable[Mapping[str, Any]]) -> list[str]:
         """Enqueues many messages, each a mapping with the arguments of `send`; their ids, in the order given.
 
         Raises Refused with the faults of all of them, each under its position, and then nothing is enqueued.
         """
-        now = datetime.now(UTC)
+        now = self._now()
         read: list[Message] = []
         faults: list[Fault] = []
         for position, fields in enumerate(messages):
@@ -134,7 +137,7 @@ class SmsClient:
         if faults:
             raise Refused(faults)
         try:
-            return self._enqueue(read)
+            return self._enqueue(read, now)
         except KeyUsed as why:
             at = zip(why.positions, why.faults, strict=True)
             raise KeyUsed({one: Fault(f"[{one}].{fault.field}", fault.text) for one, fault in at}) from None
@@ -165,11 +168,17 @@ class SmsClient:
                 server,
             )
 
-    def _enqueue(self, messages: Sequence[Message]) -> list[str]:
-        day = day_of(datetime.now(UTC))
+    def _now(self) -> datetime:
+        try:
+            return self._clock.now()
+        except RedisError as why:
+            raise _failed(why) from why
+
+    def _enqueue(self, messages: Sequence[Message], now: datetime) -> list[str]:
+        day = day_of(now)
         messages = [named(message, day) for message in messages]
         if len(messages) > 1:
-            self._look(messages, day)
+            self._look(messages, now)
         ids: list[str] = []
         for part in _parts(messages):
             try:
@@ -178,7 +187,7 @@ class SmsClient:
             except RedisError as why:
                 raise _failed(why, enqueued=ids) from why
             try:
-                ids += intake.put(self._redis, part, now=datetime.now(UTC))
+                ids += intake.put(self._redis, part, now=now)
             except KeyUsed as why:
                 at = zip(why.positions, why.faults, strict=True)
                 raise KeyUsed({len(ids) + position: fault for position, fault in at}) from None
@@ -191,13 +200,13 @@ class SmsClient:
                 log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
         return ids
 
-    def _look(self, messages: Sequence[Message], day: int) -> None:
+    def _look(self, messages: Sequence[Message], now: datetime) -> None:
         """Sees that no key is another message's, before the first of several parts is put in."""
-        faults = clashes(messages, day)
+        faults = clashes(messages, day_of(now))
         keyed = [(position, message) for position, message in enumerate(messages) if message.key]
         for part in _parts(keyed) if len(messages) > PUT_AT_ONCE else ():
             try:
-                intake.look(self._redis, [message for _, message in part], now=datetime.now(UTC))
+                intake.look(self._redis, [message for _, message in part], now=now)
             except KeyUsed as why:
                 faults |= {part[at][0]: fault for at, fault in zip(why.positions, why.faults, strict=True)}
             except RedisError as why:

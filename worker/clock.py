@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from worker.domain.clock import in_words, is_wrong, skew
 from worker.ledger.health import ledger_time
+from worker.redis_clock import redis_time
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +29,6 @@ _KEPT_SECONDS = 120
 """What a process told of its clock longer ago counts no more: it is gone."""
 
 Clock = Callable[[], datetime]
-
-
-def redis_time(redis: Redis) -> datetime:
-    """What time it is to Redis. Raises redis' exceptions."""
-    seconds, microseconds = redis.time()
-    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
 
 def skews(redis: Redis, engine: Engine | None, clock: Clock) -> dict[str, timedelta]:

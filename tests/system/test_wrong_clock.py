@@ -1,23 +1,30 @@
-"""A worker on a machine whose clock is wrong: it takes nothing, expires nothing, says so, and goes on once the clock is right."""
+"""A worker on a machine whose clock is wrong takes nothing, expires nothing, says so, and goes on once the clock is right.
+
+What an app sends on such a machine carries the time of Redis."""
 
 import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from processes import SMS
 from redis import Redis
+from sqlalchemy import func, select
 from stack_of import simulator, states
 
 from worker import intake
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
 from worker.domain.lane import QUEUES
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.tables import messages
 
 AN_HOUR_AHEAD = "+3600"
+AN_HOUR_BEHIND = "-3600"
 RIGHT = "+0"
 
 pytestmark = pytest.mark.timeout(180)
@@ -33,23 +40,26 @@ def set_clock(stack: Stack, offset: str) -> None:
     (stack.directory / "clock").write_text(offset)
 
 
-def start_worker_on_another_machine(stack: Stack) -> None:
-    """A worker whose clock is what `set_clock` says: libfaketime stands between it and the system's, at each look."""
+def other_clock(stack: Stack) -> list[str]:
+    """Variables by which a process' clock is what `set_clock` says: libfaketime stands between it and the system's, at each look."""
     package = importlib.util.find_spec("libfaketime")
     assert package is not None
     assert package.origin is not None
     library = Path(package.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-    clock = {
+    variables = {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(stack.directory / "clock"),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
+    return [f"{name}={value}" for name, value in variables.items()]
+
+
+def start_worker_on_another_machine(stack: Stack) -> None:
     options = ["-Q", ",".join(QUEUES), "--pool", "threads", "--concurrency", "4", "--loglevel", "WARNING"]
     alone = ["--without-mingle", "--without-gossip", "--hostname", "elsewhere@%h"]
-    settings = [f"{name}={value}" for name, value in clock.items()]
     celery = [sys.executable, "-m", "celery", "-A", "worker.app", "worker"]
-    stack.start("elsewhere", "env", *settings, *celery, *options, *alone)
+    stack.start("elsewhere", "env", *other_clock(stack), *celery, *options, *alone)
 
 
 def clocks(stack: Stack) -> tuple[str, str]:
@@ -92,3 +102,24 @@ def test_a_worker_whose_clock_goes_wrong_leaves_the_work_to_the_others(stack: St
     stack.wait_for("it noticed", lambda: log.read_text().count(" s ahead") > before, seconds=30)
     stack.wait_for("the calls", lambda: simulator(stack, "mobiles_taken") == 20, seconds=60)
     assert "expired" not in states(stack)
+
+
+@pytest.mark.parametrize("offset", [AN_HOUR_AHEAD, AN_HOUR_BEHIND])
+def test_what_an_app_sends_whose_clock_is_wrong_is_worth_sending_for_as_long_as_any(stack: Stack, offset: str) -> None:
+    stack.ask_simulator("reset", {})
+    # Also that of the worker elsewhere, where it runs: the other one calls.
+    set_clock(stack, offset)
+    send = "import sys; from worker.client import SmsClient; SmsClient(sys.argv[1]).send('13800138001', '123456', lane='otp')"
+    app = subprocess.run(
+        ["env", *other_clock(stack), sys.executable, "-c", send, stack.redis_url],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "of that of Redis, whose time messages carry until it is put right (NTP)" in app.stderr
+    stack.wait_for("the call", lambda: simulator(stack, "mobiles_taken") == 1, seconds=30)
+    engine = open_engine(stack.ledger_url)
+    with reading(engine) as connection:
+        created_at = connection.execute(select(func.max(messages.c.created_at))).scalar_one()
+    engine.dispose()
+    assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
