@@ -4,7 +4,7 @@ import sys
 from typing import Any, NoReturn
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, worker_init
+from celery.signals import beat_init, celeryd_init, worker_init, worker_process_init
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
@@ -12,7 +12,7 @@ from worker.broker import broker_tls
 from worker.config import ConfigError, load_settings, revealed
 from worker.connection import AMQP, NAMESPACE, UNACKED_KEY
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
-from worker.ledger.accounts import AmbiguousAccount, follow_renames
+from worker.ledger.accounts import RenamedAccount, refuse_renames
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
 
@@ -78,9 +78,9 @@ def _check_worker(**_: Any) -> None:
         engine = open_engine(revealed(settings.ledger_url))
         check(engine)
         with engine.begin() as connection:
-            follow_renames(connection, settings.credentials)
+            refuse_renames(connection, settings.credentials)
         engine.dispose()
-    except (ConfigError, WrongSchema, AmbiguousAccount) as error:
+    except (ConfigError, WrongSchema, RenamedAccount) as error:
         _stop(error)
     except OperationalError as error:
         # A supervisor starts it anew: better than to take tasks that cannot be kept.
@@ -91,6 +91,12 @@ def _check_worker(**_: Any) -> None:
 def _note_concurrency(sender: Any, **_: Any) -> None:
     # What `-c` says is kept by the worker alone; the gateway session is sized to it.
     app.conf.worker_concurrency = sender.concurrency
+
+
+@worker_process_init.connect
+def _note_child(**_: Any) -> None:
+    # A child of prefork works on one task at a time; so many calls at once are what `-c` stands for.
+    app.conf.worker_concurrency = 1
 
 
 @beat_init.connect

@@ -7,13 +7,15 @@ sms.send("13800138000", "您的验证码是 123456", lane="otp", key="login-42")
 """
 
 import logging
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from socket import gethostname
 from time import monotonic
 from typing import Any, TypeVar
 
+from redis import Redis
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 2
 """How long Redis may take to connect, and for each answer."""
 PUT_AT_ONCE = 500
+LOOK_SECONDS = 60.0
+"""From one look at the accounts that there are to the next: one that was removed is refused soon after."""
 
 
 class Unavailable(ConnectionError):
@@ -81,7 +85,7 @@ class SmsClient:
         self._redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
         self._headroom = Headroom(self._redis, monotonic)
         self._clock = RedisClock(self._redis, lambda: datetime.now(UTC), monotonic)
-        self._accounts: frozenset[str] | None = None
+        self._accounts = Accounts(self._redis, monotonic)
         self._warned = False
         self._named, self._machine = caller, as_caller(gethostname())
 
@@ -140,24 +144,25 @@ class SmsClient:
             return self._enqueue(read, now)
         except KeyUsed as why:
             at = zip(why.positions, why.faults, strict=True)
-            raise KeyUsed({one: Fault(f"[{one}].{fault.field}", fault.text) for one, fault in at}) from None
+            faults_at = {one: Fault(f"[{one}].{fault.field}", fault.text) for one, fault in at}
+            raise KeyUsed(faults_at, enqueued=why.enqueued) from None
 
     def _read(self, fields: Mapping[str, Any], now: datetime) -> Message:
         account = fields.get("account") or "default" if isinstance(fields, Mapping) else None
-        if self._accounts is None or (isinstance(account, str) and account not in self._accounts):
-            try:
-                self._accounts = intake.known_accounts(self._redis)
-            except RedisError as why:
-                raise _failed(why) from why
+        try:
+            accounts = self._accounts.now(account)
+        except RedisError as why:
+            raise _failed(why) from why
+        if accounts is None:
             self._warn_of_nobody()
         fresh = new_id(now, os.urandom(10))
         if self._named is not None and isinstance(fields, Mapping):
             fields = {"caller": self._named, **fields}
-        return read_message(fields, now=now, default_id=fresh, accounts=self._accounts, caller=self._machine)
+        return read_message(fields, now=now, default_id=fresh, accounts=accounts, caller=self._machine)
 
     def _warn_of_nobody(self) -> None:
         """Warns, once, where no worker has ever been: what is sent to the wrong database of Redis, nobody takes."""
-        if self._accounts is None and not self._warned:
+        if not self._warned:
             self._warned = True
             where = self._redis.connection_pool.connection_kwargs
             server = where.get("path") or f"{where.get('host')}:{where.get('port')}"
@@ -190,7 +195,7 @@ class SmsClient:
                 ids += intake.put(self._redis, part, now=now)
             except KeyUsed as why:
                 at = zip(why.positions, why.faults, strict=True)
-                raise KeyUsed({len(ids) + position: fault for position, fault in at}) from None
+                raise KeyUsed({len(ids) + position: fault for position, fault in at}, enqueued=ids) from None
             except RedisError as why:
                 raise _failed(why, enqueued=ids, asked=part) from why
             try:
@@ -234,6 +239,27 @@ class SmsClient:
             connection.check_health()
         finally:
             pool.release(connection)
+
+
+class Accounts:
+    """The accounts that workers have told. Threads may share it: at worst two look at once."""
+
+    def __init__(self, redis: Redis, monotonic: Callable[[], float]) -> None:
+        """`monotonic` counts seconds."""
+        self._redis, self._monotonic = redis, monotonic
+        self._looked_at = -math.inf
+        self._names: frozenset[str] | None = None
+
+    def now(self, wanted: object) -> frozenset[str] | None:
+        """Their names; None where no worker has told any. Asks Redis once a minute, and for an account that is new.
+
+        Raises redis' exceptions.
+        """
+        is_new = self._names is None or (isinstance(wanted, str) and wanted not in self._names)
+        if is_new or self._monotonic() - self._looked_at >= LOOK_SECONDS:
+            self._names = intake.known_accounts(self._redis)
+            self._looked_at = self._monotonic()
+        return self._names
 
 
 def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:

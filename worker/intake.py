@@ -70,6 +70,7 @@ for i = 3, #ARGV do
   redis.call('ZADD', KEYS[1], ARGV[1], ARGV[i])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1], 'NX')
 """
 _NOTE_TICK = """#!lua flags=allow-oom
 redis.call('SET', KEYS[1], ARGV[1])
@@ -79,6 +80,7 @@ _ACCOUNTS = "sms:accounts:known"
 """When each was last told."""
 FORGOTTEN_AFTER = timedelta(minutes=10)
 """An account that no worker has told for so long is no more."""
+_TOLD_SINCE = "sms:accounts:since"
 _TICK = "sms:tick"
 
 
@@ -310,7 +312,7 @@ def announce(redis: Redis, accounts: Collection[str], *, now: datetime) -> None:
     What other workers have told stays for ten minutes, for in a rolling deploy they have other settings.
     """
     forgotten = (now - FORGOTTEN_AFTER).timestamp()
-    redis.eval(_ANNOUNCE, 1, _ACCOUNTS, now.timestamp(), forgotten, *accounts)
+    redis.eval(_ANNOUNCE, 2, _ACCOUNTS, _TOLD_SINCE, now.timestamp(), forgotten, *accounts)
 
 
 def note_tick(redis: Redis, *, now: datetime) -> None:
@@ -328,6 +330,12 @@ def known_accounts(redis: Redis) -> frozenset[str] | None:
     """The names of the accounts; None where no worker has told them yet."""
     names: Any = redis.zrange(_ACCOUNTS, 0, -1)
     return frozenset(name.decode() for name in names) or None
+
+
+def all_accounts(redis: Redis, *, now: datetime) -> frozenset[str] | None:
+    """The names of the accounts; None as long as not every worker has had the time to tell its own, as after Redis was emptied."""
+    since: Any = redis.get(_TOLD_SINCE)
+    return known_accounts(redis) if since and float(since) <= (now - FORGOTTEN_AFTER).timestamp() else None
 
 
 def park(redis: Redis, place: str, account: str, valid_until: Mapping[bytes, datetime]) -> None:

@@ -81,7 +81,7 @@ def launch_run(task: Task, run_no: int) -> None:
                 window=here.window,
                 ring=lambda lane: here.servers[lane].wake(),
                 here=here.account_ids,
-                anywhere=lambda: intake.known_accounts(here.redis),
+                anywhere=lambda: intake.all_accounts(here.redis, now=utc_now()),
                 random=os.urandom,
                 clock=utc_now,
             )

@@ -107,8 +107,6 @@ def parts(concurrency: int) -> Parts:
         # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
         now = utc_now()
         start = int(now.timestamp()) % MSG_ID_END
-        # Again, though a worker does when it starts: another one may have renamed an account meanwhile.
-        ledger_accounts.follow_renames(connection, settings.credentials)
         numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
         ledger_accounts.note_credentials(connection, settings.credentials)
     account_ids = {name: numbers[name] for name in settings.accounts}

@@ -15,7 +15,7 @@ import pytest
 from redis import Redis
 
 from worker import intake
-from worker.client import PUT_AT_ONCE, KeyUsed, NotPermitted, Refused, SmsClient, Unavailable
+from worker.client import PUT_AT_ONCE, Accounts, KeyUsed, NotPermitted, Refused, SmsClient, Unavailable
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import read_message
 from worker.headroom import Headroom, memory_share
@@ -73,6 +73,18 @@ def test_an_account_that_the_workers_do_not_know_is_refused(redis: Redis, redis_
         client.send("13800138000", "您好", account="other")
     intake.announce(redis, ["default", "shop", "other"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="other")
+
+
+def test_an_account_that_was_removed_is_known_no_longer_a_minute_later(redis: Redis) -> None:
+    now = [0.0]
+    accounts = Accounts(redis, lambda: now[0])
+    intake.announce(redis, ["default", "shop"], now=datetime.now(UTC))
+    assert accounts.now("shop") == {"default", "shop"}
+    intake.announce(redis, ["default"], now=datetime.now(UTC) + timedelta(minutes=11))
+    now[0] = 59
+    assert accounts.now("shop") == {"default", "shop"}
+    now[0] = 60
+    assert accounts.now("shop") == {"default"}
 
 
 def test_the_same_key_is_one_message_also_when_a_worker_has_taken_it_in(redis: Redis, redis_url: str) -> None:

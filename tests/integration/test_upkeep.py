@@ -371,8 +371,10 @@ def test_the_accounts_of_workers_with_other_settings_stay_known_and_those_of_non
     intake.announce(redis, ["default", "old"], now=NOW)
     intake.announce(redis, ["default", "new"], now=NOW + timedelta(seconds=1))
     assert intake.known_accounts(redis) == {"default", "old", "new"}
-    intake.announce(redis, ["default", "new"], now=NOW + timedelta(minutes=11))
-    assert intake.known_accounts(redis) == {"default", "new"}
+    assert intake.all_accounts(redis, now=NOW + timedelta(minutes=9)) is None
+    later = NOW + timedelta(minutes=11)
+    intake.announce(redis, ["default", "new"], now=later)
+    assert intake.known_accounts(redis) == intake.all_accounts(redis, now=later) == {"default", "new"}
 
 
 TASK_ID = "0ddba11f-0000-4000-8000-000000000001"

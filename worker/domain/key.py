@@ -5,7 +5,7 @@ with no text and no whole mobile in it.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -25,12 +25,17 @@ _LANES = tuple(LANES)
 class KeyUsed(Refused):
     """Keys were used for other messages. Each of `faults` says of one what both messages are; nothing was enqueued.
 
-    `positions` says of which of the messages given each is.
+    `positions` says of which of the messages given each is. `enqueued` has the ids of the first of many, where another process
+    used a key after these were put in.
     """
 
-    def __init__(self, faults: Mapping[int, Fault]) -> None:
+    def __init__(self, faults: Mapping[int, Fault], *, enqueued: Sequence[str] = ()) -> None:
         super().__init__(list(faults.values()))
         self.positions = tuple(faults)
+        self.enqueued = tuple(enqueued)
+        if enqueued:
+            told = str(self).removeprefix("refused, nothing was enqueued")
+            self.args = (f"refused, the first {len(enqueued)} messages are enqueued, nothing further was{told}",)
 
 
 def id_of_key(key: Key, day: int) -> str:

@@ -17,34 +17,30 @@ MSG_ID_END = 2**31
 BLOCK = 1000
 
 
-class AmbiguousAccount(ValueError):
-    """The settings give an account a name that is another account's in the ledger; the text says what to do."""
+class RenamedAccount(ValueError):
+    """The settings give an account of the ledger another name; the text says what to do."""
 
 
-def follow_renames(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
-    """Renames the accounts that the settings have under a new name: eprId and userId tell which account it is.
+def refuse_renames(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
+    """Raises RenamedAccount where the settings have an account under another name than the ledger: eprId and userId tell which it is.
 
-    So what is in flight, campaigns and opt-outs stay with the account. Raises AmbiguousAccount where the new name is that of
-    another account.
+    Its caps, keys, rate and waiting messages go by its name, in all workers and apps: so a name is for good.
     """
-    rows = connection.execute(select(accounts.c.id, accounts.c.name, accounts.c.epr_id, accounts.c.user_id)).all()
-    numbers_of = {(row.epr_id, row.user_id): row for row in rows if row.epr_id is not None}
-    names = {row.name for row in rows}
-    for name, keys in sorted(credentials.items()):
-        known = numbers_of.get(keys)
-        if known is None or known.name == name:
-            continue
-        if name in names:
-            raise AmbiguousAccount(
-                f"account {name!r} has the eprId and userId of {known.name!r}, and the ledger knows {name!r} as another account. "
-                f"Call it {known.name!r} again, or give it a name that no account had"
+    rows = connection.execute(select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)).all()
+    names = {(row.epr_id, row.user_id): row.name for row in rows}
+    renamed = {name: names[keys] for name, keys in credentials.items() if names.get(keys, name) != name}
+    if renamed:
+        raise RenamedAccount(
+            "\n".join(
+                f"account {name!r} has the eprId and userId of {known!r} in the ledger: call it {known!r} again,"
+                " for caps, keys, campaigns and apps know it by that name"
+                for name, known in sorted(renamed.items())
             )
-        connection.execute(update(accounts).where(accounts.c.id == known.id).values(name=name))
-        log.warning("account %s is called %s from now on", known.name, name)
+        )
 
 
 def note_credentials(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
-    """Notes the eprId and the userId of each account, by which it is known again under another name. Writes only what is new."""
+    """Notes the eprId and the userId of each account, by which it is known again. Writes only what is new."""
     known = select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)
     for name, epr_id, user_id in connection.execute(known).all():
         keys = credentials.get(name)

@@ -97,7 +97,7 @@ accounts = Table(
     Column("gate_by", String(64)),
     # How far the gateway's clock was ahead of ours when it was last measured.
     Column("skew_ms", BigInteger),
-    # The gateway's names for it (企业Id, 用户Id), by which it is known again after it was renamed.
+    # The gateway's names for it (企业Id, 用户Id), by which pushes name it, and a new name for it is refused.
     Column("epr_id", BigInteger),
     Column("user_id", Text),
     CheckConstraint("gate IN ('open', 'closed')", name="gate"),

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.key import BUCKETS, Use, clashes, day_of, id_of_key, named, spot, used
+from worker.domain.key import BUCKETS, KeyUsed, Use, clashes, day_of, id_of_key, named, spot, used
 from worker.domain.lane import LANES
-from worker.domain.message import Key, Message, is_id, read_message
+from worker.domain.message import Fault, Key, Message, is_id, read_message
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 DAY = day_of(NOW)
@@ -35,6 +35,14 @@ def test_another_text_recipient_or_lane_is_another_message(other: dict[str, obje
 )
 def test_what_is_reckoned_anew_when_it_is_sent_again_makes_no_other_message(other: dict[str, object]) -> None:
     assert Use.of(read(), DAY).digest == Use.of(read(**other), DAY).digest
+
+
+def test_what_was_enqueued_before_a_key_was_met_that_another_process_had_used_is_told() -> None:
+    fault = Fault("[501].key", "was used for another message")
+    assert str(KeyUsed({501: fault})).startswith("refused, nothing was enqueued: [501].key ")
+    error = KeyUsed({501: fault}, enqueued=["a", "b"])
+    assert str(error).startswith("refused, the first 2 messages are enqueued, nothing further was: [501].key ")
+    assert error.enqueued == ("a", "b")
 
 
 def test_the_order_of_recipients_makes_no_other_message() -> None:
