@@ -4,6 +4,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -14,6 +15,7 @@ from worker import bells, intake
 from worker.broker import open_redis
 from worker.domain.lane import PUSH_QUEUE
 from worker.ledger import pushes
+from worker.redis_clock import RedisClock
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +33,18 @@ class Inbox:
 
     engine: Engine
     redis: Redis
+    clock: RedisClock
 
 
 def open_inbox(engine: Engine, redis_url: str) -> Inbox:
     """An inbox; nothing connects before the first push."""
-    return Inbox(engine, open_redis(redis_url, patience_seconds=PATIENCE_SECONDS))
+    redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
+    return Inbox(engine, redis, RedisClock(redis, lambda: datetime.now(UTC), monotonic))
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:
     """Keeps the push and publishes its task. Raises NotDurable."""
-    now = datetime.now(UTC)
+    now = _now(inbox)
     try:
         with inbox.engine.begin() as connection:
             no = pushes.add(connection, body, source=source, received_at=now)
@@ -49,6 +53,14 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
         _keep_in_redis(inbox, body, source, now)
     else:
         _publish(inbox, "sms.process_push", no)
+
+
+def _now(inbox: Inbox) -> datetime:
+    try:
+        return inbox.clock.now()
+    except RedisError:
+        # Asked again so soon, it goes by what Redis said last.
+        return inbox.clock.now()
 
 
 def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> None:

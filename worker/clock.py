@@ -48,8 +48,15 @@ def skews(redis: Redis, engine: Engine | None, clock: Clock) -> dict[str, timede
     return found
 
 
+class WrongClock(RuntimeError):
+    """This machine's clock is far from those of Redis and the ledger, so nobody here knows what time it is."""
+
+
 class ClockGuard:
-    """Whether this process may work, as far as its clock goes. Its threads share one."""
+    """The time, and whether this process may work, as far as its clock goes. Its threads share one.
+
+    Where the clock is off by less than the bound, the time is put right by as much: the processes compare times of one another.
+    """
 
     def __init__(
         self, redis: Redis, engine: Engine, name: str, *, clock: Clock, monotonic: Callable[[], float]
@@ -63,13 +70,26 @@ class ClockGuard:
         self._looking = Lock()
         self._looked_at: tuple[datetime, float] | None = None
         self._is_wrong = False
+        self._ahead = timedelta(0)
+
+    def time(self) -> datetime:
+        """What time it is, whether the clock is right or not: for what has to be written down in any case."""
+        return self._clock() - self._ahead
+
+    def now(self) -> datetime:
+        """What time it is. Raises WrongClock."""
+        now = self._clock()
+        # Looked at after the clock was read: so a clock that was just set is found out.
+        if not self.may_work():
+            raise WrongClock("this machine's clock is wrong: put it right (NTP)")
+        return now - self._ahead
 
     def may_work(self) -> bool:
         """Whether the clock is right, as last looked at, or cannot be compared. Looks anew where that is due: two round trips."""
         if not self._is_due():
             return not self._is_wrong
-        # At the start all wait for the first look; later one looks, and the others go by the last.
-        if self._looking.acquire(blocking=self._looked_at is None):
+        # At the start and where somebody set the clock all wait for the look; else one looks, and the others go by the last.
+        if self._looking.acquire(blocking=self._looked_at is None or self._was_set(*self._looked_at)):
             try:
                 if self._is_due():
                     self._look()
@@ -80,10 +100,11 @@ class ClockGuard:
     def _is_due(self) -> bool:
         if self._looked_at is None:
             return True
-        at, counted = self._looked_at
-        passed = self._monotonic() - counted
-        jump = self._clock() - at - timedelta(seconds=passed)
-        return passed >= (CHECK_SECONDS_WRONG if self._is_wrong else CHECK_SECONDS) or abs(jump) > NOTABLE_JUMP
+        passed = self._monotonic() - self._looked_at[1]
+        return passed >= (CHECK_SECONDS_WRONG if self._is_wrong else CHECK_SECONDS) or self._was_set(*self._looked_at)
+
+    def _was_set(self, at: datetime, counted: float) -> bool:
+        return abs(self._clock() - at - timedelta(seconds=self._monotonic() - counted)) > NOTABLE_JUMP
 
     def _look(self) -> None:
         found = skews(self._redis, self._engine, self._clock)
@@ -100,6 +121,7 @@ class ClockGuard:
             self._tell(found, wrong)
             # Where nobody could be asked, it is as wrong as it was.
             self._is_wrong = wrong
+            self._ahead = timedelta(0) if wrong else min(found.values(), key=abs)
         self._looked_at = self._clock(), self._monotonic()
 
     def _tell(self, found: Mapping[str, timedelta], wrong: bool) -> None:

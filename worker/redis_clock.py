@@ -1,8 +1,10 @@
-"""The time by the clock of Redis: a message carries it, so that it is worth sending for as long as its sender meant."""
+"""The time by the clock of Redis: messages and pushes carry it, whatever the clocks of apps and of the callback app say."""
 
 import logging
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 from redis import Redis
 
@@ -11,6 +13,8 @@ from worker.domain.clock import in_words, is_wrong, skew
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 60.0
+LOOK_AGAIN_SECONDS = 5.0
+"""After Redis did not answer: no caller waits for it each time."""
 
 
 def redis_time(redis: Redis) -> datetime:
@@ -20,24 +24,32 @@ def redis_time(redis: Redis) -> datetime:
 
 
 class RedisClock:
-    """Our clock, put right by that of Redis where it is far off. Threads may share it: at worst two look at once."""
+    """Our clock, put right by that of Redis where it is far off. Threads may share it: one looks, and the others wait for it."""
 
     def __init__(self, redis: Redis, clock: Callable[[], datetime], monotonic: Callable[[], float]) -> None:
         """`monotonic` counts seconds, whatever is done to the clock."""
         self._redis, self._clock, self._monotonic = redis, clock, monotonic
-        self._looked_at: float | None = None
+        self._looking = Lock()
+        self._look_at = -math.inf
         self._ahead = timedelta(0)
 
     def now(self) -> datetime:
         """What time it is. Asks Redis once a minute, one round trip; raises redis' exceptions."""
-        if self._looked_at is None or self._monotonic() - self._looked_at >= LOOK_SECONDS:
-            before = self._clock()
-            found = skew(before, redis_time(self._redis), self._clock())
-            if is_wrong([found]) and not self._ahead:
-                log.warning(
-                    "this machine's clock is %s of that of Redis, whose time messages carry until it is put right (NTP)",
-                    in_words([found]),
-                )
-            self._ahead = found if is_wrong([found]) else timedelta(0)
-            self._looked_at = self._monotonic()
+        with self._looking:
+            if self._monotonic() >= self._look_at:
+                self._look_at = self._monotonic() + LOOK_AGAIN_SECONDS
+                self._ahead = self._measured()
+                self._look_at = self._monotonic() + LOOK_SECONDS
         return self._clock() - self._ahead
+
+    def _measured(self) -> timedelta:
+        before = self._clock()
+        found = skew(before, redis_time(self._redis), self._clock())
+        if not is_wrong([found]):
+            return timedelta(0)
+        if not self._ahead:
+            log.warning(
+                "this machine's clock is %s of that of Redis, whose time is used until it is put right (NTP)",
+                in_words([found]),
+            )
+        return found

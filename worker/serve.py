@@ -17,6 +17,7 @@ from threading import Event, Lock, Thread
 from redis.exceptions import RedisError
 
 from worker.calls import Calls
+from worker.clock import WrongClock
 from worker.ledger.turns import Claimed
 from worker.pull import Pulled
 
@@ -166,5 +167,5 @@ class Loop:
             self._woken.clear()
             try:
                 self._run()
-            except RedisError as why:
-                log.warning("%s waits for Redis: %s", self._name, why)
+            except (RedisError, WrongClock) as why:
+                log.warning("%s waits for Redis or its clock: %s", self._name, why)

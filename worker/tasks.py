@@ -14,16 +14,17 @@ from worker import bells, intake, upkeep
 from worker.accept import accept_by_name
 from worker.app import app
 from worker.broker import is_redis_away
+from worker.clock import WrongClock
 from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.limits.alone import alone
 from worker.process_push import keep_pushes, process_push
 from worker.serve import Server
-from worker.wiring import STOPPING, Parts, parts, utc_now
+from worker.wiring import STOPPING, Parts, parts
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
-AWAY = (OperationalError, RedisError)
+AWAY = (OperationalError, RedisError, WrongClock)
 """What the tick and the like end with where a store is away: one line, for it is no fault of theirs, and the next one is due."""
 CLOCK_SECONDS = 1
 """Between two questions whether the clock is right again; it is compared less often."""
@@ -54,8 +55,8 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     queue = (task.request.delivery_info or {}).get("routing_key")
     put = patient(accept_by_name, STOPPING.wait, away=is_redis_away, whom="Redis, which takes messages by name,")
     try:
-        lane = put(here.redis, message, task.request.id, caller=caller, queue=queue, now=utc_now())
-    except RedisError as why:
+        lane = put(here.redis, message, task.request.id, caller=caller, queue=queue, now=here.clock.now())
+    except (RedisError, WrongClock) as why:
         # This process ends. The message is in the task alone, so the task goes back.
         raise Reject(why, requeue=True) from why
     here.servers[lane].wake()
@@ -81,9 +82,9 @@ def launch_run(task: Task, run_no: int) -> None:
                 window=here.window,
                 ring=lambda lane: here.servers[lane].wake(),
                 here=here.account_ids,
-                anywhere=lambda: intake.all_accounts(here.redis, now=utc_now()),
+                anywhere=lambda: intake.all_accounts(here.redis, now=here.clock.now()),
                 random=os.urandom,
-                clock=utc_now,
+                clock=here.clock.now,
             )
     if not could:
         _pass_on(task, run_no)
@@ -107,11 +108,11 @@ def process_kept_push(no: int) -> None:
     _process_push(here, no)
 
 
-@app.task(name="sms.keep_pushes")
+@app.task(name="sms.keep_pushes", throws=AWAY)
 def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and applies them."""
     here = _parts()
-    for no in patient(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=utc_now()):
+    for no in patient(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
         _process_push(here, no)
 
 
@@ -122,7 +123,7 @@ def tick() -> None:
     with alone(here.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
         if mine:
             busy = upkeep.tick(
-                here.engine, here.redis, here.settings, may_send=here.may_send, window=here.window, now=utc_now()
+                here.engine, here.redis, here.settings, may_send=here.may_send, window=here.window, now=here.clock.now()
             )
             # Ticks and bells may go to two workers in turn, always the same to each, and only this one be able to send.
             for lane in busy:
@@ -135,7 +136,7 @@ def settle() -> None:
     here = _parts()
     # A report that is missed may be in a push that came while the ledger was away.
     unread = intake.depth(here.redis)[intake.PUSHES]
-    upkeep.settle(here.engine, probable=() if unread else here.settings.probable_lanes, now=utc_now())
+    upkeep.settle(here.engine, probable=() if unread else here.settings.probable_lanes, now=here.clock.now())
 
 
 @worker_shutting_down.connect
@@ -158,7 +159,7 @@ def _parts() -> Parts:
     with _building:
         here = patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
         _serving.update(here.servers.values())
-    while not here.may_work():
+    while not here.clock.may_work():
         # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.
         if STOPPING.wait(CLOCK_SECONDS):
             raise Reject("this machine's clock is wrong", requeue=True)

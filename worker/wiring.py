@@ -92,8 +92,8 @@ class Parts:
     """Makes a call that was claimed, and writes down what became of it."""
     servers: Mapping[str, Server]
     """What serves each lane here, by its name."""
-    may_work: Callable[[], bool]
-    """Whether this process' clock lets it: asked before anything is taken, expired or called."""
+    clock: ClockGuard
+    """The time of this process, and whether it may work by it: asked before anything is taken, expired or called."""
     announce: Callable[[], object]
     """Tells, once a minute, which accounts this process has."""
 
@@ -113,10 +113,12 @@ def parts(concurrency: int) -> Parts:
     msg_ids = MsgIds(engine)
 
     redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
+    process = f"{gethostname()}:{getpid()}"
+    clock = ClockGuard(redis, engine, process, clock=utc_now, monotonic=time.monotonic)
     allow = allowance(redis, settings, account_ids)
 
     def room(wanted: Collection[Capped]) -> dict[Capped, int]:
-        return caps.room(redis, settings.lanes, wanted, now=utc_now())
+        return caps.room(redis, settings.lanes, wanted, now=clock.now())
 
     def accept_if(messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
         return accept(
@@ -129,8 +131,8 @@ def parts(concurrency: int) -> Parts:
             earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
             # Waited for here, rather than given back and taken in again.
             room=patient(room, STOPPING.wait, away=is_redis_away, whom="Redis, which has the caps,"),
-            count=counter(redis, settings),
-            now=utc_now(),
+            count=counter(redis, settings, clock.time),
+            now=clock.now(),
             only_if=only_if,
         )
 
@@ -154,7 +156,7 @@ def parts(concurrency: int) -> Parts:
         connect=lambda: why_unreachable(session, endpoint(settings)),
         tell=partial(tell, redis),
         pause=STOPPING.wait,
-        clock=utc_now,
+        clock=clock.time,
     )
 
     def pull_lane(lane: Lane, places: int) -> Pulled:
@@ -165,7 +167,7 @@ def parts(concurrency: int) -> Parts:
             may_send=may_send,
             allow=allow,
             random=random.random,
-            now=utc_now(),
+            now=clock.now(),
             lease=settings.lease,
         )
 
@@ -182,23 +184,23 @@ def parts(concurrency: int) -> Parts:
             return None
         [msg_id] = msg_ids.take(account_id, 1)
         with engine.begin() as connection:
-            now = utc_now()
+            now = clock.now()
             lanes = [lane.name for lane in settings.lanes.values() if may_send(account_id, lane, now)]
             return turns.claim_probe(connection, account_id, lanes, msg_id=msg_id, now=now, lease=settings.lease)
 
     def record_all(outcomes: Sequence[Recorded]) -> list[None]:
         with engine.begin() as connection:
-            written = submissions.record(connection, outcomes, now=utc_now())
+            written = submissions.record(connection, outcomes, now=clock.time())
         if written < len(outcomes):
             log.warning("%d outcomes came after their submission had moved on", len(outcomes) - written)
         return [None] * len(outcomes)
 
     refuse_in_the_end = patient(partial(refuse, engine), STOPPING.wait)
     pull_in_the_end = patient(pull_lane, STOPPING.wait)
-    call = open_gateway(settings, account_ids, session)
+    call = open_gateway(settings, account_ids, session, clock.time)
     # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
     record = GroupCommit(patient(record_all, time.sleep))
-    keep = patient(gate_keeper(engine, in_a_row, utc_now), STOPPING.wait)
+    keep = patient(gate_keeper(engine, in_a_row, clock.time), STOPPING.wait)
 
     def keep_and_note(claimed: Claimed, outcome: Outcome) -> None:
         reach.note(outcome)
@@ -209,20 +211,17 @@ def parts(concurrency: int) -> Parts:
         call=call,
         record=record,
         keep_gate=keep_and_note,
-        clock=utc_now,
+        clock=clock.time,
         random=random.random,
         resend=settings.resend_lanes,
     )
 
-    process = f"{gethostname()}:{getpid()}"
-    may_work = ClockGuard(redis, engine, process, clock=utc_now, monotonic=time.monotonic).may_work
-
     def serve(lane: Lane) -> Server:
         verbs = Verbs(
-            may_work=may_work,
+            may_work=clock.may_work,
             may_call=reach.may_call,
             take_in=lambda: accept_from_intake(
-                redis, accept_together, refuse_in_the_end, lane, account_ids, now=utc_now()
+                redis, accept_together, refuse_in_the_end, lane, account_ids, now=clock.now()
             ),
             pull=partial(pull_in_the_end, lane),
             submit=submit_claimed,
@@ -251,7 +250,7 @@ def parts(concurrency: int) -> Parts:
         keep_gate=keep_and_note,
         submit=submit_claimed,
         servers={lane.name: serve(lane) for lane in settings.lanes.values()},
-        may_work=may_work,
+        clock=clock,
         announce=announcing(redis, settings.accounts, time.monotonic),
     )
 
@@ -303,12 +302,12 @@ def largest_call(settings: Settings, account: str, lane: Lane) -> int:
     return settings.accounts[account].limit.largest_call(settings.max_mobiles, lane.floor)
 
 
-def counter(redis: Redis, settings: Settings) -> Count:
+def counter(redis: Redis, settings: Settings, clock: Callable[[], datetime]) -> Count:
     """Counts whom the lanes' caps count. It never raises: what it counts is in the ledger, and to be sent."""
 
     def count(sent: Sequence[Capped]) -> None:
         try:
-            past = caps.count(redis, settings.lanes, sent, now=utc_now())
+            past = caps.count(redis, settings.lanes, sent, now=clock())
         except RedisError as why:
             log.warning("%d recipients are sent to and not counted by the caps: %s", len(sent), why)
             return
@@ -332,7 +331,7 @@ def endpoint(settings: Settings) -> Endpoint:
 
 
 def open_gateway(
-    settings: Settings, account_ids: Mapping[str, int], session: requests.Session
+    settings: Settings, account_ids: Mapping[str, int], session: requests.Session, clock: Callable[[], datetime]
 ) -> Callable[[Claimed], Outcome]:
     """The function that makes the call of a claimed submission, with what has been learnt of the gateway's clock."""
     where = endpoint(settings)
@@ -348,8 +347,9 @@ def open_gateway(
 
     def call(claimed: Claimed) -> Outcome:
         if claimed.account_id not in credentials:
-            return Outcome(Verdict.ACCOUNT, tips="this worker's settings have no such account")
-        if utc_now() > claimed.until - where.longest:
+            # Not its gate: other workers may have it.
+            return Outcome(Verdict.BUSY, tips="this worker does not have the account", retry_after=timedelta(0))
+        if clock() > claimed.until - where.longest:
             # The ledger or this process stood still. A call now could outlast its lease and be taken for lost meanwhile.
             return Outcome(Verdict.BUSY, tips="too little of its lease was left for a call", retry_after=timedelta(0))
         outcome = send(
@@ -357,7 +357,7 @@ def open_gateway(
             endpoints[claimed.account_id],
             credentials[claimed.account_id],
             Call(claimed.msg_id, claimed.mobiles, claimed.content),
-            clock=utc_now,
+            clock=clock,
             skew=skews.get(claimed.account_id, timedelta(0)),
         )
         if outcome.verdict is Verdict.CLOCK and outcome.skew is not None:

@@ -7,7 +7,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from worker.broker import open_redis
-from worker.clock import CHECK_SECONDS, CHECK_SECONDS_WRONG, ClockGuard, skews, wrong_clocks
+from worker.clock import CHECK_SECONDS, CHECK_SECONDS_WRONG, ClockGuard, WrongClock, skews, wrong_clocks
 from worker.ledger.engine import open_engine
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -57,6 +57,22 @@ def test_a_clock_that_goes_wrong_is_noticed_within_a_minute_and_one_that_is_set_
     assert not guard.may_work()
     machine.off = timedelta(0)
     assert guard.may_work()
+
+
+@pytest.mark.parametrize("seconds", [25, -25])
+def test_a_clock_that_is_a_little_off_is_put_right_so_that_the_times_of_all_processes_compare(
+    guard: ClockGuard, machine: Machine, seconds: int
+) -> None:
+    machine.off = timedelta(seconds=seconds)
+    assert abs(guard.now() - datetime.now(UTC)) < timedelta(seconds=1)
+    assert abs(guard.time() - datetime.now(UTC)) < timedelta(seconds=1)
+
+
+def test_nobody_gets_a_time_from_a_clock_that_was_just_set_wrong(guard: ClockGuard, machine: Machine) -> None:
+    guard.now()
+    machine.off = timedelta(hours=1)
+    with pytest.raises(WrongClock):
+        guard.now()
 
 
 def test_the_others_are_asked_once_a_minute_and_while_the_clock_is_wrong_more_often(

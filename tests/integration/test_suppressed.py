@@ -136,7 +136,7 @@ def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
     settings = SimpleNamespace(lanes=ONCE_A_MINUTE)
     room = partial(caps.room, redis, ONCE_A_MINUTE, now=NOW)
     away = open_redis("redis://127.0.0.1:1/0", patience_seconds=0.2)
-    ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings))  # type: ignore[arg-type]
+    ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings, lambda: NOW))  # type: ignore[arg-type]
     assert "1 recipients are sent to and not counted by the caps" in caplog.text
     # As if each had looked before the other had counted.
     for message_id in ("n", "o"):
@@ -144,7 +144,7 @@ def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
             code(message_id),
             lanes=ONCE_A_MINUTE,
             room=lambda wanted: dict.fromkeys(wanted, 1),
-            count=counter(redis, settings),  # type: ignore[arg-type]
+            count=counter(redis, settings, lambda: NOW),  # type: ignore[arg-type]
         )
     assert "1 recipients are sent to beyond a cap" in caplog.text
     assert fates(ledger) == {message_id: {"queued": 1} for message_id in "mno"}

@@ -21,7 +21,7 @@ from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import messages
+from worker.ledger.tables import messages, pushes
 
 AN_HOUR_AHEAD = "+3600"
 AN_HOUR_BEHIND = "-3600"
@@ -116,10 +116,34 @@ def test_what_an_app_sends_whose_clock_is_wrong_is_worth_sending_for_as_long_as_
         text=True,
         check=True,
     )
-    assert "of that of Redis, whose time messages carry until it is put right (NTP)" in app.stderr
+    assert "of that of Redis, whose time is used until it is put right (NTP)" in app.stderr
     stack.wait_for("the call", lambda: simulator(stack, "mobiles_taken") == 1, seconds=30)
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
         created_at = connection.execute(select(func.max(messages.c.created_at))).scalar_one()
     engine.dispose()
     assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
+
+
+def test_a_push_that_comes_to_a_callback_app_whose_clock_is_wrong_carries_the_right_time(stack: Stack) -> None:
+    set_clock(stack, AN_HOUR_AHEAD)
+    stack.stop("callback")
+    variables = dict(one.split("=", 1) for one in other_clock(stack))
+    stack.environment |= variables
+    stack.start("callback")
+    for name in variables:
+        del stack.environment[name]
+    engine = open_engine(stack.ledger_url)
+    before = datetime.now(UTC)
+    SmsClient(stack.redis_url).send("13800138002", "您好")
+
+    def received_at() -> datetime | None:
+        with reading(engine) as connection:
+            newest: datetime | None = connection.execute(select(func.max(pushes.c.received_at))).scalar_one()
+        return newest
+
+    newest = stack.wait_for(
+        "its report", lambda: max(received_at() or before, before) > before and received_at(), seconds=30
+    )
+    assert newest < datetime.now(UTC) + timedelta(minutes=1)
+    engine.dispose()
