@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine
 
 from worker import intake
 from worker.domain.caps import Capped
-from worker.domain.lane import LANES, Lane
-from worker.domain.message import Message, Refused, as_caller, id_of, is_id, read_message, to_json
+from worker.domain.lane import LANES, Lane, lane_of_queue
+from worker.domain.message import Fault, Message, Refused, as_caller, id_of, is_id, read_message, to_json
 from worker.domain.status import State, Suppression
 from worker.ledger import messages as kept
 from worker.ledger import optouts, submissions
@@ -223,11 +223,17 @@ def accept_by_name(
 ) -> str:
     """Puts a message that somebody published by name into the intake, or what cannot be sent, to be kept as refused. Its lane.
 
-    The queue that it came by says which lane it is of, where it does not say so itself; both may not differ.
+    The queue that it came by says which lane it is of, where it does not say so itself; both may not differ. Where neither
+    says so it is refused: taken for a notice, a code would be sent for a day.
     """
     default_id = task_id if is_id(task_id) else id_of(task_id.encode("utf-8", "surrogatepass"))
-    lane = next((lane.name for lane in LANES.values() if lane.queue == queue), None)
+    lane = lane_of_queue(queue)
     try:
+        if lane is None and queue is not None and isinstance(fields, Mapping) and not fields.get("lane"):
+            queues = ", ".join(one.queue for one in LANES.values())
+            raise Refused(
+                [Fault("lane", f"is missing, and the queue {queue} is that of no lane; send it to one of {queues}")]
+            )
         # Of any account: a worker that does not know it leaves it in the intake, for another may have newer settings.
         message = read_message(fields, now=now, default_id=default_id, caller=as_caller(caller), lane=lane)
         intake.put(redis, [message], now=now, if_full=True)

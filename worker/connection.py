@@ -15,6 +15,7 @@ import kombu.transport.virtual
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker import foreign
+from worker.domain.lane import QUEUES
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,15 @@ class Transport(kombu.transport.redis.Transport):
 
     Channel = Channel
     connection_errors = (*kombu.transport.redis.Transport.connection_errors, ResponseError)
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        """Delivers a frame as one of the queue that it was taken from, whichever it was once put into.
+
+        A frame may have been moved, and where it is given back it returns to the queue that it names.
+        """
+        if queue in QUEUES:
+            message["properties"]["delivery_info"] |= {"exchange": "", "routing_key": queue}
+        super()._deliver(message, queue)
 
 
 class Connection(kombu.connection.Connection):

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from worker import intake
 from worker.broker import open_redis
 from worker.config import load_settings, revealed
-from worker.domain.lane import LANES
+from worker.domain.lane import LANES, lane_of_queue
 from worker.domain.message import Fault, id_of, is_id
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,11 @@ UNREADABLE = (
     *(SerializationError, ContentDisallowed),
 )
 """What reading something of an unknown form may raise."""
+TEXTS = {"task": str, "id": str, "shadow": str | None, "origin": str | None}
+"""Headers that Celery reads as a text, and the last `sms.send`."""
+AFTERWARDS = {"callbacks", "errbacks", "chain", "chord"}
+"""What Celery writes beside a task's arguments: what to run after it. Of ours nothing is, and what is no task would end the thread
+before the frame is acknowledged. Anything else there would take the place of a header."""
 
 
 @cache
@@ -48,7 +53,7 @@ def keep(queue: str, name: str | None, frame: bytes, fault: str) -> bool:
 
     Whether it was kept.
     """
-    lane = next((lane.name for lane in LANES.values() if lane.queue == queue), next(iter(LANES)))
+    lane = lane_of_queue(queue) or next(iter(LANES))
     item_id = name if name is not None and is_id(name) else id_of(frame)
     try:
         intake.put_foreign(_redis(), lane, item_id, frame, [Fault("what came", fault)], now=datetime.now(UTC))
@@ -81,7 +86,7 @@ class Channel(kombu.transport.redis.Channel):
             where = message.delivery_info["exchange"], message.delivery_info["routing_key"]
         except UNREADABLE:
             return False
-        return isinstance(message.headers, dict) and all(isinstance(one, str) for one in (message.delivery_tag, *where))
+        return isinstance(message.headers, dict) and all(map(_is_text, (message.delivery_tag, *where)))
 
 
 class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has no type hints
@@ -142,15 +147,25 @@ def _text(body: Any) -> Any:
     return body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else body
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be a name in Redis: one half of a surrogate pair cannot be written."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
+
+
 def _fault(message: Any) -> str | None:
     """What would fail where Celery does not look for it: a number for a name, arguments that are no list."""
     if "task" not in message.headers:
         return None
-    if not all(isinstance(message.headers.get(name), str) for name in ("task", "id")):
-        return "is a task without a name or an id"
+    if odd := [name for name, kind in TEXTS.items() if not isinstance(message.headers.get(name), kind)]:
+        return f"is a task whose {odd[0]} is no text"
     if message.errors or message.content_type != "application/json":
         return None
     match message.payload:
-        case [list(), dict(), dict() | None] | {"args": list() | None, "kwargs": dict() | None}:
-            return None
-    return "is a task without arguments that Celery could read"
+        case [list(), dict(), dict() | None as options]:
+            odd = sorted((options or {}).keys() - AFTERWARDS)
+        case {"args": list() | None, "kwargs": dict() | None} as options:
+            odd = []
+        case _:
+            return "is a task without arguments that Celery could read"
+    odd += [name for name in sorted(AFTERWARDS) if message.headers.get(name) or (options or {}).get(name)]
+    return f"is a task with the option {odd[0][:60]!r}: nothing can be done with it, leave it out" if odd else None

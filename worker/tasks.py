@@ -1,5 +1,6 @@
 """The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
 
+import logging
 import os
 from threading import Lock
 from typing import Any
@@ -32,6 +33,8 @@ PASS_ON_SECONDS = 0.2
 """It may come back at once, where no worker can."""
 LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
 
+log = logging.getLogger(__name__)
+
 _building = Lock()
 _serving: set[Server] = set()
 
@@ -57,7 +60,9 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     try:
         lane = put(here.redis, message, task.request.id, caller=caller, queue=queue, now=here.clock.now())
     except (RedisError, WrongClock) as why:
-        # This process ends. The message is in the task alone, so the task goes back.
+        # This process ends, or Redis refuses it for good: a wrong type, no permission. The message is in the task alone.
+        log.warning("a message by name is not taken, it is tried again: %s", why)
+        STOPPING.wait(CLOCK_SECONDS)
         raise Reject(why, requeue=True) from why
     here.servers[lane].wake()
 

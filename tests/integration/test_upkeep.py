@@ -447,11 +447,13 @@ def test_a_message_by_name_whose_lane_is_not_that_of_its_queue_is_refused(beat: 
     assert "lane 'notice' came by the queue sms.otp; send it to sms.notice, or name no lane" in str(row["faults"])
 
 
-def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_a_notice_unless_it_says_otherwise(
-    beat: Published,
-) -> None:
+def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_refused_unless_it_names_one(beat: Published) -> None:
     fields = {"to": "13800138000", "content": "您好"}
-    assert by_name(beat, fields, queue="sms.upkeep") == "notice"
+    by_name(beat, fields, queue="sms.upkeep")
+    (row,) = beat.ledger.rows(refused)
+    assert "lane is missing, and the queue sms.upkeep is that of no lane; send it to one of sms.otp," in str(
+        row["faults"]
+    )
     assert by_name(beat, fields | {"lane": "otp"}, task_id="named", queue="sms.upkeep") == "otp"
 
 

@@ -16,8 +16,9 @@ from test_send_by_name import arrives
 from worker.cli.stack import Stack
 from worker.client import SmsClient
 from worker.domain.message import id_of
+from worker.ledger import message_views
 from worker.ledger.engine import reading
-from worker.ledger.tables import refused
+from worker.ledger.tables import messages, refused
 
 MOBILE, TEXT = "13812345678", "您的验证码是 987123"
 
@@ -112,6 +113,108 @@ def test_a_task_that_cannot_be_done_is_kept_as_refused_and_its_text_is_in_no_log
     assert MOBILE not in log
     assert "987123" not in log
     assert task_id in log
+
+
+ODD: tuple[Any, ...] = ({"a": [1]}, ["x"], [], 7, 0, 1.5, True, None, "", "x", "\ud83d")
+"""What may stand in a field that is meant for something else."""
+HEADERS = (
+    *("origin", "eta", "expires", "retries", "timelimit", "group", "group_index", "root_id", "parent_id", "argsrepr"),
+    *("kwargsrepr", "lang", "shadow", "ignore_result", "stamped_headers", "stamps", "groups", "replaced_task_nesting"),
+    *("replay", "compression", "meth", "delivery_info", "reply_to", "hostname", "args", "kwargs", "called_directly"),
+    *("is_eager", "headers", "properties", "callbacks", "errbacks", "chain", "chord", "utc", "get", "update", "clear"),
+    *("correlation_id", "loglevel", "logfile", "taskset", "_children", "as_execution_options", "x"),
+)  # fmt: skip
+PROPERTIES = (
+    "priority",
+    "correlation_id",
+    "reply_to",
+    "delivery_mode",
+    "body_encoding",
+    "delivery_info",
+    "delivery_tag",
+)
+WHERE = ("exchange", "routing_key", "priority", "redelivered")
+OPTIONS = ("callbacks", "errbacks", "chain", "chord", "id", "origin", "delivery_info", "get")
+
+
+def odd_frames() -> dict[str, dict[str, Any]]:
+    """Frames with something odd in one field each, by the ids of their tasks."""
+    frames = {}
+    for odd in ODD:
+        properties = task()["properties"]
+        where = properties["delivery_info"]
+        made = [task(headers=task()["headers"] | {name: odd}) for name in HEADERS]
+        made += [task(properties=task()["properties"] | {name: odd}) for name in PROPERTIES]
+        made += [task(properties=task()["properties"] | {"delivery_info": where | {name: odd}}) for name in WHERE]
+        made += [task(body=[[], {"message": {"to": [MOBILE], "content": TEXT}}, {name: odd}]) for name in OPTIONS]
+        frames |= {frame["headers"]["id"]: frame for frame in made}
+    return frames
+
+
+def test_whatever_stands_in_a_field_of_a_task_it_is_sent_or_refused_and_never_vanishes(
+    stack: Stack, ledger: Engine
+) -> None:
+    frames = odd_frames()
+    texts = {task_id: json.dumps(frame) for task_id, frame in frames.items()}
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.lpush("sms.notice", *texts.values())
+
+    def lost() -> list[str]:
+        with reading(ledger) as connection:
+            there = {one for table in (refused, messages) for one in connection.execute(select(table.c.id)).scalars()}
+        return [text for name, text in texts.items() if not {name, id_of(text.encode())} & there]
+
+    try:
+        stack.wait_for("all of them sent or refused", lambda: not lost(), seconds=60)
+    except Exception as why:
+        why.add_note("\n".join(lost()))
+        raise
+    goes_on(stack, ledger)
+    assert TEXT not in stack.log("worker").read_text()
+
+
+def test_a_task_that_was_moved_to_the_queue_of_a_lane_is_of_that_lane(stack: Stack, ledger: Engine) -> None:
+    app = Celery(broker=stack.redis_url, set_as_current=False)
+    task_id = str(app.send_task("sms.send", kwargs={"message": {"to": MOBILE, "content": TEXT}}, queue="sms.opt"))
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.lmove("sms.opt", "sms.otp", "RIGHT", "LEFT")
+    arrives(stack, ledger, task_id)
+    with reading(ledger) as connection:
+        message = message_views.find(connection, task_id)
+    assert message is not None
+    assert message.lane == "otp"
+
+
+def test_a_message_that_names_no_lane_in_a_queue_of_none_is_refused_with_what_to_do(
+    stack: Stack, ledger: Engine
+) -> None:
+    app = Celery(broker=stack.redis_url, set_as_current=False)
+    message = {"to": MOBILE, "content": TEXT}
+    task_id = str(app.send_task("sms.send", kwargs={"message": message}, queue="sms.upkeep"))
+    assert "lane is missing, and the queue sms.upkeep is that of no lane" in kept(stack, ledger, task_id).faults
+    named = str(app.send_task("sms.send", kwargs={"message": message | {"lane": "otp"}}, queue="sms.upkeep"))
+    arrives(stack, ledger, named)
+
+
+def test_a_message_by_name_that_redis_will_not_take_is_tried_again_at_a_pace(stack: Stack, ledger: Engine) -> None:
+    app = Celery(broker=stack.redis_url, set_as_current=False)
+    message = {"to": MOBILE, "content": TEXT}
+    said = stack.log("worker")
+    before = said.read_text().count("it is tried again: WRONGTYPE")
+
+    def tries() -> int:
+        return said.read_text().count("it is tried again: WRONGTYPE") - before
+
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.set("sms:intake:notice", "of another type")
+        try:
+            started = time.monotonic()
+            task_id = str(app.send_task("sms.send", kwargs={"message": message}, queue="sms.notice"))
+            stack.wait_for("four tries", lambda: tries() >= 4, seconds=20)
+            assert time.monotonic() - started > 2
+        finally:
+            redis.delete("sms:intake:notice")
+    arrives(stack, ledger, task_id)
 
 
 def test_a_mistyped_task_of_a_program_that_has_celery_alone_is_kept_with_its_text(stack: Stack, ledger: Engine) -> None:

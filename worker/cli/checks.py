@@ -96,7 +96,8 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
         yield Check(
             "queues of nobody", WRONG if any(queue.has_ours for queue in strange) else LOOK, ", ".join(map(str, strange)),
             f"no worker takes from these: correct the queue in `send_task` ({', '.join(one.queue for one in LANES.values())}), and"
-            " move what lies there, each with `redis-cli lmove QUEUE sms.otp right left`; or delete them",
+            " move what lies there to the queue of its lane, for codes each with `redis-cli lmove QUEUE sms.otp right left`; or"
+            " delete them",
         )  # fmt: skip
     depths, since = intake.depth(redis), intake.oldest(redis)
     lies = "".join(f", {place} {depth}" for place, depth in depths.items() if depth)

@@ -47,6 +47,12 @@ LANES = {
 CALLS_AT_ONCE = 10
 """Calls that a worker makes side by side in a lane, for each unit of its --concurrency."""
 
+
+def lane_of_queue(queue: str | None) -> str | None:
+    """The name of the lane that has this queue; None where none has."""
+    return next((lane.name for lane in LANES.values() if lane.queue == queue), None)
+
+
 PUSH_QUEUE = "sms.push"
 UPKEEP_QUEUE = "sms.upkeep"
 
