@@ -12,6 +12,7 @@ import celery.app.amqp
 import kombu.connection
 import kombu.transport.redis
 import kombu.transport.virtual
+from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker import foreign
@@ -29,6 +30,11 @@ UNACKED_KEY = "sms:unacked"
 kombu's own names are those of every Celery on that Redis: each restores the others' tasks after its own visibility timeout.
 """
 
+# Also in a full Redis (allow-oom): what was just taken out of it has room there.
+_GIVE_BACK = """#!lua flags=allow-oom
+redis.call(ARGV[1], KEYS[1], ARGV[2])
+"""
+
 NAMESPACE = "sms"
 """Of our events and of what is broadcast to workers, for the same reason: another app's `control.shutdown()` is not for us."""
 
@@ -38,23 +44,51 @@ class QoS(kombu.transport.redis.QoS):
 
     _is_noted = True
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._unnoted: dict[Any, Any] = {}
+        super().__init__(*args, **kwargs)
+
     def append(self, message: Any, delivery_tag: Any) -> None:
         """Notes a task that was popped as unacknowledged; where Redis cannot, this worker works on it all the same.
 
-        Such a task is lost with the worker, as one is that dies between the two steps anyway.
+        Such a task is lost with a worker that is killed, as one is that dies between the two steps anyway.
         """
-        with self._noted(lambda: kombu.transport.virtual.QoS.append(self, message, delivery_tag)):
+
+        def keep() -> None:
+            self._unnoted[delivery_tag] = message
+            kombu.transport.virtual.QoS.append(self, message, delivery_tag)
+
+        with self._noted(keep):
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: Any) -> None:
         """Takes the note away; where Redis cannot, the task comes again, but this worker takes others meanwhile."""
+        self._unnoted.pop(delivery_tag, None)
         with self._noted(lambda: kombu.transport.virtual.QoS.ack(self, delivery_tag)):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
         """Gives the task back or drops it; where Redis cannot, it comes again."""
+        if not requeue:
+            self._unnoted.pop(delivery_tag, None)
+        elif delivery_tag in self._unnoted:
+            # Where Redis cannot even that, it stays in hand, and goes back when the connection ends.
+            self.restore_by_tag(delivery_tag, leftmost=True)
         with self._noted(lambda: kombu.transport.virtual.QoS.ack(self, delivery_tag)):
             super().reject(delivery_tag, requeue=requeue)
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """Gives the task back: by its note, or from here where there is none."""
+        message = self._unnoted.get(tag)
+        if message is None:
+            super().restore_by_tag(tag, client, leftmost)
+            return
+        queue = self.channel._q_for_pri(
+            message.delivery_info["routing_key"], self.channel._get_message_priority(message._raw, reverse=False)
+        )
+        with self.channel.conn_or_acquire(client) as connected:
+            connected.eval(_GIVE_BACK, 1, queue, "LPUSH" if leftmost else "RPUSH", dumps(message._raw))
+        self._unnoted.pop(tag, None)
 
     @contextmanager
     def _noted(self, otherwise: Callable[[], object]) -> Iterator[None]:
