@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from campaign_of import WISH, Campaigns, window_of
@@ -294,8 +295,11 @@ def test_what_lies_in_the_intake_under_no_id_is_refused_under_one(beat: Publishe
     assert intake.depth(beat.redis)["notice"] == 0
 
 
+@pytest.mark.parametrize(
+    "fault", [{"content": "\ud83d"}, {"to": (mobile(1), mobile(2), mobile(1))}], ids=["text", "to"]
+)
 def test_one_message_that_the_ledger_cannot_hold_is_refused_and_the_400_beside_it_are_accepted(
-    ledger: Ledger,
+    ledger: Ledger, fault: dict[str, Any]
 ) -> None:
     tries = []
 
@@ -304,12 +308,16 @@ def test_one_message_that_the_ledger_cannot_hold_is_refused_and_the_400_beside_i
         ledger.accept(*some)
 
     # As a fault of ours would have it: what is read could not become such a message.
-    bad = replace(message("bad"), content="\ud83d")
+    bad = replace(message("bad"), **fault)
     some = [message(f"m{n}") for n in range(400)]
     accept_each(accept, partial(refuse, ledger.engine), [*some[:200], bad, *some[200:]], now=NOW)
     assert len(ledger.rows(messages)) == 400
     (row,) = ledger.rows(refused)
-    assert (row["id"], json.loads(str(row["payload"]))["content"]) == ("bad", "\ud83d")
+    assert row["id"] == "bad"
+    assert (
+        json.loads(str(row["payload"])).items()
+        >= {name: list(what) if name == "to" else what for name, what in fault.items()}.items()
+    )
     assert "the ledger cannot hold it" in str(row["faults"])
     assert len(tries) < 25
 

@@ -5,6 +5,7 @@ itself, and goes on by itself. What is tried again must be a conditional change:
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -26,6 +27,9 @@ LIMIT_EXCEEDED = "54"
 OWN_STATES = (LIMIT_EXCEEDED, "23502", "23514")
 OWN_NAMES = ("SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_TOOBIG", "SQLITE_MISMATCH")
 """A row that is too large, has no value where there must be one, or breaks a CHECK."""
+TWICE, TWICE_SQLITE = "23505", re.compile(r"UNIQUE constraint failed: (\w+)\.")
+OWN_TABLE = "recipients"
+"""What is twice there is of one message. In other tables it is not: a msgId that is taken is another the next time."""
 
 
 def is_away(error: Exception) -> bool:
@@ -40,9 +44,18 @@ def is_its_own(error: Exception) -> bool:
     """Whether the error is the fault of what was written, so that the same rows would fail again while others would not."""
     if isinstance(error, DBAPIError):
         codes = getattr(error.orig, "sqlstate", None), getattr(error.orig, "sqlite_errorname", None)
-        return isinstance(error, DataError) or str(codes[0]).startswith(OWN_STATES) or codes[1] in OWN_NAMES
+        own = isinstance(error, DataError) or str(codes[0]).startswith(OWN_STATES) or codes[1] in OWN_NAMES
+        return own or _twice_in(error.orig) == OWN_TABLE
     cause = error.orig if isinstance(error, StatementError) else error
     return isinstance(cause, ValueError | TypeError | ArithmeticError | RecursionError)
+
+
+def _twice_in(error: object) -> str | None:
+    """The table in which something would be twice that may be there once."""
+    if getattr(error, "sqlstate", None) == TWICE:
+        return getattr(getattr(error, "diag", None), "table_name", None)
+    found = TWICE_SQLITE.match(str(error))
+    return found[1] if found else None
 
 
 def patient(
