@@ -17,12 +17,12 @@ from bench.meter import Machine, Meter
 from bench.plain import message
 from worker.cli.stack import Stack, StackError
 from worker.client import SmsClient
+from worker.domain.rate import BURST_SECONDS, LEAST_BURST
 
 AHEAD_SECONDS = 3
 """So much more than may go out by now is always enqueued."""
 EMPTIED_AFTER_SECONDS = 1
 STUCK_SECONDS = 60
-BURST_SECONDS, LEAST_BURST = 0.2, 2
 """What a bucket holds: worker/limits/bucket.lua."""
 
 

@@ -1,8 +1,8 @@
 """Accept: a message becomes rows in the ledger, its recipients dealt out to submissions. From then on it cannot be lost.
 
 The caps of a lane are looked at before the transaction and counted after it: only what it added is counted, and once, and
-nothing is suppressed by its own first try. Who is killed in between forgives one count; those who accept messages to one mobile
-in the same moment may each find room. To err on that side sends one text too many, on the other it would withhold a code.
+nothing is suppressed by its own first try. A worker that is killed in between leaves its messages uncounted. Those who accept
+messages to one mobile in the same moment may each find room. To err on that side sends one text too many, on the other it would withhold a code.
 """
 
 import json

@@ -45,7 +45,7 @@ class Calls:
             self._change.wait_for(lambda: not self._busy)
 
     def _start_thread(self) -> bool:
-        thread = Thread(target=self._serve, name=f"{self._name}-{self._threads + 1}", daemon=True)
+        thread = Thread(target=self._make_calls, name=f"{self._name}-{self._threads + 1}", daemon=True)
         try:
             thread.start()
         except RuntimeError as why:
@@ -60,7 +60,7 @@ class Calls:
         self._threads += 1
         return True
 
-    def _serve(self) -> None:
+    def _make_calls(self) -> None:
         while True:
             self._make(self._begun.get())
 

@@ -28,7 +28,7 @@ from worker.domain.message import Fault, Message, Refused, from_json, to_json
 log = logging.getLogger(__name__)
 
 LOST_AFTER = timedelta(seconds=5)
-"""Who was given something and has not removed it after so long was lost with it, or waits for the ledger."""
+"""After this long without a removal, an item waits again: its worker was lost, or waits for the ledger."""
 TAKEN_AT_ONCE = 500
 GIVEN_BACK_AT_ONCE = 100 * TAKEN_AT_ONCE
 BYTES_AT_ONCE = 500_000

@@ -1,6 +1,6 @@
 """Keep the gate: what outcomes say of the account closes it, and a probe that goes through opens it again.
 
-Who has a call made keeps the gate before the next: so once so many calls in a row are unknown, no more follow than are under way.
+A thread updates the gate before it makes its next call. So once so many calls in a row are unknown, no more follow than are under way.
 """
 
 import logging

@@ -152,7 +152,7 @@ class Loop:
         self._woken.set()
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread = Thread(target=self._run_when_woken, name=self._name, daemon=True)
                 self._thread.start()
 
     def finish(self) -> None:
@@ -162,7 +162,7 @@ class Loop:
         if self._thread is not None and self._thread.is_alive():
             self._thread.join()
 
-    def _serve(self) -> None:
+    def _run_when_woken(self) -> None:
         while self._woken.wait() and not self._over:
             self._woken.clear()
             try:

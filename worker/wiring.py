@@ -136,15 +136,10 @@ def parts(concurrency: int) -> Parts:
             only_if=only_if,
         )
 
-    def accept_all(groups: Sequence[Sequence[Message]]) -> list[None]:
-        accept_if([message for group in groups for message in group], lambda _: True)
-        return [None] * len(groups)
+    def accept_all(messages: Sequence[Message]) -> bool:
+        return accept_if(messages, lambda _: True)
 
-    # One for each lane: none waits for what is taken in for another.
-    groups = {name: GroupCommit(patient(accept_all, STOPPING.wait)) for name in settings.lanes}
-
-    def accept_together(messages: Sequence[Message]) -> None:
-        groups[messages[0].lane](messages)
+    accept_together = patient(accept_all, STOPPING.wait)
 
     zones = {account_ids[name]: account.time_zone for name, account in settings.accounts.items()}
 
@@ -216,7 +211,7 @@ def parts(concurrency: int) -> Parts:
         resend=settings.resend_lanes,
     )
 
-    def serve(lane: Lane) -> Server:
+    def server_of(lane: Lane) -> Server:
         verbs = Verbs(
             may_work=clock.may_work,
             may_call=reach.may_call,
@@ -249,7 +244,7 @@ def parts(concurrency: int) -> Parts:
         record=record,
         keep_gate=keep_and_note,
         submit=submit_claimed,
-        servers={lane.name: serve(lane) for lane in settings.lanes.values()},
+        servers={lane.name: server_of(lane) for lane in settings.lanes.values()},
         clock=clock,
         announce=announcing(redis, settings.accounts, time.monotonic),
     )

@@ -13,7 +13,8 @@ OTP_SECONDS = 1.0
 PUSH_SECONDS = 5.0
 TICK_SECONDS = 5.0
 RECOVERY_SECONDS = 20.0
-"""So long after it is well again the gateway may go unused: a gate that closed by itself is probed each 15 s, and then it opens."""
+"""So long after it is well again the gateway may go unused: a gate that closed by itself is probed as
+`domain.gate.PROBE_AFTER` says (unknown 3 s, busy 5 s, not sent 15 s), and then it opens."""
 BELLS = 20
 """A few, however many send."""
 SHUT_SECONDS = 1.0

@@ -25,6 +25,6 @@ def alone(redis: Redis, what: str, *, lost_seconds: float) -> Iterator[bool]:
         yield mine
     finally:
         if locked:
-            # It has run out by itself, or will: Redis being away is told by what asks it next.
+            # The lock expires by itself. The next command reports that Redis is away.
             with suppress(RedisError):
                 lock.release()

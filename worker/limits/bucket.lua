@@ -20,7 +20,7 @@ local LEAST_BURST = 2 * TOKEN
 
 local LEAST_WAIT = 1000
 
--- Each grant costs who asks a transaction. Where a rate is used up, what flows in during less than a fiftieth of a second
+-- Each grant costs the worker one transaction. Where a rate is used up, what flows in during less than a fiftieth of a second
 -- is not worth one, if what is worth waiting for is not there yet.
 local WORTHWHILE = 20000
 
