@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
 from worker import bells, intake
-from worker.accept import Accept, Count, Refuse, accept, accept_from_intake, refuse
+from worker.accept import Accept, Count, accept, accept_from_intake, refuse
 from worker.broker import is_redis_away, open_redis
 from worker.clock import ClockGuard
 from worker.config import Settings, load_settings, revealed
@@ -79,7 +79,6 @@ class Parts:
     accounts_of_pushes: Mapping[tuple[str, str], int]
     accept: Accept
     accept_if: Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
-    refuse: Refuse
     window: Callable[[Campaign, datetime], Window | None]
     may_send: MaySend
     pull: Callable[[Lane, int], Pulled]
@@ -88,8 +87,6 @@ class Parts:
     call: Callable[[Claimed], Outcome]
     record: Callable[[Recorded], None]
     keep_gate: Callable[[Claimed, Outcome], None]
-    submit: Callable[[Claimed], None]
-    """Makes a call that was claimed, and writes down what became of it."""
     servers: Mapping[str, Server]
     """What serves each lane here, by its name."""
     clock: ClockGuard
@@ -235,7 +232,6 @@ def parts(concurrency: int) -> Parts:
         },
         accept=accept_together,
         accept_if=accept_if,
-        refuse=refuse_in_the_end,
         window=partial(window_of, settings),
         may_send=may_send,
         pull=pull_in_the_end,
@@ -243,7 +239,6 @@ def parts(concurrency: int) -> Parts:
         call=call,
         record=record,
         keep_gate=keep_and_note,
-        submit=submit_claimed,
         servers={lane.name: server_of(lane) for lane in settings.lanes.values()},
         clock=clock,
         announce=announcing(redis, settings.accounts, time.monotonic),
