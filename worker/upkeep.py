@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 
 from redis import Redis
 from sqlalchemy import Connection, Engine
@@ -92,12 +93,26 @@ def settle(engine: Engine, *, probable: Collection[str] = (), now: datetime) -> 
         settled = unknown.accept_reported(connection, now=now)
     if settled:
         log.info("%d submissions were unknown and are accepted, for they were reported", settled)
-    if not probable:
-        return
-    with reading(engine) as connection:
-        nos = evidence.to_be_resent(connection, probable, now=now)
-    with engine.begin() as connection:
-        resent = unknown.resend_probable(connection, sorted(nos), now=now)
+    if probable:
+        resend_probable(engine, probable, now=now)
+
+
+def resend_probable(
+    engine: Engine, lanes: Collection[str], *, now: datetime, clock: Callable[[], float] = monotonic
+) -> None:
+    """What is unknown in these lanes, and was probably not taken, is sent once more, as much of it as there is time for.
+
+    Page by page, and the next call goes on after the last of them. `clock` is in seconds.
+    """
+    resent = 0
+
+    def resend_some(connection: Connection) -> int:
+        nonlocal resent
+        more, others_follow = evidence.resend_next(connection, lanes, now=now)
+        resent += more
+        return int(others_follow)
+
+    in_batches(engine, resend_some, most=1, clock=clock)
     if resent:
         log.warning("%d submissions were unknown and probably not taken: they are sent once more", resent)
 

@@ -2,18 +2,19 @@
 
 import json
 from datetime import datetime, timedelta
+from itertools import count
 
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, status_push
 from sms_command import sms, told
-from sqlalchemy import text, update
+from sqlalchemy import event, select, text, update
 
 from worker import upkeep
 from worker.domain.status import State
 from worker.ledger import evidence
 from worker.ledger import pushes as kept
 from worker.ledger.submissions import Recorded
-from worker.ledger.tables import submissions
+from worker.ledger.tables import reports, submissions
 
 LATER = NOW + timedelta(minutes=10)
 
@@ -40,8 +41,7 @@ def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
 
 
 def probable(ledger: Ledger, now: datetime = LATER) -> list[int]:
-    with ledger.engine.connect() as connection:
-        return sorted(evidence.probable(connection, now=now))
+    return sorted(evidence.probable(ledger.engine, now=now))
 
 
 def test_an_unknown_call_between_calls_that_were_reported_on_was_probably_not_taken(ledger: Ledger) -> None:
@@ -110,6 +110,67 @@ def test_the_neighbours_are_found_by_an_index_however_large_the_ledger_is(
     statements.clear()
     probable(ledger)
     assert len([one for one in statements if one.startswith(("SELECT", "WITH"))]) <= 6
+
+
+def many_unknown(ledger: Ledger, number: int) -> list[int]:
+    """So many calls that were probably not taken, of which no two are close together; what lies between is in no ledger."""
+    unknown = list(calls(ledger, "aaa" + "u" * number + "aaa").values())
+    with ledger.engine.begin() as connection:
+        rows = connection.execute(
+            select(submissions.c.no, submissions.c.msg_id).order_by(submissions.c.no.desc())
+        ).all()
+        for no, msg_id in rows:
+            far = submissions.c.msg_id + 2 * evidence.CLOSE * (no - unknown[0])
+            if no in unknown:
+                connection.execute(update(submissions).where(submissions.c.no == no).values(msg_id=far))
+            elif no > unknown[-1]:
+                last = msg_id + 2 * evidence.CLOSE * number
+                connection.execute(update(submissions).where(submissions.c.no == no).values(msg_id=last))
+                connection.execute(update(reports).where(reports.c.msg_id == msg_id).values(msg_id=last))
+    return unknown
+
+
+def test_one_settle_judges_what_it_has_time_for_and_the_next_goes_on_after_it(
+    ledger: Ledger, statements: list[str]
+) -> None:
+    number = 2 * evidence.PAGE + evidence.PAGE // 2
+    unknown = many_unknown(ledger, number)
+    sent_again = []
+    for _ in range(3):
+        statements.clear()
+        upkeep.resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
+        # Three walks for each, and a few for the page.
+        assert len([one for one in statements if one.startswith("SELECT")]) <= 3 * evidence.PAGE + 10
+        sent_again.append(ledger.states()["held"])
+    assert sent_again == [evidence.PAGE, 2 * evidence.PAGE, number]
+    assert {row["no"] for row in ledger.rows(submissions) if row["state"] == "held"} == set(unknown)
+
+
+def test_after_the_last_unknown_one_it_begins_anew_and_finds_what_was_open_before(ledger: Ledger) -> None:
+    many_unknown(ledger, evidence.PAGE + 1)
+    for _ in range(2):
+        upkeep.resend_probable(ledger.engine, ["notice"], now=NOW + timedelta(seconds=100), clock=count().__next__)
+    assert ledger.states()["held"] == 0
+    upkeep.resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
+    assert ledger.states()["held"] == evidence.PAGE
+
+
+def test_those_that_cannot_be_sent_again_take_nothing_of_its_time(ledger: Ledger, statements: list[str]) -> None:
+    many_unknown(ledger, 2 * evidence.PAGE)
+    with ledger.engine.begin() as connection:
+        connection.execute(update(submissions).values(expires_at=LATER))
+    statements.clear()
+    upkeep.resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
+    assert len([one for one in statements if one.startswith("SELECT")]) == 2
+    assert ledger.states()["held"] == 0
+
+
+def test_whoever_asks_for_all_looks_at_all_and_lets_the_ledger_go_after_each_page(ledger: Ledger) -> None:
+    unknown = many_unknown(ledger, 2 * evidence.PAGE + 1)
+    taken: list[tuple[object, ...]] = []
+    event.listen(ledger.engine, "checkout", lambda *args: taken.append(args))
+    assert probable(ledger) == unknown
+    assert len(taken) == 3
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from worker.domain.status import Report
 from worker.ledger import evidence
 from worker.ledger import unknown as kept
 from worker.ledger.engine import reading
+from worker.ledger.statements import chunks
 from worker.ledger.unknown import UnknownView, Which
 
 ID_WIDTH = 36
@@ -60,7 +61,7 @@ def list_unknown(
     """
     with ledger() as connection:
         found = kept.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
-        whys = evidence.probable(connection, [one.no for one in found], now=datetime.now(UTC))
+        whys = evidence.reasons(connection, [one.no for one in found], now=datetime.now(UTC))
     if as_json:
         print_json([_told(one, whys.get(one.no)) for one in found])
         return
@@ -125,17 +126,18 @@ def resolve(
     report = Report.DELIVERED if delivered else Report.UNDELIVERED if failed else None
     settings = load_settings("ledger")
     with ledger_engine(settings) as engine:
+        nos = evidence.probable(engine, now=datetime.now(UTC)) if probable else None
         with reading(engine) as connection:
-            nos = sorted(evidence.probable(connection, now=datetime.now(UTC))) if probable else None
-            which = _named(connection, names) if names else Which(lane=lane, account=account, since=since, nos=nos)
-            calls, recipients = kept.count(connection, which)
+            which = _named(connection, names) if names else Which(lane=lane, account=account, since=since)
+            whiches = [which] if nos is None else [replace(which, nos=some) for some in chunks(nos)]
+            calls, recipients = map(sum, zip((0, 0), *(kept.count(connection, one) for one in whiches), strict=True))
         if resend and which.pairs:
             raise typer.BadParameter("--resend takes whole messages: a call goes to all of its recipients")
         if calls and not names and not yes:
             todo = f"call them {report}" if report else "send again"
             what = "unknown, and were probably not taken" if probable else "unknown"
             _ask(f"{recipients:,} recipients of {calls:,} calls are {what}: {todo}?")
-        done = _carry_out(engine, which, report, settings.lanes)
+        done = _carry_out(engine, whiches, report, settings.lanes)
     if as_json:
         print_json(done)
     else:
@@ -177,11 +179,13 @@ def _ask(question: str) -> None:
     typer.confirm(question, abort=True, err=True)
 
 
-def _carry_out(engine: Engine, which: Which, report: Report | None, lanes: Mapping[str, domain.Lane]) -> dict[str, Any]:
+def _carry_out(
+    engine: Engine, whiches: Sequence[Which], report: Report | None, lanes: Mapping[str, domain.Lane]
+) -> dict[str, Any]:
     now = datetime.now(UTC)
     with engine.begin() as connection:
         if report is None:
-            return {"submissions": kept.resend(connection, which, lanes, now=now)}
+            return {"submissions": sum(kept.resend(connection, one, lanes, now=now) for one in whiches)}
         said_by = operator()
-        count = kept.settle(connection, which, report, said_by=said_by, now=now)
+        count = sum(kept.settle(connection, one, report, said_by=said_by, now=now) for one in whiches)
         return {"recipients": count, "status": report, "said_by": said_by}

@@ -1,5 +1,6 @@
 """What speaks against an unknown call having been taken: nothing was reported on it, though its neighbours were."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,11 +31,17 @@ class Neighbour:
         return None if self.reported_at is None else max(timedelta(0), self.reported_at - self.called_at)
 
 
-def probably_not_taken(called_at: datetime, neighbours: Sequence[Neighbour], *, now: datetime) -> str | None:
+def neighbours(called_at: datetime, times: Sequence[datetime]) -> tuple[range, range]:
+    """Which of these times, the earliest first, are those of the neighbours before a call that was made then, and after it."""
+    first, middle = bisect_left(times, called_at - NEAR), bisect_right(times, called_at)
+    end = bisect_right(times, called_at + NEAR)
+    return range(max(first, middle - LOOKED_AT), middle), range(middle, min(end, middle + LOOKED_AT))
+
+
+def probably_not_taken(called_at: datetime, around: Sequence[Neighbour], *, now: datetime) -> str | None:
     """Why a call that was made at that time, and of which nothing was reported, was probably not taken; None where that is open."""
-    before = sorted((one for one in neighbours if called_at - NEAR <= one.called_at <= called_at), key=_called_at)
-    after = sorted((one for one in neighbours if called_at < one.called_at <= called_at + NEAR), key=_called_at)
-    sides = before[-LOOKED_AT:], after[:LOOKED_AT]
+    around = sorted(around, key=_called_at)
+    sides = [[around[n] for n in side] for side in neighbours(called_at, [one.called_at for one in around])]
     if any(sum(one.delay is not None for one in side) < LEAST_REPORTED for side in sides):
         return None
     near = [one for side in sides for one in side]

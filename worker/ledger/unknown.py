@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     case,
@@ -112,18 +113,17 @@ def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, n
     return connection.execute(again).rowcount
 
 
+def may_be_resent(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """The condition on which what is unknown is sent once more by itself: it never was before, and is still valid."""
+    return ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > now
+
+
 def resend_probable(connection: Connection, nos: Collection[int], *, now: datetime) -> int:
     """Holds those of the submissions to be sent again at once that never were before, and are still valid; how many."""
     return sum(
         connection.execute(
             update(submissions)
-            .where(
-                submissions.c.no.in_(some),
-                submissions.c.state == State.UNKNOWN,
-                ~submissions.c.resent,
-                ~submissions.c.called_off,
-                submissions.c.expires_at > now,
-            )
+            .where(submissions.c.no.in_(some), submissions.c.state == State.UNKNOWN, *may_be_resent(now))
             .values(state=State.HELD, due_at=now, resent=True, updated_at=now)
         ).rowcount
         for some in chunks(nos)
