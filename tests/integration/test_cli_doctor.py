@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,6 +109,63 @@ def test_a_ledger_that_answers_and_takes_no_write_is_wrong_by_its_name(
     assert state == "wrong"
     assert "read-only transaction" in said or "readonly database" in said
     assert "make room on the disk of PostgreSQL on" in said or f"make room on the disk of file:{database}" in said
+
+
+@pytest.fixture
+def role(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a role without any right, which SMS_LEDGER_URL names."""
+    name = f"role_{time.monotonic_ns()}"
+    engine = open_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {name} LOGIN"))
+    monkeypatch.setenv("SMS_LEDGER_URL", postgres_url.replace("//postgres:@", f"//{name}@"))
+    yield name
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {name}"))
+        connection.execute(text(f"DROP ROLE {name}"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("settings")
+def test_a_role_that_may_read_and_not_write_is_told_and_all_other_checks_are_made(
+    postgres_url: str, request: pytest.FixtureRequest
+) -> None:
+    before = set(found(exit_code=0))
+    role = request.getfixturevalue("role")
+    engine = open_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
+    engine.dispose()
+    checks = found(exit_code=1)
+    assert set(checks) == before
+    state, said = checks["ledger: a write"]
+    assert state == "wrong"
+    assert "permission denied for table alembic_version → grant the role in SMS_LEDGER_URL what it lacks" in said
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("settings", "role")
+def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
+    checks = found(exit_code=1)
+    assert checks["ledger"][0] == "wrong"
+    assert "permission denied" in checks["ledger"][1]
+    assert "Grant its role what it lacks, or name another one in SMS_LEDGER_URL" in checks["ledger"][1]
+    assert "gateway" in checks
+    assert "Grant its role what it lacks, or name another one in SMS_LEDGER_URL" in sms("messages").stderr
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("settings")
+def test_behind_a_migration_the_write_is_not_waited_for(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        checks = found(exit_code=0)
+    engine.dispose()
+    assert checks["ledger: a write"][0] == "look"
+    assert "another transaction holds the schema's version, as `sms migrate` does" in checks["ledger: a write"][1]
+    assert "pushes quarantined" in checks
 
 
 @pytest.mark.usefixtures("settings")

@@ -22,6 +22,7 @@ from worker.domain.lane import LANES, QUEUES
 from worker.domain.status import WAITING, State
 from worker.headroom import FULL_SHARE, memory_share
 from worker.ledger import gates, health, schema
+from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.health import Backlog
 from worker.reachability import sick_workers
 
@@ -161,12 +162,25 @@ def write_check(engine: Engine) -> Check:
     try:
         health.write(engine)
     except OperationalError as why:
-        return Check("ledger: a write", WRONG, f"{place} takes none: {why.orig}".strip(), remedy)
+        state, remedy = _unwritten(getattr(why.orig, "sqlstate", None), remedy)
+        return Check("ledger: a write", state, f"{place} takes none: {why.orig}".strip(), remedy)
     if file is None:
         return Check("ledger: a write", OK, f"{place} took a megabyte")
     free = shutil.disk_usage(Path(file).parent).free
     found = f"{place} took one, {free / 1e6:,.0f} MB of its disk are free"
     return _judged("ledger: a write", free >= LEAST_FREE_BYTES, found, remedy)
+
+
+def _unwritten(sqlstate: str | None, otherwise: str) -> tuple[str, str]:
+    """How bad it is that a write failed so, and what to do."""
+    if sqlstate == NOT_PERMITTED:
+        return WRONG, "grant the role in SMS_LEDGER_URL what it lacks, or look with the one that the workers have"
+    if sqlstate == NO_LOCK:
+        return (
+            LOOK,
+            "another transaction holds the schema's version, as `sms migrate` does: look again when that is over",
+        )
+    return WRONG, otherwise
 
 
 def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:

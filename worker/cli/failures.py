@@ -11,6 +11,7 @@ from worker.cli.stack import StackError
 from worker.client import Full, NotPermitted, Refused, Unavailable
 from worker.config import ConfigError
 from worker.domain.audience import NoAudience
+from worker.ledger.engine import NOT_PERMITTED
 from worker.ledger.schema import LedgerInUse, WrongSchema
 
 
@@ -45,7 +46,13 @@ def in_words(error: Any) -> str:
             remedy = "Correct the user and the password in" if refused else "Start Redis or correct"
             return f"Redis cannot be used: {error}\n{remedy} SMS_REDIS_URL; `sms doctor` says more."
         case OperationalError():
-            return f"the ledger cannot be used: {error.orig}\nStart the database or correct SMS_LEDGER_URL."
+            lacks_a_right = getattr(error.orig, "sqlstate", None) == NOT_PERMITTED
+            remedy = (
+                "Grant its role what it lacks, or name another one in"
+                if lacks_a_right
+                else "Start the database or correct"
+            )
+            return f"the ledger cannot be used: {error.orig}\n{remedy} SMS_LEDGER_URL."
         case CommandError():
             return (
                 f"the ledger cannot be migrated: {error}\nIt may be of a newer version than this program: install that."

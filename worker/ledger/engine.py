@@ -12,6 +12,10 @@ CONNECT_SECONDS = 5
 BATCHES_SECONDS = 0.5
 READ_ONLY = "25006"
 """PostgreSQL's answer to a write where it takes none: a standby, or a database that somebody has set so."""
+NOT_PERMITTED = "42501"
+"""PostgreSQL's answer where the role lacks a right."""
+NO_LOCK = "55P03"
+"""PostgreSQL's answer where a lock could not be had in time."""
 
 
 def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
@@ -43,7 +47,7 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
         },
     )
     event.listen(engine, "handle_error", _without_values)
-    event.listen(engine, "handle_error", _count_read_only_as_away)
+    event.listen(engine, "handle_error", _count_refusals_as_away)
     return engine
 
 
@@ -66,9 +70,10 @@ def _without_values(context: ExceptionContext) -> None:
         context.sqlalchemy_exception.args = (f"({name}) {said}",)
 
 
-def _count_read_only_as_away(context: ExceptionContext) -> None:
-    # psycopg has it among the server's internal errors; to whoever writes it is as if the ledger could not be reached.
-    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+def _count_refusals_as_away(context: ExceptionContext) -> None:
+    # psycopg has them among the server's internal and the program's own errors; to whoever writes it is as if the ledger could
+    # not be reached: nothing is wrong with what is written, and it goes on once somebody has put that right.
+    if getattr(context.original_exception, "sqlstate", None) in (READ_ONLY, NOT_PERMITTED):
         raise OperationalError(context.statement, None, context.original_exception, hide_parameters=True)
 
 

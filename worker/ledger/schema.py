@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from worker.ledger.engine import reading
+from worker.ledger.engine import NO_LOCK, reading
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ LOCK_WAIT = "1500ms"
 deadlock_timeout, a second, after which an autovacuum gives way."""
 TRIES = 30
 TRY_AGAIN_SECONDS = 1.0
-IN_USE = frozenset({"55P03", "40P01"})
+IN_USE = frozenset({NO_LOCK, "40P01"})
 """PostgreSQL's codes for a lock that could not be had in time, and for a deadlock."""
 
 
