@@ -88,18 +88,32 @@ class Reachability:
             "let this machine out to SMS_GATEWAY_URL (network, name, proxy, certificates): %s",
             reason,
         )
+        # Nothing may end this thread before: the process would take nothing for ever, and nobody would be told.
         since = self._clock()
         why: str | None = reason
         while why is not None:
-            self._tell(Sick(name(), why, since, self._clock()))
+            self._say(Sick(name(), why, since, self._clock()))
             if self._pause(LOOK_AGAIN_SECONDS):
-                self._tell(None)
+                self._say(None)
                 return
-            why = self._connect()
+            why = self._look()
         self._in_a_row = 0
         self._stopped = False
-        self._tell(None)
+        self._say(None)
         log.warning("this worker reaches the gateway again, and goes on")
+
+    def _say(self, sick: Sick | None) -> None:
+        try:
+            self._tell(sick)
+        except Exception:
+            log.exception("`sms doctor` cannot be told how this worker is")
+
+    def _look(self) -> str | None:
+        try:
+            return self._connect()
+        except Exception as error:
+            log.exception("this worker cannot look whether it reaches the gateway, and tries again")
+            return f"it cannot look for a connection: {type(error).__name__}: {error}"
 
 
 def name() -> str:

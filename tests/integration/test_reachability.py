@@ -22,16 +22,27 @@ class Process:
     """What a process has: a way to the gateway that is open or not, and a pause that lasts until it is told."""
 
     def __init__(self) -> None:
-        self.why: str | None = "no connection: ConnectionRefusedError"
+        self.why: str | Exception | None = "no connection: ConnectionRefusedError"
         self.told: list[Sick | None] = []
         self.looked = 0
+        self.mute = False
         self._over: queue.Queue[bool] = queue.Queue()
         self.reach = Reachability(
-            connect=self._connect, tell=self.told.append, pause=lambda _: self._over.get(timeout=10), clock=lambda: NOW
+            connect=self._connect,
+            tell=self._tell,
+            pause=lambda _: self._over.get(timeout=10),
+            clock=lambda: NOW,
         )
+
+    def _tell(self, sick: Sick | None) -> None:
+        if self.mute:
+            raise OSError("no more files")
+        self.told.append(sick)
 
     def _connect(self) -> str | None:
         self.looked += 1
+        if isinstance(self.why, Exception):
+            raise self.why
         return self.why
 
     def let_a_pause_end(self, *, ending: bool = False) -> None:
@@ -80,6 +91,29 @@ def test_it_says_so_once_and_once_that_it_is_well_again(process: Process, caplog
     assert "SMS_GATEWAY_URL" in caplog.messages[0]
     assert [sick.reason for sick in process.told if sick] == [NO_WAY.tips] * 4
     assert process.looked == 4
+
+
+def test_whatever_goes_wrong_when_it_looks_is_told_and_it_looks_again(process: Process) -> None:
+    fails(process)
+    process.why = OSError("no more files")
+    for looks in (1, 2):
+        process.let_a_pause_end()
+        eventually(lambda looks=looks: process.looked == looks)  # type: ignore[misc]
+    eventually(lambda: len(process.told) == 3)
+    assert [sick.reason for sick in process.told if sick][1:] == [
+        "it cannot look for a connection: OSError: no more files"
+    ] * 2
+    process.why = None
+    process.let_a_pause_end()
+    eventually(process.reach.may_call)
+
+
+def test_a_process_that_can_tell_nobody_looks_all_the_same_and_goes_on(process: Process) -> None:
+    process.mute = True
+    fails(process)
+    process.why = None
+    process.let_a_pause_end()
+    eventually(process.reach.may_call)
 
 
 def test_it_stops_again_when_it_is_sick_again(process: Process) -> None:
