@@ -6,6 +6,7 @@ A thread updates the gate before it makes its next call. So once so many calls i
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -26,26 +27,35 @@ NOTABLE_SKEW = timedelta(seconds=5)
 FORGOTTEN = timedelta(minutes=30)
 """Calls that were unknown so long ago are in no row with those of now."""
 
-InARow = Callable[[Claimed, datetime], datetime | None]
-"""Counts a call that is unknown now; since when, if it is one of as many as close a gate."""
+
+@dataclass(frozen=True, slots=True)
+class InARow:
+    """The unknown calls in a row of the accounts."""
+
+    count: Callable[[Claimed, datetime], datetime | None]
+    """Counts a call that is unknown now; since when, if it is one of as many as close a gate."""
+    end: Callable[[int], object]
+    """Ends the row of that account: the gateway answered for a message. For an accepted call the ledger says so, at no cost."""
 
 
 def keep_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: InARow, now: datetime) -> None:
-    """Closes or opens the gate of the submission's account; most outcomes do neither, and cost nothing."""
+    """Closes or opens the gate of the submission's account; most outcomes are accepted, do neither, and cost nothing."""
     if claimed.probe:
         _after_probe(engine, claimed.account_id, outcome, now)
     elif outcome.verdict in CLOSING:
         _close(engine, claimed.account_id, outcome, now)
     elif outcome.verdict is Verdict.UNKNOWN:
-        since = in_a_row(claimed, now)
+        since = in_a_row.count(claimed, now)
         if since is not None:
             _close(engine, claimed.account_id, outcome, now, unless_accepted_since=since)
+    elif outcome.verdict in OPENING and outcome.verdict is not Verdict.ACCEPTED:
+        in_a_row.end(claimed.account_id)
 
 
 def unknown_in_a_row(
     engine: Engine, redis: Redis, accounts: Mapping[int, str], *, most: int, lease: timedelta
 ) -> InARow:
-    """Counts calls that are unknown, of all processes, in Redis, which is asked for nothing else: what is accepted costs nothing.
+    """Counts calls that are unknown, of all processes, in Redis, which is asked at the end of a row besides: what is accepted costs nothing.
 
     A call that was claimed before the gate was last opened says nothing of the gateway since then, and is not counted.
     While Redis is away, each process counts its own.
@@ -60,16 +70,25 @@ def unknown_in_a_row(
         own = here[claimed.account_id]
         own.append(now)
         try:
-            times = _note(
-                redis, f"sms:unknown:{accounts[claimed.account_id]}", f"{claimed.no}/{claimed.attempt}", now, most
-            )
+            times = _note(redis, _key(accounts, claimed.account_id), f"{claimed.no}/{claimed.attempt}", now, most)
         except RedisError as why:
             log.warning("calls that are unknown are counted in this process alone, for Redis is away: %s", why)
             times = list(own)
         since = [time for time in times if time >= opened and time > now - FORGOTTEN]
         return min(since) if len(since) >= most else None
 
-    return count
+    def end(account_id: int) -> None:
+        here.pop(account_id, None)
+        try:
+            redis.delete(_key(accounts, account_id))
+        except RedisError as why:
+            log.warning("a row of unknown calls ends in this process alone, for Redis is away: %s", why)
+
+    return InARow(count, end)
+
+
+def _key(accounts: Mapping[int, str], account_id: int) -> str:
+    return f"sms:unknown:{accounts[account_id]}"
 
 
 def _note(redis: Redis, key: str, call: str, now: datetime, most: int) -> list[datetime]:

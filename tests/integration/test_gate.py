@@ -1,6 +1,7 @@
 """The gate of an account: closed by the gateway's answers or by hand, probed by one, and nothing is burnt meanwhile."""
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -28,8 +29,8 @@ def gate(ledger: Ledger) -> Gate:
     return found
 
 
-def not_in_a_row(_claimed: Claimed, _now: datetime) -> None:
-    """No call before was unknown."""
+NOT_IN_A_ROW = InARow(count=lambda _claimed, _now: None, end=lambda _account_id: None)
+"""No call before was unknown."""
 
 
 def fails(ledger: Ledger, claimed: Claimed, now: datetime, outcome: Outcome = WRONG_PASSWORD) -> None:
@@ -37,7 +38,7 @@ def fails(ledger: Ledger, claimed: Claimed, now: datetime, outcome: Outcome = WR
     ledger.record(
         Recorded(claimed.no, claimed.attempt, State.HELD, now + BACKOFF_FIRST, outcome.result, outcome.tips), now=now
     )
-    keep_gate(ledger.engine, claimed, outcome, in_a_row=not_in_a_row, now=now)
+    keep_gate(ledger.engine, claimed, outcome, in_a_row=NOT_IN_A_ROW, now=now)
 
 
 def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
@@ -106,7 +107,7 @@ def test_a_probe_that_goes_through_opens_the_gate_and_all_the_others_follow_at_o
     now = NOW + MINUTE
     (probe,) = ledger.claim_probe(now)
     ledger.record(Recorded(probe.no, probe.attempt, State.ACCEPTED, None, "1", "成功"), now=now)
-    keep_gate(ledger.engine, probe, Outcome(Verdict.ACCEPTED, "1", "成功"), in_a_row=not_in_a_row, now=now)
+    keep_gate(ledger.engine, probe, Outcome(Verdict.ACCEPTED, "1", "成功"), in_a_row=NOT_IN_A_ROW, now=now)
     assert gate(ledger).is_open
     assert len(ledger.pull(now).claimed) == 4
 
@@ -148,7 +149,13 @@ def test_one_account_behind_its_gate_is_no_trouble_of_anothers(ledger: Ledger, c
 def test_no_other_outcome_closes_a_gate(ledger: Ledger, verdict: Verdict) -> None:
     [nos] = ledger.accept(message("m")).values()
     for one in ledger.claim(nos):
-        keep_gate(ledger.engine, one, Outcome(verdict), in_a_row=lambda _claimed, now: now, now=NOW)
+        keep_gate(
+            ledger.engine,
+            one,
+            Outcome(verdict),
+            in_a_row=replace(NOT_IN_A_ROW, count=lambda _claimed, now: now),
+            now=NOW,
+        )
     assert gate(ledger).is_open
 
 
@@ -158,7 +165,7 @@ def test_a_gate_is_open_after_a_probe_that_the_gateway_answered_for_the_message_
 ) -> None:
     now = NOW + MINUTE
     (probe,) = ledger.claim_probe(now)
-    keep_gate(ledger.engine, probe, Outcome(verdict), in_a_row=not_in_a_row, now=now)
+    keep_gate(ledger.engine, probe, Outcome(verdict), in_a_row=NOT_IN_A_ROW, now=now)
     assert gate(ledger).is_open is (verdict in {Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
     if not gate(ledger).is_open:
         # After a minute at the latest, and of one that has been closed for a minute no sooner if the probe is unknown.
@@ -228,6 +235,33 @@ def test_a_success_anywhere_in_the_account_begins_the_count_anew(ledger: Ledger,
         else:
             ends(ledger, count, one, NOW + number * SECOND)
     assert gate(ledger).is_open
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REJECTED, Verdict.FAILED])
+@pytest.mark.parametrize("whose", ["its own", "another process'", "its own, while Redis is away"])
+def test_an_answer_for_a_message_begins_the_count_anew(
+    ledger: Ledger, redis: Redis, verdict: Verdict, whose: str
+) -> None:
+    redis = Redis.from_url("redis://127.0.0.1:1/0") if "away" in whose else redis
+    count = counted(ledger, redis)
+    other = counted(ledger, redis) if "another" in whose else count
+    for number, one in enumerate(calls(ledger, 4 * FEW)):
+        if number % FEW == FEW - 1:
+            keep_gate(ledger.engine, one, Outcome(verdict), in_a_row=other, now=NOW + number * SECOND)
+        else:
+            ends(ledger, count, one, NOW + number * SECOND)
+    assert gate(ledger).is_open
+
+
+@pytest.mark.parametrize("verdict", [Verdict.BUSY, Verdict.NOT_SENT])
+def test_a_call_that_the_gateway_did_not_take_does_not_begin_the_count_anew(
+    ledger: Ledger, redis: Redis, verdict: Verdict
+) -> None:
+    count = counted(ledger, redis)
+    for number, one in enumerate(calls(ledger, FEW)):
+        ends(ledger, count, one, NOW + number * SECOND)
+        keep_gate(ledger.engine, one, Outcome(verdict), in_a_row=count, now=NOW + number * SECOND)
+    assert not gate(ledger).is_open
 
 
 def test_calls_that_are_accepted_ask_redis_nothing(ledger: Ledger, redis: Redis) -> None:
@@ -310,7 +344,7 @@ def test_a_probe_has_one_recipient_and_the_others_of_its_call_wait(ledger: Ledge
     assert [(rows[of]["state"], rows[of]["mobiles"]) for of in (no, probe.no)] == [("queued", 2), ("submitting", 1)]
     of = {row["mobile"]: row["submission_no"] for row in ledger.rows(recipients) if row["submission_no"] not in closed}
     assert of == {mobile(11): probe.no, mobile(12): no, mobile(13): no}
-    ends(ledger, not_in_a_row, probe, NOW + MINUTE, Outcome(Verdict.ACCEPTED, "1"))
+    ends(ledger, NOT_IN_A_ROW, probe, NOW + MINUTE, Outcome(Verdict.ACCEPTED, "1"))
     (rest,) = ledger.pull(NOW + MINUTE).claimed
     assert set(rest.mobiles) == {mobile(12), mobile(13)}
 
