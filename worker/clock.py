@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -12,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from worker.complaints import complain, complaints, withdraw
 from worker.domain.clock import in_words, is_wrong, skew
 from worker.ledger.health import ledger_time
 from worker.redis_clock import redis_time
@@ -25,7 +25,7 @@ NOTABLE_JUMP = timedelta(seconds=5)
 """Of our clock against the time that passed: somebody has set it, so it is compared at once."""
 
 _WRONG = "sms:wrong_clocks"
-_KEPT_SECONDS = 120
+_KEPT = timedelta(minutes=2)
 """What a process told of its clock longer ago counts no more: it is gone."""
 
 Clock = Callable[[], datetime]
@@ -127,23 +127,13 @@ class ClockGuard:
     def _tell(self, found: Mapping[str, timedelta], wrong: bool) -> None:
         try:
             if wrong:
-                told = f"{redis_time(self._redis).timestamp():.0f} {in_words(found.values())}"
-                self._redis.hset(_WRONG, self._name, told)
+                complain(self._redis, _WRONG, self._name, in_words(found.values()), kept=_KEPT)
             elif self._is_wrong:
-                self._redis.hdel(_WRONG, self._name)
+                withdraw(self._redis, _WRONG, self._name)
         except RedisError as why:
             log.warning("Redis cannot be told of this machine's clock: %s", why)
 
 
 def wrong_clocks(redis: Redis) -> dict[str, str]:
     """The processes that take nothing for their clocks are wrong, and how far these are off. Raises redis' exceptions."""
-    told: Any = redis.hgetall(_WRONG)
-    since = redis_time(redis).timestamp() - _KEPT_SECONDS
-    found = {}
-    for name, text in told.items():
-        at, _, how = text.decode().partition(" ")
-        if float(at) >= since:
-            found[name.decode()] = how
-        else:
-            redis.hdel(_WRONG, name)
-    return found
+    return {process: how for process, (how, _) in complaints(redis, _WRONG, kept=_KEPT).items()}

@@ -4,18 +4,16 @@ It says so, once, and is seen by `sms doctor`; it looks for itself, without a me
 Where the gateway is away for all, all stop so: nothing is burnt, for what was not sent waits and goes out later.
 """
 
-import json
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from worker.complaints import complain, complaints, name, withdraw
 from worker.domain.outcome import Outcome, Verdict
 
 log = logging.getLogger(__name__)
@@ -31,19 +29,18 @@ _SICK = "sms:sick"
 
 @dataclass(frozen=True, slots=True)
 class Sick:
-    """A process that does not reach the gateway, as HOST/PID; why, since when, and when it last said so."""
+    """A process that does not reach the gateway, as HOST/PID; why, and for how long, by whatever clock."""
 
     worker: str
     reason: str
-    since: datetime
-    seen: datetime
+    lasts: timedelta
 
 
 class Reachability:
     """What this process knows of its way to the gateway. Safe to use from many threads; most outcomes cost nothing.
 
     `connect` opens a connection to the gateway and says why it cannot, or None; `tell` tells the others that this process is
-    sick, or well (None); `pause` waits so many seconds, and answers True where it is time to end.
+    sick, or well (None); `pause` waits so many seconds, and answers True where it is time to end; `monotonic` counts seconds.
     """
 
     def __init__(
@@ -52,9 +49,9 @@ class Reachability:
         connect: Callable[[], str | None],
         tell: Callable[[Sick | None], object],
         pause: Callable[[float], bool],
-        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
     ) -> None:
-        self._connect, self._tell, self._pause, self._clock = connect, tell, pause, clock
+        self._connect, self._tell, self._pause, self._monotonic = connect, tell, pause, monotonic
         self._lock = threading.Lock()
         self._in_a_row = 0
         self._stopped = False
@@ -89,10 +86,10 @@ class Reachability:
             reason,
         )
         # Nothing may end this thread before: the process would take nothing for ever, and nobody would be told.
-        since = self._clock()
+        since = self._monotonic()
         why: str | None = reason
         while why is not None:
-            self._say(Sick(name(), why, since, self._clock()))
+            self._say(Sick(name(), why, timedelta(seconds=self._monotonic() - since)))
             if self._pause(LOOK_AGAIN_SECONDS):
                 self._say(None)
                 return
@@ -116,32 +113,21 @@ class Reachability:
             return f"it cannot look for a connection: {type(error).__name__}: {error}"
 
 
-def name() -> str:
-    """What this process is called among all: HOST/PID."""
-    return f"{socket.gethostname()}/{os.getpid()}"
-
-
 def tell(redis: Redis, sick: Sick | None) -> None:
     """Tells the others whether this process is sick. It never raises: who cannot be told now is told 5 seconds later."""
     try:
         if sick is None:
-            redis.hdel(_SICK, name())
-            return
-        said = {"reason": sick.reason, "since": sick.since.isoformat(), "seen": sick.seen.isoformat()}
-        with redis.pipeline(transaction=True) as pipeline:
-            pipeline.hset(_SICK, sick.worker, json.dumps(said))
-            pipeline.expire(_SICK, SEEN_FOR)
-            pipeline.execute()
+            withdraw(redis, _SICK, name())
+        else:
+            complain(redis, _SICK, sick.worker, f"{sick.lasts.total_seconds():.0f} {sick.reason}", kept=SEEN_FOR)
     except RedisError as why:
         log.warning("`sms doctor` cannot be told how this worker is, for Redis is away: %s", why)
 
 
-def sick_workers(redis: Redis, *, now: datetime) -> list[Sick]:
+def sick_workers(redis: Redis) -> list[Sick]:
     """The processes that say that they do not reach the gateway, by name. Raises redis' exceptions."""
-    found: dict[bytes, bytes] = redis.hgetall(_SICK)  # type: ignore[assignment]  # it is not the asynchronous client
-    said = {worker.decode(): json.loads(one) for worker, one in found.items()}
-    sick = [
-        Sick(worker, one["reason"], datetime.fromisoformat(one["since"]), datetime.fromisoformat(one["seen"]))
-        for worker, one in sorted(said.items())
-    ]
-    return [one for one in sick if now - one.seen < SEEN_FOR]
+    found = []
+    for worker, (text, ago) in complaints(redis, _SICK, kept=SEEN_FOR).items():
+        seconds, _, reason = text.partition(" ")
+        found.append(Sick(worker, reason, timedelta(seconds=float(seconds)) + ago))
+    return found

@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from os import getpid
-from socket import gethostname
 from threading import Event
 from zoneinfo import ZoneInfo
 
@@ -18,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
-from worker import bells, intake
+from worker import bells, complaints, intake
 from worker.accept import Accept, Count, accept, accept_from_intake, refuse
 from worker.broker import is_redis_away, open_redis
 from worker.clock import ClockGuard
@@ -110,8 +108,7 @@ def parts(concurrency: int) -> Parts:
     msg_ids = MsgIds(engine)
 
     redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
-    process = f"{gethostname()}:{getpid()}"
-    clock = ClockGuard(redis, engine, process, clock=utc_now, monotonic=time.monotonic)
+    clock = ClockGuard(redis, engine, complaints.name(), clock=utc_now, monotonic=time.monotonic)
     allow = allowance(redis, settings, account_ids)
 
     def room(wanted: Collection[Capped]) -> dict[Capped, int]:
@@ -148,7 +145,7 @@ def parts(concurrency: int) -> Parts:
         connect=lambda: why_unreachable(session, endpoint(settings)),
         tell=partial(tell, redis),
         pause=STOPPING.wait,
-        clock=clock.time,
+        monotonic=time.monotonic,
     )
 
     def pull_lane(lane: Lane, places: int) -> Pulled:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from worker import intake, reachability
 from worker.clock import ClockGuard
+from worker.complaints import name
 from worker.domain.status import State
 from worker.ledger import messages
 from worker.ledger.engine import open_engine
@@ -173,12 +174,12 @@ def test_a_process_whose_clock_is_wrong_is_shown_for_as_long_as_it_says_so(redis
     off = timedelta(hours=1)
     counted = iter(range(0, 1000, 100))
     guard = ClockGuard(
-        redis, ledger.engine, "host-7:4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: next(counted)
+        redis, ledger.engine, "host-7/4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: next(counted)
     )
     assert not guard.may_work()
     assert found(exit_code=1)["clocks"] == (
         "wrong",
-        "host-7:4711: 3600 s ahead → set that machine's clock (NTP): a process whose clock is wrong takes nothing",
+        "host-7/4711: 3600 s ahead → set that machine's clock (NTP): a process whose clock is wrong takes nothing",
     )
     off = timedelta(0)
     assert guard.may_work()
@@ -250,13 +251,12 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
 
 @pytest.mark.usefixtures("settings")
 def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redis: Redis) -> None:
-    now = datetime.now(UTC)
-    reachability.tell(redis, Sick(reachability.name(), "no connection: gaierror", now - timedelta(minutes=5), now))
-    state, told = found(exit_code=1)[f"worker {reachability.name()}"]
+    reachability.tell(redis, Sick(name(), "no connection: gaierror", timedelta(minutes=5)))
+    state, told = found(exit_code=1)[f"worker {name()}"]
     assert state == "wrong"
     assert told.startswith("it has not reached the gateway for 300 s and takes nothing: no connection: gaierror → let")
     reachability.tell(redis, None)
-    assert f"worker {reachability.name()}" not in found(exit_code=0)
+    assert f"worker {name()}" not in found(exit_code=0)
 
 
 @pytest.mark.usefixtures("settings")

@@ -33,7 +33,7 @@ def machine() -> Machine:
 
 @pytest.fixture
 def guard(redis: Redis, engine: Engine, machine: Machine) -> ClockGuard:
-    return ClockGuard(redis, engine, "here:1", clock=machine.clock, monotonic=machine.monotonic)
+    return ClockGuard(redis, engine, "here/1", clock=machine.clock, monotonic=machine.monotonic)
 
 
 @pytest.mark.parametrize("hours", [1, -1])
@@ -42,11 +42,23 @@ def test_a_process_whose_clock_is_wrong_takes_nothing_until_it_is_put_right_and_
 ) -> None:
     machine.off = timedelta(hours=hours)
     assert [guard.may_work() for _ in range(3)] == [False] * 3
-    assert wrong_clocks(redis) == {"here:1": f"3600 s {'ahead' if hours > 0 else 'behind'}"}
+    assert wrong_clocks(redis) == {"here/1": f"3600 s {'ahead' if hours > 0 else 'behind'}"}
     machine.off = timedelta(0)
     assert [guard.may_work() for _ in range(3)] == [True] * 3
     assert wrong_clocks(redis) == {}
     assert len(caplog.records) == 2
+
+
+def test_of_processes_that_start_again_and_again_only_those_of_two_minutes_are_kept(
+    redis: Redis, engine: Engine, machine: Machine
+) -> None:
+    machine.off = timedelta(hours=1)
+    redis.hset("sms:wrong_clocks", "here/0", f"{redis.time()[0] - 121} 3600 s ahead")
+    for number in (1, 2):
+        guard = ClockGuard(redis, engine, f"here/{number}", clock=machine.clock, monotonic=machine.monotonic)
+        assert not guard.may_work()
+    assert set(redis.hkeys("sms:wrong_clocks")) == {b"here/1", b"here/2"}
+    assert 0 < redis.ttl("sms:wrong_clocks") <= 120
 
 
 def test_a_clock_that_goes_wrong_is_noticed_within_a_minute_and_one_that_is_set_at_once(
@@ -79,7 +91,7 @@ def test_the_others_are_asked_once_a_minute_and_while_the_clock_is_wrong_more_of
     redis: Redis, machine: Machine, sqlite_url: str
 ) -> None:
     engine = open_engine(sqlite_url)
-    guard = ClockGuard(redis, engine, "here:1", clock=machine.clock, monotonic=machine.monotonic)
+    guard = ClockGuard(redis, engine, "here/1", clock=machine.clock, monotonic=machine.monotonic)
 
     def looks() -> int:
         return int(redis.info("commandstats").get("cmdstat_time", {"calls": 0})["calls"])
@@ -102,7 +114,7 @@ def test_the_others_are_asked_once_a_minute_and_while_the_clock_is_wrong_more_of
 
 def test_where_nobody_can_be_asked_a_clock_is_as_right_or_wrong_as_it_was(machine: Machine) -> None:
     redis, engine = open_redis(NOWHERE, patience_seconds=1), open_engine("postgresql://nobody@127.0.0.1:1/none")
-    guard = ClockGuard(redis, engine, "here:1", clock=machine.clock, monotonic=machine.monotonic)
+    guard = ClockGuard(redis, engine, "here/1", clock=machine.clock, monotonic=machine.monotonic)
     machine.off = timedelta(hours=1)
     assert guard.may_work()
     redis.close()

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from ledger_of import NOW
 from redis import Redis
 from sim_harness import eventually
 
+from worker.complaints import name
 from worker.domain.outcome import Outcome, Verdict
-from worker.reachability import NOT_SENT_IN_A_ROW, SEEN_FOR, Reachability, Sick, name, sick_workers, tell
+from worker.reachability import NOT_SENT_IN_A_ROW, SEEN_FOR, Reachability, Sick, sick_workers, tell
 
 NO_WAY = Outcome(Verdict.NOT_SENT, tips="no connection: ConnectionRefusedError")
 ANSWERS = sorted(set(Verdict) - {Verdict.NOT_SENT})
@@ -31,7 +31,7 @@ class Process:
             connect=self._connect,
             tell=self._tell,
             pause=lambda _: self._over.get(timeout=10),
-            clock=lambda: NOW,
+            monotonic=lambda: 0.0,
         )
 
     def _tell(self, sick: Sick | None) -> None:
@@ -144,17 +144,29 @@ def test_of_many_threads_that_find_it_out_at_once_one_looks(process: Process) ->
     assert len(process.told) == 1
 
 
-def test_who_is_sick_is_known_to_all_until_it_is_well_or_says_nothing_more(redis: Redis) -> None:
-    sick = Sick(name(), "no connection", NOW - timedelta(hours=1), NOW)
-    other = Sick("b/2", "no name", NOW, NOW)
+def test_who_is_sick_is_known_to_all_with_how_long_until_it_is_well(redis: Redis) -> None:
+    sick, other = Sick(name(), "no connection", timedelta(hours=1)), Sick("b/2", "no name", timedelta(0))
     tell(redis, sick)
     tell(redis, other)
-    assert set(map(str, sick_workers(redis, now=NOW))) == set(map(str, [sick, other]))
-    assert sick_workers(redis, now=NOW + SEEN_FOR) == []
+    found = {one.worker: one for one in sick_workers(redis)}
+    assert {worker: one.reason for worker, one in found.items()} == {name(): "no connection", "b/2": "no name"}
+    assert timedelta(hours=1) <= found[name()].lasts < timedelta(hours=1, seconds=30)
     assert 0 < redis.ttl("sms:sick") <= SEEN_FOR.total_seconds()
     tell(redis, None)
-    assert sick_workers(redis, now=NOW) == [other]
+    assert [one.worker for one in sick_workers(redis)] == ["b/2"]
+
+
+def test_who_says_nothing_more_is_forgotten_and_the_next_who_tells_removes_it(redis: Redis) -> None:
+    seconds = redis.time()[0]
+    redis.hset("sms:sick", "gone/1", f"{seconds - SEEN_FOR.total_seconds()} 5 no name")
+    redis.hset("sms:sick", "here/2", f"{seconds - SEEN_FOR.total_seconds() / 2} 5 no name")
+    [one] = sick_workers(redis)
+    assert one.worker == "here/2"
+    assert timedelta(seconds=35) <= one.lasts < timedelta(seconds=5) + SEEN_FOR
+    assert redis.hlen("sms:sick") == 2
+    tell(redis, Sick("b/2", "no name \udcff", timedelta(0)))
+    assert set(redis.hkeys("sms:sick")) == {b"here/2", b"b/2"}
 
 
 def test_who_cannot_tell_is_sick_all_the_same() -> None:
-    tell(Redis.from_url("redis://127.0.0.1:1/0"), Sick(name(), "no connection", NOW, NOW))
+    tell(Redis.from_url("redis://127.0.0.1:1/0"), Sick(name(), "no connection", timedelta(0)))

@@ -25,6 +25,7 @@ from worker.ledger import gates, health, schema
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.health import Backlog
 from worker.reachability import sick_workers
+from worker.redis_clock import redis_time
 
 PATIENCE = timedelta(minutes=1)
 """What beat should have seen to this long ago, it does not see to: it looks every second."""
@@ -64,8 +65,9 @@ def settings_check() -> Check:
     return Check("settings", state, f"enough for {', '.join(enough) or 'nothing'}", remedy or None)
 
 
-def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
-    """Redis, and what lies in it. Raises RedisError where it cannot be asked."""
+def redis_checks(redis: Redis) -> Iterator[Check]:
+    """Redis, and what lies in it, by its clock: no process may be far from that. Raises RedisError where it cannot be asked."""
+    now = redis_time(redis)
     info: Any = redis.info()
     yield Check("Redis", OK, f"version {info.get('valkey_version') or info.get('redis_version')}")
     lasting = bool(info.get("aof_enabled")) and info.get("aof_last_write_status") == "ok"
@@ -85,10 +87,10 @@ def redis_checks(redis: Redis, now: datetime) -> Iterator[Check]:
         f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat was done yet"
     )
     yield _judged("worker and beat", tick is not None and now - tick < PATIENCE, since_tick, IDLE)
-    for sick in sick_workers(redis, now=now):
+    for sick in sick_workers(redis):
         yield Check(
             f"worker {sick.worker}", WRONG,
-            f"it has not reached the gateway for {(now - sick.since).total_seconds():.0f} s and takes nothing: {sick.reason}",
+            f"it has not reached the gateway for {sick.lasts.total_seconds():.0f} s and takes nothing: {sick.reason}",
             "let its machine out to SMS_GATEWAY_URL (network, name, proxy, certificates); it goes on by itself, and the others do",
         )  # fmt: skip
     lengths = {queue: redis.llen(queue) for queue in QUEUES}

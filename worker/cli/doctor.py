@@ -50,16 +50,16 @@ def _all(now: datetime) -> Iterator[Check]:
         # Not one of them is missing but wrong; the line above says which.
         return
     if settings.redis_url:
-        yield from _redis(settings, now)
+        yield from _redis(settings)
     if settings.ledger_url:
         yield from _ledger(settings, now)
     yield checks.gateway_check(settings)
 
 
-def _redis(settings: Settings, now: datetime) -> Iterator[Check]:
+def _redis(settings: Settings) -> Iterator[Check]:
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
-            yield from checks.redis_checks(redis, now)
+            yield from checks.redis_checks(redis)
             engine = open_ledger(settings) if settings.ledger_url else None
             yield checks.clock_check(redis, engine, lambda: datetime.now(UTC))
             if engine is not None:
