@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
-from worker.domain.gate import CLOSING, OPENING, PROBE_AFTER, next_probe
+from worker.domain.gate import CLOSING, first_probe, next_probe, opens
 from worker.domain.outcome import Outcome, Verdict
 from worker.ledger import gates
 from worker.ledger.engine import reading
@@ -30,10 +30,10 @@ FORGOTTEN = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class InARow:
-    """The unknown calls in a row of the accounts."""
+    """The calls in a row of the accounts that are unanswered."""
 
     count: Callable[[Claimed, datetime], datetime | None]
-    """Counts a call that is unknown now; since when, if it is one of as many as close a gate."""
+    """Counts a call that is unanswered now; since when, if it is one of as many as close a gate."""
     end: Callable[[int], object]
     """Ends the row of that account: the gateway answered for a message. For an accepted call the ledger says so, at no cost."""
 
@@ -44,11 +44,11 @@ def keep_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: I
         _after_probe(engine, claimed.account_id, outcome, now)
     elif outcome.verdict in CLOSING:
         _close(engine, claimed.account_id, outcome, now)
-    elif outcome.verdict is Verdict.UNKNOWN:
+    elif outcome.is_unanswered:
         since = in_a_row.count(claimed, now)
         if since is not None:
             _close(engine, claimed.account_id, outcome, now, unless_accepted_since=since)
-    elif outcome.verdict in OPENING and outcome.verdict is not Verdict.ACCEPTED:
+    elif outcome.verdict is not Verdict.ACCEPTED and opens(outcome):
         in_a_row.end(claimed.account_id)
 
 
@@ -117,10 +117,16 @@ def gate_keeper(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime])
     return keep
 
 
+def accepted_since(engine: Engine, account_id: int, since: datetime) -> bool:
+    """Whether the gateway has accepted a call of the account since then, whichever worker made it."""
+    with reading(engine) as connection:
+        return gates.was_accepted_since(connection, account_id, since)
+
+
 def _close(
     engine: Engine, account_id: int, outcome: Outcome, now: datetime, unless_accepted_since: datetime | None = None
 ) -> None:
-    until = now + PROBE_AFTER[outcome.verdict]
+    until = now + first_probe(outcome)
     with engine.begin() as connection:
         closed = gates.close(
             connection, account_id, _reason(outcome), now=now, until=until, unless_accepted_since=unless_accepted_since
@@ -130,14 +136,14 @@ def _close(
 
 
 def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetime) -> None:
-    if outcome.verdict in OPENING:
+    if opens(outcome):
         with engine.begin() as connection:
             gates.open_again(connection, account_id, now=now)
         log.warning("the gate of account %d is open again", account_id)
         return
     with engine.begin() as connection:
         closed_at = gates.closed_at(connection, account_id)
-        wait = next_probe(outcome.verdict, now - closed_at) if closed_at else None
+        wait = next_probe(outcome, now - closed_at) if closed_at else None
         if wait is not None:
             gates.stay_closed(connection, account_id, _reason(outcome), until=now + wait)
     log.warning("the gate of account %d stays closed: %s", account_id, _reason(outcome))

@@ -1,14 +1,19 @@
-"""Whether this process reaches the gateway. One that gets no connection takes nothing from the lanes, and the others go on.
+"""Whether this process reaches the gateway. One that does not takes nothing from the lanes, and the others go on.
 
-It says so, once, and is seen by `sms doctor`; it looks for itself, without a message, and goes on when it gets a connection.
-Where the gateway is away for all, all stop so: nothing is burnt, for what was not sent waits and goes out later.
+It says so, once, and is seen by `sms doctor`. One that gets no connection looks for itself, without a message, and goes on when it
+gets one. Where the gateway is away for all, all stop so: nothing is burnt, for what was not sent waits and goes out later.
+
+One whose calls are not answered, though those of others are, has a proxy or an address between it and the gateway that answers
+for it. Only a call can tell whether that is over, so it makes one now and then.
 """
 
 import logging
+import math
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -18,9 +23,13 @@ from worker.domain.outcome import Outcome, Verdict
 
 log = logging.getLogger(__name__)
 
-NOT_SENT_IN_A_ROW = 10
+IN_A_ROW = 10
 """One connection that does not come about is bad luck; so many calls in a row without one, and this process has none."""
 LOOK_AGAIN_SECONDS = 5.0
+TRY_AGAIN_SECONDS = 30.0
+"""A call that is made to see whether it is answered may be lost to `unknown`."""
+DOUBT_SECONDS = 1.0
+ALL = sys.maxsize
 SEEN_FOR = timedelta(minutes=1)
 """Who has said nothing of it for so long was ended, or is well."""
 
@@ -53,33 +62,69 @@ class Reachability:
     ) -> None:
         self._connect, self._tell, self._pause, self._monotonic = connect, tell, pause, monotonic
         self._lock = threading.Lock()
-        self._in_a_row = 0
-        self._stopped = False
+        self._not_sent = self._unanswered = 0
+        self._stopped = self._tries = False
+        self._trial_calls = 0
+        self.doubted_since: datetime | None = None
+        """When the tenth call in a row was not answered."""
+        self._tried_at = -math.inf
 
     def may_call(self) -> bool:
-        """Whether this process may take something from the lanes and call: it costs nothing to ask."""
+        """Whether this process reaches the gateway, as far as it knows: it costs nothing to ask."""
         return not self._stopped
 
-    def note(self, outcome: Outcome) -> None:
-        """Notes what came of a call. After ten in a row that got no connection this process stops, until it gets one."""
-        if outcome.verdict is not Verdict.NOT_SENT:
-            self._in_a_row = 0
-            return
+    def most_calls(self) -> int:
+        """How many calls this process may take from the lanes now: all, none, or one to try whether it is answered.
+
+        One each second also after ten in a row that were not answered, for as long as nobody knows whether those of others are.
+        """
+        if not self._stopped and self._unanswered < IN_A_ROW:
+            return ALL
         with self._lock:
-            self._in_a_row += 1
-            if self._stopped or self._in_a_row < NOT_SENT_IN_A_ROW:
+            if not self._stopped and self._monotonic() - self._tried_at >= DOUBT_SECONDS:
+                self._tried_at = self._monotonic()
+                return 1
+            calls, self._trial_calls = self._trial_calls, 0
+        return calls
+
+    def note(self, outcome: Outcome, now: datetime) -> None:
+        """Notes what came of a call. After ten in a row that got no connection this process stops, until it gets one."""
+        if outcome.verdict is Verdict.NOT_SENT:
+            with self._lock:
+                self._not_sent += 1
+            if self._not_sent >= IN_A_ROW:
+                self._stop(outcome, tries=False)
+            return
+        self._not_sent = 0
+        if outcome.is_unanswered:
+            with self._lock:
+                self._unanswered += 1
+                if self._unanswered == IN_A_ROW:
+                    self.doubted_since = now
+            return
+        self._unanswered, self.doubted_since = 0, None
+        if self._tries:
+            self._stopped = self._tries = False
+
+    def others_are_answered(self, outcome: Outcome) -> None:
+        """Notes that calls of others were accepted since `doubted_since`: this process stops, until one of its own is answered."""
+        self._stop(outcome, tries=True)
+
+    def _stop(self, outcome: Outcome, *, tries: bool) -> None:
+        with self._lock:
+            if self._stopped:
                 return
-            self._stopped = True
+            self._stopped, self._tries = True, tries
         # Not of those that the process waits for at its end: it holds nothing.
-        thread = threading.Thread(target=self._until_well, args=(outcome.tips or "",), name="reach", daemon=True)
+        thread = threading.Thread(target=self._until_well, args=(outcome.tips or "", tries), name="reach", daemon=True)
         try:
             thread.start()
         except RuntimeError:
             # Without a thread that looks, it would be stopped for ever.
-            self._stopped, self._in_a_row = False, 0
+            self._stopped, self._not_sent, self._unanswered, self.doubted_since = False, 0, 0, None
             raise
 
-    def _until_well(self, reason: str) -> None:
+    def _until_well(self, reason: str, tries: bool) -> None:
         log.error(
             "this worker does not reach the gateway and takes nothing until it does, the others go on; "
             "let this machine out to SMS_GATEWAY_URL (network, name, proxy, certificates): %s",
@@ -90,14 +135,21 @@ class Reachability:
         why: str | None = reason
         while why is not None:
             self._say(Sick(name(), why, timedelta(seconds=self._monotonic() - since)))
-            if self._pause(LOOK_AGAIN_SECONDS):
+            if self._pause(TRY_AGAIN_SECONDS if tries else LOOK_AGAIN_SECONDS):
                 self._say(None)
                 return
-            why = self._look()
-        self._in_a_row = 0
+            why = self._try(reason) if tries else self._look()
+        self._not_sent = self._unanswered = 0
+        self.doubted_since = None
         self._stopped = False
         self._say(None)
         log.warning("this worker reaches the gateway again, and goes on")
+
+    def _try(self, reason: str) -> str | None:
+        if not self._stopped:
+            return None
+        self._trial_calls = 1
+        return reason
 
     def _say(self, sick: Sick | None) -> None:
         try:

@@ -40,8 +40,8 @@ class Verbs:
 
     may_work: Callable[[], bool]
     """Whether this process may take anything on now: its clock is right."""
-    may_call: Callable[[], bool]
-    """Whether this process reaches the gateway."""
+    most_calls: Callable[[], int]
+    """How many calls this process may take on now, as far as it reaches the gateway."""
     take_in: Callable[[], bool]
     """Accepts some of what waits in the intake; whether there may be more."""
     pull: Callable[[int], Pulled]
@@ -91,11 +91,12 @@ class Server:
         while self._goes_on():
             # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
-            if not self._verbs.may_call():
-                break
             if not places:
                 continue
-            pulled = self._verbs.pull(min(places, PULLED_AT_ONCE))
+            most = self._verbs.most_calls()
+            if not most:
+                break
+            pulled = self._verbs.pull(min(places, most, PULLED_AT_ONCE))
             for claimed in pulled.claimed:
                 self._calls.begin(partial(self._verbs.submit, claimed))
             if pulled.more:

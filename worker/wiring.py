@@ -28,7 +28,7 @@ from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
-from worker.keep_gate import gate_keeper, unknown_in_a_row
+from worker.keep_gate import accepted_since, gate_keeper, unknown_in_a_row
 from worker.ledger import accounts as ledger_accounts
 from worker.ledger import submissions, turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
@@ -191,9 +191,14 @@ def parts(concurrency: int) -> Parts:
     record = GroupCommit(patient(record_all, time.sleep))
     keep = patient(gate_keeper(engine, in_a_row, clock.time), STOPPING.wait)
 
+    was_accepted_since = patient(partial(accepted_since, engine), STOPPING.wait)
+
     def keep_and_note(claimed: Claimed, outcome: Outcome) -> None:
-        reach.note(outcome)
+        reach.note(outcome, clock.time())
         keep(claimed, outcome)
+        since = reach.doubted_since
+        if since is not None and outcome.is_unanswered and was_accepted_since(claimed.account_id, since):
+            reach.others_are_answered(outcome)
 
     submit_claimed = partial(
         submit,
@@ -208,7 +213,7 @@ def parts(concurrency: int) -> Parts:
     def server_of(lane: Lane) -> Server:
         verbs = Verbs(
             may_work=clock.may_work,
-            may_call=reach.may_call,
+            most_calls=reach.most_calls,
             take_in=lambda: accept_from_intake(
                 redis, accept_together, refuse_in_the_end, lane, account_ids, now=clock.now()
             ),

@@ -152,7 +152,7 @@ def test_no_other_outcome_closes_a_gate(ledger: Ledger, verdict: Verdict) -> Non
         keep_gate(
             ledger.engine,
             one,
-            Outcome(verdict),
+            Outcome(verdict, "-7"),
             in_a_row=replace(NOT_IN_A_ROW, count=lambda _claimed, now: now),
             now=NOW,
         )
@@ -165,7 +165,7 @@ def test_a_gate_is_open_after_a_probe_that_the_gateway_answered_for_the_message_
 ) -> None:
     now = NOW + MINUTE
     (probe,) = ledger.claim_probe(now)
-    keep_gate(ledger.engine, probe, Outcome(verdict), in_a_row=NOT_IN_A_ROW, now=now)
+    keep_gate(ledger.engine, probe, Outcome(verdict, "-7"), in_a_row=NOT_IN_A_ROW, now=now)
     assert gate(ledger).is_open is (verdict in {Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
     if not gate(ledger).is_open:
         # After a minute at the latest, and of one that has been closed for a minute no sooner if the probe is unknown.
@@ -175,14 +175,14 @@ def test_a_gate_is_open_after_a_probe_that_the_gateway_answered_for_the_message_
 
 def test_after_a_probe_that_the_gateway_was_too_busy_for_the_next_one_is_due_in_seconds() -> None:
     for closed_for in (timedelta(seconds=3), timedelta(hours=1)):
-        assert next_probe(Verdict.BUSY, closed_for) == timedelta(seconds=5)
+        assert next_probe(Outcome(Verdict.BUSY), closed_for) == timedelta(seconds=5)
 
 
 def test_probes_that_are_unknown_are_the_rarer_the_longer_it_lasts() -> None:
     at, waits = timedelta(0), [PROBE_AFTER[Verdict.UNKNOWN]]
     for _ in range(9):
         at += waits[-1]
-        wait = next_probe(Verdict.UNKNOWN, at)
+        wait = next_probe(Outcome(Verdict.UNKNOWN), at)
         assert wait is not None
         waits.append(wait)
     assert [wait.total_seconds() for wait in waits] == [3, 3, 6, 12, 24, 48, 96, 120, 120, 120]
@@ -192,6 +192,7 @@ def test_probes_that_are_unknown_are_the_rarer_the_longer_it_lasts() -> None:
 # Calls of which nobody knows whether they were taken.
 
 NO_REPLY = Outcome(Verdict.UNKNOWN, None, "no reply")
+NOT_FOUND = Outcome(Verdict.REJECTED, None, "HTTP 404: not found")
 SECOND = timedelta(seconds=1)
 FEW = 3
 
@@ -227,6 +228,32 @@ def test_a_few_unknown_in_a_row_close_the_gate_whichever_processes_made_the_call
     assert [record.levelno for record in caplog.records] == [logging.ERROR], "told once, not for each that follows"
 
 
+def test_refusals_by_http_status_alone_close_the_gate_as_calls_without_a_reply_do(ledger: Ledger, redis: Redis) -> None:
+    count = counted(ledger, redis)
+    *few, under_way = calls(ledger, FEW + 1)
+    for one in few:
+        assert gate(ledger).is_open
+        ends(ledger, count, one, NOW, NOT_FOUND)
+    assert gate(ledger).reason == "rejected: HTTP 404: not found"
+    assert gate(ledger).until == NOW + PROBE_AFTER[Verdict.UNKNOWN]
+    assert next_probe(NOT_FOUND, timedelta(seconds=6)) == timedelta(seconds=6)
+    keep_gate(ledger.engine, replace(under_way, probe=True), NOT_FOUND, in_a_row=count, now=NOW + MINUTE)
+    assert not gate(ledger).is_open
+
+
+def test_whether_a_call_was_accepted_since_some_time_is_known_for_each_account(ledger: Ledger, redis: Redis) -> None:
+    count = counted(ledger, redis)
+    [one] = calls(ledger, 1)
+    account_id = one.account_id
+    with ledger.engine.connect() as connection:
+        assert not gates.was_accepted_since(connection, account_id, NOW)
+    ends(ledger, count, one, NOW + SECOND, Outcome(Verdict.ACCEPTED, "1"))
+    with ledger.engine.connect() as connection:
+        assert gates.was_accepted_since(connection, account_id, NOW + SECOND)
+        assert not gates.was_accepted_since(connection, account_id, NOW + 2 * SECOND)
+        assert not gates.was_accepted_since(connection, account_id + 1, NOW)
+
+
 def test_a_success_anywhere_in_the_account_begins_the_count_anew(ledger: Ledger, redis: Redis) -> None:
     count, other = counted(ledger, redis), counted(ledger, redis)
     for number, one in enumerate(calls(ledger, 4 * FEW)):
@@ -247,7 +274,7 @@ def test_an_answer_for_a_message_begins_the_count_anew(
     other = counted(ledger, redis) if "another" in whose else count
     for number, one in enumerate(calls(ledger, 4 * FEW)):
         if number % FEW == FEW - 1:
-            keep_gate(ledger.engine, one, Outcome(verdict), in_a_row=other, now=NOW + number * SECOND)
+            keep_gate(ledger.engine, one, Outcome(verdict, "-7"), in_a_row=other, now=NOW + number * SECOND)
         else:
             ends(ledger, count, one, NOW + number * SECOND)
     assert gate(ledger).is_open

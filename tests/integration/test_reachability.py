@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis import Redis
@@ -12,8 +12,9 @@ from sim_harness import eventually
 
 from worker.complaints import name
 from worker.domain.outcome import Outcome, Verdict
-from worker.reachability import NOT_SENT_IN_A_ROW, SEEN_FOR, Reachability, Sick, sick_workers, tell
+from worker.reachability import ALL, IN_A_ROW, SEEN_FOR, Reachability, Sick, sick_workers, tell
 
+NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 NO_WAY = Outcome(Verdict.NOT_SENT, tips="no connection: ConnectionRefusedError")
 ANSWERS = sorted(set(Verdict) - {Verdict.NOT_SENT})
 
@@ -25,13 +26,14 @@ class Process:
         self.why: str | Exception | None = "no connection: ConnectionRefusedError"
         self.told: list[Sick | None] = []
         self.looked = 0
+        self.now = 0.0
         self.mute = False
         self._over: queue.Queue[bool] = queue.Queue()
         self.reach = Reachability(
             connect=self._connect,
             tell=self._tell,
             pause=lambda _: self._over.get(timeout=10),
-            monotonic=lambda: 0.0,
+            monotonic=lambda: self.now,
         )
 
     def _tell(self, sick: Sick | None) -> None:
@@ -56,13 +58,13 @@ def process() -> Iterator[Process]:
     process.let_a_pause_end(ending=True)
 
 
-def fails(process: Process, times: int = NOT_SENT_IN_A_ROW) -> None:
+def fails(process: Process, times: int = IN_A_ROW) -> None:
     for _ in range(times):
-        process.reach.note(NO_WAY)
+        process.reach.note(NO_WAY, NOW)
 
 
 def test_after_ten_calls_in_a_row_without_a_connection_a_process_takes_nothing(process: Process) -> None:
-    fails(process, NOT_SENT_IN_A_ROW - 1)
+    fails(process, IN_A_ROW - 1)
     assert process.reach.may_call()
     fails(process, 1)
     assert not process.reach.may_call()
@@ -71,13 +73,13 @@ def test_after_ten_calls_in_a_row_without_a_connection_a_process_takes_nothing(p
 @pytest.mark.parametrize("verdict", ANSWERS)
 def test_any_other_outcome_shows_that_it_reaches_the_gateway(process: Process, verdict: Verdict) -> None:
     for _ in range(3):
-        fails(process, NOT_SENT_IN_A_ROW - 1)
-        process.reach.note(Outcome(verdict))
+        fails(process, IN_A_ROW - 1)
+        process.reach.note(Outcome(verdict, "-7"), NOW)
     assert process.reach.may_call()
 
 
 def test_it_says_so_once_and_once_that_it_is_well_again(process: Process, caplog: pytest.LogCaptureFixture) -> None:
-    fails(process, 3 * NOT_SENT_IN_A_ROW)
+    fails(process, 3 * IN_A_ROW)
     for looks in (1, 2, 3):
         process.let_a_pause_end()
         eventually(lambda looks=looks: process.looked == looks)  # type: ignore[misc]
@@ -121,10 +123,61 @@ def test_it_stops_again_when_it_is_sick_again(process: Process) -> None:
     process.why = None
     process.let_a_pause_end()
     eventually(process.reach.may_call)
-    fails(process, NOT_SENT_IN_A_ROW - 1)
+    fails(process, IN_A_ROW - 1)
     assert process.reach.may_call()
     fails(process, 1)
     assert not process.reach.may_call()
+
+
+BAD_GATEWAY = Outcome(Verdict.UNKNOWN, tips="HTTP 502: bad gateway")
+
+
+@pytest.mark.parametrize("outcome", [BAD_GATEWAY, Outcome(Verdict.REJECTED, tips="HTTP 404: not found")])
+def test_a_process_that_alone_is_not_answered_stops_and_tries_with_one_call_at_a_time(
+    process: Process, outcome: Outcome
+) -> None:
+    for _ in range(IN_A_ROW):
+        assert process.reach.doubted_since is None
+        assert process.reach.most_calls() == ALL
+        process.reach.note(outcome, NOW)
+    assert process.reach.doubted_since == NOW
+    process.reach.others_are_answered(outcome)
+    assert process.reach.most_calls() == 0
+    process.let_a_pause_end()
+    eventually(lambda: process.reach.most_calls() == 1)
+    assert process.reach.most_calls() == 0
+    process.reach.note(outcome, NOW)
+    assert process.reach.most_calls() == 0
+    process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
+    assert process.reach.most_calls() == ALL
+    process.let_a_pause_end()
+    eventually(lambda: process.told[-1] is None)
+    assert process.looked == 0
+
+
+def test_a_process_whose_calls_nobody_answers_goes_on_for_that_is_the_gates_affair(process: Process) -> None:
+    for _ in range(3 * IN_A_ROW):
+        process.reach.note(BAD_GATEWAY, NOW)
+    assert process.reach.may_call()
+
+
+def test_a_process_whose_calls_were_not_answered_makes_one_a_second_until_one_is(process: Process) -> None:
+    for _ in range(IN_A_ROW):
+        assert process.reach.most_calls() == ALL
+        process.reach.note(BAD_GATEWAY, NOW)
+    assert [process.reach.most_calls() for _ in range(3)] == [1, 0, 0]
+    process.now += 1
+    assert [process.reach.most_calls() for _ in range(3)] == [1, 0, 0]
+    process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
+    assert process.reach.most_calls() == ALL
+
+
+def test_an_answer_in_between_shows_that_the_way_is_free(process: Process) -> None:
+    for _ in range(3):
+        for _ in range(IN_A_ROW - 1):
+            process.reach.note(BAD_GATEWAY, NOW)
+        process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
+    assert process.reach.doubted_since is None
 
 
 def test_a_process_that_ends_is_sick_no_more_and_looks_no_more(process: Process) -> None:

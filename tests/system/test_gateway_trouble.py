@@ -6,13 +6,14 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
 from processes import SMS
+from sim_harness import CallbackServer
 from sqlalchemy import Engine, func, select
 
 from worker.cli.stack import Stack, running_stack, start_worker
@@ -22,7 +23,7 @@ from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger import gates
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import submissions
-from worker.reachability import NOT_SENT_IN_A_ROW
+from worker.reachability import IN_A_ROW
 
 MESSAGES = 3_000
 CONCURRENCY = 4
@@ -91,7 +92,7 @@ def test_a_worker_that_alone_cannot_reach_the_gateway_stops_itself_and_the_other
         stack.wait_for("all are out", lambda: states(ledger) == {"accepted": FEWER}, seconds=60)
         assert is_open(ledger)
         # Those that it had under way when it noticed, and those before that told it.
-        assert NOT_SENT_IN_A_ROW <= attempts(ledger) - FEWER <= NOT_SENT_IN_A_ROW + AT_ONCE
+        assert IN_A_ROW <= attempts(ledger) - FEWER <= IN_A_ROW + AT_ONCE
         assert stack.log("sick").read_text().count("takes nothing until it does") == 1
         assert "takes nothing until it does" not in stack.log("worker").read_text()
         assert len(sick_in_doctor(stack)) == 1
@@ -102,6 +103,28 @@ def test_a_worker_that_alone_cannot_reach_the_gateway_stops_itself_and_the_other
         stack.stop("worker")
         send(stack, 100, "138")
         stack.wait_for("it sends", lambda: states(ledger) == {"accepted": FEWER + 100}, seconds=30)
+        ledger.dispose()
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("status", "lost"), [(502, "unknown"), (404, "rejected")])
+def test_a_worker_with_a_proxy_that_answers_for_the_gateway_stops_itself_and_the_others_go_on(
+    tmp_path: Path, status: int, lost: str
+) -> None:
+    stack_up = running_stack(tmp_path / "stack", concurrency=CONCURRENCY, settings={"SMS_RATE": "200"})
+    with closing(CallbackServer()) as proxy, stack_up as stack:
+        proxy.answer = lambda _: (status, b"the proxy says no")
+        ledger = open_engine(stack.ledger_url)
+        send(stack, 100, "138")
+        stack.wait_for("the gateway takes some", lambda: states(ledger)["accepted"] == 100)
+        stack.environment["SMS_GATEWAY_URL"] = proxy.url
+        start_worker(stack, "sick", CONCURRENCY)
+        send(stack, FEWER)
+        stack.wait_for("it stops", lambda: "takes nothing until it does" in stack.log("sick").read_text(), seconds=60)
+        stack.wait_for("all others are out", lambda: not states(ledger).keys() - {"accepted", lost}, seconds=60)
+        # Those that it had under way when it noticed, those before, and one at a time to see whether it is answered now.
+        assert IN_A_ROW <= states(ledger)[lost] <= IN_A_ROW + AT_ONCE + 10
+        assert len(sick_in_doctor(stack)) == 1
         ledger.dispose()
 
 

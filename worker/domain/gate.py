@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from worker.domain.outcome import Verdict
+from worker.domain.outcome import Outcome, Verdict
 
 CLOSING = frozenset({Verdict.ACCOUNT, Verdict.CLOCK})
-"""One such outcome closes the gate. Of the verdict `unknown` it takes several in a row; a worker that gets no connection
-(`not sent`) stops itself instead, for the others may have one (`worker.reachability`)."""
+"""One such outcome closes the gate. Of calls that are unanswered it takes several in a row; a worker that gets no connection
+(`not sent`), or no answer while others do, stops itself instead (`worker.reachability`)."""
 
 OPENING = frozenset({Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
-"""A probe that comes to this opens the gate: the gateway answers for the message, not for itself or the account."""
+"""A probe that is answered so opens the gate: the gateway answers for the message, not for itself or the account."""
 
 PROBE_AFTER = {
     Verdict.ACCOUNT: timedelta(minutes=1),
@@ -41,13 +41,22 @@ class Gate:
     by: str | None
 
 
-def next_probe(verdict: Verdict, closed_for: timedelta) -> timedelta | None:
-    """How long to wait for the next probe after one with this verdict, of a gate that has been closed for so long.
+def first_probe(outcome: Outcome) -> timedelta:
+    """How long to wait for the first probe of a gate that this outcome closes."""
+    return PROBE_AFTER[Verdict.UNKNOWN if outcome.is_unanswered else outcome.verdict]
 
-    After one that is unknown as long as the gate was closed until then: each wait is double the one before, up to two minutes.
-    None where the verdict says nothing new: then it is due when it was.
+
+def opens(outcome: Outcome) -> bool:
+    """Whether a probe with this outcome opens the gate."""
+    return outcome.verdict in OPENING and not outcome.is_unanswered
+
+
+def next_probe(outcome: Outcome, closed_for: timedelta) -> timedelta | None:
+    """How long to wait for the next probe after one with this outcome, of a gate that has been closed for so long.
+
+    After one that is unanswered as long as the gate was closed until then: each wait is double the one before, up to two minutes.
+    None where the outcome says nothing new: then it is due when it was.
     """
-    wait = PROBE_AFTER.get(verdict)
-    if verdict is Verdict.UNKNOWN and wait is not None:
-        return min(max(wait, closed_for), PROBE_MOST)
-    return wait
+    if outcome.is_unanswered:
+        return min(max(PROBE_AFTER[Verdict.UNKNOWN], closed_for), PROBE_MOST)
+    return PROBE_AFTER.get(outcome.verdict)

@@ -39,6 +39,14 @@ class Outcome:
     skew: timedelta | None = None
     """How far the gateway's clock is ahead of ours, where its reply had a Date."""
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether nothing says that the gateway saw the call: no reply of its document, or a refusal by HTTP status alone.
+
+        A proxy or a wrong address says 404 or 502 to every call.
+        """
+        return self.verdict is Verdict.UNKNOWN or (self.verdict is Verdict.REJECTED and self.result is None)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

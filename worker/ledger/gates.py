@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, Select, exists, select, update
 
 from worker.domain.gate import Gate
 from worker.domain.status import State
@@ -43,6 +43,19 @@ def closed_at(connection: Connection, account_id: int) -> datetime | None:
     return connection.execute(_since(account_id, accounts.c.gate_until.is_not(None))).scalar()
 
 
+def was_accepted_since(connection: Connection, account_id: int, since: datetime) -> bool:
+    """Whether the gateway has accepted a call of the account since then."""
+    return bool(connection.execute(select(_accepted_since(account_id, since))).scalar_one())
+
+
+def _accepted_since(account_id: int, since: datetime) -> Exists:
+    return exists().where(
+        submissions.c.state == literally(State.ACCEPTED),
+        submissions.c.updated_at >= since,
+        submissions.c.account_id == account_id,
+    )
+
+
 def close(
     connection: Connection,
     account_id: int,
@@ -58,12 +71,7 @@ def close(
     """
     only = [accounts.c.id == account_id, accounts.c.gate == OPEN]
     if unless_accepted_since is not None:
-        accepted = exists().where(
-            submissions.c.state == literally(State.ACCEPTED),
-            submissions.c.updated_at >= unless_accepted_since,
-            submissions.c.account_id == account_id,
-        )
-        only.append(~accepted)
+        only.append(~_accepted_since(account_id, unless_accepted_since))
     return _change(
         connection,
         *only,
