@@ -13,6 +13,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -27,6 +28,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from redis import Redis
 
 from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
@@ -255,6 +257,39 @@ VARIABLES = frozenset(
 """Every environment variable that means something here."""
 
 
+_LEDGER = re.compile(
+    r"sqlite://.*|postgresql(\+psycopg)?://([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]*)(:\d*)?(/[^?]*)?(\?.*)?", re.DOTALL
+)
+"""The databases that `ledger.engine` opens, written as SQLAlchemy reads them."""
+
+
+def _wrong_addresses(settings: Settings) -> list[str]:
+    """What could never be connected to: said now, for whoever connects would try it for ever. An address may have a password in it."""
+    gaps = []
+    ledger = settings.ledger_url and settings.ledger_url.get_secret_value()
+    if ledger and ledger.startswith("postgres://"):
+        gaps.append("SMS_LEDGER_URL is no address of a database as it stands; write postgresql:// for postgres://")
+    elif ledger and not _LEDGER.fullmatch(ledger):
+        gaps.append(
+            "SMS_LEDGER_URL is no address of a database; write it like postgresql://sms:…@postgres/sms"
+            " or sqlite:////var/lib/sms/ledger.db"
+        )
+    redis = settings.redis_url and settings.redis_url.get_secret_value()
+    if redis and not _is_redis(redis):
+        gaps.append("SMS_REDIS_URL is no address of a Redis; write it like redis://redis:6379/0, or rediss:// for TLS")
+    return gaps
+
+
+def _is_redis(url: str) -> bool:
+    """Whether redis-py and Celery both connect to it: a Unix socket they write differently, so there is no URL for one."""
+    try:
+        Redis.from_url(url).close()
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("redis", "rediss") and re.fullmatch(r"/?|/\d+", parts.path) is not None
+
+
 def revealed(secret: SecretStr | None) -> str:
     """The secret in the clear, for the one who uses it. Only for settings that the role needs: those are there."""
     if secret is None:
@@ -269,7 +304,7 @@ def load_settings(*roles: Role) -> Settings:
     try:
         settings = Settings(**_secrets_in_files(os.environ, needs, gaps))
         _read_file(settings, gaps)
-        gaps += _wrong_accounts(settings)
+        gaps += _wrong_accounts(settings) + _wrong_addresses(settings)
         # Where the file is wrong, or is not given, that is told already.
         if "accounts" in needs and settings.config and not settings.accounts and not _has_part(os.environ):
             gaps += [] if any("SMS_CONFIG" in gap for gap in gaps) else [f"no account is there: {REMEDIES['accounts']}"]

@@ -44,6 +44,29 @@ def test_a_process_without_settings_lists_what_is_missing_and_ends(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("command", [one for one, _ in COMMANDS.values()], ids=COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "address"), [("SMS_LEDGER_URL", "mysql://sms:pa55word@h/sms"), ("SMS_REDIS_URL", "localhost:6379")]
+)
+def test_a_process_with_an_address_that_is_none_says_so_and_ends(
+    tmp_path: Path, command: list[str], name: str, address: str
+) -> None:
+    settings = {
+        "SMS_REDIS_URL": "redis://127.0.0.1:1/0",
+        "SMS_LEDGER_URL": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "SMS_EPR_ID": "1",
+        "SMS_USER_ID": "sword123",
+        "SMS_PASSWORD": "geheim",
+        "SMS_PUSH_TOKEN": "0123456789abcdef",
+        "SMS_PUSH_ALLOW": "127.0.0.1",
+    }
+    done = run(command, tmp_path, **settings | {name: address})
+    assert done.returncode != 0
+    assert f"the settings are not complete:\n  - {name} is no address of a" in done.stderr
+    assert "pa55word" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_worker_that_meets_an_old_ledger_says_so_and_stops(tmp_path: Path, redis_url: str, ledger_url: str) -> None:
     engine = open_engine(ledger_url)
     with engine.begin() as connection:

@@ -13,6 +13,7 @@ from worker.domain.hours import read_hours
 from worker.domain.lane import LANES
 from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.rate import Rate
+from worker.ledger.engine import open_engine
 
 ALL = {
     "SMS_REDIS_URL": "redis://localhost/0",
@@ -138,6 +139,49 @@ def test_what_is_wrong_is_told_under_its_name(environment, name: str, value: str
     environment(**{**{k: v for k, v in ALL.items() if k != name.removesuffix("_FILE")}, name: value})
     (gap,) = gaps("worker")
     assert told in gap
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///ledger.db",
+        "sqlite:///file:ledger.db?mode=ro&uri=true",
+        "postgresql://sms:a:b/c#d@postgres:5432/sms?sslmode=require",
+        "postgresql+psycopg://sms@[::1]:5432/sms",
+        "postgresql:///sms?host=/run/postgresql",
+    ],
+)
+def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str) -> None:
+    environment(**ALL | {"SMS_LEDGER_URL": url})
+    assert open_engine(revealed(load_settings("worker").ledger_url)).url
+
+
+@pytest.mark.parametrize("role", ["worker", "beat", "callback", "client", "ledger"])
+@pytest.mark.parametrize(
+    ("name", "url", "told"),
+    [
+        ("SMS_LEDGER_URL", "s3cret", "no address of a database; write it like postgresql://sms"),
+        ("SMS_LEDGER_URL", "mysql://sms:s3cret@h/sms", "no address of a database; write it like postgresql://sms"),
+        ("SMS_LEDGER_URL", "postgresql+asyncpg://sms:s3cret@h/sms", "no address of a database; write it like"),
+        ("SMS_LEDGER_URL", "postgresql://sms:s3cret@h:x/sms", "no address of a database; write it like"),
+        ("SMS_LEDGER_URL", "postgres://sms:s3cret@h/sms", "write postgresql:// for postgres://"),
+        ("SMS_REDIS_URL", "localhost:6379", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis:6379/0", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis://:s3cret@h:port/0", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis://:s3cret@h/zero", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis://:s3cret@h/0?socket_timeout=long", "no address of a Redis; write it like redis://"),
+        ("SMS_REDIS_URL", "unix:///run/redis.sock", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "amqp://:s3cret@h/", "no address of a Redis; write it like redis://redis:6379/0"),
+    ],
+)
+def test_an_address_that_none_could_connect_to_is_told_to_every_process_without_its_password(
+    environment, role: Role, name: str, url: str, told: str
+) -> None:
+    environment(**ALL | {name: url})
+    (gap,) = gaps(role)
+    assert gap.startswith(f"{name} is no address")
+    assert told in gap
+    assert "s3cret" not in gap
 
 
 def test_a_push_token_may_be_two_while_it_is_changed(environment) -> None:

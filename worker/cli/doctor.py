@@ -47,7 +47,7 @@ def _all(now: datetime) -> Iterator[Check]:
     try:
         settings = load_settings()
     except ConfigError:
-        # Not one of them is missing but wrong; the line above says which.
+        # It is not that one is missing: one is wrong, and the line above says which.
         return
     if settings.redis_url:
         yield from _redis(settings)
@@ -64,12 +64,9 @@ def _redis(settings: Settings) -> Iterator[Check]:
             yield checks.clock_check(redis, engine, lambda: datetime.now(UTC))
             if engine is not None:
                 engine.dispose()
-    except ConfigError:
-        # The ledger's own check tells it.
-        return
     except (AuthenticationError, NoPermissionError) as why:
         yield Check("Redis", WRONG, str(why), "correct the user and the password in SMS_REDIS_URL")
-    except (RedisError, ValueError) as why:
+    except RedisError as why:
         yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
 
 
@@ -80,7 +77,7 @@ def _known_accounts(settings: Settings) -> frozenset[str] | None:
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
             return intake.known_accounts(redis)
-    except (RedisError, ValueError):
+    except RedisError:
         return None
 
 
@@ -95,5 +92,5 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
                 yield from checks.ledger_checks(connection, now)
                 yield checks.accounts_check(connection, _known_accounts(settings))
         engine.dispose()
-    except (OperationalError, ConfigError) as why:
+    except OperationalError as why:
         yield Check("ledger", WRONG, "cannot be used", in_words(why))

@@ -11,10 +11,9 @@ from typing import Annotated
 
 import typer
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import ArgumentError
 
 from worker.client import SmsClient
-from worker.config import ConfigError, Settings, load_settings, revealed
+from worker.config import Settings, load_settings, revealed
 from worker.domain.lane import LANES
 from worker.ledger import schema
 from worker.ledger.engine import open_engine, reading
@@ -24,12 +23,7 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def open_ledger(settings: Settings) -> Engine:
     """The ledger of the settings, whatever its version; it connects when it is first used."""
-    try:
-        return open_engine(revealed(settings.ledger_url), connections=1)
-    except (ArgumentError, ImportError, ValueError) as why:
-        raise ConfigError(
-            "SMS_LEDGER_URL is no address of a database; write it like postgresql://sms:…@postgres/sms"
-        ) from why
+    return open_engine(revealed(settings.ledger_url), connections=1)
 
 
 @contextmanager
@@ -52,10 +46,7 @@ def ledger(settings: Settings | None = None) -> Iterator[Connection]:
 
 def client(settings: Settings) -> SmsClient:
     """A client for the Redis of the settings; nothing connects yet."""
-    try:
-        return SmsClient(revealed(settings.redis_url))
-    except ValueError as why:
-        raise ConfigError(f"SMS_REDIS_URL is no address of a Redis: {why}") from why
+    return SmsClient(revealed(settings.redis_url))
 
 
 def operator() -> str:
