@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, status_push
 from redis import Redis
+from rich.cells import cell_len
 from sms_command import sms, told
 
 from worker import intake
@@ -200,6 +201,20 @@ def test_an_id_is_whole_on_a_terminal_of_80_columns(ledger: Ledger) -> None:
     shown = sms("messages").stdout
     assert LONG_ID in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("message_id", [LONG_ID, "n" * 64])
+def test_a_chinese_text_leaves_the_other_columns_their_room(ledger: Ledger, message_id: str) -> None:
+    text = "尊敬的客户您本期账单共计一百二十三元请于月底之前缴清谢谢您的支持与配合"
+    submitted(ledger, message_id, *map(mobile, range(1200)), state=State.UNKNOWN)
+    ledger.accept(message("chinese", lane="marketing", content=text, at="2026-11-22T13:00:00+08:00"))
+    ledger.accept(message("refused", lane="marketing", content=text))
+    lines = sms("messages").stdout.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    shown = "\n".join(lines)
+    for whole in ("2026-11-22", "04:00:00", "marketing", "default", "unknown", "1,200", "held 1", message_id[-28:]):
+        assert whole in shown
+    assert f"{text[:17]}…" in shown
 
 
 def test_refused_messages_are_told_with_their_faults_and_what_came(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, status_push
+from rich.cells import cell_len
 from sms_command import sms, told
 
 from worker.domain.status import State
@@ -22,11 +23,11 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
     monkeypatch.setenv("LOGNAME", "alice")
 
 
-def made_unknown(ledger: Ledger, message_id: str, *to: str, lane: str = "notice") -> int:
+def made_unknown(ledger: Ledger, message_id: str, *to: str, lane: str = "notice", tips: str = "no reply came") -> int:
     """A message of one call that nobody knows the end of; its msgId."""
     [nos] = ledger.accept(message(message_id, *to, lane=lane)).values()
     [one] = ledger.claim(nos)
-    ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, "no reply came"))
+    ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, tips))
     return one.msg_id
 
 
@@ -56,6 +57,25 @@ def test_the_list_tells_each_call_with_how_many_recipients_wait(ledger: Ledger) 
     shown = sms("unknown", "list").stdout
     assert LONG_ID in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("message_id", [LONG_ID, "n" * 64])
+def test_a_long_answer_of_the_gateway_leaves_the_other_columns_their_room(ledger: Ledger, message_id: str) -> None:
+    made_unknown(ledger, message_id, tips="HTTP 502: 系统繁忙请稍后再试 " + "bad gateway " * 40, lane="marketing")
+    lines = sms("unknown", "list").stdout.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    shown = "\n".join(lines)
+    for whole in (
+        "2026-11-22",
+        "04:00:00",
+        "marketing",
+        "default",
+        "recipients",
+        "HTTP 502: 系统繁忙",
+        message_id[-28:],
+    ):
+        assert whole in shown
+    assert len(lines) <= 7
 
 
 def test_an_empty_list_says_so(ledger: Ledger) -> None:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
-from worker.cli.output import AsJson, clean, console, counted, print_json, shortened, styled, table, utc
+from worker.cli.output import AsJson, clean, console, counted, folded, print_json, shortened, styled, table, utc
 from worker.cli.parts import Lane, Limit, Since, ledger
+from worker.domain.lane import LANES
 from worker.domain.status import STATUSES
 from worker.ledger import message_views
 
@@ -48,10 +49,11 @@ def messages(
     if as_json:
         print_json([{name: value for name, value in asdict(one).items() if name != "no"} for one in found])
         return
-    listed = table("message", "created (UTC)", "lane", "recipients", fixed={"message": ID_WIDTH})
+    least = {"created (UTC)": len("2026-11-22"), "lane": max(map(len, LANES)), "recipients": max(map(len, STATUSES))}
+    listed = table("message", *least, fixed={"message": ID_WIDTH}, least=least)
     for one in found:
         listed.add_row(
-            f"{one.id}\n{shortened(one.content, ID_WIDTH)}",
+            f"{folded(one.id, ID_WIDTH)}\n{shortened(one.content, ID_WIDTH)}",
             utc(one.created_at).replace(" ", "\n"),
             f"{one.lane}\n{clean(one.account)}",
             styled(counted(one.counts, "\n")),

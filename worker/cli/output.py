@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich import box
+from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,12 +45,15 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=datetime.isoformat))
 
 
-def table(*columns: str, fixed: Mapping[str, int] | None = None) -> Table:
-    """An empty table. Columns in `fixed` keep their width, and what is in them whole, however narrow the terminal is."""
+def table(*columns: str, fixed: Mapping[str, int] | None = None, least: Mapping[str, int] | None = None) -> Table:
+    """An empty table. Columns in `fixed` keep their width, and what is in them whole, however narrow the terminal is.
+
+    Those in `least` are no narrower than that; what is longer goes on in the next line.
+    """
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
-        width = (fixed or {}).get(name)
-        made.add_column(name, min_width=width, no_wrap=width is not None, overflow="fold")
+        whole = (fixed or {}).get(name)
+        made.add_column(name, min_width=whole or (least or {}).get(name), no_wrap=whole is not None, overflow="fold")
     return made
 
 
@@ -59,9 +63,14 @@ def clean(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text on one line, cut after `most` characters."""
+    """The text on one line, cut after `most` columns; a Chinese character takes two."""
     line = clean(" ".join(text.split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if cell_len(line) <= most else set_cell_size(line, most - 1).rstrip() + "…"
+
+
+def folded(text: str, width: int) -> str:
+    """The text on lines of `width` columns."""
+    return "\n".join(chop_cells(clean(text), width))
 
 
 def utc(moment: datetime) -> str:

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy import Connection, Engine
 
 from worker.cli.failures import Failed
-from worker.cli.output import AsJson, clean, console, print_json, table, utc
+from worker.cli.output import AsJson, clean, console, folded, print_json, shortened, table, utc
 from worker.cli.parts import Lane, Limit, Since, ledger, ledger_engine, operator
 from worker.config import load_settings
 from worker.domain import lane as domain
@@ -65,12 +65,14 @@ def list_unknown(
     if as_json:
         print_json([_told(one, whys.get(one.no)) for one in found])
         return
-    listed = table("message", "since (UTC)", "lane", "recipients", "what is known", fixed={"message": ID_WIDTH})
+    least = {"since (UTC)": len("2026-11-22"), "lane": max(map(len, domain.LANES)), "recipients": 10}
+    known = "message, and what is known"
+    listed = table(known, *least, fixed={known: ID_WIDTH}, least=least)
     for one in found:
-        said = " ".join(filter(None, (one.result, one.tips))) or "no reply"
+        said = ("resent; " if one.resent else "") + (" ".join(filter(None, (one.result, one.tips))) or "no reply")
         listed.add_row(
-            clean(one.message), utc(one.since).replace(" ", "\n"), f"{one.lane}\n{clean(one.account)}",
-            f"{one.recipients:,}", clean(said) + ("; resent" if one.resent else ""),
+            f"{folded(one.message, ID_WIDTH)}\n{shortened(said, ID_WIDTH)}", utc(one.since).replace(" ", "\n"),
+            f"{one.lane}\n{clean(one.account)}", f"{one.recipients:,}",
         )  # fmt: skip
     console().print(listed if found else "nothing is unknown")
     for one in found:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from html import unescape
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,10 @@ _SECONDS = re.compile(r"[0-9]{1,9}")
 _PARSER = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
 )
+
+
+_PAGE = re.compile(r"\s*<(!doctype )?html\b", re.IGNORECASE)
+_MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
 class _Unreadable(ValueError):
@@ -56,12 +61,12 @@ def read(
                 raise _Unreadable("too long")
             number, tips = _fields(text)
         except _Unreadable as why:
-            return outcome(Verdict.UNKNOWN, f"HTTP {status}, and the body cannot be read ({why}): {text}")
+            return outcome(Verdict.UNKNOWN, f"HTTP {status}, and the body cannot be read ({why}): {_words(text)}")
         code = BY_NUMBER.get(number)
         if code is None:
             return outcome(Verdict.REJECTED, text, result=str(number))
         return outcome(code.verdict, tips or code.text, result=str(number))
-    said = f"HTTP {status}: {text}"
+    said = f"HTTP {status}: {_words(text)}"
     if status in not_taken:
         return outcome(Verdict.BUSY, said, wait=_retry_after(headers, now + (skew or timedelta())))
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -109,6 +114,14 @@ def _from_xml(text: str) -> tuple[Any, Any]:
         # An entity that it declares would stand in the middle of a code.
         raise _Unreadable("XML with a document type")
     return root.findtext("{*}result"), root.findtext("{*}tips")
+
+
+def _words(text: str) -> str:
+    """What a page says to people; anything else as it is. Of a proxy's page the markup would leave no room for what it says."""
+    if not _PAGE.match(text):
+        return text
+    # Its beginning, for a hostile page could be one that takes long to look through.
+    return " ".join(unescape(_MARKUP.sub(" ", text[: 20 * MAX_TIPS])).split()) or text
 
 
 def _presentable(text: str, hide: Mapping[str, str]) -> str:

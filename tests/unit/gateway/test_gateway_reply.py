@@ -130,7 +130,24 @@ def test_a_200_that_cannot_be_read_is_unknown_and_says_why(label: str) -> None:
 
 
 def test_the_tips_of_a_200_that_cannot_be_read_show_how_it_begins() -> None:
-    assert outcome("<html>你好").tips == "HTTP 200, and the body cannot be read (broken XML): <html>你好"
+    assert outcome("<html>你好").tips == "HTTP 200, and the body cannot be read (broken XML): 你好"
+
+
+@pytest.mark.parametrize("status", [302, 404, 429, 502])
+def test_of_a_page_the_tips_are_its_words_and_none_of_its_markup(status: int) -> None:
+    page = (
+        "<!DOCTYPE html>\r\n<html><head><title>502 Bad Gateway</title><style>h1 > b { color: red }</style></head>\r\n"
+        "<body>\r\n<center><h1>502 Bad&nbsp;Gateway</h1></center>\r\n<hr><center>nginx &amp; pa55</center></body></html>"
+    )
+    hidden = outcome(page, status, hide={"& pa55": "…"})
+    assert hidden.tips == f"HTTP {status}: 502 Bad Gateway 502 Bad Gateway nginx …"
+
+
+@pytest.mark.parametrize("body", ["<html>" + "<" * 60_000, "<html>" + "<style>" * 9_000, "<html><body></body></html>"])
+def test_a_page_that_says_nothing_is_shown_as_it_came(body: str) -> None:
+    tips = outcome(body, 502).tips
+    assert tips is not None
+    assert tips.startswith("HTTP 502: <")
 
 
 IN_A_MINUTE = format_datetime(NOW + timedelta(minutes=1), usegmt=True)
