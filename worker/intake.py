@@ -296,13 +296,22 @@ def depth(redis: Redis) -> dict[str, int]:
 
 
 def oldest(redis: Redis) -> datetime | None:
-    """Since when the one waits that has waited longest; where nobody could take it to the ledger, since they tried in vain."""
+    """Since when the one waits that has waited longest; where nobody could take it to the ledger, since they tried in vain.
+
+    What is parked does not count: no worker that there is could take it.
+    """
     with redis.pipeline(transaction=False) as pipeline:
         for place in PLACES:
-            pipeline.zrange(_keys(place)[1], 0, 0, withscores=True)
-        pipeline.mget(map(_stuck, PLACES))
-        *firsts, stuck = pipeline.execute()
-    found: list[Any] = [first[0][1] for first in firsts if first] + [float(since) for since in stuck if since]
+            _, waiting, taken = _keys(place)
+            pipeline.zrange(waiting, 0, 0, withscores=True)
+            pipeline.zcard(taken)
+            pipeline.get(_stuck(place))
+        answers = pipeline.execute()
+    found: list[float] = []
+    for first, taken, stuck in zip(answers[::3], answers[1::3], answers[2::3], strict=True):
+        found += [first[0][1]] if first else []
+        # It stays when what was given out in vain is parked later, where nothing is taken out.
+        found += [float(stuck)] if stuck and (first or taken) else []
     return datetime.fromtimestamp(min(found), UTC) if found else None
 
 
@@ -356,3 +365,9 @@ def parked(redis: Redis) -> dict[str, int]:
             for name, count in zip(names, pipeline.execute(), strict=True):
                 found[name.decode()] += count
     return dict(found)
+
+
+def parked_until(redis: Redis, message: Message) -> datetime | None:
+    """When a message ends that waits for a worker that has its account; None where it waits for no such worker."""
+    until: Any = redis.zscore(f"{_parked(message.lane)}:{message.account}", message.id)
+    return None if until is None else datetime.fromtimestamp(until, UTC)

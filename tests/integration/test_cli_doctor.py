@@ -19,7 +19,7 @@ from worker import intake, reachability
 from worker.clock import ClockGuard
 from worker.complaints import name
 from worker.domain.status import State
-from worker.ledger import messages
+from worker.ledger import gates, messages
 from worker.ledger.engine import open_engine
 from worker.ledger.submissions import Recorded
 from worker.reachability import Sick
@@ -275,6 +275,64 @@ def test_what_waits_for_an_account_that_workers_do_not_have_is_to_be_looked_at(l
         "3 messages for new → start a worker whose settings have that account"
     )
     assert checks["accounts removed"][1].startswith("2 submissions of default → put the account back into the settings")
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_intake_in_which_nothing_waits_but_for_an_unknown_account_is_not_wrong(redis: Redis) -> None:
+    start = datetime.now(UTC) - timedelta(minutes=5)
+    intake.put(redis, [message("n", account="new", valid_for=86400)], now=start)
+    # A worker was lost with it before another parked it.
+    intake.take(redis, "notice", now=start)
+    intake.give_back(redis, "notice", now=start + timedelta(seconds=6))
+    assert found(exit_code=1)["intake"][0] == "wrong"
+    taken = intake.take(redis, "notice", now=start + timedelta(seconds=7))
+    intake.park(redis, "notice", "new", dict.fromkeys(taken, datetime.now(UTC) + timedelta(days=1)))
+    checks = found(exit_code=0)
+    assert checks["intake"] == ("ok", "1, notice 1 → None")
+    assert checks["accounts unknown"][0] == "look"
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_waits_while_a_workers_clock_is_wrong_waits_for_that_clock(redis: Redis, ledger: Ledger) -> None:
+    long_ago = datetime.now(UTC) - timedelta(minutes=5)
+    intake.put(redis, [message("n")], now=long_ago)
+    intake.note_tick(redis, now=long_ago)
+    off = timedelta(hours=1)
+    guard = ClockGuard(
+        redis, ledger.engine, "host-7:4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: 0.0
+    )
+    assert not guard.may_work()
+    checks = found(exit_code=1)
+    for name in ("intake", "worker and beat"):
+        assert checks[name][0] == "wrong"
+        assert checks[name][1].endswith(
+            "→ set the clock (NTP) of host-7:4711, 3600 s ahead: a process whose clock is wrong takes nothing"
+        )
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_gate_says_who_opens_it_and_one_that_no_worker_needs_is_not_wrong(ledger: Ledger, redis: Redis) -> None:
+    now = datetime.now(UTC)
+    with ledger.engine.begin() as connection:
+        gates.pause(connection, "default", reason="wrong text", by="operator:eve", now=now)
+    state, said = found(exit_code=1)["gate of default"]
+    assert state == "wrong"
+    assert said.endswith("UTC by operator:eve: wrong text → put that right; it waits for `sms account resume default`")
+    # Ten minutes later, so that the account of the fixture is forgotten.
+    intake.announce(redis, ["shop"], now=now + timedelta(minutes=11))
+    state, said = found(exit_code=0)["gate of default"]
+    assert state == "look"
+    assert "no worker has this account any more" in said
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_gate_that_the_gateway_closed_opens_by_itself(ledger: Ledger) -> None:
+    now = datetime.now(UTC)
+    with ledger.engine.begin() as connection:
+        gates.close(connection, ledger.account_ids["default"], "account: -3", now=now, until=now)
+    state, said = found(exit_code=1)["gate of default"]
+    assert state == "wrong"
+    assert said.endswith("it opens by itself once a call goes through, or with `sms account resume default`")
 
 
 @pytest.mark.usefixtures("settings")

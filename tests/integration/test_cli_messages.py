@@ -10,10 +10,12 @@ from rich.cells import cell_len
 from sms_command import sms, told
 
 from worker import intake
+from worker.accept import accept_from_intake
 from worker.accept import refuse as keep_refused
+from worker.domain.lane import LANES
 from worker.domain.message import Refused, read_message
 from worker.domain.status import State
-from worker.ledger import message_views
+from worker.ledger import gates, message_views
 from worker.ledger.engine import reading
 from worker.ledger.submissions import Recorded
 
@@ -124,6 +126,54 @@ def test_show_finds_a_message_that_still_lies_in_the_intake(
     assert lying["recipients"][0]["reason"].startswith("it lies in the intake since 2026-11-22 04:00:00 UTC")
     ledger.accept(message("m", mobile(1), lane="otp"))
     assert told("show", "m")["counts"] == {"queued": 1}
+
+
+def test_show_tells_that_a_closed_gate_is_in_the_way_of_what_waits_and_who_opens_it(ledger: Ledger) -> None:
+    ledger.accept(message("now"), message("later", at="2026-11-22T13:00:00+08:00"))
+    submitted(ledger, "sent")
+    with ledger.engine.begin() as connection:
+        gates.pause(connection, "default", reason="wrong text", by="operator:eve", now=NOW)
+    closed = (
+        "the gate of default is closed since 2026-11-22 04:00:00 UTC by operator:eve: wrong text; "
+        "it waits for `sms account resume default`"
+    )
+    reasons = {name: told("show", name)["recipients"][0]["reason"] for name in ("now", "later", "sent")}
+    assert reasons == {"now": closed, "later": f"it waits until 2026-11-22 05:00:00 UTC; {closed}", "sent": None}
+
+
+def test_show_tells_that_a_gate_that_the_gateway_closed_opens_by_itself(ledger: Ledger) -> None:
+    ledger.accept(message("m"))
+    with ledger.engine.begin() as connection:
+        until = NOW + timedelta(minutes=1)
+        gates.close(connection, ledger.account_ids["default"], "account: -3 Key验证失败", now=NOW, until=until)
+    reason = told("show", "m")["recipients"][0]["reason"]
+    assert "by gateway: account: -3 Key验证失败; it opens by itself once a call goes through, or with" in reason
+
+
+def test_show_tells_that_no_worker_has_the_account(
+    ledger: Ledger, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMS_REDIS_URL", redis_url)
+    ledger.accept(message("m"))
+    assert told("show", "m")["recipients"][0]["reason"] is None
+    intake.announce(redis, ["shop"], now=datetime.now(UTC))
+    assert told("show", "m")["recipients"][0]["reason"] == (
+        "no worker has the account default; put it back into their settings, or it expires"
+    )
+    monkeypatch.setenv("SMS_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert told("show", "m")["recipients"][0]["reason"] is None
+
+
+def test_show_tells_that_a_message_in_the_intake_waits_for_a_worker_that_has_its_account(
+    ledger: Ledger, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMS_REDIS_URL", redis_url)
+    intake.put(redis, [message("m", account="new")], now=NOW)
+    accept_from_intake(redis, len, lambda *_: None, LANES["notice"], ["default"], now=NOW)
+    assert told("show", "m")["recipients"][0]["reason"] == (
+        "it lies in the intake since 2026-11-22 04:00:00 UTC; "
+        "it waits for a worker that has the account new, and is refused at 2026-11-23 04:00:00 UTC"
+    )
 
 
 def test_show_tells_what_was_wrong_with_a_refused_message(ledger: Ledger) -> None:

@@ -14,10 +14,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from worker import intake
+from worker.cli.reasons import closed, opens
 from worker.cli.strange import strange_queues
 from worker.clock import skews, wrong_clocks
 from worker.config import ConfigError, Role, Settings, load_settings
 from worker.domain.clock import BOUND, in_words, is_wrong
+from worker.domain.gate import Gate
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.status import WAITING, State
 from worker.headroom import FULL_SHARE, memory_share
@@ -86,7 +88,9 @@ def redis_checks(redis: Redis) -> Iterator[Check]:
     since_tick = (
         f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat was done yet"
     )
-    yield _judged("worker and beat", tick is not None and now - tick < PATIENCE, since_tick, IDLE)
+    told = ", ".join(f"{name}, {how}" for name, how in wrong_clocks(redis).items())
+    idle = f"set the clock (NTP) of {told}: a process whose clock is wrong takes nothing" if told else IDLE
+    yield _judged("worker and beat", tick is not None and now - tick < PATIENCE, since_tick, idle)
     for sick in sick_workers(redis):
         yield Check(
             f"worker {sick.worker}", WRONG,
@@ -106,7 +110,7 @@ def redis_checks(redis: Redis) -> Iterator[Check]:
     lies = "".join(f", {place} {depth}" for place, depth in depths.items() if depth)
     age = max(now - since, timedelta(0)) if since else timedelta(0)
     found = f"{sum(depths.values())}{lies}" + (f"; the oldest waits {age.total_seconds():.0f} s" if since else "")
-    yield _judged("intake", age < PATIENCE, found, IDLE)
+    yield _judged("intake", age < PATIENCE, found, idle)
     yield unknown_accounts_check(redis)
 
 
@@ -185,8 +189,21 @@ def _unwritten(sqlstate: str | None, otherwise: str) -> tuple[str, str]:
     return WRONG, otherwise
 
 
-def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:
-    """What waits in the ledger, and what waits for a person."""
+def gate_check(gate: Gate, known: Collection[str] | None) -> Check:
+    """Whether an account may send. `known` are the accounts of all workers, None where nobody can say."""
+    name = f"gate of {gate.account}"
+    if gate.is_open:
+        return Check(name, OK, "open")
+    if known is not None and gate.account not in known:
+        remedy = (
+            "nothing: no worker has this account any more; `sms account resume` opens it if one shall have it again"
+        )
+        return Check(name, LOOK, closed(gate), remedy)
+    return Check(name, WRONG, closed(gate), f"put that right; {opens(gate)}")
+
+
+def ledger_checks(connection: Connection, now: datetime, known: Collection[str] | None = None) -> Iterator[Check]:
+    """What waits in the ledger, and what waits for a person. `known` are the accounts of all workers, None where nobody can say."""
     waiting = health.waiting(connection, overdue_since=now - PATIENCE)
     for state in sorted(WAITING):
         backlog = waiting.get(state, Backlog(0, 0))
@@ -195,11 +212,7 @@ def ledger_checks(connection: Connection, now: datetime) -> Iterator[Check]:
         else:
             yield _backlog(f"submissions {state}", backlog, HELD_UP, LOOK)
     for gate in gates.gates(connection):
-        remedy = f"put that right; the gate opens by itself then, or with `sms account resume {gate.account}`"
-        found = (
-            "open" if gate.is_open else f"closed by {gate.by} since {gate.since:%Y-%m-%d %H:%M:%S} UTC: {gate.reason}"
-        )
-        yield _judged(f"gate of {gate.account}", gate.is_open, found, remedy)
+        yield gate_check(gate, known)
     for account, skew in gates.skews(connection).items():
         found = f"{abs(skew.total_seconds()):.0f} s {'behind' if skew > timedelta(0) else 'ahead of'} the gateway's, when last seen"
         remedy = "set this machine's clock (NTP); calls are signed with the gateway's time meanwhile"

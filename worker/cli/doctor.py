@@ -9,13 +9,12 @@ import typer
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy.exc import OperationalError
 
-from worker import intake
 from worker.broker import open_redis
 from worker.cli import checks
 from worker.cli.checks import OK, WRONG, Check
 from worker.cli.failures import in_words
 from worker.cli.output import AsJson, clean, console, print_json, styled, table
-from worker.cli.parts import open_ledger
+from worker.cli.parts import known_accounts, open_ledger
 from worker.config import ConfigError, Settings, load_settings, revealed
 from worker.ledger.engine import reading
 
@@ -70,17 +69,6 @@ def _redis(settings: Settings) -> Iterator[Check]:
         yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
 
 
-def _known_accounts(settings: Settings) -> frozenset[str] | None:
-    """The accounts of all workers; None where nobody can say."""
-    if settings.redis_url is None:
-        return None
-    try:
-        with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
-            return intake.known_accounts(redis)
-    except RedisError:
-        return None
-
-
 def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
     try:
         engine = open_ledger(settings)
@@ -89,8 +77,9 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
         if version.state == OK:
             yield checks.write_check(engine)
             with reading(engine) as connection:
-                yield from checks.ledger_checks(connection, now)
-                yield checks.accounts_check(connection, _known_accounts(settings))
+                known = known_accounts(settings)
+                yield from checks.ledger_checks(connection, now, known)
+                yield checks.accounts_check(connection, known)
         engine.dispose()
     except OperationalError as why:
         yield Check("ledger", WRONG, "cannot be used", in_words(why))

@@ -4,14 +4,17 @@ import getpass
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 
+from worker import intake
+from worker.broker import open_redis
 from worker.client import SmsClient
 from worker.config import Settings, load_settings, revealed
 from worker.domain.lane import LANES
@@ -42,6 +45,17 @@ def ledger(settings: Settings | None = None) -> Iterator[Connection]:
     """The ledger, to be read."""
     with ledger_engine(settings or load_settings("ledger")) as engine, reading(engine) as connection:
         yield connection
+
+
+def known_accounts(settings: Settings) -> frozenset[str] | None:
+    """The accounts of all workers; None where nobody can say."""
+    if settings.redis_url is None:
+        return None
+    try:
+        with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
+            return intake.known_accounts(redis)
+    except RedisError:
+        return None
 
 
 def client(settings: Settings) -> SmsClient:

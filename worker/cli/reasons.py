@@ -1,5 +1,8 @@
 """Why a recipient has the status it has, in a sentence for people."""
 
+from collections.abc import Collection
+
+from worker.domain.gate import Gate
 from worker.domain.status import LeftOut, Report, State, Suppression
 from worker.ledger.message_views import RecipientView
 
@@ -10,8 +13,35 @@ LEFT_OUT: dict[str, str] = {
 """The sentence for each reason why a recipient is suppressed."""
 
 
-def reason(recipient: RecipientView) -> str | None:
-    """The sentence, where there is something to say beyond the status."""
+def closed(gate: Gate) -> str:
+    """Since when a gate is closed, by whom and why."""
+    return f"closed since {gate.since:%Y-%m-%d %H:%M:%S} UTC by {gate.by}: {gate.reason}"
+
+
+def opens(gate: Gate) -> str:
+    """What opens a closed gate."""
+    resume = f"`sms account resume {gate.account}`"
+    if gate.until is None:
+        return f"it waits for {resume}"
+    return f"it opens by itself once a call goes through, or with {resume}"
+
+
+def in_the_way(gate: Gate, known: Collection[str] | None) -> str | None:
+    """Why nothing of an account is sent now. `known` are the accounts of all workers, None where nobody can say."""
+    if known is not None and gate.account not in known:
+        return f"no worker has the account {gate.account}; put it back into their settings, or it expires"
+    return None if gate.is_open else f"the gate of {gate.account} is {closed(gate)}; {opens(gate)}"
+
+
+def reason(recipient: RecipientView, in_the_way: str | None = None) -> str | None:
+    """The sentence, where there is something to say beyond the status. `in_the_way` is why nothing of its account is sent now."""
+    said = _reason(recipient)
+    if in_the_way is None or recipient.status not in (State.HELD, State.QUEUED):
+        return said
+    return "; ".join(filter(None, (said, in_the_way)))
+
+
+def _reason(recipient: RecipientView) -> str | None:
     said = _said(recipient)
     if recipient.said_by:
         return f"{recipient.said_by} said so"

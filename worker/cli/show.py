@@ -13,11 +13,12 @@ from worker import intake
 from worker.broker import open_redis
 from worker.cli.failures import Failed
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled, table, utc
-from worker.cli.parts import ledger
-from worker.cli.reasons import reason
+from worker.cli.parts import known_accounts, ledger
+from worker.cli.reasons import in_the_way, reason
 from worker.config import Settings, load_settings, revealed
 from worker.domain.message import MAX_RECIPIENTS, Message, is_id
-from worker.ledger import message_views
+from worker.domain.status import State
+from worker.ledger import gates, message_views
 from worker.ledger.message_views import MessageView
 
 SHOWN = 50
@@ -45,11 +46,10 @@ def show(
     settings = load_settings("ledger")
     most = SHOWN if limit is None and not as_json else limit
     with ledger(settings) as connection:
-        told = _kept(connection, message_id, most)
+        told = _kept(connection, settings, message_id, most)
         if told is None:
-            lying = _in_intake(settings, message_id)
             # Not in the intake either: it may have moved to the ledger between the two looks.
-            told = _as_lying(lying, most) if lying else _kept(connection, message_id, most)
+            told = _in_intake(settings, message_id, most) or _kept(connection, settings, message_id, most)
     if told is None:
         asked = "nor in the intake" if settings.redis_url else "and the intake was not asked: SMS_REDIS_URL is not set"
         raise Failed(
@@ -62,19 +62,25 @@ def show(
         _print(told)
 
 
-def _kept(connection: Connection, message_id: str, limit: int | None) -> dict[str, Any] | None:
+def _kept(connection: Connection, settings: Settings, message_id: str, limit: int | None) -> dict[str, Any] | None:
     if message := message_views.find(connection, message_id):
-        return _as_kept(connection, message, limit)
+        waits = message.counts.keys() & {State.HELD, State.QUEUED}
+        return _as_kept(connection, message, limit, _in_the_way(connection, settings, message) if waits else None)
     refused = message_views.find_refused(connection, [message_id])
     return asdict(refused[0]) if refused else None
 
 
-def _as_kept(connection: Connection, message: MessageView, limit: int | None) -> dict[str, Any]:
+def _in_the_way(connection: Connection, settings: Settings, message: MessageView) -> str | None:
+    [gate] = (gate for gate in gates.gates(connection) if gate.account == message.account)
+    return in_the_way(gate, known_accounts(settings))
+
+
+def _as_kept(connection: Connection, message: MessageView, limit: int | None, obstacle: str | None) -> dict[str, Any]:
     recipients = [
         {
             "mobile": one.mobile,
             "status": one.status,
-            "reason": reason(one),
+            "reason": reason(one, obstacle),
             "msg_id": one.msg_id,
             "result": one.result,
             "tips": one.tips,
@@ -97,20 +103,27 @@ def _told(message: MessageView | Message, counts: dict[str, int], recipients: li
     }
 
 
-def _in_intake(settings: Settings, message_id: str) -> Message | None:
+def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[str, Any] | None:
     if settings.redis_url is None:
         return None
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
-            return intake.find(redis, message_id)
+            message = intake.find(redis, message_id)
+            return _as_lying(message, limit, intake.parked_until(redis, message)) if message else None
     except RedisError as why:
         raise Failed(
             f"no message {message_id} is in the ledger, and the intake cannot be asked: {why}. Try again later."
         ) from why
 
 
-def _as_lying(message: Message, limit: int | None) -> dict[str, Any]:
-    lies = f"it lies in the intake since {message.created_at:%Y-%m-%d %H:%M:%S} UTC; no worker has taken it yet"
+def _as_lying(message: Message, limit: int | None, parked_until: datetime | None) -> dict[str, Any]:
+    lies = f"it lies in the intake since {message.created_at:%Y-%m-%d %H:%M:%S} UTC; "
+    if parked_until:
+        lies += (
+            f"it waits for a worker that has the account {message.account}, and is refused at {utc(parked_until)} UTC"
+        )
+    else:
+        lies += "no worker has taken it yet"
     blank: dict[str, datetime | str | None] = dict.fromkeys(("msg_id", "result", "tips"))
     recipients = [
         {"mobile": mobile, "status": IN_INTAKE, "reason": lies, **blank, "updated_at": message.created_at}
