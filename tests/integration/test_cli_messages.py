@@ -278,6 +278,21 @@ def test_refused_messages_are_told_with_their_faults_and_what_came(ledger: Ledge
     assert "is too short" in shown
 
 
+def test_a_refused_message_is_listed_with_the_whole_of_its_faults_and_the_first_of_many(ledger: Ledger) -> None:
+    fields = {"to": ["13800138000"], "content": "您好", "kontent": "您好", "lane": "vip"}
+    with pytest.raises(Refused) as refused:
+        read_message(fields, now=NOW, default_id="m")
+    keep_refused(ledger.engine, "few", [str(fault) for fault in refused.value.faults], json.dumps(fields), NOW)
+    keep_refused(ledger.engine, "n" * 64, [f"fault {number}" for number in range(9)], "{}", NOW)
+    lines = sms("messages", "--refused").stdout.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    column = next(line.index("why, and") for line in lines if "why, and" in line)
+    shown = "".join("".join(line[column:] for line in lines).split())
+    for fault in refused.value.faults:
+        assert str(fault).replace(" ", "") in shown
+    assert "fault4and4more:see`smsshow`" in shown
+
+
 def test_what_people_wrote_is_neither_markup_nor_a_command_to_the_terminal(ledger: Ledger) -> None:
     ledger.accept(message("m", content="[red]a[/nothing] :smile:"))
     assert "[red]a[/nothing] :smile:" in sms("messages").stdout

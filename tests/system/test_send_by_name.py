@@ -104,3 +104,17 @@ def test_a_bad_one_is_kept_with_its_reason_and_the_queue_goes_on(
     assert reason in " ".join(json.loads(row.faults))
     assert json.loads(row.payload) == message
     assert stack.ask_simulator("summary")["mobiles_taken"] == 1
+
+
+def test_fields_that_are_not_in_a_message_are_refused_with_how_to_write_them(
+    stack: Stack, ledger: Engine, tmp_path: Path
+) -> None:
+    (task_id,) = send_by_name(stack, tmp_path, {"to": ["13800138003"], "content": "您好"})
+
+    def kept() -> Any:
+        with reading(ledger) as connection:
+            return connection.execute(select(refused).where(refused.c.id == task_id)).first()
+
+    row = stack.wait_for("it is refused", kept, seconds=20)
+    [fault] = json.loads(row.faults)
+    assert 'kwargs={"message": {"to": …, "content": …}}' in fault

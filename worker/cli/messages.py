@@ -17,8 +17,10 @@ from worker.ledger import message_views
 Status = StrEnum("Status", {str(status): str(status) for status in STATUSES})  # type: ignore[misc]
 
 ID_WIDTH = 36
+FAULTS = 5
+"""Of a refused message, in its table."""
 SHOWN = 200
-"""Characters of a text that a table shows; JSON has it whole."""
+"""Columns of a text that a table shows; JSON has it whole."""
 
 
 def messages(
@@ -66,8 +68,16 @@ def _refused(connection: Connection, as_json: bool, **narrowed: Any) -> None:
     if as_json:
         print_json([asdict(one) for one in found])
         return
-    listed = table("message", "refused (UTC)", "why, and what came", fixed={"message": ID_WIDTH})
+    refused = {"refused (UTC)": len("2026-11-22")}
+    listed = table("message", *refused, "why, and what came", fixed={"message": ID_WIDTH}, least=refused)
     for one in found:
-        why = shortened("; ".join(one.faults), SHOWN)
-        listed.add_row(clean(one.id), utc(one.refused_at).replace(" ", "\n"), f"{why}\n{shortened(one.payload, SHOWN)}")
+        # Whole, for what to do stands at the end of a fault.
+        why = [clean(fault) for fault in one.faults[:FAULTS]]
+        if len(one.faults) > FAULTS:
+            why.append(f"and {len(one.faults) - FAULTS} more: see `sms show`")
+        listed.add_row(
+            folded(one.id, ID_WIDTH),
+            utc(one.refused_at).replace(" ", "\n"),
+            "\n".join((*why, shortened(one.payload, SHOWN))),
+        )
     console().print(listed if found else "no message was refused")

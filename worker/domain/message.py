@@ -98,6 +98,9 @@ class Refused(ValueError):
 
 FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for", "notify", "metadata", "id", "caller"})
 
+BY_NAME = frozenset({"args", "kwargs"})
+"""What a task has in place of those fields, where its arguments are not one `message`."""
+
 
 Tell = Callable[[str, str], None]
 """Notes a fault: the field, and the sentence about it."""
@@ -157,6 +160,9 @@ def read_message(
     """
     if not isinstance(fields, Mapping):
         raise Refused([Fault("message", f"is no mapping but a {type(fields).__name__}; give to, content and the like")])
+    if fields.keys() == BY_NAME:
+        text = 'is not there by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
+        raise Refused([Fault("message", text)])
     faults: list[Fault] = []
 
     def fault(field: str, text: str) -> None:

@@ -261,3 +261,14 @@ def test_new_ids_sort_by_time_and_are_uuids() -> None:
     ids = [new_id(NOW + timedelta(milliseconds=n), os.urandom(10)) for n in range(50)]
     assert ids == sorted(ids)
     assert all(is_id(i) and len(i) == 36 and i[14] == "7" for i in ids)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [([{"to": "1"}], {}), ([], {"to": "1"}), ([], {"message": {}, "to": "1"}), ([], {})]
+)
+def test_a_task_whose_arguments_are_no_message_is_told_how_to_write_them(args: list[object], kwargs: object) -> None:
+    with pytest.raises(Refused) as refused:
+        read_message({"args": args, "kwargs": kwargs}, now=NOW, default_id="m")
+    assert [str(fault) for fault in refused.value.faults] == [
+        'message is not there by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
+    ]
