@@ -57,6 +57,9 @@ def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Le
         "lane": "notice",
         "content": "您好",
         "created_at": "2026-11-22T04:00:00+00:00",
+        "metadata": None,
+        "caller": None,
+        "expires_at": "2026-11-23T04:00:00+00:00",
         "counts": {"accepted": 1, "delivered": 1},
         "recipients": [
             {
@@ -174,6 +177,23 @@ def test_show_tells_that_a_message_in_the_intake_waits_for_a_worker_that_has_its
         "it lies in the intake since 2026-11-22 04:00:00 UTC; "
         "it waits for a worker that has the account new, and is refused at 2026-11-23 04:00:00 UTC"
     )
+
+
+def test_show_tells_what_a_message_was_sent_with_wherever_it_is(
+    ledger: Ledger, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMS_REDIS_URL", redis_url)
+    sent = message("m", at="2026-11-22T13:00:00+08:00", valid_for=600, caller="shop", metadata={"单号": [4711, None]})
+    with_it = {"metadata": {"单号": [4711, None]}, "caller": "shop", "expires_at": "2026-11-22T05:10:00+00:00"}
+    intake.put(redis, [sent], now=NOW)
+    for where in ("intake", "held"):
+        found = told("show", "m")
+        assert (found["counts"], {name: found[name] for name in with_it}) == ({where: 1}, with_it)
+        shown = sms("show", "m").stdout
+        assert 'metadata   {"单号": [4711, null]}' in shown
+        assert "caller     shop" in shown
+        assert "valid      until 2026-11-22 05:10:00 UTC" in shown
+        ledger.accept(sent)
 
 
 def test_show_tells_what_was_wrong_with_a_refused_message(ledger: Ledger) -> None:

@@ -1,5 +1,6 @@
 """`sms show`: one message, wherever it is: in the ledger, among the refused, or still in the intake."""
 
+import json
 from contextlib import closing
 from dataclasses import asdict
 from datetime import datetime
@@ -19,7 +20,7 @@ from worker.config import Settings, load_settings, revealed
 from worker.domain.message import MAX_RECIPIENTS, Message, is_id
 from worker.domain.status import State
 from worker.ledger import gates, message_views
-from worker.ledger.message_views import MessageView
+from worker.ledger.message_views import MessageView, SentWith
 
 SHOWN = 50
 IN_INTAKE = "intake"
@@ -88,16 +89,19 @@ def _as_kept(connection: Connection, message: MessageView, limit: int | None, ob
         }
         for one in message_views.recipients(connection, message.no, limit=limit)
     ]
-    return _told(message, message.counts, recipients)
+    return _told(message, message_views.sent_with(connection, message.no), message.counts, recipients)
 
 
-def _told(message: MessageView | Message, counts: dict[str, int], recipients: list[dict[str, Any]]) -> dict[str, Any]:
+def _told(
+    message: MessageView | Message, sent: SentWith, counts: dict[str, int], recipients: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "id": message.id,
         "account": message.account,
         "lane": message.lane,
         "content": message.content,
         "created_at": message.created_at,
+        **asdict(sent),
         "counts": counts,
         "recipients": recipients,
     }
@@ -109,14 +113,19 @@ def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[s
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
             message = intake.find(redis, message_id)
-            return _as_lying(message, limit, intake.parked_until(redis, message)) if message else None
+            if message is None:
+                return None
+            parked_until = intake.parked_until(redis, message)
     except RedisError as why:
         raise Failed(
             f"no message {message_id} is in the ledger, and the intake cannot be asked: {why}. Try again later."
         ) from why
+    expires_at = (message.at or message.created_at) + (message.valid_for or settings.lanes[message.lane].validity)
+    metadata = None if message.metadata is None else dict(message.metadata)
+    return _as_lying(message, SentWith(metadata, message.caller or None, expires_at), limit, parked_until)
 
 
-def _as_lying(message: Message, limit: int | None, parked_until: datetime | None) -> dict[str, Any]:
+def _as_lying(message: Message, sent: SentWith, limit: int | None, parked_until: datetime | None) -> dict[str, Any]:
     lies = f"it lies in the intake since {message.created_at:%Y-%m-%d %H:%M:%S} UTC; "
     if parked_until:
         lies += (
@@ -129,7 +138,7 @@ def _as_lying(message: Message, limit: int | None, parked_until: datetime | None
         {"mobile": mobile, "status": IN_INTAKE, "reason": lies, **blank, "updated_at": message.created_at}
         for mobile in message.to[:limit]
     ]
-    return _told(message, {IN_INTAKE: len(message.to)}, recipients)
+    return _told(message, sent, {IN_INTAKE: len(message.to)}, recipients)
 
 
 def _print(told: dict[str, Any]) -> None:
@@ -143,6 +152,12 @@ def _print(told: dict[str, Any]) -> None:
         return
     total = sum(told["counts"].values())
     screen.print(f"lane       {told['lane']}, account {clean(told['account'])}, created {utc(told['created_at'])} UTC")
+    if told["caller"]:
+        screen.print(f"caller     {clean(told['caller'])}")
+    if told["expires_at"]:
+        screen.print(f"valid      until {utc(told['expires_at'])} UTC")
+    if told["metadata"] is not None:
+        screen.print(f"metadata   {clean(json.dumps(told['metadata'], ensure_ascii=False))}")
     screen.print(f"content    {clean(told['content'])}")
     screen.print("recipients", f"{total:,}:", styled(counted(told["counts"])))
     listed = table("mobile", "status", "since (UTC)", "msgId", "why", fixed={"mobile": 11, "status": 11})

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, exists, func, select
 
 from worker.domain.status import STATUSES
 from worker.ledger.tables import accounts, messages, recipient_status, refused, reports, submissions
+from worker.ledger.tables import recipients as recipients_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,16 @@ class MessageView:
     content: str
     created_at: datetime
     counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SentWith:
+    """What else a message was sent with. Of one that has no submission, all of its recipients being left out, `metadata` alone."""
+
+    metadata: dict[str, Any] | None
+    caller: str | None
+    expires_at: datetime | None
+    """When the first of its submissions may no longer go out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,18 @@ def find(connection: Connection, message_id: str) -> MessageView | None:
     """The message of that id, if the ledger has it."""
     row = connection.execute(_MESSAGES.where(messages.c.id == message_id)).first()
     return row and MessageView(*row, counts=_counts(connection, [row.no]).get(row.no, {}))
+
+
+def sent_with(connection: Connection, message_no: int) -> SentWith:
+    """What else the message of that number was sent with."""
+    kept = connection.execute(select(messages.c.metadata).where(messages.c.no == message_no)).scalar_one()
+    of_message = select(func.min(submissions.c.caller), func.min(submissions.c.expires_at)).where(
+        submissions.c.no.in_(
+            select(recipients_table.c.submission_no).where(recipients_table.c.message_no == message_no)
+        )
+    )
+    caller, expires_at = connection.execute(of_message).one()
+    return SentWith(json.loads(kept) if kept else None, caller or None, expires_at)
 
 
 def newest(
