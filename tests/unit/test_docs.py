@@ -5,6 +5,14 @@ from pathlib import Path
 
 from worker.config import SECRETS, VARIABLES
 from worker.domain.lane import QUEUES
+from worker.domain.message import (
+    FIELDS,
+    HORIZON,
+    MAX_CALLER,
+    MAX_METADATA_BYTES,
+    MAX_RECIPIENTS,
+    MAX_VALID_FOR,
+)
 from worker.domain.status import STATUSES
 
 REPO = Path(__file__).parents[2]
@@ -24,6 +32,13 @@ def test_the_readme_starts_a_worker_for_every_queue() -> None:
 def test_the_glossary_explains_every_status() -> None:
     glossary = (REPO / "docs/glossary.md").read_text()
     assert [status for status in STATUSES if f"`{status}`" not in glossary] == []
+
+
+def test_the_table_of_fields_has_every_field_of_a_message_and_no_other() -> None:
+    sending = (REPO / "docs/sending.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", sending, re.MULTILINE)) == FIELDS - {"notify"}
+    for limit in (MAX_RECIPIENTS, MAX_METADATA_BYTES, MAX_CALLER, HORIZON.days, MAX_VALID_FOR.days):
+        assert f" {limit:,} " in sending
 
 
 def test_every_link_in_the_documents_leads_to_a_file() -> None:

@@ -1,0 +1,52 @@
+"""docs/sending.md, its examples run as they stand there on a stack like the one of `sms up`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from processes import SMS
+
+from worker.cli.stack import Stack
+
+REPO = Path(__file__).parents[2]
+MANY, BY_NAME = re.findall(r"```python\n(.*?)```", (REPO / "docs" / "sending.md").read_text(), re.DOTALL)
+
+
+def run(command: list[str], stack: Stack) -> str:
+    done = subprocess.run(
+        command, cwd=REPO, env=stack.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def shown(stack: Stack, message_id: str, status: str) -> dict[str, Any]:
+    """What `sms show` says once the message has recipients of that status alone."""
+
+    def found() -> Any:
+        command = [*SMS, "show", message_id, "--json"]
+        done = subprocess.run(command, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
+        # One by name is nowhere until a worker has taken its task.
+        told = json.loads(done.stdout or "{}")
+        return told if list(told.get("counts", ())) == [status] else None
+
+    told: dict[str, Any] = stack.wait_for(f"message {message_id} to be {status}", found, seconds=20)
+    return told
+
+
+def test_the_many_of_the_docs_are_sent_now_and_later(stack: Stack) -> None:
+    ids = json.loads(run([sys.executable, "-c", MANY + "\nimport json; print(json.dumps(ids))"], stack))
+    now, later = shown(stack, ids[0], "delivered"), shown(stack, ids[1], "held")
+    assert (now["caller"], now["metadata"]) == ("shop", {"order": 4711})
+    assert (later["caller"], later["metadata"], len(later["recipients"])) == ("shop", None, 2)
+
+
+def test_the_task_of_the_docs_is_sent_with_all_its_fields(stack: Stack) -> None:
+    app = Celery(broker=stack.redis_url, set_as_current=False)
+    task = eval(BY_NAME, {"app": app})
+    told = shown(stack, task.id, "delivered")
+    assert (told["lane"], told["caller"], told["metadata"]) == ("notice", "shop", {"order": 4712})
