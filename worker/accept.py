@@ -275,7 +275,7 @@ def accept_from_intake(
         elif now < _expires_at(message, lane):
             unknown[message.account][item_id] = _expires_at(message, lane)
         else:
-            fault = f"account {message.account!r} was unknown for as long as it was valid; there are {', '.join(sorted(accounts))}"
+            fault = f"account {message.account!r} was unknown for as long as it was valid; the accounts are: {', '.join(sorted(accounts))}"
             refuse(message.id, [fault], item, now)
     if messages:
         accept_each(accept_together, refuse, messages, now=now)

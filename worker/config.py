@@ -236,6 +236,8 @@ class Settings(BaseSettings):
         return () if self.push_token is None else _split(self.push_token)
 
 
+ACCOUNT_NAMES = (*Account.model_fields, "password_file")
+"""What the file may say of an account."""
 CREDENTIALS = ("epr_id", "user_id", "password")
 OPTIONS = ("rate", "mobile_rate", "signature", "not_taken")
 """What else of the account of SMS_EPR_ID has a variable."""
@@ -411,7 +413,15 @@ def _read_file(settings: Settings, gaps: list[str]) -> None:
                 else:
                     settings.lanes[name] = LaneOptions.model_validate(values).of(LANES[name])
             except ValidationError as error:
-                gaps += [f"{where} {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in _errors(error)]
+                names = ACCOUNT_NAMES if section == "accounts" else tuple(LaneOptions.model_fields)
+                gaps += [f"{where} {'.'.join(map(str, one['loc']))}: {_fault(one, names)}" for one in _errors(error)]
+
+
+def _fault(error: ErrorDetails, names: Collection[str]) -> str:
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    meant = difflib.get_close_matches(str(error["loc"][-1]), names, 1)
+    return "is no setting" + (f"; did you mean {meant[0]}?" if meant else f"; the settings are: {', '.join(names)}")
 
 
 def _has_part(environment: Mapping[str, str]) -> bool:

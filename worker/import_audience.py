@@ -72,7 +72,7 @@ def remove_audience(engine: Engine, name: str, *, clock: Clock) -> Audience:
         found = audiences.find(connection, name)
         names = ", ".join(one.name for one in audiences.listed(connection))
     if not found:
-        raise NoAudience(f"there is no audience {name!r}; there are {names or 'none yet'}")
+        raise NoAudience(f"there is no audience {name!r}; the audiences are: {names or 'none yet'}")
     _remove(engine, found, clock)
     return found
 

@@ -71,12 +71,15 @@ def plan(
     if wish.account not in known:
         fault(
             "--account",
-            f"{wish.account!r} is unknown; there are {', '.join(sorted(known)) or 'none yet: start a worker'}",
+            f"{wish.account!r} is unknown; the accounts are: {', '.join(sorted(known)) or 'none yet: start a worker'}",
         )
     audience = audiences.find(connection, wish.audience, to_use=True)
     if audience is None or not audience.ready:
         names = ", ".join(one.name for one in audiences.listed(connection) if one.ready)
-        fault("--audience", f"{wish.audience!r} is no audience; there are {names or 'none yet'}: `sms audience import`")
+        fault(
+            "--audience",
+            f"{wish.audience!r} is no audience; the audiences are: {names or 'none yet'}: `sms audience import`",
+        )
     else:
         try:
             text = compile_text(wish.content, audience.header)

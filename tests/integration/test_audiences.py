@@ -272,10 +272,10 @@ def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger,
 
 
 def test_an_audience_that_there_is_not_is_told_with_those_that_there_are(ledger: Ledger) -> None:
-    with pytest.raises(NoAudience, match="there is no audience 'spring'; there are none yet"):
+    with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: none yet"):
         remove(ledger)
     import_table(ledger, of(many(1)), "other")
-    with pytest.raises(NoAudience, match="there is no audience 'spring'; there are other"):
+    with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: other"):
         remove(ledger)
 
 

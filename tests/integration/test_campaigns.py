@@ -346,8 +346,8 @@ def test_a_message_of_a_run_is_known_as_its(of: Campaigns) -> None:
 
 FAULTS = {
     "name": ("name", {"name": " "}),
-    "audience": ("--audience 'nobody' is no audience; there are people", {"audience": "nobody"}),
-    "account": ("--account 'none' is unknown; there are default", {"account": "none"}),
+    "audience": ("--audience 'nobody' is no audience; the audiences are: people", {"audience": "nobody"}),
+    "account": ("--account 'none' is unknown; the accounts are: default", {"account": "none"}),
     "an unknown column": ("--text", {"content": "尊敬的{{ 性别 }}"}),
     "a signature": ("--text the text carries a signature", {"content": "【某某】您好"}),
     "no text of any row": ("--text makes no text of any row: line 2", {"content": "您好{{ c2 }}"}),

@@ -38,4 +38,4 @@ def test_a_gate_that_the_gateway_closed_says_when_it_is_probed(ledger: Ledger) -
 def test_an_account_that_there_is_not_is_told_with_those_that_there_are(ledger: Ledger, command: str) -> None:
     result = sms("account", command, "shop")
     assert result.exit_code == 1
-    assert "there is no account 'shop'; there are default" in result.stderr
+    assert "there is no account 'shop'; the accounts are: default" in result.stderr

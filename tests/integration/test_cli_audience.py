@@ -136,7 +136,7 @@ def test_an_audience_is_removed_unless_a_campaign_is_of_it(ledger: Ledger, path:
 def test_an_audience_that_there_is_not_is_told(ledger: Ledger, command: str) -> None:
     result = sms("audience", command, "spring")
     assert result.exit_code == 1
-    assert "there is no audience 'spring'; there are none yet" in result.stderr
+    assert "there is no audience 'spring'; the audiences are: none yet" in result.stderr
 
 
 def test_where_there_is_none_the_list_says_how_to_make_one(ledger: Ledger) -> None:

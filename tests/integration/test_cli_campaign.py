@@ -87,7 +87,10 @@ def test_pause_resume_and_cancel_do_what_they_say_and_say_where_it_stands_if_the
 def test_a_campaign_that_is_not_there_is_told_with_those_that_are(of: Campaigns) -> None:
     create()
     refused = sms("campaign", "start", "autumn")
-    assert (refused.exit_code, "there is no campaign 'autumn'; there are spring" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "there is no campaign 'autumn'; the campaigns are: spring" in refused.stderr) == (
+        1,
+        True,
+    )
 
 
 def test_a_time_that_passed_before_it_was_started_is_refused_unless_it_is_to_be_now(of: Campaigns) -> None:

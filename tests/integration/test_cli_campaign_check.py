@@ -188,7 +188,7 @@ def test_a_campaign_that_would_send_to_nobody_is_a_failure(
 @pytest.mark.parametrize(
     ("content", "ready", "name", "said"),
     [
-        (TEXT, True, "summer", "there is no campaign 'summer'; there are spring"),
+        (TEXT, True, "summer", "there is no campaign 'summer'; the campaigns are: spring"),
         (TEXT, False, "spring", "is not there whole; import it anew"),
         ("{{ 姓 }}\n{{ x.y }}", True, "spring", "did you mean 姓名?"),
     ],

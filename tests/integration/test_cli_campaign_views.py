@@ -75,14 +75,14 @@ def test_a_run_is_shown_by_itself_and_one_that_is_not_there_is_refused(spring: C
     assert told("campaign", "show", "spring", "--run", run["no"])["figures"]["made"] == 10
     wrong = sms("campaign", "show", "spring", "--run", 999)
     assert wrong.exit_code == 1
-    assert f"spring has no run 999; there are {run['no']}" in wrong.stderr
+    assert f"spring has no run 999; its runs are: {run['no']}" in wrong.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "replies", "report"])
 def test_a_campaign_that_nobody_knows_is_told_with_those_there_are(spring: Campaigns, command: str) -> None:
     result = sms("campaign", command, "sprint")
     assert result.exit_code == 1
-    assert "there is no campaign 'sprint'; there are spring" in result.stderr
+    assert "there is no campaign 'sprint'; the campaigns are: spring" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "replies", "report"])

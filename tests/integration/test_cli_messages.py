@@ -220,6 +220,7 @@ def test_show_says_that_the_intake_could_not_be_asked(ledger: Ledger, monkeypatc
     shown = sms("show", "nobody")
     assert shown.exit_code == 1
     assert "the intake cannot be asked" in shown.stderr
+    assert "Connection refused. Try again later." in shown.stderr
 
 
 def test_messages_come_newest_first_with_their_counts(ledger: Ledger) -> None:

@@ -80,7 +80,7 @@ def test_who_is_not_on_the_list_is_told_and_nobody_is_removed(ledger: Ledger) ->
 def test_an_account_that_there_is_not_is_told_with_those_that_there_are(ledger: Ledger, command: tuple[str]) -> None:
     done = sms("optout", *command, mobile(1), "--account", "shop")
     assert done.exit_code == 1
-    assert "there is no account 'shop'; there are default" in done.stderr
+    assert "there is no account 'shop'; the accounts are: default" in done.stderr
 
 
 def test_the_list_is_narrowed_and_says_how_many_more_there_are(ledger: Ledger) -> None:

@@ -99,7 +99,7 @@ def test_an_account_that_nobody_has_is_refused(redis: Redis) -> None:
     intake.announce(redis, ["default"], now=datetime.now(UTC))
     sent = sms("send", "--to", mobile(1), *TEXT, "--account", "nobodys")
     assert sent.exit_code == 1
-    assert "'nobodys' is unknown; there are default" in sent.stderr
+    assert "'nobodys' is unknown; the accounts are: default" in sent.stderr
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_an_account_that_the_workers_do_not_know_is_refused(redis: Redis, redis_
     client = SmsClient(redis_url)
     intake.announce(redis, ["default", "shop"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="shop")
-    with pytest.raises(Refused, match="account 'other' is unknown; there are default, shop"):
+    with pytest.raises(Refused, match="account 'other' is unknown; the accounts are: default, shop"):
         client.send("13800138000", "您好", account="other")
     intake.announce(redis, ["default", "shop", "other"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="other")

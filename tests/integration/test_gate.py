@@ -55,6 +55,19 @@ def closed(ledger: Ledger) -> list[int]:
     return nos
 
 
+def test_the_log_names_a_gate_by_its_account_as_the_commands_do(
+    ledger: Ledger, closed: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    for minute, outcome in ((1, WRONG_PASSWORD), (2, Outcome(Verdict.ACCEPTED, "1", "成功"))):
+        [probe] = ledger.claim_probe(NOW + minute * MINUTE)
+        keep_gate(ledger.engine, probe, outcome, in_a_row=not_in_a_row, now=NOW + minute * MINUTE)
+        ledger.record(Recorded(probe.no, probe.attempt, State.HELD, NOW + minute * MINUTE, None, None))
+    assert [record.getMessage().partition(", see")[0].partition(":")[0] for record in caplog.records] == [
+        "the gate of account default stays closed",
+        "the gate of account default is open again",
+    ]
+
+
 def test_a_wrong_password_closes_the_gate_and_the_others_wait_behind_it(ledger: Ledger, closed: list[int]) -> None:
     found = gate(ledger)
     assert (found.is_open, found.by, found.since, found.until) == (False, "gateway", NOW, NOW + MINUTE)

@@ -370,7 +370,7 @@ def test_a_message_whose_account_no_worker_knows_is_refused_when_it_is_past_its_
     taken_in(beat, lane, now=NOW + timedelta(seconds=valid + 6))
     (row,) = beat.ledger.rows(refused)
     assert json.loads(str(row["faults"])) == [
-        "account 'other' was unknown for as long as it was valid; there are default"
+        "account 'other' was unknown for as long as it was valid; the accounts are: default"
     ]
     assert intake.depth(beat.redis)[lane] == 0
 

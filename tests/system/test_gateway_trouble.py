@@ -77,7 +77,7 @@ def test_a_gateway_that_answers_nonsense_for_a_while_leaves_no_more_unknown_than
         unknown = states(ledger)["unknown"]
         assert 0 < unknown <= AT_ONCE + Settings.model_fields["unknown_in_a_row"].default + PROBES
         assert states(ledger)["accepted"] == MESSAGES - unknown
-        assert stack.log("worker").read_text().count("the gate of account 1 is closed") == 1
+        assert stack.log("worker").read_text().count("the gate of account default is closed") == 1
         ledger.dispose()
 
 

@@ -25,8 +25,9 @@ EVERY = dict(one for name in COMMANDS for one in tree(load(name), name))
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)
 def test_every_command_has_help_with_an_example_of_itself(path: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="sms")
+    shown = CliRunner().invoke(app, [*path, "--help"], prog_name="sms", env={"COLUMNS": "80"})
     assert shown.exit_code == 0
+    assert [line for line in shown.stdout.partition("Options:")[2].splitlines() if len(line) > 80] == []
     assert f"Usage: sms {' '.join(path)} " in shown.stdout
     assert f"sms {' '.join(path)}" in shown.stdout.partition("  Example:\n")[2].partition("Options:")[0]
 

@@ -302,7 +302,7 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
     assert "[otp] means nothing here" in told[0]
     assert "[lanes.sms] means nothing here; the lanes are otp, notice, marketing" in told[1]
     assert "[lanes.otp] resend_unknown: Input should be 'never', 'once' or 'probable'" in told[2]
-    assert "[lanes.otp] resent: " in told[3]
+    assert "[lanes.otp] resent: is no setting; the settings are: resend_unknown, validity" in told[3]
     assert "[accounts.default] is the account of SMS_EPR_ID already" in told[4]
     assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[5:]] == [
         "epr_id",
@@ -310,6 +310,7 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
         "password",
         "pasword",
     ]
+    assert told[-1].endswith("pasword: is no setting; did you mean password?")
 
 
 def test_the_rate_is_of_the_default_account_and_each_other_has_its_own(environment, tmp_path) -> None:

@@ -84,4 +84,4 @@ def _change(name: str, change: Callable[[Connection, str, datetime], bool]) -> N
     with ledger_engine(load_settings("ledger")) as engine, engine.begin() as connection:
         if not change(connection, operator(), datetime.now(UTC)):
             names = ", ".join(one.account for one in gates.gates(connection))
-            raise Failed(f"there is no account {name!r}; there are {names or 'none yet'}")
+            raise Failed(f"there is no account {clean(name)!r}; the accounts are: {clean(names) or 'none yet'}")

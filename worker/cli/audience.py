@@ -129,7 +129,7 @@ def show_audience(name: _Name, as_json: AsJson = False) -> None:
         found = audiences.find(connection, name)
         if not found:
             names = ", ".join(one.name for one in audiences.listed(connection))
-            raise Failed(f"there is no audience {clean(name)!r}; there are {clean(names) or 'none yet'}")
+            raise Failed(f"there is no audience {clean(name)!r}; the audiences are: {clean(names) or 'none yet'}")
         first = audiences.members_after(connection, found.no, 0, most=FIRST)
         campaigns = audiences.used_by(connection, found.no)
     if as_json:

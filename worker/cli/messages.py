@@ -26,7 +26,9 @@ SHOWN = 200
 def messages(
     lane: Annotated[Lane | None, typer.Option(help="Only of this lane.")] = None,
     account: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only with a recipient of this status.")] = None,
+    status: Annotated[
+        Status | None, typer.Option(metavar="STATUS", help=f"Only with a recipient who is {', '.join(STATUSES)}.")
+    ] = None,
     since: Since = None,
     limit: Limit = 20,
     refused: Annotated[bool, typer.Option("--refused", help="Those that were refused, and why.")] = False,

@@ -203,7 +203,7 @@ def _account_id(engine: Engine, name: str) -> int:
         numbers = accounts.numbers(connection)
     if name not in numbers:
         raise Failed(
-            f"there is no account {clean(name)!r}; there are {clean(', '.join(sorted(numbers))) or 'none yet'}"
+            f"there is no account {clean(name)!r}; the accounts are: {clean(', '.join(sorted(numbers))) or 'none yet'}"
         )
     return numbers[name]
 

@@ -43,4 +43,4 @@ def replies(
     for one in found:
         answered = one.message or f"msgId {clean(one.msg_id)}, which we did not send"
         listed.add_row(utc(one.received_at), clean(one.mobile), f"{clean(one.content)}\n{answered}")
-    console().print(listed if found else "no such reply")
+    console().print(listed if found else "no such reply" if mobile or since else "nobody has replied yet")

@@ -118,7 +118,7 @@ def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[s
             parked_until = intake.parked_until(redis, message)
     except RedisError as why:
         raise Failed(
-            f"no message {message_id} is in the ledger, and the intake cannot be asked: {why}. Try again later."
+            f"no message {message_id} is in the ledger, and the intake cannot be asked: {str(why).rstrip('.')}. Try again later."
         ) from why
     expires_at = (message.at or message.created_at) + (message.valid_for or settings.lanes[message.lane].validity)
     metadata = None if message.metadata is None else dict(message.metadata)

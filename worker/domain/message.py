@@ -169,7 +169,7 @@ def read_message(
         faults.append(Fault(field, text))
 
     for name in [name for name in fields if name not in FIELDS]:
-        fault(_shown(name), f"is no field of a message; there are {', '.join(sorted(FIELDS))}")
+        fault(_shown(name), f"is no field of a message; its fields are {', '.join(sorted(FIELDS))}")
     to = _read_mobiles(fields.get("to"), fault)
     content = fields.get("content")
     if isinstance(content, str):
@@ -231,7 +231,7 @@ def _read_account(account: Any, accounts: Collection[str] | None, fault: Tell) -
     if not isinstance(account, str) or len(account) > MAX_ACCOUNT or not account.isprintable():
         fault("account", f"{_quoted(account)} is unknown; a name has up to {MAX_ACCOUNT} printable characters")
     elif accounts is not None and account not in accounts:
-        fault("account", f"{_quoted(account)} is unknown; there are {', '.join(sorted(accounts))}")
+        fault("account", f"{_quoted(account)} is unknown; the accounts are: {', '.join(sorted(accounts))}")
     return str(account)
 
 

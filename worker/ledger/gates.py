@@ -33,6 +33,12 @@ def gates(connection: Connection) -> list[Gate]:
     return [Gate(name, bool(is_open), *rest) for name, is_open, *rest in connection.execute(rows)]
 
 
+def account_of(connection: Connection, account_id: int) -> str:
+    """The name of the account of that number, as commands show it."""
+    name: str = connection.execute(select(accounts.c.name).where(accounts.c.id == account_id)).scalar_one()
+    return name
+
+
 def opened_at(connection: Connection, account_id: int) -> datetime | None:
     """Since when the gate has been open; None where it is closed."""
     return connection.execute(_since(account_id, accounts.c.gate == OPEN)).scalar()

@@ -87,7 +87,7 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"content": "【某商城】您好"}, "signature"),
         ({"lane": "express"}, "'express' is unknown; it is one of otp, notice, marketing"),
         ({"lane": ["otp"]}, "is unknown"),
-        ({"account": "other"}, "'other' is unknown; there are default, shop"),
+        ({"account": "other"}, "'other' is unknown; the accounts are: default, shop"),
         ({"account": ["default"]}, "is unknown"),
         ({"at": "tomorrow"}, "'tomorrow' is no time"),
         ({"at": 5}, "is no time"),

@@ -18,6 +18,6 @@ def find(connection: Connection, name: str) -> Campaign:
     if found is None:
         names = ", ".join(one.name for one in campaigns.listed(connection, limit=10))
         raise Failed(
-            f"there is no campaign {name!r}; there are {names or 'none yet: see `sms campaign create --help`'}"
+            f"there is no campaign {name!r}; the campaigns are: {names or 'none yet: see `sms campaign create --help`'}"
         )
     return found

@@ -25,7 +25,7 @@ def runs_wanted(connection: Connection, campaign: Campaign, run_no: int | None) 
     wanted = [run for run in runs if run_no in (None, run.no)]
     if run_no is not None and not wanted:
         numbers = ", ".join(str(run.no) for run in runs) or "none yet"
-        raise Failed(f"{campaign.name} has no run {run_no}; there are {numbers}")
+        raise Failed(f"{campaign.name} has no run {run_no}; its runs are: {numbers}")
     return wanted
 
 
