@@ -30,7 +30,7 @@ from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
 from worker.keep_gate import accepted_since, gate_keeper, unknown_in_a_row
 from worker.ledger import accounts as ledger_accounts
-from worker.ledger import submissions, turns
+from worker.ledger import turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import open_engine
@@ -43,6 +43,7 @@ from worker.limits.alone import alone
 from worker.limits.rate import Grant, take
 from worker.pull import Allow, MaySend, Pulled, pull
 from worker.reachability import Reachability, tell
+from worker.record import recorder
 from worker.serve import Server, Verbs
 from worker.submit import submit
 
@@ -83,7 +84,8 @@ class Parts:
     claim_probe: Callable[[int], Sequence[Claimed] | None]
     """Claims a probe for that account. None where only another process may make one."""
     call: Callable[[Claimed], Outcome]
-    record: Callable[[Recorded], None]
+    records: Mapping[str, Callable[[Recorded], None]]
+    """Writes down what became of a call, for each lane by its name: none waits for the rows of another."""
     keep_gate: Callable[[Claimed, Outcome], None]
     servers: Mapping[str, Server]
     """What serves each lane here, by its name."""
@@ -177,20 +179,12 @@ def parts(concurrency: int) -> Parts:
             lanes = [lane.name for lane in settings.lanes.values() if may_send(account_id, lane, now)]
             return turns.claim_probe(connection, account_id, lanes, msg_id=msg_id, now=now, lease=settings.lease)
 
-    def record_all(outcomes: Sequence[Recorded]) -> list[None]:
-        with engine.begin() as connection:
-            written = submissions.record(connection, outcomes, now=clock.time())
-        if written < len(outcomes):
-            log.warning("%d outcomes came after their submission had moved on", len(outcomes) - written)
-        return [None] * len(outcomes)
-
     refuse_in_the_end = patient(partial(refuse, engine), STOPPING.wait)
     pull_in_the_end = patient(pull_lane, STOPPING.wait)
     call = open_gateway(settings, account_ids, session, clock.time)
     # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
-    record = GroupCommit(patient(record_all, time.sleep))
+    records = {name: recorder(engine, clock=clock.time, pause=time.sleep) for name in settings.lanes}
     keep = patient(gate_keeper(engine, in_a_row, clock.time), STOPPING.wait)
-
     was_accepted_since = patient(partial(accepted_since, engine), STOPPING.wait)
 
     def keep_and_note(claimed: Claimed, outcome: Outcome) -> None:
@@ -203,7 +197,6 @@ def parts(concurrency: int) -> Parts:
     submit_claimed = partial(
         submit,
         call=call,
-        record=record,
         keep_gate=keep_and_note,
         clock=clock.time,
         random=random.random,
@@ -218,7 +211,7 @@ def parts(concurrency: int) -> Parts:
                 redis, accept_together, refuse_in_the_end, lane, account_ids, now=clock.now()
             ),
             pull=partial(pull_in_the_end, lane),
-            submit=submit_claimed,
+            submit=partial(submit_claimed, record=records[lane.name]),
             ring=lambda: bells.ring_lane(redis, lane),
             only_waiter=lambda: alone(redis, f"wait:{lane.name}", lost_seconds=WAITER_SECONDS),
         )
@@ -239,7 +232,7 @@ def parts(concurrency: int) -> Parts:
         pull=pull_in_the_end,
         claim_probe=patient(claim_probe, STOPPING.wait),
         call=call,
-        record=record,
+        records=records,
         keep_gate=keep_and_note,
         servers={lane.name: server_of(lane) for lane in settings.lanes.values()},
         clock=clock,

@@ -92,7 +92,7 @@ def again(worker: Parts) -> None:
         submit(
             claimed,
             call=worker.call,
-            record=worker.record,
+            record=worker.records["notice"],
             keep_gate=worker.keep_gate,
             clock=lambda: datetime.now(UTC),
             random=lambda: 0.0,

@@ -189,6 +189,21 @@ _RECORD = (
 )
 
 
+_FREE = (
+    select(submissions.c.no)
+    .where(submissions.c.no.in_(bindparam("nos", expanding=True)))
+    # As an UPDATE that leaves the key as it is: the foreign keys of rows that are added elsewhere do not stand in its way.
+    .with_for_update(skip_locked=True, key_share=True)
+)
+
+
+def lock_free(connection: Connection, nos: Collection[int]) -> set[int]:
+    """Those of the submissions whose rows nobody else holds; they are this transaction's now. On SQLite it has the whole ledger."""
+    if connection.dialect.name == "sqlite":
+        return set(nos)
+    return set(connection.execute(_FREE, {"nos": list(nos)}).scalars())
+
+
 def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetime) -> int:
     """Writes what became of attempts; of how many it still counted: it was the last, or was taken.
 
@@ -209,7 +224,7 @@ def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetim
         }
         for one in outcomes
     ]
-    return connection.execute(_RECORD, rows).rowcount
+    return connection.execute(_RECORD, rows).rowcount if rows else 0
 
 
 def expire(connection: Connection, *, now: datetime, most: int = 10 * ROWS) -> int:
