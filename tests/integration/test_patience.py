@@ -125,6 +125,37 @@ def test_a_connection_that_the_server_ends_is_replaced(postgres_url: str) -> Non
     engine.dispose()
 
 
+def test_a_transaction_in_which_nothing_is_asked_for_ten_seconds_is_ended(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    for _ in range(2):
+        assert run(engine, "SHOW idle_in_transaction_session_timeout") == "10s"
+    engine.dispose()
+
+
+def test_what_was_ended_for_its_process_was_frozen_is_done_again(postgres_url: str) -> None:
+    engine, other = open_engine(postgres_url), open_engine(postgres_url)
+    tries: list[int] = []
+
+    def write() -> object:
+        with engine.begin() as connection:
+            pid: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            tries.append(pid)
+            if len(tries) == 1:
+                connection.execute(text("SET idle_in_transaction_session_timeout = 1"))
+                while run(other, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"):
+                    pass  # it does nothing, as if it stood still
+            return connection.execute(text("SELECT 1")).scalar()
+
+    with pytest.raises(OperationalError) as ended:
+        write()
+    assert ended.value.connection_invalidated
+    tries.clear()
+    assert patient(write, _no_end)() == 1
+    assert len(tries) == 2
+    for one in (engine, other):
+        one.dispose()
+
+
 def _no_end(_: float) -> bool:
     return False
 

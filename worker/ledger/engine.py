@@ -9,6 +9,11 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, QueuePool, cre
 from sqlalchemy.exc import OperationalError
 
 CONNECT_SECONDS = 5
+IDLE_SECONDS = 10
+"""A transaction in which nothing is asked for so long is ended by PostgreSQL: its process is frozen, and others wait for its rows.
+
+Ours do their reading of files, their calls and their questions to people outside of transactions.
+"""
 BATCHES_SECONDS = 0.5
 READ_ONLY = "25006"
 """PostgreSQL's answer to a write where it takes none: a standby, or a database that somebody has set so."""
@@ -16,6 +21,8 @@ NOT_PERMITTED = "42501"
 """PostgreSQL's answer where the role lacks a right."""
 NO_LOCK = "55P03"
 """PostgreSQL's answer where a lock could not be had in time."""
+ENDED_IDLE = "25P03"
+"""PostgreSQL's answer after IDLE_SECONDS."""
 
 
 def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
@@ -46,9 +53,17 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
             "tcp_user_timeout": 30_000,
         },
     )
+    event.listen(engine, "connect", _end_idle_transactions)
     event.listen(engine, "handle_error", _without_values)
-    event.listen(engine, "handle_error", _count_refusals_as_away)
+    event.listen(engine, "handle_error", _count_as_away)
     return engine
+
+
+def _end_idle_transactions(connection: Any, _record: Any) -> None:
+    # Not among the options of the connection: a pooler such as PgBouncer refuses those that it does not know.
+    connection.autocommit = True
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+    connection.autocommit = False
 
 
 DATA_EXCEPTION = "22"
@@ -70,11 +85,17 @@ def _without_values(context: ExceptionContext) -> None:
         context.sqlalchemy_exception.args = (f"({name}) {said}",)
 
 
-def _count_refusals_as_away(context: ExceptionContext) -> None:
-    # psycopg has them among the server's internal and the program's own errors; to whoever writes it is as if the ledger could
-    # not be reached: nothing is wrong with what is written, and it goes on once somebody has put that right.
-    if getattr(context.original_exception, "sqlstate", None) in (READ_ONLY, NOT_PERMITTED):
-        raise OperationalError(context.statement, None, context.original_exception, hide_parameters=True)
+def _count_as_away(context: ExceptionContext) -> None:
+    # psycopg has them among the server's internal and the program's own errors; to whoever writes it is as if the ledger could not
+    # be reached: nothing is wrong with what is written, and it goes on once somebody has put that right.
+    if getattr(context.original_exception, "sqlstate", None) in (READ_ONLY, NOT_PERMITTED, ENDED_IDLE):
+        raise OperationalError(
+            context.statement,
+            None,
+            context.original_exception,
+            hide_parameters=True,
+            connection_invalidated=context.is_disconnect,
+        )
 
 
 def _open_sqlite(url: URL) -> Engine:
