@@ -7,6 +7,7 @@ from datetime import datetime
 
 from redis import Redis
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
 from worker import intake
 from worker.domain.mobile import is_mobile
@@ -15,6 +16,8 @@ from worker.domain.push import Push, Reply, StatusReport
 from worker.gateway.push import Unreadable, parse_push
 from worker.ledger import accounts, optouts, pushes
 from worker.ledger.engine import reading
+from worker.ledger.patience import is_locked
+from worker.ledger.statements import wait_shortly
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,8 @@ def process_push(
 
     Who replies one of the `optout_words` (folded) opts out.
 
+    Where somebody holds a lock on the tables for too long, the push is left as it is, for the tick to give it out again.
+
     What cannot be used is quarantined with its reason: the whole push, or those of its items.
     """
     with reading(engine) as connection:
@@ -70,19 +75,30 @@ def process_push(
         else:
             replies[account_id].append(item.body)
     faults = _told([*push.faults, *sorted(foreign)])
-    with engine.begin() as connection:
-        for account_id, some in sorted(reports.items()):
-            pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
-        for account_id, some_replies in sorted(replies.items()):
-            new = pushes.add_replies(connection, account_id, some_replies, push_no=no, received_at=raw.received_at)
-            _opt_out(connection, account_id, new, optout_words, since=raw.received_at)
-        pushes.finish(
-            connection,
-            no,
-            items=len(push.items),
-            reason="; ".join([*faults, *([push.note] if push.note else [])]) or None,
-            quarantined=bool(faults),
-        )
+    try:
+        with engine.begin() as connection:
+            wait_shortly(connection)
+            for account_id, some in sorted(reports.items()):
+                pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
+            for account_id, some_replies in sorted(replies.items()):
+                new = pushes.add_replies(connection, account_id, some_replies, push_no=no, received_at=raw.received_at)
+                _opt_out(connection, account_id, new, optout_words, since=raw.received_at)
+            pushes.finish(
+                connection,
+                no,
+                items=len(push.items),
+                reason="; ".join([*faults, *([push.note] if push.note else [])]) or None,
+                quarantined=bool(faults),
+            )
+    except OperationalError as why:
+        if not is_locked(why):
+            raise
+        log.warning(
+            "push %d is put back and read again within %d s, for somebody holds a lock on what it adds to: see pg_locks and"
+            " pg_stat_activity for who does",
+            no, pushes.STRAY_AFTER.total_seconds(),
+        )  # fmt: skip
+        return
     if faults:
         log.warning("push %d is quarantined: %s", no, "; ".join(faults)[:500])
 

@@ -16,6 +16,7 @@ from worker.accept import accept_by_name
 from worker.app import app
 from worker.broker import is_redis_away
 from worker.clock import WrongClock
+from worker.domain.lane import PUSH_QUEUE
 from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.limits.alone import alone
@@ -29,6 +30,8 @@ AWAY = (OperationalError, RedisError, WrongClock)
 """What the tick and the like end with where a store is away: one line, for it is no fault of theirs, and the next one is due."""
 CLOCK_SECONDS = 1
 """Between two questions whether the clock is right again; it is compared less often."""
+ROOM_SECONDS = 0.3
+"""A push waits so long for one of those under way to be over, and keeps a thread from nobody longer than that."""
 PASS_ON_SECONDS = 0.2
 """It may come back at once, where no worker can."""
 LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
@@ -106,19 +109,26 @@ def probe(task: Task, account_id: int) -> None:
         here.servers[one.lane].call(one)
 
 
-@app.task(name="sms.process_push")
+@app.task(name="sms.process_push", throws=AWAY)
 def process_kept_push(no: int) -> None:
-    """Applies the push of that number."""
+    """Applies the push of that number. Where as many are under way as may be, it goes to the end of the queue."""
     here = _parts()
-    _process_push(here, no)
+    if not here.push_room.acquire(timeout=ROOM_SECONDS):
+        bells.send(here.redis, "sms.process_push", no, queue=PUSH_QUEUE)
+        return
+    try:
+        process = patient(process_push, STOPPING.wait)
+        process(here.engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words)
+    finally:
+        here.push_room.release()
 
 
 @app.task(name="sms.keep_pushes", throws=AWAY)
 def keep_pushes_from_intake() -> None:
-    """Moves the pushes that came while the ledger was away from the intake to the ledger, and applies them."""
+    """Moves the pushes that came while the ledger was away from the intake to the ledger, and has them applied."""
     here = _parts()
     for no in patient(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
-        _process_push(here, no)
+        bells.send(here.redis, "sms.process_push", no, queue=PUSH_QUEUE)
 
 
 @app.task(name="sms.tick", throws=AWAY)
@@ -178,9 +188,3 @@ def _pass_on(task: Task, number: int) -> None:
         return
     queue = task.request.delivery_info["routing_key"]
     bells.ring(_parts().redis, task.name, number, queue=queue, fewer_than=bells.FEW)
-
-
-def _process_push(here: Parts, no: int) -> None:
-    patient(process_push, STOPPING.wait)(
-        here.engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words
-    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from threading import Event
+from threading import Event, Semaphore
 from zoneinfo import ZoneInfo
 
 import requests
@@ -34,7 +34,6 @@ from worker.ledger import turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import open_engine
-from worker.ledger.group_commit import GroupCommit
 from worker.ledger.patience import patient
 from worker.ledger.submissions import Recorded
 from worker.ledger.turns import Claimed
@@ -53,6 +52,8 @@ ASK_AGAIN_SECONDS = 1.0
 """When to ask for tokens again that Redis was not there to give."""
 CONNECTIONS = 10
 """To PostgreSQL, of one process: each lane accepts, claims and records beside the others, beside pushes and the tick."""
+PUSHES_AT_ONCE = 4
+"""Of one process, and at most half of its task threads: the tick and the lanes find a thread and a connection beside them."""
 WAITER_SECONDS = 30
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
 
@@ -91,6 +92,8 @@ class Parts:
     """What serves each lane here, by its name."""
     clock: ClockGuard
     """The time of this process, and whether it may work by it: asked before anything is taken, expired or called."""
+    push_room: Semaphore
+    """Held by each push that is being processed here."""
     announce: Callable[[], object]
     """Tells, once a minute, which accounts this process has."""
 
@@ -235,6 +238,7 @@ def parts(concurrency: int) -> Parts:
         records=records,
         keep_gate=keep_and_note,
         servers={lane.name: server_of(lane) for lane in settings.lanes.values()},
+        push_room=Semaphore(max(1, min(PUSHES_AT_ONCE, concurrency // 2))),
         clock=clock,
         announce=announcing(redis, settings.accounts, time.monotonic),
     )

@@ -8,7 +8,7 @@ from itertools import permutations, product
 
 import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, select, text, update
 
 from worker.domain.caps import Cap
 from worker.domain.lane import LANES
@@ -18,6 +18,7 @@ from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
 from worker.ledger import accounts
 from worker.ledger import pushes as kept
+from worker.ledger.engine import open_engine
 from worker.ledger.submissions import Recorded
 from worker.ledger.tables import first_replies, optouts, pushes, reports, submissions
 from worker.ledger.tables import recipient_status as recipient_status_view
@@ -280,3 +281,23 @@ def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(eng
     with engine.begin() as connection:
         assert kept.overdue(connection, now=NOW + timedelta(days=1)) == []
         assert connection.execute(select(pushes.c.state)).scalar_one() == "quarantined"
+
+
+def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied_afterwards(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_engine(postgres_url)
+    ledger = Ledger(engine)
+    body = status_push((mobile(1), 7, 1))
+    with engine.begin() as other:
+        other.execute(text("LOCK TABLE reports IN SHARE MODE"))
+        no = ledger.push(body)
+        assert [row["state"] for row in ledger.rows(pushes)] == ["received"]
+    assert [line.getMessage().partition(",")[0] for line in caplog.records] == [
+        f"push {no} is put back and read again within 30 s"
+    ]
+    with engine.begin() as connection:
+        assert kept.overdue(connection, now=NOW + kept.STRAY_AFTER) == [no]
+    process_push(engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+    assert [row["state"] for row in ledger.rows(pushes)] == ["processed"]
+    engine.dispose()

@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from worker.ledger.engine import NO_LOCK
+
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -38,6 +40,11 @@ def is_away(error: Exception) -> bool:
         wrong = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR
         return not wrong and not str(getattr(error.orig, "sqlstate", None)).startswith(LIMIT_EXCEEDED)
     return isinstance(error, NoConnectionFree) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Whether somebody held a lock for too long; where `statements.wait_shortly` says how long that is."""
+    return getattr(error.orig, "sqlstate", None) == NO_LOCK
 
 
 def is_its_own(error: Exception) -> bool:

@@ -13,12 +13,10 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from worker.ledger.engine import NO_LOCK, reading
+from worker.ledger.statements import wait_shortly
 
 log = logging.getLogger(__name__)
 
-LOCK_WAIT = "1500ms"
-"""How long a migration waits for a lock: all that comes to the table meanwhile waits behind it. Longer than PostgreSQL's
-deadlock_timeout, a second, after which an autovacuum gives way."""
 TRIES = 30
 TRY_AGAIN_SECONDS = 1.0
 IN_USE = frozenset({NO_LOCK, "40P01"})
@@ -53,7 +51,7 @@ def version(engine: Engine) -> str | None:
 def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.sleep) -> None:
     """Brings the ledger to the wanted version, in one transaction; does nothing where it is there already.
 
-    On PostgreSQL it waits at most LOCK_WAIT for each lock, then lets the others go on and tries again after a pause, in which it
+    On PostgreSQL it waits at most LOCK_WAIT for each lock, as all that comes to the table meanwhile waits behind it; then lets the others go on and tries again after a pause, in which it
     gives up where `pause` answers True. Raises LedgerInUse in the end, with nothing changed.
     """
     for _ in range(TRIES):
@@ -76,8 +74,7 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
 def _upgrade(engine: Engine) -> None:
     config = _config()
     with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
+        wait_shortly(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
