@@ -54,7 +54,7 @@ CONNECTIONS = 10
 """To PostgreSQL, of one process: each lane accepts, claims and records beside the others, beside pushes and the tick."""
 PUSHES_AT_ONCE = 4
 """Of one process, and at most half of its task threads: the tick and the lanes find a thread and a connection beside them."""
-WAITER_SECONDS = 30
+WAITER_SECONDS = 2
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
 
 ANNOUNCE_SECONDS = 60.0

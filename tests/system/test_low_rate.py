@@ -87,3 +87,19 @@ def test_a_call_that_is_larger_than_the_bucket_of_its_account_is_made_all_the_sa
         gates.resume(connection, "default", by="test", now=datetime.now(UTC))
     engine.dispose()
     stack.wait_for("the call of fifty at the gateway", lambda: len(arrived(stack)) == 50)
+
+
+@pytest.mark.timeout(240)
+def test_when_the_worker_that_waits_for_tokens_is_killed_its_lane_goes_on_at_its_rate(stack: Stack) -> None:
+    stack.stop("worker")
+    stack.environment["SMS_RATE"] = "20"
+    stack.start("worker")
+    SmsClient(stack.redis_url).send_many({"to": f"138{n:08}", "content": f"您的订单{n}已发货"} for n in range(1000))
+    # By then it has used up what tokens there were, and waits for each.
+    stack.wait_for("calls", lambda: len(arrived(stack)) > 40)
+    stack.stop("worker", kill=True)
+    stack.start("worker")
+    before = len(arrived(stack))
+    stack.wait_for("the first call", lambda: len(arrived(stack)) > before)
+    # The killed one was thought to wait for half a minute, in which ticks alone had a call or two made each second.
+    stack.wait_for("calls", lambda: len(arrived(stack)) > before + 100, seconds=10)
