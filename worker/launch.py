@@ -32,8 +32,8 @@ RECIPIENTS = 1_000
 """Of one message at most."""
 LOOK_AGAIN = timedelta(seconds=5)
 """How often the results of a run are looked at, where it stops by itself."""
-LONGEST = timedelta(seconds=5)
-"""So long one task prepares a run; the next tick goes on."""
+LONGEST = timedelta(seconds=0.5)
+"""So long one task prepares a run; then it goes to the end of its queue, for what else there is to do where there is one thread."""
 
 Accept = Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
 """Keeps the messages in one transaction with what the function does, if that says True."""

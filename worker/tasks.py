@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from threading import Lock
 from typing import Any
 
@@ -34,7 +35,8 @@ ROOM_SECONDS = 0.3
 """A push waits so long for one of those under way to be over, and keeps a thread from nobody longer than that."""
 PASS_ON_SECONDS = 0.2
 """It may come back at once, where no worker can."""
-LAUNCH_SECONDS = 3 * LONGEST.total_seconds()
+LAUNCH_SECONDS = 10
+"""Longer than the next members of a run ever take: so much later another worker goes on with the run of one that was killed."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def work_on(lane: str) -> None:
 def launch_run(task: Task, run_no: int) -> None:
     """Makes the next messages of that run of a campaign."""
     here = _parts()
-    could = True
+    could, begun = True, time.monotonic()
     with alone(here.redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
         if mine and not STOPPING.is_set():
             could = launch(
@@ -96,6 +98,8 @@ def launch_run(task: Task, run_no: int) -> None:
             )
     if not could:
         _pass_on(task, run_no)
+    elif time.monotonic() - begun >= LONGEST.total_seconds():
+        bells.ring(here.redis, task.name, run_no, queue=_queue(task), fewer_than=bells.FEW)
 
 
 @app.task(name="sms.probe", bind=True, throws=AWAY)
@@ -186,5 +190,9 @@ def _pass_on(task: Task, number: int) -> None:
     """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
     if STOPPING.wait(PASS_ON_SECONDS):
         return
-    queue = task.request.delivery_info["routing_key"]
-    bells.ring(_parts().redis, task.name, number, queue=queue, fewer_than=bells.FEW)
+    bells.ring(_parts().redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
+
+
+def _queue(task: Task) -> str:
+    """The queue that it came in."""
+    return str(task.request.delivery_info["routing_key"])
