@@ -359,6 +359,17 @@ def test_a_call_that_leaves_at_the_second_try_is_signed_anew_and_taken(session: 
     assert said["timestamp"] == [str(int(signed_at.timestamp() * 1000))]
 
 
+@pytest.mark.parametrize("skew", [timedelta.max, timedelta(days=-5_000_000)])
+def test_a_request_that_cannot_be_made_was_not_sent_and_its_message_waits(
+    session: requests.Session, skew: timedelta
+) -> None:
+    with serving(http()) as server:
+        outcome = send(session, endpoint(server.url), CREDENTIALS, CALL, clock=lambda: NOW, skew=skew)
+        assert server.requests == []
+    assert outcome.verdict is Verdict.BUSY
+    assert outcome.tips == "the request could not be made, and nothing was sent: OverflowError"
+
+
 # TLS.
 
 

@@ -37,7 +37,7 @@ class Outcome:
     tips: str | None = None
     retry_after: timedelta | None = None
     skew: timedelta | None = None
-    """How far the gateway's clock is ahead of ours, where its reply had a Date."""
+    """How far the gateway's clock is ahead of ours, where its reply had a Date that can be (`plausible_skew`)."""
 
     @property
     def is_unanswered(self) -> bool:
@@ -56,6 +56,15 @@ class Step:
     due_at: datetime | None = None
     resent: bool = False
     """Whether it waits to be sent again although the gateway may have taken it."""
+
+
+SKEW_MOST = timedelta(days=1)
+"""A Date that is further from our clock than this is a mistake of whoever wrote it, and tells nothing of the gateway's clock."""
+
+
+def plausible_skew(skew: timedelta) -> timedelta | None:
+    """How far the gateway's clock is ahead of ours, if it can be: None where that is more than SKEW_MOST."""
+    return skew if abs(skew) <= SKEW_MOST else None
 
 
 NOT_TAKEN = frozenset({429, 503})

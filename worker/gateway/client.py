@@ -21,6 +21,8 @@ __all__ = ["Call", "Credentials", "Endpoint", "open_session", "send", "why_unrea
 
 TRIES = 3
 TRIES_WITHIN_SECONDS = 2.0
+UNPREPARED = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What making a request of values that will not do may raise; their texts may have what no log shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,14 @@ def _attempt(
     clock: Callable[[], datetime],
     skew: timedelta,
 ) -> Outcome:
-    values = parameters(credentials, call, endpoint.reply_format, clock() + skew)
-    request = _prepare(endpoint, urlencode(values, quote_via=quote))
-    # The adapter is asked itself, for Session.send keeps cookies and reads a redirect's body whole to see where it leads.
-    adapter = session.get_adapter(endpoint.url)
+    try:
+        values = parameters(credentials, call, endpoint.reply_format, clock() + skew)
+        request = _prepare(endpoint, urlencode(values, quote_via=quote))
+        # The adapter is asked itself, for Session.send keeps cookies and reads a redirect's body whole to see where it leads.
+        adapter = session.get_adapter(endpoint.url)
+    except UNPREPARED as error:
+        # Not NOT_SENT, which says that no connection came about.
+        return Outcome(Verdict.BUSY, tips=f"the request could not be made, and nothing was sent: {kind(error)}")
     timeout = (endpoint.connect_timeout_seconds, endpoint.read_timeout_seconds)
     try:
         response = adapter.send(request, stream=True, timeout=timeout, proxies=proxies_for(endpoint.url))

@@ -11,7 +11,7 @@ from typing import Any
 
 from lxml import etree
 
-from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict
+from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict, plausible_skew
 from worker.gateway.codes import BY_NUMBER
 
 MAX_BODY_BYTES = 64 * 1024
@@ -143,7 +143,7 @@ def _http_date(text: str | None) -> datetime | None:
 def _skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     """How far the gateway's clock is ahead of ours, to the second that a Date tells."""
     date = _http_date(headers.get("Date"))
-    return date - now if date else None
+    return plausible_skew(date - now) if date else None
 
 
 def _retry_after(headers: Mapping[str, str], gateway_now: datetime) -> timedelta | None:

@@ -212,6 +212,20 @@ def test_the_skew_is_told_wherever_there_is_a_date(status: int, ahead: int) -> N
     assert outcome('{"result":"-2"}', status, date=date).skew == timedelta(seconds=ahead)
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 0001 00:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        format_datetime(NOW + timedelta(days=1, seconds=1), usegmt=True),
+        format_datetime(NOW - timedelta(days=1, seconds=1), usegmt=True),
+    ],
+)
+def test_a_date_more_than_a_day_from_ours_tells_no_skew(date: str) -> None:
+    assert outcome('{"result":"-2"}', date=date).skew is None
+    assert outcome("", 429, date=date, retry_after="5").retry_after == timedelta(seconds=5)
+
+
 @pytest.mark.parametrize("date", ["", "yesterday", "Fri, 99 Jan 2026 03:04:05 GMT", "2026-01-02T03:04:05Z"])
 def test_a_date_that_is_none_tells_no_skew(date: str) -> None:
     assert outcome("{}", date=date).skew is None
