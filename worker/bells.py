@@ -7,6 +7,8 @@ tasks, and whoever rings needs one round trip and no Celery.
 import base64
 import json
 import uuid
+from datetime import datetime
+from typing import Any
 
 from redis import Redis
 
@@ -22,6 +24,16 @@ if redis.call('LLEN', KEYS[1]) < tonumber(ARGV[1]) then
 end
 """
 _ANY = 2**31
+
+MOVED_KEY = "sms:moved-aside"
+"""The names of what was moved aside."""
+_MOVE_ASIDE = """#!lua flags=allow-oom
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'list' or kind == 'none' then return 0 end
+redis.call('SADD', KEYS[3], KEYS[2])
+redis.call('RENAME', KEYS[1], KEYS[2])
+return 1
+"""
 
 
 def ring(redis: Redis, task: str, *args: str | int, queue: str, fewer_than: int = 1) -> None:
@@ -59,3 +71,15 @@ def envelope(task: str, args: tuple[str | int, ...], queue: str) -> str:
             },
         }
     )
+
+
+def move_aside(redis: Redis, key: str, *, now: datetime) -> str | None:
+    """Renames what has the key of a queue and is no list; its new name, None where nothing was in the way. Raises redis' exceptions."""
+    aside = f"{key}:not-a-list:{now.timestamp():.0f}"
+    return aside if redis.eval(_MOVE_ASIDE, 3, key, aside, MOVED_KEY) else None
+
+
+def moved_aside(redis: Redis) -> list[str]:
+    """What was moved aside and is there still. Raises redis' exceptions."""
+    names: Any = redis.smembers(MOVED_KEY)
+    return sorted(name.decode("utf-8", "replace") for name in names if redis.exists(name))

@@ -4,8 +4,9 @@ Celery makes all its connections by `AMQP.Connection`, in workers and in beat, a
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import celery.app.amqp
@@ -15,7 +16,7 @@ import kombu.transport.virtual
 from kombu.utils.json import dumps
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from worker import foreign
+from worker import bells, foreign
 from worker.domain.lane import QUEUES
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,11 @@ redis.call(ARGV[1], KEYS[1], ARGV[2])
 
 NAMESPACE = "sms"
 """Of our events and of what is broadcast to workers, for the same reason: another app's `control.shutdown()` is not for us."""
+
+
+def _is_wrong_type(why: ResponseError) -> bool:
+    # That of a pipeline has its command before it.
+    return "WRONGTYPE" in str(why)
 
 
 class QoS(kombu.transport.redis.QoS):
@@ -106,6 +112,37 @@ class Channel(foreign.Channel):
     """kombu's, for frames that are none and for a Redis that takes nothing more."""
 
     QoS = QoS
+
+    def _answer(self, read: Callable[..., Any], connection: Any, command: str, **options: Any) -> Any:
+        try:
+            return super()._answer(read, connection, command, **options)
+        except ResponseError as why:
+            if command != "BRPOP" or not _is_wrong_type(why):
+                raise
+            self._make_way(self.active_queues)
+            # As if nothing had come in time.
+            return None
+
+    def _size(self, queue: str) -> Any:
+        try:
+            return super()._size(queue)
+        except ResponseError as why:
+            if not _is_wrong_type(why):
+                raise
+            self._make_way([queue])
+            return super()._size(queue)
+
+    def _make_way(self, queues: Iterable[str]) -> None:
+        """Moves aside what somebody wrote where these queues are: with one key that is no list, no queue is read."""
+        keys = [self._q_for_pri(queue, priority) for queue in queues for priority in self.priority_steps]
+        with self.conn_or_acquire() as client:
+            for key in keys:
+                if aside := bells.move_aside(client, key, now=datetime.now(UTC)):
+                    log.error(
+                        "somebody wrote the key %r, which is a queue, with what is no list: it is %r from now on;"
+                        " look at what it is and who wrote it, then delete it",
+                        key, aside,
+                    )  # fmt: skip
 
     def _queue_bind(self, *args: Any) -> None:
         try:

@@ -13,6 +13,7 @@ from redis import Redis
 from sqlalchemy import Engine, select
 from test_send_by_name import arrives
 
+from worker import bells, intake
 from worker.cli.stack import Stack
 from worker.client import SmsClient
 from worker.domain.message import id_of
@@ -249,3 +250,28 @@ def test_of_401_messages_taken_in_together_the_one_that_cannot_be_kept_is_refuse
         assert "is not JSON" in kept(stack, ledger, f"{name}-{number}").faults
     arrives(stack, ledger, ids[0])
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("queue", ["sms.marketing", "sms.upkeep"])
+def test_a_key_that_is_a_queue_and_no_list_is_moved_aside_and_kept(stack: Stack, ledger: Engine, queue: str) -> None:
+    with Redis.from_url(stack.redis_url) as redis:
+        stack.wait_for("a free key", lambda: redis.set(queue, "somebody's", nx=True))
+        name, *others = stack.wait_for("it moved", lambda: redis.keys(f"{queue}:not-a-list:*"))
+        assert (redis.get(name), others) == (b"somebody's", [])
+        goes_on(stack, ledger)
+        tick = intake.last_tick(redis)
+        stack.wait_for("ticks", lambda: (last := intake.last_tick(redis)) and (not tick or last > tick))
+        assert stack.log("worker").read_text().count(f"somebody wrote the key '{queue}'") == 1
+        assert bells.moved_aside(redis) == [name.decode()]
+        redis.delete(name)
+
+
+def test_a_worker_starts_though_a_key_that_is_a_queue_is_no_list(stack: Stack, ledger: Engine) -> None:
+    stack.stop("worker")
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.delete("sms.notice")
+        redis.hset("sms.notice", "somebody's", "1")
+        stack.start("worker")
+        goes_on(stack, ledger)
+        (name,) = bells.moved_aside(redis)
+        redis.delete(name)

@@ -13,7 +13,8 @@ from redis import Redis
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from worker import intake
+from worker import bells, intake
+from worker.cli.output import clean
 from worker.cli.reasons import closed, opens
 from worker.cli.strange import strange_queues
 from worker.clock import skews, wrong_clocks
@@ -105,6 +106,11 @@ def redis_checks(redis: Redis) -> Iterator[Check]:
             f"no worker takes from these: correct the queue in `send_task` ({', '.join(one.queue for one in LANES.values())}), and"
             " move what lies there to the queue of its lane, for codes each with `redis-cli lmove QUEUE sms.otp right left`; or"
             " delete them",
+        )  # fmt: skip
+    if moved := bells.moved_aside(redis):
+        yield Check(
+            "keys moved aside", LOOK, ", ".join(map(clean, moved)),
+            "somebody wrote these where a queue is: look at what they hold (`redis-cli type KEY`) and who wrote it, then delete them",
         )  # fmt: skip
     depths, since = intake.depth(redis), intake.oldest(redis)
     lies = "".join(f", {place} {depth}" for place, depth in depths.items() if depth)
