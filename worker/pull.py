@@ -1,6 +1,6 @@
 """Pull: claim what is due in a lane, in fair shares, and no more of it than the rates of the accounts allow."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +26,8 @@ class Pulled:
     claimed: Sequence[Claimed]
     more: bool = False
     wait: float = 0
+    after: str = ""
+    """The caller after whom the next look at the lane begins."""
 
 
 def pull(
@@ -38,18 +40,22 @@ def pull(
     random: Callable[[], float],
     now: datetime,
     lease: timedelta,
+    after: str = "",
 ) -> Pulled:
     """Claims up to `most` submissions of the lane.
 
     Each account has an equal share of them, and of that each of its callers; which of them come first is chance, so that all
-    have their turn where there are more of them than places. Whoever has opted out by then is left out, in a lane that heeds it.
+    have their turn where there are more of them than places. Of very many callers some are looked at, from the one after `after` on, and the
+    next ones the next time. Whoever has opted out by then is left out, in a lane that heeds it.
     """
     nos: list[int] = []
     waits: dict[int, float] = {}
     more = False
     with engine.begin() as connection:
         queues = [
-            queue for queue in turns.queues(connection, lane.name, now=now) if may_send(queue.account_id, lane, now)
+            queue
+            for queue in turns.queues(connection, lane.name, now=now, after=after)
+            if may_send(queue.account_id, lane, now)
         ]
         for queue, share in _shares(queues, most, random):
             places = min(share, most - len(nos))
@@ -65,7 +71,18 @@ def pull(
         if nos and lane.heeds_optouts:
             optouts.leave_out(connection, nos, now=now)
         claimed = turns.claim(connection, nos, now=now, lease=lease) if nos else []
-    return Pulled(claimed, more, min(waits.values(), default=0))
+    lasts = _lasts(queues)
+    if lasts:
+        # One by chance: the callers between those of two accounts have their turn another time.
+        after = list(lasts.values())[int(random() * len(lasts))]
+    more = more or not lasts.keys() <= waits.keys()
+    return Pulled(claimed, more, min(waits.values(), default=0), after)
+
+
+def _lasts(queues: Sequence[Queue]) -> dict[int, str]:
+    """The last caller that was looked at, of each account that may have more."""
+    counts = Counter(queue.account_id for queue in queues)
+    return {queue.account_id: queue.caller for queue in queues if counts[queue.account_id] >= turns.MOST_QUEUES}
 
 
 def _shares(queues: Sequence[Queue], most: int, random: Callable[[], float]) -> list[tuple[Queue, int]]:

@@ -153,8 +153,10 @@ def parts(concurrency: int) -> Parts:
         monotonic=time.monotonic,
     )
 
+    after = dict.fromkeys(settings.lanes, "")
+
     def pull_lane(lane: Lane, places: int) -> Pulled:
-        return pull(
+        pulled = pull(
             engine,
             lane,
             places,
@@ -163,7 +165,10 @@ def parts(concurrency: int) -> Parts:
             random=random.random,
             now=clock.now(),
             lease=settings.lease,
+            after=after[lane.name],
         )
+        after[lane.name] = pulled.after
+        return pulled
 
     in_a_row = unknown_in_a_row(
         engine,

@@ -100,7 +100,14 @@ class Ledger:
         with self.engine.begin() as connection:
             return turns.claim(connection, nos, now=now, lease=LEASE)
 
-    def pull(self, now: datetime = NOW, lane: str = "notice", most: int = 1000, allow: Allow = without_limit) -> Pulled:
+    def pull(
+        self,
+        now: datetime = NOW,
+        lane: str = "notice",
+        most: int = 1000,
+        allow: Allow = without_limit,
+        after: str = "",
+    ) -> Pulled:
         return pull(
             self.engine,
             LANES[lane],
@@ -110,6 +117,7 @@ class Ledger:
             random=random.random,
             now=now,
             lease=LEASE,
+            after=after,
         )
 
     def claim_probe(self, now: datetime) -> list[Claimed]:

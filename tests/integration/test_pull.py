@@ -10,7 +10,7 @@ from ledger_of import NOW, Ledger, message, mobile
 from sqlalchemy import text
 
 from worker.domain.lane import Lane
-from worker.ledger import accounts
+from worker.ledger import accounts, turns
 from worker.ledger.tables import submissions
 from worker.ledger.turns import _QUEUES
 from worker.limits.rate import Grant
@@ -132,6 +132,43 @@ def test_the_queues_of_a_lane_are_found_by_the_index_however_much_waits_in_them(
             # It would go through a table as small as this one.
             connection.execute(text("SET LOCAL enable_seqscan = off"))
             explain = "EXPLAIN "
-        asked = text(explain + _QUEUES.text), {"lane": "otp", "now": NOW, "open": "open"}
+        asked = text(explain + _QUEUES.text), {"lane": "otp", "now": NOW, "open": "open", "after": "", "most": 200}
         plan = [str(row) for row in connection.execute(*asked)]
-    assert sum("ix_submissions_due" in step for step in plan) == 2, plan
+    assert sum("ix_submissions_due" in step for step in plan) == 3, plan
+
+
+def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn(two_accounts: Ledger) -> None:
+    some = 5 * turns.MOST_QUEUES // 2
+    two_accounts.accept(*(message(f"m{n:04}", mobile(n), content=f"{n}", caller=f"u{n:04}") for n in range(some)))
+    many(two_accounts, "later", 3, caller="zz")
+    many(two_accounts, "shop", 20, caller="a", account="shop")
+    after, got = "", Counter[str]()
+    looks = 0
+    while True:
+        with two_accounts.engine.connect() as connection:
+            looked_at = turns.queues(connection, "notice", now=NOW, after=after)
+        counts = Counter(queue.account_id for queue in looked_at)
+        assert max(counts.values(), default=0) <= turns.MOST_QUEUES
+        pulled = two_accounts.pull(most=50, after=after)
+        got += by_caller(two_accounts, pulled)
+        after = pulled.after
+        looks += 1
+        if not pulled.more:
+            break
+        assert pulled.claimed
+    assert got == Counter({f"u{n:04}": 1 for n in range(some)} | {"zz": 3, "a": 20})
+    assert looks < 40
+
+
+def test_a_look_begins_after_a_caller_and_goes_around_past_those_who_wait_for_their_time(ledger: Ledger) -> None:
+    for caller in ("", "a", "b", "c", "d"):
+        many(ledger, f"x{caller}", 2, caller=caller, **({"at": NOW + timedelta(hours=1)} if caller == "c" else {}))
+    with ledger.engine.connect() as connection:
+
+        def callers(after: str) -> list[str]:
+            return [queue.caller for queue in turns.queues(connection, "notice", now=NOW, after=after)]
+
+        assert callers("") == ["a", "b", "d", ""]
+        assert callers("a") == ["b", "d", "", "a"]
+        assert callers("bb") == ["d", "", "a", "b"]
+        assert callers("z") == ["", "a", "b", "d"]

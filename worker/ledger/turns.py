@@ -1,5 +1,6 @@
 """Whose turn it is: what of a lane is due, by account and caller, and the claim that makes it one worker's to call."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -71,30 +72,46 @@ class Claimed:
     """How many of its attempts were answered with 0 失败."""
 
 
-# From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each.
+MOST_QUEUES = 200
+"""So many queues of an account are looked at for one claim, of those in which something is due: an app may name a caller for each message."""
+
+_IS_DUE = f"CASE WHEN s.due_at <= :now AND s.caller NOT IN ({BLOCKED}) THEN 1 ELSE 0 END"
+_NEXT = """
+    SELECT next.no FROM submissions next
+    WHERE next.lane = :lane AND next.state IN ('held', 'queued') AND next.account_id = {account} AND next.caller {caller}
+    ORDER BY next.caller, next.due_at LIMIT 1
+"""
+# From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each. Of each
+# account from the caller after :after on, and then from its first caller up to that one.
 _QUEUES = text(f"""
 WITH RECURSIVE heads AS (
-    SELECT * FROM (
-        SELECT account_id, caller, due_at FROM submissions
-        WHERE lane = :lane AND state IN ('held', 'queued')
-        ORDER BY account_id, caller, due_at LIMIT 1
-    ) AS head
+    SELECT s.account_id, s.caller, s.due_at, 0 AS lap, {_IS_DUE} AS due
+    FROM accounts JOIN submissions s ON s.no = ({_NEXT.format(account="accounts.id", caller="> :after")})
+    WHERE accounts.gate = :open
     UNION ALL
-    SELECT s.account_id, s.caller, s.due_at FROM heads JOIN submissions s ON s.no = (
-        SELECT next.no FROM submissions next
-        WHERE next.lane = :lane AND next.state IN ('held', 'queued')
-            AND (next.account_id, next.caller) > (heads.account_id, heads.caller)
-        ORDER BY next.account_id, next.caller, next.due_at LIMIT 1
-    )
+    SELECT s.account_id, s.caller, s.due_at, 1 AS lap, {_IS_DUE} AS due
+    FROM accounts JOIN submissions s ON s.no = ({_NEXT.format(account="accounts.id", caller="<= :after")})
+    WHERE accounts.gate = :open
+    UNION ALL
+    SELECT s.account_id, s.caller, s.due_at, heads.lap, heads.due + {_IS_DUE}
+    FROM heads JOIN submissions s ON s.no = ({_NEXT.format(account="heads.account_id", caller="> heads.caller")})
+    WHERE heads.due < :most AND (heads.lap = 0 OR s.caller <= :after)
 )
-SELECT heads.account_id, heads.caller FROM heads JOIN accounts ON accounts.id = heads.account_id
-WHERE heads.due_at <= :now AND accounts.gate = :open AND heads.caller NOT IN ({BLOCKED})
-""").bindparams(bindparam("now", type_=UtcTime), open=OPEN)  # noqa: S608 - BLOCKED is ours
+SELECT account_id, caller FROM heads WHERE due_at <= :now AND caller NOT IN ({BLOCKED}) ORDER BY account_id, lap, due
+""").bindparams(bindparam("now", type_=UtcTime), open=OPEN, most=MOST_QUEUES)  # noqa: S608 - all of it is ours
 
 
-def queues(connection: Connection, lane: str, *, now: datetime) -> list[Queue]:
-    """The queues of the lane in which something is due, behind open gates."""
-    return [Queue(*row) for row in connection.execute(_QUEUES, {"lane": lane, "now": now})]
+def queues(connection: Connection, lane: str, *, now: datetime, after: str = "") -> list[Queue]:
+    """The queues of the lane in which something is due, behind open gates; up to MOST_QUEUES of each account.
+
+    They begin with that of the caller who comes next to `after`, by name, and go around.
+    """
+    found: defaultdict[int, list[Queue]] = defaultdict(list)
+    for row in connection.execute(_QUEUES, {"lane": lane, "now": now, "after": after}):
+        queue = Queue(*row)
+        if len(found[queue.account_id]) < MOST_QUEUES:
+            found[queue.account_id].append(queue)
+    return [queue for of_account in found.values() for queue in of_account]
 
 
 def first(connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime) -> list[Due]:
