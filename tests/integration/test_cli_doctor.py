@@ -303,9 +303,9 @@ def test_what_waits_while_a_workers_clock_is_wrong_waits_for_that_clock(redis: R
     )
     assert not guard.may_work()
     checks = found(exit_code=1)
-    for name in ("intake", "worker and beat"):
-        assert checks[name][0] == "wrong"
-        assert checks[name][1].endswith(
+    for check in ("intake", "worker and beat"):
+        assert checks[check][0] == "wrong"
+        assert checks[check][1].endswith(
             "→ set the clock (NTP) of host-7:4711, 3600 s ahead: a process whose clock is wrong takes nothing"
         )
 

@@ -60,7 +60,7 @@ def test_the_log_names_a_gate_by_its_account_as_the_commands_do(
 ) -> None:
     for minute, outcome in ((1, WRONG_PASSWORD), (2, Outcome(Verdict.ACCEPTED, "1", "成功"))):
         [probe] = ledger.claim_probe(NOW + minute * MINUTE)
-        keep_gate(ledger.engine, probe, outcome, in_a_row=not_in_a_row, now=NOW + minute * MINUTE)
+        keep_gate(ledger.engine, probe, outcome, in_a_row=NOT_IN_A_ROW, now=NOW + minute * MINUTE)
         ledger.record(Recorded(probe.no, probe.attempt, State.HELD, NOW + minute * MINUTE, None, None))
     assert [record.getMessage().partition(", see")[0].partition(":")[0] for record in caplog.records] == [
         "the gate of account default stays closed",
