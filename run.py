@@ -49,7 +49,7 @@ class Stop(Exception):
 
 
 def main(args: list[str]) -> int:
-    """Returns for `lint` and `lock` only: the others become another program, whose signals and exit code are its own."""
+    """Returns for `lint`, `lock` and all of `test` only: the others become another program, whose signals and exit code are its own."""
     command, rest = (args[0], args[1:]) if args else ("", [])
     if command not in ("demo", "test", "lint", "bench", "chaos", "fuzz", "sms", "lock"):
         asked = command in ("-h", "--help")
@@ -65,8 +65,19 @@ def main(args: list[str]) -> int:
     os.chdir(REPO)
     if command == "lint":
         return lint()
+    if command == "test" and not rest:
+        return test()
     module = {"test": "pytest", "fuzz": "tests.fuzz_push"}.get(command, command)
     return become(str(PYTHON), "-m", module, *rest)
+
+
+def test() -> int:
+    """The tests of parts, side by side; then those of whole systems, each of which takes all cores. Each kind whatever the other says."""
+    pytest = [str(PYTHON), "-m", "pytest"]
+    side_by_side = ["-n", "logical", "--maxprocesses", "4"]
+    parts = subprocess.run([*pytest, *side_by_side, "--ignore", "tests/system"], check=False)
+    systems = subprocess.run([*pytest, "tests/system"], check=False)
+    return parts.returncode or systems.returncode
 
 
 def become(program: str, *args: str) -> NoReturn:

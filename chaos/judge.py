@@ -87,7 +87,7 @@ def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: W
         lost_reports = _reports_lost(connection, calls, world.flushes)
         told = Counter(connection.execute(select(first_replies.c.content)).scalars())
         unknown, why_unknown = _unknown(connection)
-        probable = _probably_not_taken(connection)
+    probable = _probably_not_taken(engine)
     missing = [sent for sent in accepted.values() if sent.id not in kept | turned_away]
     flushed = [sent for sent in missing if _went_with(sent, world.flushes)]
     flushed_replies = sum((flush.replies for flush in world.flushes), Counter[str]())
@@ -156,10 +156,11 @@ def _unknown(connection: Connection) -> tuple[set[int], Counter[str]]:
     return set(found), Counter(found.values())
 
 
-def _probably_not_taken(connection: Connection) -> set[int]:
+def _probably_not_taken(engine: Engine) -> set[int]:
     """The msgIds of the unknown calls that the ledger says were probably not taken."""
-    nos = list(evidence.probable(connection, now=datetime.now(UTC) + LATER))
-    return set(connection.execute(select(submissions.c.msg_id).where(submissions.c.no.in_(nos))).scalars())
+    nos = list(evidence.probable(engine, now=datetime.now(UTC) + LATER))
+    with reading(engine) as connection:
+        return set(connection.execute(select(submissions.c.msg_id).where(submissions.c.no.in_(nos))).scalars())
 
 
 def _went_with(sent: Sent, flushes: Sequence[Flush]) -> bool:

@@ -29,6 +29,7 @@ LOOK_AGAIN_SECONDS = 5.0
 TRY_AGAIN_SECONDS = 30.0
 """A call that is made to see whether it is answered may be lost to `unknown`."""
 DOUBT_SECONDS = 1.0
+LEFT_TO_OTHERS = 0.9
 ALL = sys.maxsize
 SEEN_FOR = timedelta(minutes=1)
 """Who has said nothing of it for so long was ended, or is well."""
@@ -49,7 +50,8 @@ class Reachability:
     """What this process knows of its way to the gateway. Safe to use from many threads; most outcomes cost nothing.
 
     `connect` opens a connection to the gateway and says why it cannot, or None; `tell` tells the others that this process is
-    sick, or well (None); `pause` waits so many seconds, and answers True where it is time to end; `monotonic` counts seconds.
+    sick, or well (None); `pause` waits so many seconds, and answers True where it is time to end; `monotonic` counts seconds;
+    `random` gives 0 to 1.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Reachability:
         tell: Callable[[Sick | None], object],
         pause: Callable[[float], bool],
         monotonic: Callable[[], float],
+        random: Callable[[], float],
     ) -> None:
+        self._random = random
         self._connect, self._tell, self._pause, self._monotonic = connect, tell, pause, monotonic
         self._lock = threading.Lock()
         self._not_sent = self._unanswered = 0
@@ -72,6 +76,11 @@ class Reachability:
     def may_call(self) -> bool:
         """Whether this process reaches the gateway, as far as it knows: it costs nothing to ask."""
         return not self._stopped
+
+    def may_probe(self) -> bool:
+        """Whether this process may probe a gate. One whose calls were not answered mostly leaves that to another: not always, for
+        those of none may be."""
+        return not self._stopped and (self.doubted_since is None or self._random() >= LEFT_TO_OTHERS)
 
     def most_calls(self) -> int:
         """How many calls this process may take from the lanes now: all, none, or one to try whether it is answered.

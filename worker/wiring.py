@@ -151,6 +151,7 @@ def parts(concurrency: int) -> Parts:
         tell=partial(tell, redis),
         pause=STOPPING.wait,
         monotonic=time.monotonic,
+        random=random.random,
     )
 
     after = dict.fromkeys(settings.lanes, "")
@@ -179,7 +180,7 @@ def parts(concurrency: int) -> Parts:
     )
 
     def claim_probe(account_id: int) -> Sequence[Claimed] | None:
-        if account_id not in zones or not reach.may_call():
+        if account_id not in zones or not reach.may_probe():
             return None
         [msg_id] = msg_ids.take(account_id, 1)
         with engine.begin() as connection:

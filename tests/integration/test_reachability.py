@@ -12,7 +12,7 @@ from sim_harness import eventually
 
 from worker.complaints import name
 from worker.domain.outcome import Outcome, Verdict
-from worker.reachability import ALL, IN_A_ROW, SEEN_FOR, Reachability, Sick, sick_workers, tell
+from worker.reachability import ALL, IN_A_ROW, LEFT_TO_OTHERS, SEEN_FOR, Reachability, Sick, sick_workers, tell
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 NO_WAY = Outcome(Verdict.NOT_SENT, tips="no connection: ConnectionRefusedError")
@@ -26,7 +26,7 @@ class Process:
         self.why: str | Exception | None = "no connection: ConnectionRefusedError"
         self.told: list[Sick | None] = []
         self.looked = 0
-        self.now = 0.0
+        self.now = self.chance = 0.0
         self.mute = False
         self._over: queue.Queue[bool] = queue.Queue()
         self.reach = Reachability(
@@ -34,6 +34,7 @@ class Process:
             tell=self._tell,
             pause=lambda _: self._over.get(timeout=10),
             monotonic=lambda: self.now,
+            random=lambda: self.chance,
         )
 
     def _tell(self, sick: Sick | None) -> None:
@@ -170,6 +171,15 @@ def test_a_process_whose_calls_were_not_answered_makes_one_a_second_until_one_is
     assert [process.reach.most_calls() for _ in range(3)] == [1, 0, 0]
     process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
     assert process.reach.most_calls() == ALL
+
+
+def test_a_process_whose_calls_were_not_answered_leaves_most_probes_to_others_and_not_all(process: Process) -> None:
+    assert process.reach.may_probe()
+    for _ in range(IN_A_ROW):
+        process.reach.note(BAD_GATEWAY, NOW)
+    assert not process.reach.may_probe()
+    process.chance = LEFT_TO_OTHERS
+    assert process.reach.may_probe()
 
 
 def test_an_answer_in_between_shows_that_the_way_is_free(process: Process) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
@@ -119,8 +120,14 @@ def test_a_worker_with_a_proxy_that_answers_for_the_gateway_stops_itself_and_the
         stack.wait_for("the gateway takes some", lambda: states(ledger)["accepted"] == 100)
         stack.environment["SMS_GATEWAY_URL"] = proxy.url
         start_worker(stack, "sick", CONCURRENCY)
-        send(stack, FEWER)
-        stack.wait_for("it stops", lambda: "takes nothing until it does" in stack.log("sick").read_text(), seconds=60)
+        client, numbers = SmsClient(stack.redis_url), count()
+
+        def stops() -> bool:
+            """Sends on, for the worker finds out by its own calls."""
+            client.send_many({"to": f"139{next(numbers):08}", "content": f"第 {one} 条"} for one in range(3))
+            return "takes nothing until it does" in stack.log("sick").read_text()
+
+        stack.wait_for("it stops", stops, seconds=60)
         stack.wait_for("all others are out", lambda: not states(ledger).keys() - {"accepted", lost}, seconds=60)
         # Those that it had under way when it noticed, those before, and one at a time to see whether it is answered now.
         assert IN_A_ROW <= states(ledger)[lost] <= IN_A_ROW + AT_ONCE + 10
