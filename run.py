@@ -72,7 +72,10 @@ def main(args: list[str]) -> int:
 
 
 def test() -> int:
-    """The tests of parts, side by side; then those of whole systems, each of which takes all cores. Each kind whatever the other says."""
+    """Runs the tests of parts side by side, then those of whole systems one by one: each of these takes all cores.
+
+    The second run starts even if the first fails.
+    """
     pytest = [str(PYTHON), "-m", "pytest"]
     side_by_side = ["-n", "logical", "--maxprocesses", "4"]
     parts = subprocess.run([*pytest, *side_by_side, "--ignore", "tests/system"], check=False)

@@ -29,7 +29,7 @@ from redis.exceptions import (
 
 from worker import bells, intake
 from worker.broker import open_redis
-from worker.domain.key import KeyUsed, clashes, day_of, named
+from worker.domain.key import KeyUsed, clashes, day_of, named, so_far
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
 from worker.headroom import FULL_SHARE, Headroom
@@ -150,7 +150,7 @@ class SmsClient:
     def _read(self, fields: Mapping[str, Any], now: datetime) -> Message:
         account = fields.get("account") or "default" if isinstance(fields, Mapping) else None
         try:
-            accounts = self._accounts.now(account)
+            accounts = self._accounts.names(account)
         except RedisError as why:
             raise _failed(why) from why
         if accounts is None:
@@ -223,7 +223,7 @@ class SmsClient:
         if share := self._headroom.share_if_full(messages):
             raise Full(
                 f"Redis uses {share:.0%} of its maxmemory, and takes no new messages from {FULL_SHARE:.0%} on, so"
-                f" {_so_far(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise maxmemory",
+                f" {so_far(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise maxmemory",
                 enqueued=enqueued,
             )
 
@@ -250,7 +250,7 @@ class Accounts:
         self._looked_at = -math.inf
         self._names: frozenset[str] | None = None
 
-    def now(self, wanted: object) -> frozenset[str] | None:
+    def names(self, wanted: object) -> frozenset[str] | None:
         """Their names; None where no worker has told any. Asks Redis once a minute, and for an account that is new.
 
         Raises redis' exceptions.
@@ -271,15 +271,9 @@ _ANSWERED = (ResponseError, BusyLoadingError)
 """Redis has said that it did not do it."""
 
 
-def _so_far(enqueued: Sequence[str]) -> str:
-    return (
-        f"the first {len(enqueued)} messages are enqueued, nothing further was" if enqueued else "nothing was enqueued"
-    )
-
-
 def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
     """What there is to say of the error, where these messages were enqueued before, and of these Redis was asked to."""
-    first = _so_far(enqueued)
+    first = so_far(enqueued)
     if isinstance(why, _FORBIDDEN):
         text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"
         return NotPermitted(text, enqueued=enqueued)

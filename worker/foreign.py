@@ -8,7 +8,7 @@ what is no frame at all. Here each goes into the intake, and from there, as what
 import json
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any
 
@@ -38,6 +38,8 @@ UNREADABLE = (
 """What reading something of an unknown form may raise."""
 TEXTS = {"task": str, "id": str, "shadow": str | None, "origin": str | None}
 """Headers that Celery reads as a text, and the last `sms.send`."""
+FARTHEST = timedelta(days=366)
+"""As `at` of a message. A time beyond it is a mistake, and one that no clock can hold has Celery log the task whole and drop it."""
 AFTERWARDS = {"callbacks", "errbacks", "chain", "chord"}
 """What Celery writes beside a task's arguments: what to run after it. Of ours nothing is, and what is no task would end the thread
 before the frame is acknowledged. Anything else there would take the place of a header."""
@@ -152,12 +154,30 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
+def _time_fault(headers: Any, now: datetime) -> str | None:
+    """What is wrong with the times of a task that Celery would drop it for, or hold it for ever. What is no time, Celery refuses."""
+    times = {}
+    for name in ("eta", "expires"):
+        try:
+            time = datetime.fromisoformat(headers.get(name) or "")
+        except (TypeError, ValueError):
+            continue
+        times[name] = time.replace(tzinfo=time.tzinfo or UTC)
+    if odd := [name for name, time in times.items() if abs(time - now) > FARTHEST]:
+        return f"is a task whose {odd[0]} is more than {FARTHEST.days} days from now"
+    if "expires" in times and times["expires"] < now:
+        return "is a task that expired before a worker took it"
+    return None
+
+
 def _fault(message: Any) -> str | None:
     """What would fail where Celery does not look for it: a number for a name, arguments that are no list."""
     if "task" not in message.headers:
         return None
     if odd := [name for name, kind in TEXTS.items() if not isinstance(message.headers.get(name), kind)]:
         return f"is a task whose {odd[0]} is no text"
+    if fault := _time_fault(message.headers, datetime.now(UTC)):
+        return fault
     if message.errors or message.content_type != "application/json":
         return None
     match message.payload:

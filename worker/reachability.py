@@ -29,7 +29,9 @@ LOOK_AGAIN_SECONDS = 5.0
 TRY_AGAIN_SECONDS = 30.0
 """A call that is made to see whether it is answered may be lost to `unknown`."""
 DOUBT_SECONDS = 1.0
+"""From one call to the next of a process of which nobody knows yet whether others are answered."""
 LEFT_TO_OTHERS = 0.9
+"""The share of probes that such a process leaves to others: not all, for those of none may be answered."""
 ALL = sys.maxsize
 SEEN_FOR = timedelta(minutes=1)
 """Who has said nothing of it for so long was ended, or is well."""
@@ -73,14 +75,11 @@ class Reachability:
         """When the tenth call in a row was not answered."""
         self._tried_at = -math.inf
 
-    def may_call(self) -> bool:
-        """Whether this process reaches the gateway, as far as it knows: it costs nothing to ask."""
-        return not self._stopped
-
     def may_probe(self) -> bool:
-        """Whether this process may probe a gate. One whose calls were not answered mostly leaves that to another: not always, for
-        those of none may be."""
-        return not self._stopped and (self.doubted_since is None or self._random() >= LEFT_TO_OTHERS)
+        """Whether this process may probe a gate now. One that stopped may with the call that it has to try whether it is answered."""
+        if self._stopped:
+            return self.most_calls() > 0
+        return self.doubted_since is None or self._random() >= LEFT_TO_OTHERS
 
     def most_calls(self) -> int:
         """How many calls this process may take from the lanes now: all, none, or one to try whether it is answered.

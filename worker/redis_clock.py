@@ -40,6 +40,10 @@ class RedisClock:
                 self._look_at = self._monotonic() + LOOK_AGAIN_SECONDS
                 self._ahead = self._measured()
                 self._look_at = self._monotonic() + LOOK_SECONDS
+        return self.time()
+
+    def time(self) -> datetime:
+        """What time it is, as far as Redis said last. Asks nobody."""
         return self._clock() - self._ahead
 
     def _measured(self) -> timedelta:

@@ -97,7 +97,7 @@ def launch_run(task: Task, run_no: int) -> None:
                 clock=here.clock.now,
             )
     if not could:
-        _pass_on(task, run_no)
+        _pass_on(here, task, run_no)
     elif time.monotonic() - begun >= LONGEST.total_seconds():
         bells.ring(here.redis, task.name, run_no, queue=_queue(task), fewer_than=bells.FEW)
 
@@ -108,7 +108,7 @@ def probe(task: Task, account_id: int) -> None:
     here = _parts()
     claimed = here.claim_probe(account_id)
     if claimed is None:
-        _pass_on(task, account_id)
+        _pass_on(here, task, account_id)
     for one in claimed or ():
         here.servers[one.lane].call(one)
 
@@ -186,11 +186,11 @@ def _parts() -> Parts:
     return here
 
 
-def _pass_on(task: Task, number: int) -> None:
+def _pass_on(here: Parts, task: Task, number: int) -> None:
     """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
     if STOPPING.wait(PASS_ON_SECONDS):
         return
-    bells.ring(_parts().redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
+    bells.ring(here.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
 
 
 def _queue(task: Task) -> str:

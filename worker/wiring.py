@@ -246,11 +246,13 @@ def parts(concurrency: int) -> Parts:
         servers={lane.name: server_of(lane) for lane in settings.lanes.values()},
         push_room=Semaphore(max(1, min(PUSHES_AT_ONCE, concurrency // 2))),
         clock=clock,
-        announce=announcing(redis, settings.accounts, time.monotonic),
+        announce=announcing(redis, settings.accounts, clock.time, time.monotonic),
     )
 
 
-def announcing(redis: Redis, accounts: Collection[str], monotonic: Callable[[], float]) -> Callable[[], None]:
+def announcing(
+    redis: Redis, accounts: Collection[str], clock: Callable[[], datetime], monotonic: Callable[[], float]
+) -> Callable[[], None]:
     """Tells the accounts to all when it is called, if the last time is a minute ago or Redis could not be told."""
     told_at = -math.inf
 
@@ -259,7 +261,7 @@ def announcing(redis: Redis, accounts: Collection[str], monotonic: Callable[[], 
         if monotonic() - told_at < ANNOUNCE_SECONDS:
             return
         try:
-            intake.announce(redis, accounts, now=utc_now())
+            intake.announce(redis, accounts, now=clock())
         except RedisError as why:
             log.warning("clients cannot be told of the accounts of this worker, for Redis is away: %s", why)
         else:

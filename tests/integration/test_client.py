@@ -79,12 +79,12 @@ def test_an_account_that_was_removed_is_known_no_longer_a_minute_later(redis: Re
     now = [0.0]
     accounts = Accounts(redis, lambda: now[0])
     intake.announce(redis, ["default", "shop"], now=datetime.now(UTC))
-    assert accounts.now("shop") == {"default", "shop"}
+    assert accounts.names("shop") == {"default", "shop"}
     intake.announce(redis, ["default"], now=datetime.now(UTC) + timedelta(minutes=11))
     now[0] = 59
-    assert accounts.now("shop") == {"default", "shop"}
+    assert accounts.names("shop") == {"default", "shop"}
     now[0] = 60
-    assert accounts.now("shop") == {"default"}
+    assert accounts.names("shop") == {"default"}
 
 
 def test_the_same_key_is_one_message_also_when_a_worker_has_taken_it_in(redis: Redis, redis_url: str) -> None:

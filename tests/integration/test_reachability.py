@@ -48,6 +48,12 @@ class Process:
             raise self.why
         return self.why
 
+    def wait_for_look(self, number: int) -> None:
+        eventually(lambda: self.looked == number)
+
+    def is_well(self) -> bool:
+        return self.reach.most_calls() == ALL
+
     def let_a_pause_end(self, *, ending: bool = False) -> None:
         self._over.put(ending)
 
@@ -66,9 +72,9 @@ def fails(process: Process, times: int = IN_A_ROW) -> None:
 
 def test_after_ten_calls_in_a_row_without_a_connection_a_process_takes_nothing(process: Process) -> None:
     fails(process, IN_A_ROW - 1)
-    assert process.reach.may_call()
+    assert process.is_well()
     fails(process, 1)
-    assert not process.reach.may_call()
+    assert not process.is_well()
 
 
 @pytest.mark.parametrize("verdict", ANSWERS)
@@ -76,18 +82,18 @@ def test_any_other_outcome_shows_that_it_reaches_the_gateway(process: Process, v
     for _ in range(3):
         fails(process, IN_A_ROW - 1)
         process.reach.note(Outcome(verdict, "-7"), NOW)
-    assert process.reach.may_call()
+    assert process.is_well()
 
 
 def test_it_says_so_once_and_once_that_it_is_well_again(process: Process, caplog: pytest.LogCaptureFixture) -> None:
     fails(process, 3 * IN_A_ROW)
     for looks in (1, 2, 3):
         process.let_a_pause_end()
-        eventually(lambda looks=looks: process.looked == looks)  # type: ignore[misc]
-        assert not process.reach.may_call()
+        process.wait_for_look(looks)
+        assert not process.is_well()
     process.why = None
     process.let_a_pause_end()
-    eventually(process.reach.may_call)
+    eventually(process.is_well)
     eventually(lambda: process.told[-1] is None)
     eventually(lambda: len(caplog.records) == 2)
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
@@ -101,14 +107,14 @@ def test_whatever_goes_wrong_when_it_looks_is_told_and_it_looks_again(process: P
     process.why = OSError("no more files")
     for looks in (1, 2):
         process.let_a_pause_end()
-        eventually(lambda looks=looks: process.looked == looks)  # type: ignore[misc]
+        process.wait_for_look(looks)
     eventually(lambda: len(process.told) == 3)
     assert [sick.reason for sick in process.told if sick][1:] == [
         "it cannot look for a connection: OSError: no more files"
     ] * 2
     process.why = None
     process.let_a_pause_end()
-    eventually(process.reach.may_call)
+    eventually(process.is_well)
 
 
 def test_a_process_that_can_tell_nobody_looks_all_the_same_and_goes_on(process: Process) -> None:
@@ -116,18 +122,18 @@ def test_a_process_that_can_tell_nobody_looks_all_the_same_and_goes_on(process: 
     fails(process)
     process.why = None
     process.let_a_pause_end()
-    eventually(process.reach.may_call)
+    eventually(process.is_well)
 
 
 def test_it_stops_again_when_it_is_sick_again(process: Process) -> None:
     fails(process)
     process.why = None
     process.let_a_pause_end()
-    eventually(process.reach.may_call)
+    eventually(process.is_well)
     fails(process, IN_A_ROW - 1)
-    assert process.reach.may_call()
+    assert process.is_well()
     fails(process, 1)
-    assert not process.reach.may_call()
+    assert not process.is_well()
 
 
 BAD_GATEWAY = Outcome(Verdict.UNKNOWN, tips="HTTP 502: bad gateway")
@@ -159,7 +165,8 @@ def test_a_process_that_alone_is_not_answered_stops_and_tries_with_one_call_at_a
 def test_a_process_whose_calls_nobody_answers_goes_on_for_that_is_the_gates_affair(process: Process) -> None:
     for _ in range(3 * IN_A_ROW):
         process.reach.note(BAD_GATEWAY, NOW)
-    assert process.reach.may_call()
+    assert process.reach.most_calls() == 1
+    assert process.told == []
 
 
 def test_a_process_whose_calls_were_not_answered_makes_one_a_second_until_one_is(process: Process) -> None:
@@ -180,6 +187,21 @@ def test_a_process_whose_calls_were_not_answered_leaves_most_probes_to_others_an
     assert not process.reach.may_probe()
     process.chance = LEFT_TO_OTHERS
     assert process.reach.may_probe()
+
+
+def test_a_process_that_stopped_may_probe_with_its_one_call_for_the_gate_may_be_closed_and_no_other_there(
+    process: Process,
+) -> None:
+    for _ in range(IN_A_ROW):
+        process.reach.note(BAD_GATEWAY, NOW)
+    process.reach.others_are_answered(BAD_GATEWAY)
+    process.chance = 1.0
+    assert not process.reach.may_probe()
+    process.let_a_pause_end()
+    eventually(process.reach.may_probe)
+    assert not process.reach.may_probe()
+    process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
+    assert process.is_well()
 
 
 def test_an_answer_in_between_shows_that_the_way_is_free(process: Process) -> None:

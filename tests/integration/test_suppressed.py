@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, status_push
@@ -133,10 +134,10 @@ def test_without_redis_nothing_is_accepted_in_a_lane_with_caps_and_everything_in
 def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
     ledger: Ledger, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = SimpleNamespace(lanes=ONCE_A_MINUTE)
+    settings: Any = SimpleNamespace(lanes=ONCE_A_MINUTE)
     room = partial(caps.room, redis, ONCE_A_MINUTE, now=NOW)
     away = open_redis("redis://127.0.0.1:1/0", patience_seconds=0.2)
-    ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings, lambda: NOW))  # type: ignore[arg-type]
+    ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings, lambda: NOW))
     assert "1 recipients are sent to and not counted by the caps" in caplog.text
     # As if each had looked before the other had counted.
     for message_id in ("n", "o"):
@@ -144,7 +145,7 @@ def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
             code(message_id),
             lanes=ONCE_A_MINUTE,
             room=lambda wanted: dict.fromkeys(wanted, 1),
-            count=counter(redis, settings, lambda: NOW),  # type: ignore[arg-type]
+            count=counter(redis, settings, lambda: NOW),
         )
     assert "1 recipients are sent to beyond a cap" in caplog.text
     assert fates(ledger) == {message_id: {"queued": 1} for message_id in "mno"}

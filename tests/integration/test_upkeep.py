@@ -202,7 +202,7 @@ def test_once_a_minute_the_tick_has_settled_what_is_unknown(beat: Published) -> 
 
 def test_each_worker_tells_clients_its_accounts_once_a_minute(redis: Redis) -> None:
     now = [0.0]
-    announce = announcing(redis, ["default"], lambda: now[0])
+    announce = announcing(redis, ["default"], lambda: NOW, lambda: now[0])
     announce()
     assert intake.known_accounts(redis) == {"default"}
     redis.delete("sms:accounts:known")

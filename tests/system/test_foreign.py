@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from sqlalchemy import Engine, select
 from test_send_by_name import arrives
 
 from worker import bells, intake
-from worker.cli.stack import Stack
+from worker.cli.stack import Stack, StackError
 from worker.client import SmsClient
 from worker.domain.message import id_of
 from worker.ledger import message_views
@@ -138,6 +139,26 @@ WHERE = ("exchange", "routing_key", "priority", "redelivered")
 OPTIONS = ("callbacks", "errbacks", "chain", "chord", "id", "origin", "delivery_info", "get")
 
 
+@pytest.mark.parametrize(
+    ("option", "time", "told"),
+    [
+        ("eta", "9999-12-31T23:59:59-08:00", "whose eta is more than 366 days from now"),
+        ("eta", "0001-01-01T00:00:00+08:00", "whose eta is more than 366 days from now"),
+        ("eta", "9999-12-31T23:59:59", "whose eta is more than 366 days from now"),
+        ("expires", "9999-12-31T23:59:59-08:00", "whose expires is more than 366 days from now"),
+        ("expires", (datetime.now(UTC) - timedelta(seconds=5)).isoformat(), "that expired before a worker took it"),
+    ],
+)
+def test_a_task_with_a_time_that_celery_drops_or_holds_for_ever_is_refused_and_no_log_has_its_text(
+    stack: Stack, ledger: Engine, option: str, time: str, told: str
+) -> None:
+    frame = task(headers=task()["headers"] | {option: time})
+    with Redis.from_url(stack.redis_url) as redis:
+        redis.lpush("sms.notice", json.dumps(frame))
+    assert told in kept(stack, ledger, frame["headers"]["id"]).faults
+    assert TEXT not in stack.log("worker").read_text()
+
+
 def odd_frames() -> dict[str, dict[str, Any]]:
     """Frames with something odd in one field each, by the ids of their tasks."""
     frames = {}
@@ -167,7 +188,8 @@ def test_whatever_stands_in_a_field_of_a_task_it_is_sent_or_refused_and_never_va
 
     try:
         stack.wait_for("all of them sent or refused", lambda: not lost(), seconds=60)
-    except Exception as why:
+    except StackError as why:
+        # Which they are is not in what it says.
         why.add_note("\n".join(lost()))
         raise
     goes_on(stack, ledger)

@@ -91,3 +91,16 @@ def test_lint_tells_of_an_address_in_a_lock_file_and_still_fails_for_the_other_c
     code, _, err = ran(repo, "lint")
     assert code == 1
     assert "deploy/requirements.lock: holds an address" in err
+
+
+PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_without_arguments_both_kinds_of_tests_are_run_whatever_the_first_says(repo, fails):
+    (repo / "pytest.py").write_text(PYTEST)
+    (repo / "fails").touch() if fails else (repo / "fails").unlink(missing_ok=True)
+    code, out, _ = ran(repo, "test")
+    assert out.splitlines() == ["-n logical --maxprocesses 4 --ignore tests/system", "tests/system"]
+    assert code == int(fails)
+    assert ran(repo, "test", "-k", "one")[1] == "-k one\n"

@@ -22,6 +22,13 @@ _FORM = struct.Struct(">8sHHHHB")
 _LANES = tuple(LANES)
 
 
+def so_far(enqueued: Sequence[str]) -> str:
+    """How much of several messages was enqueued before something failed, in words."""
+    return (
+        f"the first {len(enqueued)} messages are enqueued, nothing further was" if enqueued else "nothing was enqueued"
+    )
+
+
 class KeyUsed(Refused):
     """Keys were used for other messages. Each of `faults` says of one what both messages are; nothing was enqueued.
 
@@ -30,12 +37,9 @@ class KeyUsed(Refused):
     """
 
     def __init__(self, faults: Mapping[int, Fault], *, enqueued: Sequence[str] = ()) -> None:
-        super().__init__(list(faults.values()))
+        super().__init__(list(faults.values()), so_far=so_far(enqueued))
         self.positions = tuple(faults)
         self.enqueued = tuple(enqueued)
-        if enqueued:
-            told = str(self).removeprefix("refused, nothing was enqueued")
-            self.args = (f"refused, the first {len(enqueued)} messages are enqueued, nothing further was{told}",)
 
 
 def id_of_key(key: Key, day: int) -> str:

@@ -88,12 +88,12 @@ class Refused(ValueError):
 
     SHOWN = 20
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], *, so_far: str = "nothing was enqueued") -> None:
         self.faults = tuple(faults)
         lines = [str(fault) for fault in self.faults[: self.SHOWN]]
         if len(self.faults) > self.SHOWN:
             lines.append(f"and {len(self.faults) - self.SHOWN} more")
-        super().__init__("refused, nothing was enqueued: " + "; ".join(lines))
+        super().__init__(f"refused, {so_far}: {'; '.join(lines)}")
 
 
 FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for", "notify", "metadata", "id", "caller"})
