@@ -13,6 +13,8 @@ from processes import SMS
 
 from worker.cli.stack import Stack
 
+pytestmark = pytest.mark.beside
+
 REPO = Path(__file__).parents[2]
 DOC = (REPO / "docs" / "campaigns.md").read_text()
 (SCRIPT,) = re.findall(r"```sh\n(.*?)```", DOC, re.DOTALL)

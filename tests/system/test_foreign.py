@@ -22,6 +22,8 @@ from worker.ledger import message_views
 from worker.ledger.engine import reading
 from worker.ledger.tables import messages, refused
 
+pytestmark = pytest.mark.beside
+
 MOBILE, TEXT = "13812345678", "您的验证码是 987123"
 
 
@@ -148,6 +150,7 @@ OPTIONS = ("callbacks", "errbacks", "chain", "chord", "id", "origin", "delivery_
         ("expires", "9999-12-31T23:59:59-08:00", "whose expires is more than 366 days from now"),
         ("expires", (datetime.now(UTC) - timedelta(seconds=5)).isoformat(), "that expired before a worker took it"),
     ],
+    ids=["at the end of time", "at its beginning", "at the end, without a zone", "expires never", "has expired"],
 )
 def test_a_task_with_a_time_that_celery_drops_or_holds_for_ever_is_refused_and_no_log_has_its_text(
     stack: Stack, ledger: Engine, option: str, time: str, told: str

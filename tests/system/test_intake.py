@@ -19,6 +19,8 @@ from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages, recipients, submissions
 
+pytestmark = pytest.mark.beside
+
 CONCURRENCY = 4
 AT_ONCE = CONCURRENCY * CALLS_AT_ONCE
 MESSAGES, KILLS = 1500, 6

@@ -18,6 +18,8 @@ from worker.domain.message import read_message
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import refused
 
+pytestmark = pytest.mark.beside
+
 SHOP = {"epr_id": 2, "user_id": "shop", "password": "shop-password"}
 NOTHING = dict.fromkeys(intake.PLACES, 0)
 

@@ -13,6 +13,8 @@ from sqlalchemy import Engine, text
 
 from worker.cli.stack import Stack
 
+pytestmark = pytest.mark.beside
+
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]

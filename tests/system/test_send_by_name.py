@@ -15,6 +15,8 @@ from worker.ledger import message_views
 from worker.ledger.engine import reading
 from worker.ledger.tables import refused
 
+pytestmark = pytest.mark.beside
+
 STRANGER = """
 import json, sys
 sys.path.append(sys.argv[1])

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from celery import Celery
 from processes import SMS
 
 from worker.cli.stack import Stack
+
+pytestmark = pytest.mark.beside
 
 REPO = Path(__file__).parents[2]
 MANY, BY_NAME = re.findall(r"```python\n(.*?)```", (REPO / "docs" / "sending.md").read_text(), re.DOTALL)

@@ -12,6 +12,8 @@ from sqlalchemy import text
 from worker.ledger import accounts
 from worker.ledger.engine import open_engine
 
+pytestmark = pytest.mark.beside
+
 CELERY = [sys.executable, "-m", "celery", "-A", "worker.app"]
 WORKER = [*CELERY, "worker", "--pool", "threads", "-c", "1"]
 COMMANDS = {

@@ -16,6 +16,8 @@ from worker.ledger import gates
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import accounts, submissions
 
+pytestmark = pytest.mark.beside
+
 MESSAGES = 500
 CONCURRENCY = 4
 AT_ONCE = CONCURRENCY * CALLS_AT_ONCE

@@ -97,10 +97,14 @@ PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ign
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_without_arguments_both_kinds_of_tests_are_run_whatever_the_first_says(repo, fails):
+def test_without_arguments_all_kinds_of_tests_are_run_whatever_the_first_says(repo, fails):
     (repo / "pytest.py").write_text(PYTEST)
     (repo / "fails").touch() if fails else (repo / "fails").unlink(missing_ok=True)
     code, out, _ = ran(repo, "test")
-    assert out.splitlines() == ["-n logical --maxprocesses 4 --ignore tests/system", "tests/system"]
+    assert out.splitlines() == [
+        "-n logical --maxprocesses 4 --ignore tests/system",
+        "-n logical --maxprocesses 4 --dist loadfile tests/system -m beside",
+        "tests/system -m not beside",
+    ]
     assert code == int(fails)
     assert ran(repo, "test", "-k", "one")[1] == "-k one\n"
