@@ -9,6 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -33,10 +34,20 @@ RECIPIENTS = 1_000
 LOOK_AGAIN = timedelta(seconds=5)
 """How often the results of a run are looked at, where it stops by itself."""
 LONGEST = timedelta(seconds=0.5)
-"""So long one task prepares a run; then it goes to the end of its queue, for what else there is to do where there is one thread."""
+"""So long one run is prepared at a time; then the others of the process have their turn."""
 
 Accept = Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
 """Keeps the messages in one transaction with what the function does, if that says True."""
+
+
+class Launched(Enum):
+    """What there is left to do for a run."""
+
+    ENOUGH = "enough"
+    """Nothing now: the tick asks again."""
+    MORE = "more"
+    NOT_HERE = "not here"
+    """It is left to the workers that have its account."""
 
 
 def launch(
@@ -50,26 +61,27 @@ def launch(
     anywhere: Callable[[], Collection[str] | None],
     random: Callable[[int], bytes],
     clock: Callable[[], datetime],
-) -> bool:
-    """Does what there is to do for a run now. `ring` has the lane of that name worked on; `random` gives so many random bytes.
+) -> Launched:
+    """Does some of what there is to do for a run now. `ring` has the lane of that name worked on; `random` gives so many random bytes.
 
-    `here` are the accounts of this worker, and `anywhere` gives those of all, None where nobody has told. A run of an account that is only
-    elsewhere is left to those workers: False. One of an account that is nowhere is paused.
+    `here` are the accounts of this worker, and `anywhere` gives those of all, None where nobody has told. A run of an account that is
+    only elsewhere is left to those workers, and one of an account that is nowhere is paused.
     """
     begun = clock()
     found = _under_way(engine, run_no)
     if found is None:
-        return True
+        return Launched.ENOUGH
     if found[0].account not in here:
-        return _is_paused_without_account(engine, found[0], anywhere(), begun)
+        nowhere = _is_paused_without_account(engine, found[0], anywhere(), begun)
+        return Launched.ENOUGH if nowhere else Launched.NOT_HERE
     if _is_shut(engine, *found, window, begun) or _goes_badly(engine, *found, begun):
-        return True
+        return Launched.ENOUGH
     text: Text | None = None
     while found and clock() - begun < LONGEST:
         campaign, run = found
         with reading(engine) as connection:
             if campaigns.waiting(connection, campaign, run, most=AHEAD) >= AHEAD:
-                return True
+                return Launched.ENOUGH
             text = text or compile_text(campaign.content, campaign.header)
             members = audiences.members_after(
                 connection,
@@ -80,13 +92,13 @@ def launch(
             )
         if not members:
             _conclude(engine, campaign, run, clock())
-            return True
+            return Launched.ENOUGH
         messages, refused = _messages(campaign, run, text, members, random, clock())
         made = len(members) - refused
         if accept(messages, partial(campaigns.advance, run=run, line=members[-1].line, made=made, refused=refused)):
             ring(campaign.lane)
         found = _under_way(engine, run_no)
-    return True
+    return Launched.MORE if found else Launched.ENOUGH
 
 
 def _under_way(engine: Engine, run_no: int) -> tuple[Campaign, Run] | None:

@@ -5,23 +5,18 @@ their turn however much there is to send. Each lane has threads of its own for a
 waits for another. No more is claimed than there are threads free to call at once.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from threading import Event, Lock, Thread
-
-from redis.exceptions import RedisError
+from threading import Event
 
 from worker.calls import Calls
-from worker.clock import WrongClock
 from worker.ledger.turns import Claimed
+from worker.loop import Loop
 from worker.pull import Pulled
-
-log = logging.getLogger(__name__)
 
 PULLED_AT_ONCE = 50
 """Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
@@ -131,42 +126,3 @@ class Server:
         if now - self._rung_at >= RING_SECONDS:
             self._rung_at = now
             self._verbs.ring()
-
-
-class Loop:
-    """A thread that runs something once it is woken; and once more, if it was woken meanwhile.
-
-    Where Redis is away it stops: the tick rings for whatever is left once Redis is back. Should it fail, that is logged as
-    of any thread, and the next bell starts it anew.
-    """
-
-    def __init__(self, run: Callable[[], object], *, name: str) -> None:
-        self._run = run
-        self._name = name
-        self._woken = Event()
-        self._over = False
-        self._starting = Lock()
-        self._thread: Thread | None = None
-
-    def wake(self) -> None:
-        """Has it run; returns at once."""
-        self._woken.set()
-        with self._starting:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = Thread(target=self._run_when_woken, name=self._name, daemon=True)
-                self._thread.start()
-
-    def finish(self) -> None:
-        """Returns when a run that is under way is over. None begins any more."""
-        self._over = True
-        self._woken.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
-
-    def _run_when_woken(self) -> None:
-        while self._woken.wait() and not self._over:
-            self._woken.clear()
-            try:
-                self._run()
-            except (RedisError, WrongClock) as why:
-                log.warning("%s waits for Redis or its clock: %s", self._name, why)

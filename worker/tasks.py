@@ -1,8 +1,6 @@
 """The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
 
 import logging
-import os
-import time
 from threading import Lock
 from typing import Any
 
@@ -18,12 +16,11 @@ from worker.app import app
 from worker.broker import is_redis_away
 from worker.clock import WrongClock
 from worker.domain.lane import PUSH_QUEUE
-from worker.launch import LONGEST, launch
 from worker.ledger.patience import patient
 from worker.limits.alone import alone
 from worker.process_push import keep_pushes, process_push
 from worker.serve import Server
-from worker.wiring import STOPPING, Parts, parts
+from worker.wiring import STOPPING, Launches, Parts, parts, pass_on
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
@@ -33,15 +30,11 @@ CLOCK_SECONDS = 1
 """Between two questions whether the clock is right again; it is compared less often."""
 ROOM_SECONDS = 0.3
 """A push waits so long for one of those under way to be over, and keeps a thread from nobody longer than that."""
-PASS_ON_SECONDS = 0.2
-"""It may come back at once, where no worker can."""
-LAUNCH_SECONDS = 10
-"""Longer than the next members of a run ever take: so much later another worker goes on with the run of one that was killed."""
 
 log = logging.getLogger(__name__)
 
 _building = Lock()
-_serving: set[Server] = set()
+_to_finish: set[Server | Launches] = set()
 
 
 @app.task(name="sms.send", bind=True)
@@ -78,28 +71,10 @@ def work_on(lane: str) -> None:
     _parts().servers[lane].wake()
 
 
-@app.task(name="sms.launch", bind=True, throws=AWAY)
+@app.task(name="sms.launch", bind=True)
 def launch_run(task: Task, run_no: int) -> None:
-    """Makes the next messages of that run of a campaign."""
-    here = _parts()
-    could, begun = True, time.monotonic()
-    with alone(here.redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
-        if mine and not STOPPING.is_set():
-            could = launch(
-                here.engine,
-                run_no,
-                accept=here.accept_if,
-                window=here.window,
-                ring=lambda lane: here.servers[lane].wake(),
-                here=here.account_ids,
-                anywhere=lambda: intake.all_accounts(here.redis, now=here.clock.now()),
-                random=os.urandom,
-                clock=here.clock.now,
-            )
-    if not could:
-        _pass_on(here, task, run_no)
-    elif time.monotonic() - begun >= LONGEST.total_seconds():
-        bells.ring(here.redis, task.name, run_no, queue=_queue(task), fewer_than=bells.FEW)
+    """Has the next messages of that run of a campaign made."""
+    _parts().launches.begin((run_no, _queue(task)))
 
 
 @app.task(name="sms.probe", bind=True, throws=AWAY)
@@ -108,7 +83,7 @@ def probe(task: Task, account_id: int) -> None:
     here = _parts()
     claimed = here.claim_probe(account_id)
     if claimed is None:
-        _pass_on(here, task, account_id)
+        pass_on(here.redis, task.name, account_id, queue=_queue(task))
     for one in claimed or ():
         here.servers[one.lane].call(one)
 
@@ -169,28 +144,21 @@ def _stop(**_: Any) -> None:
 def _finish(**_: Any) -> None:
     """Waits for the calls that are under way: what they come to is known to this process alone."""
     STOPPING.set()
-    for server in _serving:
-        server.finish()
+    for each in _to_finish:
+        each.finish()
 
 
 def _parts() -> Parts:
     # One thread builds them; the others wait for it.
     with _building:
         here = patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
-        _serving.update(here.servers.values())
+        _to_finish.update(here.servers.values(), [here.launches])
     while not here.clock.may_work():
         # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.
         if STOPPING.wait(CLOCK_SECONDS):
             raise Reject("this machine's clock is wrong", requeue=True)
     here.announce()
     return here
-
-
-def _pass_on(here: Parts, task: Task, number: int) -> None:
-    """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
-    if STOPPING.wait(PASS_ON_SECONDS):
-        return
-    bells.ring(here.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
 
 
 def _queue(task: Task) -> str:

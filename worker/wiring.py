@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +30,7 @@ from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
 from worker.keep_gate import accepted_since, gate_keeper, unknown_in_a_row
+from worker.launch import Launched, launch
 from worker.ledger import accounts as ledger_accounts
 from worker.ledger import turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
@@ -40,6 +42,7 @@ from worker.ledger.turns import Claimed
 from worker.limits import caps
 from worker.limits.alone import alone
 from worker.limits.rate import Grant, take
+from worker.loop import Turns
 from worker.pull import Allow, MaySend, Pulled, pull
 from worker.reachability import Reachability, tell
 from worker.record import recorder
@@ -56,11 +59,19 @@ PUSHES_AT_ONCE = 4
 """Of one process, and at most half of its task threads: the tick and the lanes find a thread and a connection beside them."""
 WAITER_SECONDS = 2
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
+LAUNCH_SECONDS = 10
+"""Longer than the next members of a run ever take: so much later another worker goes on with the run of one that was killed."""
+PASS_ON_SECONDS = 0.2
+"""What is passed on may come back at once, where no worker can do it."""
 
 ANNOUNCE_SECONDS = 60.0
 
 STOPPING = Event()
 """Set when this process is told to end: what is under way is finished, and nothing new begun."""
+
+
+Launches = Turns[tuple[int, str]]
+"""The runs of campaigns to be launched here, each by its number and the queue of its lane."""
 
 
 def utc_now() -> datetime:
@@ -78,7 +89,7 @@ class Parts:
     account_ids: Mapping[str, int]
     accounts_of_pushes: Mapping[tuple[str, str], int]
     accept: Accept
-    accept_if: Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
+    launches: Launches
     window: Callable[[Campaign, datetime], Window | None]
     may_send: MaySend
     pull: Callable[[Lane, int], Pulled]
@@ -226,6 +237,21 @@ def parts(concurrency: int) -> Parts:
         )
         return Server(lane.name, verbs, calls_at_once=concurrency * CALLS_AT_ONCE, stopping=STOPPING)
 
+    servers = {lane.name: server_of(lane) for lane in settings.lanes.values()}
+
+    launch_one = partial(
+        launch,
+        engine,
+        accept=accept_if,
+        window=partial(window_of, settings),
+        ring=lambda lane: servers[lane].wake(),
+        here=account_ids,
+        anywhere=lambda: intake.all_accounts(redis, now=clock.now()),
+        random=os.urandom,
+        clock=clock.now,
+    )
+    launches: Launches = Turns(partial(launch_part, redis, launch_one), name="launch", stopping=STOPPING)
+
     return Parts(
         settings=settings,
         engine=engine,
@@ -235,7 +261,7 @@ def parts(concurrency: int) -> Parts:
             (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
         },
         accept=accept_together,
-        accept_if=accept_if,
+        launches=launches,
         window=partial(window_of, settings),
         may_send=may_send,
         pull=pull_in_the_end,
@@ -243,11 +269,27 @@ def parts(concurrency: int) -> Parts:
         call=call,
         records=records,
         keep_gate=keep_and_note,
-        servers={lane.name: server_of(lane) for lane in settings.lanes.values()},
+        servers=servers,
         push_room=Semaphore(max(1, min(PUSHES_AT_ONCE, concurrency // 2))),
         clock=clock,
         announce=announcing(redis, settings.accounts, clock.time, time.monotonic),
     )
+
+
+def pass_on(redis: Redis, task: str, number: int, *, queue: str) -> None:
+    """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
+    if not STOPPING.wait(PASS_ON_SECONDS):
+        bells.ring(redis, task, number, queue=queue, fewer_than=bells.FEW)
+
+
+def launch_part(redis: Redis, launch_one: Callable[[int], Launched], of: tuple[int, str]) -> bool:
+    """Makes some of the next messages of a run, by its number and queue, if no other process does; whether there are more to make."""
+    run_no, queue = of
+    with alone(redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
+        launched = launch_one(run_no) if mine else Launched.ENOUGH
+    if launched is Launched.NOT_HERE:
+        pass_on(redis, "sms.launch", run_no, queue=queue)
+    return launched is Launched.MORE
 
 
 def announcing(

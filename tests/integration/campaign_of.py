@@ -13,7 +13,7 @@ from worker.accept import accept
 from worker.domain.campaign import Window, hours_of, window
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
-from worker.launch import launch
+from worker.launch import Launched, launch
 from worker.ledger import audiences, campaigns
 from worker.ledger.audiences import Member
 from worker.ledger.campaigns import Campaign, Run
@@ -103,7 +103,7 @@ class Campaigns:
         now: datetime = NOW,
         here: Collection[str] = ("default",),
         anywhere: Collection[str] | None = None,
-    ) -> bool:
+    ) -> Launched:
         return launch(
             self.engine,
             run_no,

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, make_url
 
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
+from worker.launch import Launched
 from worker.ledger import accounts, pushes
 from worker.ledger.accounts import RenamedAccount
 from worker.ledger.engine import open_engine
@@ -134,7 +135,7 @@ def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.launch(run.no, here={"shop"}, anywhere={"shop"})
+    assert of.launch(run.no, here={"shop"}, anywhere={"shop"}) is Launched.ENOUGH
     [row] = ledger.rows(campaigns)
     assert row["state"] == "paused"
     assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
@@ -153,6 +154,6 @@ def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert not of.launch(run.no, here={"shop"}, anywhere=anywhere)
+    assert of.launch(run.no, here={"shop"}, anywhere=anywhere) is Launched.NOT_HERE
     assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
     assert ledger.rows(messages) == []

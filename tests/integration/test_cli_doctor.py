@@ -158,6 +158,19 @@ def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
 @pytest.mark.usefixtures("settings")
+def test_a_locked_table_is_told_and_not_waited_for(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE submissions"))
+        checks = found(exit_code=1)
+    engine.dispose()
+    assert checks["ledger"][0] == "wrong"
+    assert "Another session has locked a table: look into pg_stat_activity" in checks["ledger"][1]
+    assert "gateway" in checks
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("settings")
 def test_behind_a_migration_the_write_is_not_waited_for(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with engine.begin() as connection:

@@ -5,7 +5,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.request import Request, build_opener
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis import Redis
@@ -15,8 +17,12 @@ from worker import bells, intake
 from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
 from worker.domain.lane import LANES, QUEUES
+from worker.launch import AHEAD
+from worker.ledger import audiences, campaigns
+from worker.ledger.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
+from worker.plan import Wish, plan, start_time
 
 CONCURRENCY = 4
 SINGLES_AT_ONCE = 4
@@ -27,6 +33,9 @@ SOON_SECONDS = 5
 OTP_SECONDS = 2
 """A second is the promise; the machine of the tests has its cores full of what floods it."""
 SETTINGS = {"SMS_CONNECT_TIMEOUT": "2", "SMS_READ_TIMEOUT": "20"}
+CAMPAIGNS = 40
+MEMBERS = 3_000
+"""More than are made of a run ahead of need."""
 PUSH = (
     "<returnForm><type>1</type><count>1</count><list><pushStatusForm><eprId>1</eprId><mobile>13800138000</mobile>"
     "<msgId>{}</msgId><status>1</status><userId>sword123</userId></pushStatusForm></list></returnForm>"
@@ -71,8 +80,6 @@ def singles(redis_url: str) -> Iterator[None]:
 def test_a_flood_keeps_no_otp_no_push_and_no_tick_waiting_and_few_bells_wait(flooded: Stack) -> None:
     engine = open_engine(flooded.ledger_url)
     client = SmsClient(flooded.redis_url)
-    post = build_opener().open
-    push_url = f"{flooded.callback_url}/push/{flooded.environment['SMS_PUSH_TOKEN']}"
     sent: dict[str, float] = {}
     pushed: dict[int, float] = {}
     ages: list[float] = []
@@ -83,8 +90,8 @@ def test_a_flood_keeps_no_otp_no_push_and_no_tick_waiting_and_few_bells_wait(flo
             sent[mobile] = time.time()
             client.send(mobile, f"您的验证码是 {n:06}", lane="otp")
             pushed[n + 1] = time.monotonic()
-            post(Request(push_url, PUSH.format(n + 1).encode()), timeout=10).close()
-            while time.monotonic() < begun + SECONDS_OF_A_PROBE or n + 1 not in applied(engine):
+            post_push(flooded, n + 1)
+            while time.monotonic() < begun + SECONDS_OF_A_PROBE or not is_applied(engine, n + 1):
                 flooded.check()
                 ages.append((datetime.now(UTC) - (intake.last_tick(redis) or datetime.now(UTC))).total_seconds())
                 assert max(redis.llen(queue) for queue in QUEUES) <= bells.FEW
@@ -102,12 +109,61 @@ def test_a_flood_keeps_no_otp_no_push_and_no_tick_waiting_and_few_bells_wait(flo
     engine.dispose()
 
 
-def applied(engine: Engine) -> set[int]:
+def is_applied(engine: Engine, msg_id: int) -> bool:
     with reading(engine) as connection:
-        return set(connection.execute(select(reports.c.msg_id).where(reports.c.msg_id <= PROBES)).scalars())
+        return connection.execute(select(reports.c.msg_id).where(reports.c.msg_id == msg_id)).first() is not None
 
 
 def waits(engine: Engine) -> int:
     queued = select(func.count()).where(submissions.c.lane == LANES["notice"].name, submissions.c.state == "queued")
     with reading(engine) as connection:
         return connection.execute(queued).scalar_one()
+
+
+def test_forty_campaigns_that_begin_at_once_keep_no_push_waiting_with_one_thread(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    with running_stack(tmp_path, ledger_url=postgres_url, concurrency=1, settings=SETTINGS) as stack:
+        engine = open_engine(stack.ledger_url)
+        start_campaigns(engine)
+        stack.wait_for("the first messages", lambda: made(engine) > 0)
+        no = 0
+        while made(engine) < CAMPAIGNS * AHEAD:
+            no += 1
+            post_push(stack, no)
+            begun = time.monotonic()
+            while not is_applied(engine, no):
+                assert time.monotonic() - begun < SOON_SECONDS, "a push is not applied"
+                time.sleep(0.02)
+        assert no > 1, "all was made before the first push was applied"
+        stack.check()
+        engine.dispose()
+
+
+def start_campaigns(engine: Engine) -> None:
+    """Campaigns with a text for each of their members, all due now."""
+    now = datetime.now(UTC)
+    people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, MEMBERS + 2)]
+    with engine.begin() as connection:
+        no = audiences.begin(
+            connection, "people", source="p.csv", header=("mobile", "姓名"), mobile_column="mobile", by="test", now=now
+        )
+        assert no is not None
+        audiences.add(connection, no, people)
+        audiences.finish(connection, no, good=len(people), repeats=0, refused=0)
+        for number in range(CAMPAIGNS):
+            wish = Wish(f"campaign-{number}", "people", "{{ 姓名 }}，您的订单已发货", lane="notice")
+            plan(connection, wish, lanes=LANES, zones={"default": ZoneInfo("Asia/Shanghai")}, by="test", now=now)
+            campaign = campaigns.find(connection, wish.name)
+            assert campaign is not None
+            assert campaigns.start(connection, campaign.no, next_at=start_time(campaign, now=now), by="test", now=now)
+
+
+def post_push(stack: Stack, msg_id: int) -> None:
+    url = f"{stack.callback_url}/push/{stack.environment['SMS_PUSH_TOKEN']}"
+    build_opener().open(Request(url, PUSH.format(msg_id).encode()), timeout=10).close()
+
+
+def made(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).select_from(submissions)).scalar_one()

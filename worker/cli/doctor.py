@@ -16,6 +16,7 @@ from worker.cli.failures import in_words
 from worker.cli.output import AsJson, clean, console, print_json, styled, table
 from worker.cli.parts import known_accounts, open_ledger
 from worker.config import ConfigError, Settings, load_settings, revealed
+from worker.ledger import health
 from worker.ledger.engine import reading
 
 
@@ -77,6 +78,7 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
         if version.state == OK:
             yield checks.write_check(engine)
             with reading(engine) as connection:
+                health.ask_shortly(connection)
                 known = known_accounts(settings)
                 yield from checks.ledger_checks(connection, now, known)
                 yield checks.accounts_check(connection, known)

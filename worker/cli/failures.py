@@ -11,7 +11,7 @@ from worker.cli.stack import StackError
 from worker.client import Full, NotPermitted, Refused, Unavailable
 from worker.config import ConfigError
 from worker.domain.audience import NoAudience
-from worker.ledger.engine import NOT_PERMITTED
+from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.schema import LedgerInUse, WrongSchema
 
 
@@ -34,6 +34,13 @@ EXPECTED = (
 )
 
 
+_LEDGER_REMEDIES = {
+    NOT_PERMITTED: "Grant its role what it lacks, or name another one in SMS_LEDGER_URL.",
+    NO_LOCK: "Another session has locked a table: look into pg_stat_activity for it, and try again when it is over.",
+}
+"""What to do, by what PostgreSQL answered (SQLSTATE)."""
+
+
 def in_words(error: Any) -> str:
     """What an expected error says to people."""
     match error:
@@ -46,13 +53,10 @@ def in_words(error: Any) -> str:
             remedy = "Correct the user and the password in" if refused else "Start Redis or correct"
             return f"Redis cannot be used: {error}\n{remedy} SMS_REDIS_URL; `sms doctor` says more."
         case OperationalError():
-            lacks_a_right = getattr(error.orig, "sqlstate", None) == NOT_PERMITTED
-            remedy = (
-                "Grant its role what it lacks, or name another one in"
-                if lacks_a_right
-                else "Start the database or correct"
+            remedy = _LEDGER_REMEDIES.get(
+                getattr(error.orig, "sqlstate", None), "Start the database or correct SMS_LEDGER_URL."
             )
-            return f"the ledger cannot be used: {error.orig}\n{remedy} SMS_LEDGER_URL."
+            return f"the ledger cannot be used: {error.orig}\n{remedy}"
         case CommandError():
             return (
                 f"the ledger cannot be migrated: {error}\nIt may be of a newer version than this program: install that."

@@ -61,6 +61,12 @@ def write(engine: Engine) -> None:
             )
 
 
+def ask_shortly(connection: Connection) -> None:
+    """Has questions on this connection wait for each lock at most PROBE_WAIT, then fail. On SQLite nothing changes."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET lock_timeout = '{PROBE_WAIT}'"))
+
+
 def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:
     """The submissions in each waiting state, those overdue for longer than since then counted apart."""
     counted = select(submissions.c.state, func.count(), _late(submissions.c.due_at <= overdue_since))

@@ -1,0 +1,97 @@
+"""Turns: one thread for several things, a part of one after the other; what waits already is not done twice."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Event
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
+
+from worker.loop import Turns
+
+PATIENCE_SECONDS = 10
+
+
+class Done:
+    """What was done, in order; `parts` are how many there are of each thing."""
+
+    def __init__(self, do: Callable[[str], bool]) -> None:
+        self.did: SimpleQueue[str] = SimpleQueue()
+        self.stopping = Event()
+        self._do = do
+        self.turns: Turns[str] = Turns(self._do_part, name="launch", stopping=self.stopping)
+
+    def _do_part(self, what: str) -> bool:
+        self.did.put(what)
+        return self._do(what)
+
+    def next(self, count: int) -> list[str]:
+        return [self.did.get(timeout=PATIENCE_SECONDS) for _ in range(count)]
+
+
+@contextmanager
+def done(do: Callable[[str], bool]) -> Iterator[Done]:
+    of = Done(do)
+    yield of
+    of.stopping.set()
+    of.turns.finish()
+
+
+def test_of_two_things_with_many_parts_each_has_its_turn_until_it_is_done() -> None:
+    begun, left = Event(), {"a": 2, "b": 1, "c": 0}
+
+    def do(what: str) -> bool:
+        begun.wait()
+        left[what] -= 1
+        return left[what] >= 0
+
+    with done(do) as of:
+        for what in "abc":
+            of.turns.begin(what)
+        begun.set()
+        assert of.next(6) == ["a", "b", "c", "a", "b", "a"]
+    assert of.did.empty()
+
+
+def test_what_waits_for_its_turn_is_not_done_twice_however_often_it_is_asked_for() -> None:
+    begun = Event()
+    with done(lambda _: not begun.wait()) as of:
+        of.turns.begin("a")
+        assert of.next(1) == ["a"]
+        for what in ("b", "b", "c", "b"):
+            of.turns.begin(what)
+        begun.set()
+        assert of.next(2) == ["b", "c"]
+    assert of.did.empty()
+
+
+def test_where_a_store_is_away_the_others_wait_for_the_next_bell() -> None:
+    away = {"a": RedisError("away"), "b": OperationalError("SELECT", {}, OSError("away"))}
+    asked = Event()
+
+    def do(what: str) -> bool:
+        asked.wait()
+        if what in away:
+            raise away.pop(what)
+        return False
+
+    with done(do) as of:
+        for what in "abc":
+            of.turns.begin(what)
+        asked.set()
+        assert of.next(1) == ["a"]
+        of.turns.begin("a")
+        assert of.next(1) == ["b"]
+        of.turns.begin("a")
+        assert of.next(2) == ["c", "a"]
+
+
+def test_told_to_end_it_finishes_the_part_that_is_under_way_and_begins_no_other() -> None:
+    of = Done(lambda _: of.stopping.wait())
+    of.turns.begin("a")
+    assert of.next(1) == ["a"]
+    of.turns.begin("b")
+    of.stopping.set()
+    of.turns.finish()
+    assert of.did.empty()
