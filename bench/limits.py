@@ -8,23 +8,26 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from statistics import median
+from random import random
+from statistics import mean
 
 from sqlalchemy import Connection, Engine, text
 
 from worker import upkeep
+from worker.domain.lane import LANES
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
-from worker.ledger import accounts, pushes, turns, unknown
+from worker.ledger import accounts, pushes, unknown
 from worker.ledger.engine import reading
-from worker.ledger.turns import Queue
+from worker.limits.rate import Grant
+from worker.pull import NO_LOOK, pull
 
 PILED_UP, UNKNOWN, DEAD = 20_000, 200_000, 50_000
 WRITERS, PUSHES_OF_EACH, ITEMS = 6, 20, 1000
 MSG_IDS = 2 * 10**9
 REPORTED = MSG_IDS + 10**7
 """Those of what is added here are above all others; what is reported is none of it."""
-PULL = 10
+PULL, PULLS = 10, 50
 LEASE = timedelta(minutes=1)
 
 
@@ -37,7 +40,7 @@ def limits(ledger: Engine) -> Mapping[str, float]:
     _add(ledger, account_id, DEAD, PILED_UP + UNKNOWN, state="queued", ago="1 minute")
     with reading(ledger) as connection:
         connection.execute(text("VACUUM (ANALYZE) submissions, recipients"))
-    empty, behind = _pulls(ledger, account_id)
+    empty, behind = _pulls(ledger)
     longest, members = _writers(ledger, account_id)
     return {
         f"one tick's unreport: of {PILED_UP:,} that wait too long": _unreported(ledger),
@@ -61,10 +64,11 @@ def _seconds(ledger: Engine, do: Callable[[Connection], object]) -> float:
 
 
 def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, ago: str) -> None:
-    """Submissions of one recipient each, without their messages: nothing here reads those."""
+    """Submissions of one recipient each, all of one message; nothing looks at their mobiles."""
     of_it = text("""
         INSERT INTO recipients (message_no, mobile, submission_no)
-        SELECT no, '13800000000', no FROM submissions WHERE account_id = :account AND msg_id > :first
+        SELECT (SELECT min(no) FROM messages), CAST(no AS varchar), no FROM submissions
+        WHERE account_id = :account AND msg_id > :first
     """)
     add = text("""
         INSERT INTO submissions
@@ -89,26 +93,32 @@ def _unreported(ledger: Engine) -> float:
         return float(connection.execute(query).scalar_one())
 
 
-def _pulls(ledger: Engine, account_id: int) -> tuple[float, float]:
-    """Milliseconds of a pull from a queue of DEAD, and of one after all but some of them were sent under a snapshot that lasts."""
+def _pulls(ledger: Engine) -> tuple[float, float]:
+    """Milliseconds of a pull from a queue of DEAD, and of one after all but some of them were sent under a snapshot that lasts.
 
-    def pull() -> float:
-        now = _now()
+    The mean of those of a worker that never rests: in each LOOK_AGAIN the first of them looks at the whole lane.
+    """
+    looks = [NO_LOOK]
 
-        def claim(connection: Connection) -> None:
-            turns.queues(connection, "notice", now=now)
-            due = turns.first(connection, "notice", Queue(account_id, "limits"), most=PULL, now=now)
-            connection.execute(
-                # Not `claim`, which reads the messages: these have none.
-                text("UPDATE submissions SET state = 'submitting' WHERE no = ANY(:nos)"),
-                {"nos": [d.no for d in due]},
-            )
-
-        return 1000 * _seconds(ledger, claim)
+    def pull_some() -> float:
+        begun = time.perf_counter()
+        pulled = pull(
+            ledger,
+            LANES["notice"],
+            PULL,
+            may_send=lambda *_: True,
+            allow=lambda _account, _lane, sizes: Grant(len(sizes), 0),
+            random=random,
+            now=_now(),
+            lease=LEASE,
+            last=looks.pop(),
+        )
+        looks.append(pulled.look)
+        return 1000 * (time.perf_counter() - begun)
 
     with ledger.connect().execution_options(isolation_level="REPEATABLE READ") as looking:
         looking.execute(text("SELECT count(*) FROM accounts"))
-        before = median(pull() for _ in range(20))
+        before = mean(pull_some() for _ in range(PULLS))
         with ledger.begin() as connection:
             sent = text("""
                 UPDATE submissions SET state = 'submitting' WHERE no IN (
@@ -117,7 +127,7 @@ def _pulls(ledger: Engine, account_id: int) -> tuple[float, float]:
                 )
             """)
             connection.execute(sent, {"sent": DEAD - 1000})
-        return before, median(pull() for _ in range(20))
+        return before, mean(pull_some() for _ in range(PULLS))
 
 
 def _writers(ledger: Engine, account_id: int) -> tuple[float, float]:

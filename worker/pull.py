@@ -1,8 +1,8 @@
 """Pull: claim what is due in a lane, in fair shares, and no more of it than the rates of the accounts allow."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
@@ -19,6 +19,28 @@ MaySend = Callable[[int, Lane, datetime], bool]
 """Whether the hours of the lane have that account send now."""
 
 
+LOOK_AGAIN = timedelta(seconds=0.2)
+"""So long the queues that a look at a lane found are claimed from, while each of them gives as much as is asked of it.
+
+Whoever comes meanwhile waits no longer than that, in a lane that has a backlog.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of a lane: for the claims up to the next look, and where that begins."""
+
+    at: datetime | None = None
+    queues: Sequence[Queue] = ()
+    since: Mapping[Queue, datetime] = field(default_factory=dict)
+    """Since when that was due which was claimed last of a queue: what was due before is claimed."""
+    after: str = ""
+    """The caller after whom the next look begins."""
+
+
+NO_LOOK = Look()
+
+
 @dataclass(frozen=True, slots=True)
 class Pulled:
     """What was claimed; whether more is due that may go now; and in how many seconds more may, where a rate is used up."""
@@ -26,8 +48,7 @@ class Pulled:
     claimed: Sequence[Claimed]
     more: bool = False
     wait: float = 0
-    after: str = ""
-    """The caller after whom the next look at the lane begins."""
+    look: Look = NO_LOOK
 
 
 def pull(
@@ -40,30 +61,31 @@ def pull(
     random: Callable[[], float],
     now: datetime,
     lease: timedelta,
-    after: str = "",
+    last: Look = NO_LOOK,
 ) -> Pulled:
     """Claims up to `most` submissions of the lane.
 
     Each account has an equal share of them, and of that each of its callers; which of them come first is chance, so that all
-    have their turn where there are more of them than places. Of very many callers some are looked at, from the one after `after` on, and the
-    next ones the next time. Whoever has opted out by then is left out, in a lane that heeds it.
+    have their turn where there are more of them than places. Of very many callers some are looked at, and the next ones the next time:
+    `last` is the look of the last pull. Whoever has opted out by then is left out, in a lane that heeds it.
     """
     nos: list[int] = []
     waits: dict[int, float] = {}
-    more = False
+    more, all_full = False, True
     with engine.begin() as connection:
-        queues = [
-            queue
-            for queue in turns.queues(connection, lane.name, now=now, after=after)
-            if may_send(queue.account_id, lane, now)
-        ]
+        look = last if _holds(last, now) else Look(now, turns.queues(connection, lane.name, now=now, after=last.after))
+        since = dict(look.since)
+        queues = [queue for queue in look.queues if may_send(queue.account_id, lane, now)]
         for queue, share in _shares(queues, most, random):
             places = min(share, most - len(nos))
             if queue.account_id in waits or not places:
                 continue
-            due = turns.first(connection, lane.name, queue, most=places, now=now)
+            due = turns.first(connection, lane.name, queue, most=places, now=now, since=since.get(queue))
+            all_full = all_full and len(due) == places
             grant = allow(queue.account_id, lane, [one.mobiles for one in due]) if due else Grant(0, 0)
-            nos += [one.no for one in due[: grant.granted]]
+            for one in due[: grant.granted]:
+                nos.append(one.no)
+                since[queue] = one.due_at
             if grant.granted < len(due):
                 waits[queue.account_id] = grant.wait
             elif len(due) == places:
@@ -72,11 +94,17 @@ def pull(
             optouts.leave_out(connection, nos, now=now)
         claimed = turns.claim(connection, nos, now=now, lease=lease) if nos else []
     lasts = _lasts(queues)
-    if lasts:
-        # One by chance: the callers between those of two accounts have their turn another time.
-        after = list(lasts.values())[int(random() * len(lasts))]
-    more = more or not lasts.keys() <= waits.keys()
-    return Pulled(claimed, more, min(waits.values(), default=0), after)
+    # One by chance: the callers between those of two accounts have their turn another time.
+    after = list(lasts.values())[int(random() * len(lasts))] if lasts else last.after
+    # Where a queue of an older look has run out, the others may have come meanwhile.
+    more = more or not lasts.keys() <= waits.keys() or (look is last and not all_full)
+    goes_on = all_full and 0 < len(claimed) == len(nos)
+    look = Look(look.at, look.queues, since, after) if goes_on else Look(after=after)
+    return Pulled(claimed, more, min(waits.values(), default=0), look)
+
+
+def _holds(look: Look, now: datetime) -> bool:
+    return look.at is not None and timedelta(0) <= now - look.at < LOOK_AGAIN
 
 
 def _lasts(queues: Sequence[Queue]) -> dict[int, str]:

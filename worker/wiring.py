@@ -43,7 +43,7 @@ from worker.limits import caps
 from worker.limits.alone import alone
 from worker.limits.rate import Grant, take
 from worker.loop import Turns
-from worker.pull import Allow, MaySend, Pulled, pull
+from worker.pull import NO_LOOK, Allow, MaySend, Pulled, pull
 from worker.reachability import Reachability, tell
 from worker.record import recorder
 from worker.serve import Server, Verbs
@@ -165,7 +165,7 @@ def parts(concurrency: int) -> Parts:
         random=random.random,
     )
 
-    after = dict.fromkeys(settings.lanes, "")
+    looks = dict.fromkeys(settings.lanes, NO_LOOK)
 
     def pull_lane(lane: Lane, places: int) -> Pulled:
         pulled = pull(
@@ -177,9 +177,9 @@ def parts(concurrency: int) -> Parts:
             random=random.random,
             now=clock.now(),
             lease=settings.lease,
-            after=after[lane.name],
+            last=looks[lane.name],
         )
-        after[lane.name] = pulled.after
+        looks[lane.name] = pulled.look
         return pulled
 
     in_a_row = unknown_in_a_row(

@@ -21,7 +21,7 @@ from worker.ledger.tables import submissions as submissions_table
 from worker.ledger.turns import Claimed
 from worker.limits.rate import Grant
 from worker.process_push import process_push
-from worker.pull import Allow, Pulled, pull
+from worker.pull import NO_LOOK, Allow, Look, Pulled, pull
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -106,7 +106,7 @@ class Ledger:
         lane: str = "notice",
         most: int = 1000,
         allow: Allow = without_limit,
-        after: str = "",
+        last: Look = NO_LOOK,
     ) -> Pulled:
         return pull(
             self.engine,
@@ -117,7 +117,7 @@ class Ledger:
             random=random.random,
             now=now,
             lease=LEASE,
-            after=after,
+            last=last,
         )
 
     def claim_probe(self, now: datetime) -> list[Claimed]:

@@ -10,11 +10,11 @@ from ledger_of import NOW, Ledger, message, mobile
 from sqlalchemy import text
 
 from worker.domain.lane import Lane
-from worker.ledger import accounts, turns
+from worker.ledger import accounts, gates, turns
 from worker.ledger.tables import submissions
 from worker.ledger.turns import _QUEUES
 from worker.limits.rate import Grant
-from worker.pull import Pulled
+from worker.pull import LOOK_AGAIN, NO_LOOK, Pulled
 
 
 @pytest.fixture
@@ -142,16 +142,16 @@ def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn
     two_accounts.accept(*(message(f"m{n:04}", mobile(n), content=f"{n}", caller=f"u{n:04}") for n in range(some)))
     many(two_accounts, "later", 3, caller="zz")
     many(two_accounts, "shop", 20, caller="a", account="shop")
-    after, got = "", Counter[str]()
+    look, got = NO_LOOK, Counter[str]()
     looks = 0
     while True:
         with two_accounts.engine.connect() as connection:
-            looked_at = turns.queues(connection, "notice", now=NOW, after=after)
+            looked_at = turns.queues(connection, "notice", now=NOW, after=look.after)
         counts = Counter(queue.account_id for queue in looked_at)
         assert max(counts.values(), default=0) <= turns.MOST_QUEUES
-        pulled = two_accounts.pull(most=50, after=after)
+        pulled = two_accounts.pull(most=50, last=look)
         got += by_caller(two_accounts, pulled)
-        after = pulled.after
+        look = pulled.look
         looks += 1
         if not pulled.more:
             break
@@ -172,3 +172,58 @@ def test_a_look_begins_after_a_caller_and_goes_around_past_those_who_wait_for_th
         assert callers("a") == ["b", "d", "", "a"]
         assert callers("bb") == ["d", "", "a", "b"]
         assert callers("z") == ["", "a", "b", "d"]
+
+
+def test_a_backlog_is_claimed_from_one_look_and_who_comes_meanwhile_has_their_turn_at_the_next(
+    ledger: Ledger, statements: list[str]
+) -> None:
+    many(ledger, "m", 200, caller="campaign")
+    pulled = ledger.pull(most=10)
+    many(ledger, "late", 5, caller="shop")
+    statements.clear()
+    pulled = ledger.pull(NOW + LOOK_AGAIN / 2, most=10, last=pulled.look)
+    assert by_caller(ledger, pulled) == {"campaign": 10}
+    assert not [one for one in statements if "RECURSIVE" in one]
+    pulled = ledger.pull(NOW + LOOK_AGAIN, most=10, last=pulled.look)
+    assert by_caller(ledger, pulled) == {"campaign": 5, "shop": 5}
+
+
+def test_what_was_claimed_is_not_gone_past_again_and_what_is_due_for_longer_has_its_turn_at_the_next_look(
+    ledger: Ledger,
+) -> None:
+    for n in range(30):
+        ledger.accept(message(f"m{n:02}", mobile(n), content=f"{n}"), now=NOW + timedelta(seconds=n))
+    late = NOW + timedelta(minutes=1)
+    pulled = ledger.pull(late, most=10)
+    ledger.accept(message("old", mobile(99), content="old"), now=NOW)
+    pulled = ledger.pull(late, most=10, last=pulled.look)
+    assert sorted(one.content for one in pulled.claimed) == [str(n) for n in range(10, 20)]
+    pulled = ledger.pull(late + LOOK_AGAIN, most=10, last=pulled.look)
+    assert "old" in [one.content for one in pulled.claimed]
+
+
+def test_a_look_ends_with_the_first_queue_that_runs_out_and_says_that_there_may_be_more(ledger: Ledger) -> None:
+    many(ledger, "m", 15)
+    pulled = ledger.pull(most=10)
+    many(ledger, "late", 5, caller="shop")
+    pulled = ledger.pull(most=10, last=pulled.look)
+    assert (by_caller(ledger, pulled), pulled.more) == ({"": 5}, True)
+    pulled = ledger.pull(most=10, last=pulled.look)
+    assert (by_caller(ledger, pulled), pulled.more) == ({"shop": 5}, False)
+
+
+def test_what_the_rate_did_not_allow_is_claimed_from_the_same_look(ledger: Ledger) -> None:
+    many(ledger, "m", 20)
+    pulled = ledger.pull(most=10, allow=lambda *_: Grant(3, 0.1))
+    pulled = ledger.pull(most=17, last=pulled.look)
+    assert len({one.content for one in pulled.claimed}) == 17
+
+
+def test_a_gate_that_closes_ends_the_look(ledger: Ledger) -> None:
+    many(ledger, "m", 30)
+    pulled = ledger.pull(most=10)
+    with ledger.engine.begin() as connection:
+        gates.pause(connection, "default", reason="a test", by="test", now=NOW)
+    pulled = ledger.pull(most=10, last=pulled.look)
+    pulled = ledger.pull(most=10, last=pulled.look)
+    assert (pulled.claimed, pulled.more) == ([], False)

@@ -34,7 +34,7 @@ EXPECTED = (
 )
 
 
-_LEDGER_REMEDIES = {
+_LEDGER_REMEDIES: dict[str | None, str] = {
     NOT_PERMITTED: "Grant its role what it lacks, or name another one in SMS_LEDGER_URL.",
     NO_LOCK: "Another session has locked a table: look into pg_stat_activity for it, and try again when it is over.",
 }

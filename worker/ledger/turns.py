@@ -45,10 +45,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A submission that may be claimed, and its mobiles, which the rate counts."""
+    """A submission that may be claimed, its mobiles, which the rate counts, and since when it is due."""
 
     no: int
     mobiles: int
+    due_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,19 @@ def queues(connection: Connection, lane: str, *, now: datetime, after: str = "")
     return [queue for of_account in found.values() for queue in of_account]
 
 
-def first(connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime) -> list[Due]:
-    """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over."""
+_ITS_TURN = text(f"submissions.caller NOT IN ({BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
+
+
+def first(
+    connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime, since: datetime | None = None
+) -> list[Due]:
+    """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over.
+
+    Those that are due since then, if it is given: what was claimed before stays in the index while somebody looks at an older
+    state of the ledger (a dump), and each look from its beginning goes past all of that.
+    """
     rows = (
-        select(submissions.c.no, submissions.c.mobiles)
+        select(submissions.c.no, submissions.c.mobiles, submissions.c.due_at)
         .where(
             submissions.c.lane == lane,
             submissions.c.account_id == queue.account_id,
@@ -129,6 +139,8 @@ def first(connection: Connection, lane: str, queue: Queue, *, most: int, now: da
         .limit(most)
         .with_for_update(skip_locked=True)
     )
+    if since is not None:
+        rows = rows.where(submissions.c.due_at >= since, _ITS_TURN.bindparams(now=now))
     return [Due(*row) for row in connection.execute(rows)]
 
 
@@ -220,7 +232,6 @@ def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], 
 
 SOME = 100
 """A probe is the cheapest of so many that are due: one recipient, and not one that must stay together with others."""
-_ITS_TURN = text(f"submissions.caller NOT IN ({BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
 
 
 def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
