@@ -33,10 +33,10 @@ class Calls:
         else:
             self._make(call)
 
-    def free(self, *, wait_seconds: float = 0) -> int:
-        """How many more calls may be begun now. Waits so long for there to be any."""
+    def free(self, *, at_least: int = 1, wait_seconds: float = 0) -> int:
+        """How many more calls may be begun now. Waits so long for there to be that many, or as many as there ever are."""
         with self._change:
-            self._change.wait_for(lambda: self._busy < self._most, wait_seconds)
+            self._change.wait_for(lambda: self._most - self._busy >= min(at_least, self._most), wait_seconds)
             return max(self._most - self._busy, 0)
 
     def finish(self) -> None:

@@ -46,8 +46,11 @@ class Loop:
             self._thread.join()
 
     def _run_when_woken(self) -> None:
-        while self._woken.wait() and not self._over:
+        while self._woken.wait():
             self._woken.clear()
+            # Looked at after that, or the end would be missed that was told just before it.
+            if self._over:
+                return
             try:
                 self._run()
             except (RedisError, OperationalError, WrongClock) as why:

@@ -20,6 +20,9 @@ from worker.pull import Pulled
 
 PULLED_AT_ONCE = 50
 """Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
+REST = 2
+"""So many times as long as a claim took it is until the next, in a backlog where few places are free: more of them share the claim."""
+LONGEST_REST_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 """From one look whether a thread is free, or the clock is right, to the next."""
 PASS_ON_SECONDS = 0.05
@@ -83,15 +86,20 @@ class Server:
             self._sending.wake()
 
     def _send(self) -> None:
+        rest = 0.0
         while self._goes_on():
-            # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
             if not places:
                 continue
+            if rest:
+                places = self._calls.free(at_least=PULLED_AT_ONCE, wait_seconds=rest)
+            # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
             most = self._verbs.most_calls()
             if not most:
                 break
+            begun = time.monotonic()
             pulled = self._verbs.pull(min(places, most, PULLED_AT_ONCE))
+            rest = min(REST * (time.monotonic() - begun), LONGEST_REST_SECONDS) if pulled.more else 0
             for claimed in pulled.claimed:
                 self._calls.begin(partial(self._verbs.submit, claimed))
             if pulled.more:

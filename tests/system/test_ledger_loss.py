@@ -1,5 +1,6 @@
 """The ledger killed or frozen with calls in flight: no task is burnt, no outcome forgotten, and all goes on by itself."""
 
+import re
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from worker.domain.lane import CALLS_AT_ONCE
 CONCURRENCY = 4
 IN_FLIGHT = CONCURRENCY * CALLS_AT_ONCE
 MESSAGES = 4 * IN_FLIGHT
+FLOOD = 2_000
 FROZEN_SECONDS = 20
 GOES_ON_WITHIN = 15
 
@@ -97,3 +99,20 @@ def test_a_worker_that_is_told_to_end_waits_for_the_ledger_with_what_its_calls_c
     assert states(busy)["submitting"] == 0
     busy.start("worker")
     goes_on(busy, MESSAGES)
+
+
+def test_no_log_has_a_text_or_a_mobile_when_the_ledger_is_killed_in_the_middle_of_statements(
+    stack: Stack, postgres: Postgres
+) -> None:
+    stack.ask_simulator("reset", {})
+    before = states(stack).total()
+    send(stack, FLOOD)
+    stack.wait_for("the first of them accepted", lambda: states(stack).total() > before)
+    postgres.kill()
+    stack.wait_for("the worker to notice", lambda: "the ledger is away" in stack.log("worker").read_text())
+    postgres.start()
+    stack.wait_for("all of them sent", lambda: simulator(stack, "mobiles_taken") >= FLOOD)
+    for process in ("worker", "beat", "callback"):
+        said = stack.log(process).read_text()
+        assert "验证码" not in said
+        assert not re.search(r"138\d{8}", said)

@@ -29,6 +29,18 @@ def test_whoever_asks_for_a_place_waits_until_one_is_free() -> None:
     assert calls.free(wait_seconds=10) == 1
 
 
+def test_whoever_asks_for_several_places_waits_for_them_but_not_for_more_than_there_ever_are() -> None:
+    calls = Calls(2, name="call")
+    first, second = Event(), Event()
+    calls.begin(first.wait)
+    calls.begin(second.wait)
+    first.set()
+    assert calls.free(at_least=1, wait_seconds=10) == 1
+    assert calls.free(at_least=5, wait_seconds=0.01) == 1
+    second.set()
+    assert calls.free(at_least=5, wait_seconds=10) == 2
+
+
 def test_threads_are_kept_for_the_calls_to_come() -> None:
     calls = Calls(2, name="call")
     threads: set[int] = set()

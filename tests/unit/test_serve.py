@@ -6,8 +6,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, repeat
-from queue import SimpleQueue
-from threading import Event, get_ident
+from queue import Empty, SimpleQueue
+from threading import Barrier, Event, get_ident
 
 import pytest
 from redis.exceptions import RedisError
@@ -39,6 +39,7 @@ class Lane:
         submit: Callable[[Claimed], object] = lambda _: None,
         may_work: Sequence[bool] = (),
         may_call: Sequence[bool] = (),
+        pull_seconds: float = 0,
     ) -> None:
         self.did: SimpleQueue[object] = SimpleQueue()
         self.stopping = Event()
@@ -46,6 +47,7 @@ class Lane:
         self._answers = chain(answers, repeat(NOTHING))
         self._in_intake = chain(in_intake, repeat(False))
         self._submit = submit
+        self._pull_seconds = pull_seconds
         self._may_work = chain(may_work, repeat(True))
         self._may_call = chain(may_call, repeat(True))
         verbs = Verbs(
@@ -68,6 +70,7 @@ class Lane:
     def _pull(self, places: int) -> Pulled:
         self.wanted.put(places)
         answer = next(self._answers)
+        self.stopping.wait(self._pull_seconds)
         if isinstance(answer, Exception):
             self.did.put(type(answer))
             raise answer
@@ -119,6 +122,31 @@ def test_it_claims_no_more_than_it_can_call_at_once() -> None:
         first.set()
         assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 1
         second.set()
+
+
+def test_in_a_backlog_places_that_come_free_soon_after_each_other_share_a_claim() -> None:
+    begun, over = Barrier(3), {1: Event(), 2: Event()}
+
+    def wait(claimed: Claimed) -> None:
+        if claimed.no in over:
+            begun.wait(PATIENCE_SECONDS)
+            over[claimed.no].wait()
+
+    backlog = Lane(
+        Pulled(calls(1, 2), more=True),
+        Pulled(calls(3, 4)),
+        places=2,
+        submit=wait,
+        pull_seconds=0.05,
+    )
+    with served(backlog) as lane:
+        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 2
+        begun.wait(PATIENCE_SECONDS)
+        over[1].set()
+        with pytest.raises(Empty):
+            lane.wanted.get(timeout=0.03)
+        over[2].set()
+        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 2
 
 
 def test_where_the_rate_is_used_up_it_waits_for_tokens_and_goes_on_by_itself() -> None:
