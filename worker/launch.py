@@ -33,8 +33,8 @@ RECIPIENTS = 1_000
 """Of one message at most."""
 LOOK_AGAIN = timedelta(seconds=5)
 """How often the results of a run are looked at, where it stops by itself."""
-LONGEST = timedelta(seconds=0.5)
-"""So long one run is prepared at a time; then the others of the process have their turn."""
+LONGEST = timedelta(seconds=0.2)
+"""So long one run is prepared at a time, but for one transaction at least; then the others of the process have their turn."""
 
 Accept = Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
 """Keeps the messages in one transaction with what the function does, if that says True."""
@@ -69,15 +69,13 @@ def launch(
     """
     begun = clock()
     found = _under_way(engine, run_no)
-    if found is None:
-        return Launched.ENOUGH
-    if found[0].account not in here:
+    if found is not None and found[0].account not in here:
         nowhere = _is_paused_without_account(engine, found[0], anywhere(), begun)
         return Launched.ENOUGH if nowhere else Launched.NOT_HERE
-    if _is_shut(engine, *found, window, begun) or _goes_badly(engine, *found, begun):
+    if found is None or _is_shut(engine, *found, window, begun) or _goes_badly(engine, *found, begun):
         return Launched.ENOUGH
     text: Text | None = None
-    while found and clock() - begun < LONGEST:
+    while found:
         campaign, run = found
         with reading(engine) as connection:
             if campaigns.waiting(connection, campaign, run, most=AHEAD) >= AHEAD:
@@ -97,8 +95,10 @@ def launch(
         made = len(members) - refused
         if accept(messages, partial(campaigns.advance, run=run, line=members[-1].line, made=made, refused=refused)):
             ring(campaign.lane)
+        if clock() - begun >= LONGEST:
+            return Launched.MORE
         found = _under_way(engine, run_no)
-    return Launched.MORE if found else Launched.ENOUGH
+    return Launched.ENOUGH
 
 
 def _under_way(engine: Engine, run_no: int) -> tuple[Campaign, Run] | None:

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
 from worker.clock import WrongClock
+from worker.ledger.patience import is_away
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Loop:
             try:
                 self._run()
             except (RedisError, OperationalError, WrongClock) as why:
+                if isinstance(why, OperationalError) and not is_away(why):
+                    raise
                 log.warning("%s waits for Redis, the ledger or its clock: %s", self._name, why)
 
 
@@ -67,6 +70,7 @@ class Turns(Generic[Name]):
         self._waiting: dict[Name, None] = {}  # a set that keeps its order
         self._changing = Lock()
         self._loop = Loop(self._do_all, name=name)
+        self._loop.wake()  # its thread begins now: later, calls may have taken all that the system gives
 
     def begin(self, what: Name) -> None:
         """Has it done when its turn comes; returns at once. What waits already is not done twice."""

@@ -17,7 +17,6 @@ from worker.gateway.push import Unreadable, parse_push
 from worker.ledger import accounts, optouts, pushes
 from worker.ledger.engine import reading
 from worker.ledger.patience import is_locked
-from worker.ledger.statements import wait_shortly
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def process_push(
 
     Who replies one of the `optout_words` (folded) opts out.
 
-    Where somebody holds a lock on the tables for too long, the push is left as it is, for the tick to give it out again.
+    Where somebody holds a lock on the tables for too long (`engine.without_waiting`), the push is left as it is, for the tick to give it out again.
 
     What cannot be used is quarantined with its reason: the whole push, or those of its items.
     """
@@ -77,7 +76,6 @@ def process_push(
     faults = _told([*push.faults, *sorted(foreign)])
     try:
         with engine.begin() as connection:
-            wait_shortly(connection)
             for account_id, some in sorted(reports.items()):
                 pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
             for account_id, some_replies in sorted(replies.items()):

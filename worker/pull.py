@@ -20,7 +20,7 @@ MaySend = Callable[[int, Lane, datetime], bool]
 
 
 LOOK_AGAIN = timedelta(seconds=0.2)
-"""So long the queues that a look at a lane found are claimed from, while each of them gives as much as is asked of it.
+"""So long the queues with a backlog that a look at a lane found are claimed from: those that give as much as is asked of them.
 
 Whoever comes meanwhile waits no longer than that, in a lane that has a backlog.
 """
@@ -33,7 +33,7 @@ class Look:
     at: datetime | None = None
     queues: Sequence[Queue] = ()
     since: Mapping[Queue, datetime] = field(default_factory=dict)
-    """Since when that was due which was claimed last of a queue: what was due before is claimed."""
+    """For each queue, the `due_at` of what was claimed of it last: what is due earlier is claimed already."""
     after: str = ""
     """The caller after whom the next look begins."""
 
@@ -71,7 +71,8 @@ def pull(
     """
     nos: list[int] = []
     waits: dict[int, float] = {}
-    more, all_full = False, True
+    more = False
+    all_full, backlogs = True, list[Queue]()
     with engine.begin() as connection:
         look = last if _holds(last, now) else Look(now, turns.queues(connection, lane.name, now=now, after=last.after))
         since = dict(look.since)
@@ -79,9 +80,12 @@ def pull(
         for queue, share in _shares(queues, most, random):
             places = min(share, most - len(nos))
             if queue.account_id in waits or not places:
+                backlogs += [queue] if share > 1 else []
                 continue
             due = turns.first(connection, lane.name, queue, most=places, now=now, since=since.get(queue))
             all_full = all_full and len(due) == places
+            if len(due) == places > 1:
+                backlogs.append(queue)
             grant = allow(queue.account_id, lane, [one.mobiles for one in due]) if due else Grant(0, 0)
             for one in due[: grant.granted]:
                 nos.append(one.no)
@@ -96,10 +100,10 @@ def pull(
     lasts = _lasts(queues)
     # One by chance: the callers between those of two accounts have their turn another time.
     after = list(lasts.values())[int(random() * len(lasts))] if lasts else last.after
-    # Where a queue of an older look has run out, the others may have come meanwhile.
-    more = more or not lasts.keys() <= waits.keys() or (look is last and not all_full)
-    goes_on = all_full and 0 < len(claimed) == len(nos)
-    look = Look(look.at, look.queues, since, after) if goes_on else Look(after=after)
+    # Where an older look has nothing more to give, others may have come meanwhile.
+    more = more or not lasts.keys() <= waits.keys() or (look is last and not (all_full and nos))
+    goes_on = backlogs and 0 < len(claimed) == len(nos)
+    look = Look(look.at, backlogs, since, after) if goes_on else Look(after=after)
     return Pulled(claimed, more, min(waits.values(), default=0), look)
 
 

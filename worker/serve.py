@@ -21,7 +21,7 @@ from worker.pull import Pulled
 PULLED_AT_ONCE = 50
 """Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
 REST = 2
-"""So many times as long as a claim took it is until the next, in a backlog where few places are free: more of them share the claim."""
+"""In a backlog where few places are free, the next claim waits so many times as long as the last one took: more places share it."""
 LONGEST_REST_SECONDS = 0.1
 LOOK_SECONDS = 0.5
 """From one look whether a thread is free, or the clock is right, to the next."""
@@ -61,6 +61,7 @@ class Server:
         self._calls = Calls(calls_at_once, name=f"call-{name}")
         self._accepting = Loop(self._accept, name=f"accept-{name}")
         self._sending = Loop(self._send, name=f"send-{name}")
+        self._many = min(PULLED_AT_ONCE, calls_at_once // 2)
         self._rung_at = self._passed_on_at = -math.inf
         self._pass_on_seconds = PASS_ON_SECONDS
 
@@ -89,10 +90,10 @@ class Server:
         rest = 0.0
         while self._goes_on():
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
+            if places and rest:
+                places = self._calls.free(at_least=self._many, wait_seconds=rest)
             if not places:
                 continue
-            if rest:
-                places = self._calls.free(at_least=PULLED_AT_ONCE, wait_seconds=rest)
             # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
             most = self._verbs.most_calls()
             if not most:

@@ -97,7 +97,7 @@ def process_kept_push(no: int) -> None:
         return
     try:
         process = patient(process_push, STOPPING.wait)
-        process(here.engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words)
+        process(here.push_engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words)
     finally:
         here.push_room.release()
 

@@ -133,7 +133,7 @@ def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object
 
 
 def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, now: datetime) -> None:
-    """Publishes a task for each run of a campaign that is under way, by its number, and lane, and where fewer tasks wait than given.
+    """Rings for each run of a campaign that is under way, by its number, and lane, and where fewer tasks wait than given.
 
     Each second another one is the first, so that all have their turn where a queue has no room for all.
     """

@@ -35,7 +35,7 @@ from worker.ledger import accounts as ledger_accounts
 from worker.ledger import turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.campaigns import Campaign
-from worker.ledger.engine import open_engine
+from worker.ledger.engine import open_engine, without_waiting
 from worker.ledger.patience import patient
 from worker.ledger.submissions import Recorded
 from worker.ledger.turns import Claimed
@@ -61,7 +61,7 @@ WAITER_SECONDS = 2
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
 LAUNCH_SECONDS = 10
 """Longer than the next members of a run ever take: so much later another worker goes on with the run of one that was killed."""
-PASS_ON_SECONDS = 0.2
+PASS_ON_SECONDS, PASSED_ON_MS = 0.2, 200
 """What is passed on may come back at once, where no worker can do it."""
 
 ANNOUNCE_SECONDS = 60.0
@@ -103,6 +103,8 @@ class Parts:
     """What serves each lane here, by its name."""
     clock: ClockGuard
     """The time of this process, and whether it may work by it: asked before anything is taken, expired or called."""
+    push_engine: Engine
+    """The ledger for pushes, which come again where they do not get a lock in time."""
     push_room: Semaphore
     """Held by each push that is being processed here."""
     announce: Callable[[], object]
@@ -114,13 +116,8 @@ def parts(concurrency: int) -> Parts:
     """The parts of this process, for as many threads as it has."""
     settings = load_settings("worker")
     engine = open_engine(revealed(settings.ledger_url), connections=CONNECTIONS)
-    with engine.begin() as connection:
-        # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
-        now = utc_now()
-        start = int(now.timestamp()) % MSG_ID_END
-        numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
-        ledger_accounts.note_credentials(connection, settings.credentials)
-    account_ids = {name: numbers[name] for name in settings.accounts}
+    pushes_at_once = max(1, min(PUSHES_AT_ONCE, concurrency // 2))
+    account_ids = register_accounts(engine, settings)
     msg_ids = MsgIds(engine)
 
     redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
@@ -270,7 +267,8 @@ def parts(concurrency: int) -> Parts:
         records=records,
         keep_gate=keep_and_note,
         servers=servers,
-        push_room=Semaphore(max(1, min(PUSHES_AT_ONCE, concurrency // 2))),
+        push_engine=without_waiting(engine, connections=pushes_at_once),
+        push_room=Semaphore(pushes_at_once),
         clock=clock,
         announce=announcing(redis, settings.accounts, clock.time, time.monotonic),
     )
@@ -282,13 +280,24 @@ def pass_on(redis: Redis, task: str, number: int, *, queue: str) -> None:
         bells.ring(redis, task, number, queue=queue, fewer_than=bells.FEW)
 
 
+def register_accounts(engine: Engine, settings: Settings) -> dict[str, int]:
+    """The numbers of the accounts of the settings, which are in the ledger from now on."""
+    with engine.begin() as connection:
+        # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
+        now = utc_now()
+        start = int(now.timestamp()) % MSG_ID_END
+        numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
+        ledger_accounts.note_credentials(connection, settings.credentials)
+    return {name: numbers[name] for name in settings.accounts}
+
+
 def launch_part(redis: Redis, launch_one: Callable[[int], Launched], of: tuple[int, str]) -> bool:
     """Makes some of the next messages of a run, by its number and queue, if no other process does; whether there are more to make."""
     run_no, queue = of
     with alone(redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
         launched = launch_one(run_no) if mine else Launched.ENOUGH
-    if launched is Launched.NOT_HERE:
-        pass_on(redis, "sms.launch", run_no, queue=queue)
+    if launched is Launched.NOT_HERE and redis.set(f"sms:passed-on:{run_no}", 1, nx=True, px=PASSED_ON_MS):
+        bells.ring(redis, "sms.launch", run_no, queue=queue, fewer_than=bells.FEW)
     return launched is Launched.MORE
 
 

@@ -103,6 +103,7 @@ class Campaigns:
         now: datetime = NOW,
         here: Collection[str] = ("default",),
         anywhere: Collection[str] | None = None,
+        clock: Callable[[], datetime] | None = None,
     ) -> Launched:
         return launch(
             self.engine,
@@ -113,7 +114,7 @@ class Campaigns:
             here=here,
             anywhere=lambda: anywhere,
             random=urandom,
-            clock=lambda: now,
+            clock=clock or (lambda: now),
         )
 
     def _accept(self, now: datetime, messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:

@@ -107,12 +107,13 @@ class Ledger:
         most: int = 1000,
         allow: Allow = without_limit,
         last: Look = NO_LOOK,
+        sends: bool = True,
     ) -> Pulled:
         return pull(
             self.engine,
             LANES[lane],
             most,
-            may_send=may_send,
+            may_send=may_send if sends else lambda *_: False,
             allow=allow,
             random=random.random,
             now=now,

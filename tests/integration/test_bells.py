@@ -9,6 +9,8 @@ from redis import Redis
 
 from worker import bells
 from worker.domain.lane import LANES
+from worker.launch import Launched
+from worker.wiring import launch_part
 
 QUEUE = "sms.notice"
 OF_ITS_OWN = {"id", "root_id", "correlation_id", "delivery_tag", "body"}
@@ -52,3 +54,15 @@ def test_what_must_be_done_each_time_is_put_there_however_many_wait(redis: Redis
     for no in range(20):
         bells.send(redis, "sms.process_push", no, queue="sms.push")
     assert redis.llen("sms.push") == 20
+
+
+def test_a_run_of_an_account_that_is_not_here_is_rung_for_at_once_and_not_again_for_a_moment(redis: Redis) -> None:
+    def launch(run_no: int) -> bool:
+        return launch_part(redis, lambda _: Launched.NOT_HERE, (run_no, QUEUE))
+
+    assert not launch(7)
+    assert redis.rpop(QUEUE)
+    assert not launch(7)
+    assert not redis.llen(QUEUE)
+    assert not launch(8)
+    assert redis.rpop(QUEUE)

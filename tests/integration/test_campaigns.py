@@ -4,20 +4,23 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from threading import Barrier
 
 import pytest
-from campaign_of import WISH, Campaigns
+from campaign_of import WISH, Campaigns, window_of
 from ledger_of import NOW, Ledger, message, mobile, status_push
 
 from worker.domain.campaign import RunState
 from worker.domain.status import State
+from worker.launch import LONGEST, Launched
 from worker.ledger import gates, turns
 from worker.ledger.submissions import Recorded
 from worker.ledger.tables import campaigns as table
 from worker.ledger.tables import messages
 from worker.ledger.turns import Claimed
 from worker.plan import BadCampaign, start_time
+from worker.schedule import start_due
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 AT_2059 = datetime(2026, 11, 22, 12, 59, tzinfo=UTC)
@@ -118,6 +121,27 @@ def test_however_many_beats_and_workers_there_are_each_run_begins_once_and_each_
     assert sorted(of.mobiles()) == sorted({one for one, _ in rows} & set(of.mobiles()))
     send_all(of)
     assert sorted(of.mobiles()) == [one for one, _ in rows]
+
+
+def test_of_a_campaign_that_is_paused_just_after_a_look_nothing_is_claimed(of: Campaigns) -> None:
+    of.audience(200)
+    of.start()
+    of.tick()
+    for n in range(20):
+        of.ledger.accept(message(f"m{n}", mobile(500 + n), content=f"{n}", lane="marketing", caller="shop"))
+    pulled = of.ledger.pull(lane="marketing", most=1)
+    assert of.pause()
+    pulled = of.ledger.pull(lane="marketing", most=10, last=pulled.look)
+    assert {one.content for one in pulled.claimed} <= {str(n) for n in range(20)}
+
+
+def test_a_launch_makes_some_messages_however_long_it_takes_to_look_at_the_results(of: Campaigns) -> None:
+    of.audience(200)
+    of.start(replace(WISH, stop_at="10%"))
+    start_due(of.engine, window=window_of, now=NOW)
+    late = chain([NOW], repeat(NOW + LONGEST))
+    assert of.launch(of.runs()[0].no, clock=lambda: next(late)) is Launched.MORE
+    assert len(of.mobiles()) == 200
 
 
 def test_of_a_paused_campaign_nothing_is_called_until_it_is_resumed(of: Campaigns) -> None:

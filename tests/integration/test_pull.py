@@ -155,7 +155,6 @@ def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn
         looks += 1
         if not pulled.more:
             break
-        assert pulled.claimed
     assert got == Counter({f"u{n:04}": 1 for n in range(some)} | {"zz": 3, "a": 20})
     assert looks < 40
 
@@ -202,7 +201,7 @@ def test_what_was_claimed_is_not_gone_past_again_and_what_is_due_for_longer_has_
     assert "old" in [one.content for one in pulled.claimed]
 
 
-def test_a_look_ends_with_the_first_queue_that_runs_out_and_says_that_there_may_be_more(ledger: Ledger) -> None:
+def test_a_look_of_which_no_queue_is_left_says_that_there_may_be_more(ledger: Ledger) -> None:
     many(ledger, "m", 15)
     pulled = ledger.pull(most=10)
     many(ledger, "late", 5, caller="shop")
@@ -210,6 +209,22 @@ def test_a_look_ends_with_the_first_queue_that_runs_out_and_says_that_there_may_
     assert (by_caller(ledger, pulled), pulled.more) == ({"": 5}, True)
     pulled = ledger.pull(most=10, last=pulled.look)
     assert (by_caller(ledger, pulled), pulled.more) == ({"shop": 5}, False)
+
+
+def test_a_queue_that_runs_out_does_not_end_the_look_for_the_others(ledger: Ledger, statements: list[str]) -> None:
+    many(ledger, "m", 200, caller="campaign")
+    many(ledger, "few", 3, caller="shop")
+    pulled = ledger.pull(most=10)
+    statements.clear()
+    assert by_caller(ledger, ledger.pull(most=10, last=pulled.look)) == {"campaign": 10}
+    assert not [one for one in statements if "RECURSIVE" in one]
+
+
+def test_an_older_look_that_finds_nothing_to_send_says_that_there_may_be_more(ledger: Ledger) -> None:
+    many(ledger, "m", 20)
+    pulled = ledger.pull(most=10)
+    assert ledger.pull(most=10, last=pulled.look, sends=False).more
+    assert not ledger.pull(most=10, sends=False).more
 
 
 def test_what_the_rate_did_not_allow_is_claimed_from_the_same_look(ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
 from worker.ledger import accounts
 from worker.ledger import pushes as kept
-from worker.ledger.engine import open_engine
+from worker.ledger.engine import LOCK_WAIT, open_engine
 from worker.ledger.submissions import Recorded
 from worker.ledger.tables import first_replies, optouts, pushes, reports, submissions
 from worker.ledger.tables import recipient_status as recipient_status_view
@@ -286,7 +286,7 @@ def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(eng
 def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied_afterwards(
     postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = open_engine(postgres_url)
+    engine = open_engine(postgres_url, lock_wait=LOCK_WAIT)
     ledger = Ledger(engine)
     body = status_push((mobile(1), 7, 1))
     with engine.begin() as other:

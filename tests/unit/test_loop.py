@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event
 
+import pytest
 from redis.exceptions import RedisError
+from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from worker.loop import Turns
@@ -95,3 +97,16 @@ def test_told_to_end_it_finishes_the_part_that_is_under_way_and_begins_no_other(
     of.stopping.set()
     of.turns.finish()
     assert of.did.empty()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_statement_that_is_wrong_is_no_store_that_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    def ask_wrongly(_: str) -> bool:
+        with create_engine("sqlite://").connect() as connection:
+            connection.execute(text("SELECT * FROM nothing"))
+        return False
+
+    with done(ask_wrongly) as of:
+        of.turns.begin("a")
+        assert of.next(1) == ["a"]
+    assert "waits for" not in caplog.text

@@ -125,7 +125,7 @@ def test_it_claims_no_more_than_it_can_call_at_once() -> None:
 
 
 def test_in_a_backlog_places_that_come_free_soon_after_each_other_share_a_claim() -> None:
-    begun, over = Barrier(3), {1: Event(), 2: Event()}
+    begun, over = Barrier(5), {no: Event() for no in (1, 2, 3, 4)}
 
     def wait(claimed: Claimed) -> None:
         if claimed.no in over:
@@ -133,20 +133,45 @@ def test_in_a_backlog_places_that_come_free_soon_after_each_other_share_a_claim(
             over[claimed.no].wait()
 
     backlog = Lane(
-        Pulled(calls(1, 2), more=True),
-        Pulled(calls(3, 4)),
-        places=2,
+        Pulled(calls(1, 2, 3, 4), more=True),
+        Pulled(calls(5, 6)),
+        places=4,
         submit=wait,
         pull_seconds=0.05,
     )
     with served(backlog) as lane:
-        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 2
+        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 4
         begun.wait(PATIENCE_SECONDS)
         over[1].set()
         with pytest.raises(Empty):
             lane.wanted.get(timeout=0.03)
         over[2].set()
         assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 2
+        over[3].set()
+        over[4].set()
+
+
+def test_where_a_probe_takes_the_last_place_before_the_next_claim_the_backlog_goes_on_after_it() -> None:
+    begun, over = Barrier(5), {no: Event() for no in (1, 2, 3, 4, 9)}
+
+    def wait(claimed: Claimed) -> None:
+        if claimed.no in (1, 2, 3, 4):
+            begun.wait(PATIENCE_SECONDS)
+        if claimed.no in over:
+            over[claimed.no].wait()
+
+    backlog = Lane(Pulled(calls(1, 2, 3, 4), more=True), Pulled(calls(5)), places=4, submit=wait, pull_seconds=0.05)
+    with served(backlog) as lane:
+        assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 4
+        begun.wait(PATIENCE_SECONDS)
+        over[1].set()
+        lane.until(1)
+        lane.server.call(*calls(9))
+        with pytest.raises(Empty):
+            lane.wanted.get(timeout=0.2)
+        for each in over.values():
+            each.set()
+        lane.until(5)
 
 
 def test_where_the_rate_is_used_up_it_waits_for_tokens_and_goes_on_by_itself() -> None:

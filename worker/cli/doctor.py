@@ -11,13 +11,13 @@ from sqlalchemy.exc import OperationalError
 
 from worker.broker import open_redis
 from worker.cli import checks
-from worker.cli.checks import OK, WRONG, Check
+from worker.cli.checks import LOOK, OK, WRONG, Check
 from worker.cli.failures import in_words
 from worker.cli.output import AsJson, clean, console, print_json, styled, table
 from worker.cli.parts import known_accounts, open_ledger
 from worker.config import ConfigError, Settings, load_settings, revealed
-from worker.ledger import health
-from worker.ledger.engine import reading
+from worker.ledger.engine import LOCK_WAIT, reading
+from worker.ledger.patience import is_locked
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -72,16 +72,18 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
     try:
-        engine = open_ledger(settings)
+        engine = open_ledger(settings, lock_wait=LOCK_WAIT)
         version = checks.schema_check(engine)
         yield version
         if version.state == OK:
             yield checks.write_check(engine)
             with reading(engine) as connection:
-                health.ask_shortly(connection)
                 known = known_accounts(settings)
                 yield from checks.ledger_checks(connection, now, known)
                 yield checks.accounts_check(connection, known)
         engine.dispose()
     except OperationalError as why:
-        yield Check("ledger", WRONG, "cannot be used", in_words(why))
+        if is_locked(why):
+            yield Check("ledger: questions", LOOK, "not all could be asked", in_words(why))
+        else:
+            yield Check("ledger", WRONG, "cannot be used", in_words(why))

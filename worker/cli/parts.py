@@ -24,9 +24,9 @@ from worker.ledger.engine import open_engine, reading
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def open_ledger(settings: Settings) -> Engine:
-    """The ledger of the settings, whatever its version; it connects when it is first used."""
-    return open_engine(revealed(settings.ledger_url), connections=1)
+def open_ledger(settings: Settings, *, lock_wait: str | None = None) -> Engine:
+    """The ledger of the settings, whatever its version; it connects when it is first used, and waits so long for a lock."""
+    return open_engine(revealed(settings.ledger_url), connections=1, lock_wait=lock_wait)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Opening the ledger, on SQLite or PostgreSQL, and the two ways to use it: `engine.begin()` to write, `reading` to read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -25,8 +26,15 @@ ENDED_IDLE = "25P03"
 """PostgreSQL's answer after IDLE_SECONDS."""
 
 
-def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
+LOCK_WAIT = "1500ms"
+"""How long those wait for a lock who may come again. Longer than PostgreSQL's deadlock_timeout, a second, after which an autovacuum
+gives way."""
+
+
+def open_engine(url: str | URL, *, connections: int = 5, lock_wait: str | None = None) -> Engine:
     """An engine with at most `connections` open at once (one on SQLite); it connects when it is first used.
+
+    Where a lock is not had within `lock_wait` the statement fails (`patience.is_locked`); on SQLite nothing changes.
 
     Its errors have the statement that failed, never a value: those are texts and mobiles, and errors are logged.
     Raises sqlalchemy.exc.ArgumentError where the URL is none.
@@ -53,16 +61,25 @@ def open_engine(url: str | URL, *, connections: int = 5) -> Engine:
             "tcp_user_timeout": 30_000,
         },
     )
-    event.listen(engine, "connect", _end_idle_transactions)
+    limits = {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s", "lock_timeout": lock_wait}
+    event.listen(engine, "connect", partial(_limit, {name: value for name, value in limits.items() if value}))
     event.listen(engine, "handle_error", _without_values)
     event.listen(engine, "handle_error", _count_as_away)
     return engine
 
 
-def _end_idle_transactions(connection: Any, _record: Any) -> None:
+def without_waiting(engine: Engine, *, connections: int) -> Engine:
+    """An engine to the same ledger that waits LOCK_WAIT for a lock; on SQLite, where all take turns at one connection, the same."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return open_engine(engine.url, connections=connections, lock_wait=LOCK_WAIT)
+
+
+def _limit(limits: Mapping[str, str], connection: Any, _record: Any) -> None:
     # Not among the options of the connection: a pooler such as PgBouncer refuses those that it does not know.
     connection.autocommit = True
-    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+    for name, value in limits.items():
+        connection.execute(f"SET {name} = '{value}'")
     connection.autocommit = False
 
 

@@ -37,19 +37,14 @@ class Backlog:
 PROBE_BYTES = 1_000_000
 """What a server must be able to take now. A row fits into a page that is there already, also with the disk full."""
 
-PROBE_WAIT = "2s"
-"""A migration holds the row until it is over."""
-
 
 def write(engine: Engine) -> None:
     """Writes and commits a row as it is, and to PostgreSQL a temporary megabyte, in the database's own folder, that is gone with the commit.
 
-    Raises OperationalError where that cannot be done, on PostgreSQL also where another holds the row for PROBE_WAIT. In SQLite the megabyte would stay as free pages, and prove nothing the
+    Raises OperationalError where that cannot be done. In SQLite the megabyte would stay as free pages, and prove nothing the
     next time: whoever asks looks at the disk.
     """
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{PROBE_WAIT}'"))
         # A row of our own in any case: a server that is set read-only, or a standby, may have temporary tables.
         connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
         if connection.dialect.name == "postgresql":
@@ -59,12 +54,6 @@ def write(engine: Engine) -> None:
                 text(f"CREATE TEMPORARY TABLE probe ON COMMIT DROP AS {probe}"),
                 {"rows": PROBE_BYTES // 32},
             )
-
-
-def ask_shortly(connection: Connection) -> None:
-    """Has questions on this connection wait for each lock at most PROBE_WAIT, then fail. On SQLite nothing changes."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET lock_timeout = '{PROBE_WAIT}'"))
 
 
 def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:

@@ -43,7 +43,7 @@ def is_away(error: Exception) -> bool:
 
 
 def is_locked(error: DBAPIError) -> bool:
-    """Whether somebody held a lock for too long; where `statements.wait_shortly` says how long that is."""
+    """Whether somebody held a lock for too long; where its engine has a `lock_wait`."""
     return getattr(error.orig, "sqlstate", None) == NO_LOCK
 
 

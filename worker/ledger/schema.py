@@ -12,8 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from worker.ledger.engine import NO_LOCK, reading
-from worker.ledger.statements import wait_shortly
+from worker.ledger.engine import LOCK_WAIT, NO_LOCK, reading
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,8 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
 def _upgrade(engine: Engine) -> None:
     config = _config()
     with engine.begin() as connection:
-        wait_shortly(connection)
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

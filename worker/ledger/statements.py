@@ -23,7 +23,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    text,
     tuple_,
     update,
 )
@@ -143,17 +142,6 @@ def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
-
-
-LOCK_WAIT = "1500ms"
-"""How long those wait for a lock who may come again. Longer than PostgreSQL's deadlock_timeout, a second, after which an autovacuum
-gives way."""
-
-
-def wait_shortly(connection: Connection) -> None:
-    """Has this transaction wait for each lock at most LOCK_WAIT, then it fails (`patience.is_locked`). On SQLite nothing changes."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
 
 
 def oldest(

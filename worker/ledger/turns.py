@@ -123,7 +123,7 @@ def first(
 ) -> list[Due]:
     """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over.
 
-    Those that are due since then, if it is given: what was claimed before stays in the index while somebody looks at an older
+    Only those due at `since` or later, if it is given. What was claimed before stays in the index while somebody looks at an older
     state of the ledger (a dump), and each look from its beginning goes past all of that.
     """
     rows = (
@@ -134,13 +134,15 @@ def first(
             submissions.c.caller == queue.caller,
             TO_BE_SENT,
             submissions.c.due_at <= now,
+            # The queue may have been found a moment ago, and its campaign paused since.
+            _ITS_TURN.bindparams(now=now),
         )
         .order_by(submissions.c.due_at)
         .limit(most)
         .with_for_update(skip_locked=True)
     )
     if since is not None:
-        rows = rows.where(submissions.c.due_at >= since, _ITS_TURN.bindparams(now=now))
+        rows = rows.where(submissions.c.due_at >= since)
     return [Due(*row) for row in connection.execute(rows)]
 
 
