@@ -58,7 +58,8 @@ def busy(stack: Stack) -> Stack:
 
 def put_to_work(stack: Stack, mobiles: int) -> Stack:
     stack.ask_simulator("reset", {})
-    stack.ask_simulator("behave", {"latency_ms": 500})
+    # They are all under way for as long as one takes: longer than this machine ever stands still.
+    stack.ask_simulator("behave", {"latency_ms": 1500})
     client = SmsClient(stack.redis_url)
     client.send("13900000000", "您的包裹已签收。", at=datetime.now(UTC) + timedelta(seconds=3))
     client.send([f"138{n:08}" for n in range(mobiles)], "您的订单已发货。")
