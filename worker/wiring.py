@@ -55,7 +55,7 @@ ASK_AGAIN_SECONDS = 1.0
 """When to ask for tokens again that Redis was not there to give."""
 CONNECTIONS = 10
 """To PostgreSQL, of one process: each lane accepts, claims and records beside the others, beside pushes and the tick."""
-PUSHES_AT_ONCE = 4
+PUSHES_AT_ONCE = 8
 """Of one process, and at most half of its task threads: the tick and the lanes find a thread and a connection beside them."""
 WAITER_SECONDS = 2
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
