@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 from functools import partial
 
+from redis import Redis
 from sqlalchemy import Connection, Engine
 
+from worker import bells
 from worker.domain.campaign import LASTS, Leftover, RunState, Stage, Window, too_many_bad
 from worker.domain.message import Message, new_id
 from worker.ledger import audiences, campaigns
@@ -21,6 +23,7 @@ from worker.ledger.audiences import Member
 from worker.ledger.campaigns import Campaign, Run
 from worker.ledger.engine import reading
 from worker.ledger.statements import chunks
+from worker.limits.alone import alone
 from worker.template import RowRefused, Text, compile_text
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,11 @@ LOOK_AGAIN = timedelta(seconds=5)
 LONGEST = timedelta(seconds=0.2)
 """So long one run is prepared at a time, but for one transaction at least; then the others of the process have their turn."""
 
+LAUNCH_SECONDS = 10
+"""Longer than the next members of a run ever take: so much later another worker goes on with the run of one that was killed."""
+PASSED_ON_MS = 200
+"""From one bell for the workers that have a run's account to the next: it may come back at once, where none has it."""
+
 Accept = Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
 """Keeps the messages in one transaction with what the function does, if that says True."""
 
@@ -48,6 +56,16 @@ class Launched(Enum):
     MORE = "more"
     NOT_HERE = "not here"
     """It is left to the workers that have its account."""
+
+
+def launch_part(redis: Redis, launch_one: Callable[[int], Launched], of: tuple[int, str]) -> bool:
+    """Makes some of the next messages of a run, by its number and queue, if no other process does; whether there are more to make."""
+    run_no, queue = of
+    with alone(redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
+        launched = launch_one(run_no) if mine else Launched.ENOUGH
+    if launched is Launched.NOT_HERE and redis.set(f"sms:passed-on:{run_no}", 1, nx=True, px=PASSED_ON_MS):
+        bells.ring(redis, "sms.launch", run_no, queue=queue, fewer_than=bells.FEW)
+    return launched is Launched.MORE
 
 
 def launch(

@@ -45,7 +45,7 @@ def process_push(
 
     Who replies one of the `optout_words` (folded) opts out.
 
-    Where somebody holds a lock on the tables for too long (`engine.without_waiting`), the push is left as it is, for the tick to give it out again.
+    Where somebody holds a lock on the tables for too long (`engine.with_lock_wait`), the push is left as it is, for the tick to give it out again.
 
     What cannot be used is quarantined with its reason: the whole push, or those of its items.
     """

@@ -20,7 +20,7 @@ MaySend = Callable[[int, Lane, datetime], bool]
 
 
 LOOK_AGAIN = timedelta(seconds=0.2)
-"""So long the queues with a backlog that a look at a lane found are claimed from: those that give as much as is asked of them.
+"""So long the queues that a look at a lane found are claimed from, each while it gives as much as is asked of it.
 
 Whoever comes meanwhile waits no longer than that, in a lane that has a backlog.
 """
@@ -72,20 +72,19 @@ def pull(
     nos: list[int] = []
     waits: dict[int, float] = {}
     more = False
-    all_full, backlogs = True, list[Queue]()
+    dry: set[Queue] = set()
     with engine.begin() as connection:
         look = last if _holds(last, now) else Look(now, turns.queues(connection, lane.name, now=now, after=last.after))
         since = dict(look.since)
         queues = [queue for queue in look.queues if may_send(queue.account_id, lane, now)]
-        for queue, share in _shares(queues, most, random):
+        shares = _shares(queues, most, random)
+        for queue, share in shares:
             places = min(share, most - len(nos))
             if queue.account_id in waits or not places:
-                backlogs += [queue] if share > 1 else []
                 continue
             due = turns.first(connection, lane.name, queue, most=places, now=now, since=since.get(queue))
-            all_full = all_full and len(due) == places
-            if len(due) == places > 1:
-                backlogs.append(queue)
+            if len(due) < places:
+                dry.add(queue)
             grant = allow(queue.account_id, lane, [one.mobiles for one in due]) if due else Grant(0, 0)
             for one in due[: grant.granted]:
                 nos.append(one.no)
@@ -101,9 +100,11 @@ def pull(
     # One by chance: the callers between those of two accounts have their turn another time.
     after = list(lasts.values())[int(random() * len(lasts))] if lasts else last.after
     # Where an older look has nothing more to give, others may have come meanwhile.
-    more = more or not lasts.keys() <= waits.keys() or (look is last and not (all_full and nos))
-    goes_on = backlogs and 0 < len(claimed) == len(nos)
-    look = Look(look.at, backlogs, since, after) if goes_on else Look(after=after)
+    more = more or not lasts.keys() <= waits.keys() or (look is last and bool(dry or not nos))
+    left = [queue for queue in look.queues if queue not in dry]
+    # Of a queue that gives one at a time nobody knows whether it has another.
+    goes_on = left and all(share > 1 for _, share in shares) and 0 < len(claimed) == len(nos)
+    look = Look(look.at, left, since, after) if goes_on else Look(after=after)
     return Pulled(claimed, more, min(waits.values(), default=0), look)
 
 

@@ -61,7 +61,7 @@ class Server:
         self._calls = Calls(calls_at_once, name=f"call-{name}")
         self._accepting = Loop(self._accept, name=f"accept-{name}")
         self._sending = Loop(self._send, name=f"send-{name}")
-        self._many = min(PULLED_AT_ONCE, calls_at_once // 2)
+        self._worth_a_claim = min(PULLED_AT_ONCE, calls_at_once // 2)
         self._rung_at = self._passed_on_at = -math.inf
         self._pass_on_seconds = PASS_ON_SECONDS
 
@@ -91,7 +91,7 @@ class Server:
         while self._goes_on():
             places = self._calls.free(wait_seconds=LOOK_SECONDS)
             if places and rest:
-                places = self._calls.free(at_least=self._many, wait_seconds=rest)
+                places = self._calls.free(at_least=self._worth_a_claim, wait_seconds=rest)
             if not places:
                 continue
             # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.

@@ -20,7 +20,7 @@ from worker.ledger.patience import patient
 from worker.limits.alone import alone
 from worker.process_push import keep_pushes, process_push
 from worker.serve import Server
-from worker.wiring import STOPPING, Launches, Parts, parts, pass_on
+from worker.wiring import STOPPING, Launches, Parts, parts
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
@@ -30,6 +30,8 @@ CLOCK_SECONDS = 1
 """Between two questions whether the clock is right again; it is compared less often."""
 ROOM_SECONDS = 0.3
 """A push waits so long for one of those under way to be over, and keeps a thread from nobody longer than that."""
+PASS_ON_SECONDS = 0.2
+"""It may come back at once, where no worker can."""
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ def probe(task: Task, account_id: int) -> None:
     here = _parts()
     claimed = here.claim_probe(account_id)
     if claimed is None:
-        pass_on(here.redis, task.name, account_id, queue=_queue(task))
+        _pass_on(here, task, account_id)
     for one in claimed or ():
         here.servers[one.lane].call(one)
 
@@ -159,6 +161,13 @@ def _parts() -> Parts:
             raise Reject("this machine's clock is wrong", requeue=True)
     here.announce()
     return here
+
+
+def _pass_on(here: Parts, task: Task, number: int) -> None:
+    """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
+    if STOPPING.wait(PASS_ON_SECONDS):
+        return
+    bells.ring(here.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
 
 
 def _queue(task: Task) -> str:

@@ -30,12 +30,12 @@ from worker.domain.message import Message
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
 from worker.keep_gate import accepted_since, gate_keeper, unknown_in_a_row
-from worker.launch import Launched, launch
+from worker.launch import launch, launch_part
 from worker.ledger import accounts as ledger_accounts
 from worker.ledger import turns
 from worker.ledger.accounts import MSG_ID_END, MsgIds
 from worker.ledger.campaigns import Campaign
-from worker.ledger.engine import open_engine, without_waiting
+from worker.ledger.engine import open_engine, with_lock_wait
 from worker.ledger.patience import patient
 from worker.ledger.submissions import Recorded
 from worker.ledger.turns import Claimed
@@ -54,15 +54,11 @@ log = logging.getLogger(__name__)
 ASK_AGAIN_SECONDS = 1.0
 """When to ask for tokens again that Redis was not there to give."""
 CONNECTIONS = 10
-"""To PostgreSQL, of one process: each lane accepts, claims and records beside the others, beside pushes and the tick."""
+"""To PostgreSQL, of one process: each lane accepts, claims and records beside the others and the tick. Pushes have their own."""
 PUSHES_AT_ONCE = 8
-"""Of one process, and at most half of its task threads: the tick and the lanes find a thread and a connection beside them."""
+"""Of one process, and at most half of its task threads: the tick finds a thread beside them."""
 WAITER_SECONDS = 2
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
-LAUNCH_SECONDS = 10
-"""Longer than the next members of a run ever take: so much later another worker goes on with the run of one that was killed."""
-PASS_ON_SECONDS, PASSED_ON_MS = 0.2, 200
-"""What is passed on may come back at once, where no worker can do it."""
 
 ANNOUNCE_SECONDS = 60.0
 
@@ -267,17 +263,11 @@ def parts(concurrency: int) -> Parts:
         records=records,
         keep_gate=keep_and_note,
         servers=servers,
-        push_engine=without_waiting(engine, connections=pushes_at_once),
+        push_engine=with_lock_wait(engine, connections=pushes_at_once),
         push_room=Semaphore(pushes_at_once),
         clock=clock,
         announce=announcing(redis, settings.accounts, clock.time, time.monotonic),
     )
-
-
-def pass_on(redis: Redis, task: str, number: int, *, queue: str) -> None:
-    """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
-    if not STOPPING.wait(PASS_ON_SECONDS):
-        bells.ring(redis, task, number, queue=queue, fewer_than=bells.FEW)
 
 
 def register_accounts(engine: Engine, settings: Settings) -> dict[str, int]:
@@ -289,16 +279,6 @@ def register_accounts(engine: Engine, settings: Settings) -> dict[str, int]:
         numbers = ledger_accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
         ledger_accounts.note_credentials(connection, settings.credentials)
     return {name: numbers[name] for name in settings.accounts}
-
-
-def launch_part(redis: Redis, launch_one: Callable[[int], Launched], of: tuple[int, str]) -> bool:
-    """Makes some of the next messages of a run, by its number and queue, if no other process does; whether there are more to make."""
-    run_no, queue = of
-    with alone(redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
-        launched = launch_one(run_no) if mine else Launched.ENOUGH
-    if launched is Launched.NOT_HERE and redis.set(f"sms:passed-on:{run_no}", 1, nx=True, px=PASSED_ON_MS):
-        bells.ring(redis, "sms.launch", run_no, queue=queue, fewer_than=bells.FEW)
-    return launched is Launched.MORE
 
 
 def announcing(

@@ -9,8 +9,7 @@ from redis import Redis
 
 from worker import bells
 from worker.domain.lane import LANES
-from worker.launch import Launched
-from worker.wiring import launch_part
+from worker.launch import Launched, launch_part
 
 QUEUE = "sms.notice"
 OF_ITS_OWN = {"id", "root_id", "correlation_id", "delivery_tag", "body"}

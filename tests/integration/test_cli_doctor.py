@@ -157,29 +157,33 @@ def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("statement", "check", "remedy", "another"),
+    [
+        (
+            "LOCK TABLE submissions", "ledger: questions",
+            "Another session has locked a table: look into pg_stat_activity", "gateway",
+        ),
+        (
+            "UPDATE alembic_version SET version_num = version_num", "ledger: a write",
+            "another transaction holds the schema's version, as `sms migrate` does", "pushes quarantined",
+        ),
+    ],
+    ids=["a table", "the version"],
+)  # fmt: skip
 @pytest.mark.usefixtures("settings")
-def test_a_locked_table_is_told_and_not_waited_for(postgres_url: str) -> None:
+def test_what_another_session_has_locked_is_told_and_not_waited_for(
+    postgres_url: str, statement: str, check: str, remedy: str, another: str
+) -> None:
     engine = open_engine(postgres_url)
     with engine.begin() as connection:
-        connection.execute(text("LOCK TABLE submissions"))
+        connection.execute(text(statement))
         checks = found(exit_code=0)
     engine.dispose()
-    assert checks["ledger: questions"][0] == "look"
-    assert "Another session has locked a table: look into pg_stat_activity" in checks["ledger: questions"][1]
-    assert "gateway" in checks
-
-
-@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
-@pytest.mark.usefixtures("settings")
-def test_behind_a_migration_the_write_is_not_waited_for(postgres_url: str) -> None:
-    engine = open_engine(postgres_url)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-        checks = found(exit_code=0)
-    engine.dispose()
-    assert checks["ledger: a write"][0] == "look"
-    assert "another transaction holds the schema's version, as `sms migrate` does" in checks["ledger: a write"][1]
-    assert "pushes quarantined" in checks
+    state, said = checks[check]
+    assert state == "look"
+    assert remedy in said
+    assert another in checks
 
 
 @pytest.mark.usefixtures("settings")

@@ -150,6 +150,7 @@ def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn
         counts = Counter(queue.account_id for queue in looked_at)
         assert max(counts.values(), default=0) <= turns.MOST_QUEUES
         pulled = two_accounts.pull(most=50, last=look)
+        assert pulled.claimed or look.queues or not pulled.more, "a new look says that there is more, and finds none"
         got += by_caller(two_accounts, pulled)
         look = pulled.look
         looks += 1
@@ -218,6 +219,18 @@ def test_a_queue_that_runs_out_does_not_end_the_look_for_the_others(ledger: Ledg
     statements.clear()
     assert by_caller(ledger, ledger.pull(most=10, last=pulled.look)) == {"campaign": 10}
     assert not [one for one in statements if "RECURSIVE" in one]
+
+
+def test_looks_that_are_kept_give_accounts_equal_shares_however_many_callers_each_has(two_accounts: Ledger) -> None:
+    for caller in "abcde":
+        many(two_accounts, caller, 20, caller=caller)
+    many(two_accounts, "shop", 80, account="shop")
+    look, of_account = NO_LOOK, Counter[int]()
+    for _ in range(5):
+        pulled = two_accounts.pull(most=10, last=look)
+        look = pulled.look
+        of_account.update(one.account_id for one in pulled.claimed)
+    assert set(of_account.values()) == {25}
 
 
 def test_an_older_look_that_finds_nothing_to_send_says_that_there_may_be_more(ledger: Ledger) -> None:

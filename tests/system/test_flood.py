@@ -131,10 +131,7 @@ def test_forty_campaigns_that_begin_at_once_keep_no_push_waiting_with_one_thread
         while made(engine) < CAMPAIGNS * AHEAD:
             no += 1
             post_push(stack, no)
-            begun = time.monotonic()
-            while not is_applied(engine, no):
-                assert time.monotonic() - begun < SOON_SECONDS, "a push is not applied"
-                time.sleep(0.02)
+            stack.wait_for("the push applied", lambda no=no: is_applied(engine, no), seconds=SOON_SECONDS)
         assert no > 1, "all was made before the first push was applied"
         stack.check()
         engine.dispose()

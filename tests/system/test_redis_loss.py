@@ -58,7 +58,7 @@ def busy(stack: Stack) -> Stack:
 
 def put_to_work(stack: Stack, mobiles: int) -> Stack:
     stack.ask_simulator("reset", {})
-    # They are all under way for as long as one takes: longer than this machine ever stands still.
+    # All of them are under way at once for as long as one takes, and have to be seen so.
     stack.ask_simulator("behave", {"latency_ms": 1500})
     client = SmsClient(stack.redis_url)
     client.send("13900000000", "您的包裹已签收。", at=datetime.now(UTC) + timedelta(seconds=3))

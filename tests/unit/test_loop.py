@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 10
 
 
 class Done:
-    """What was done, in order; `parts` are how many there are of each thing."""
+    """What was done, in order: `do` tells whether a thing has another part."""
 
     def __init__(self, do: Callable[[str], bool]) -> None:
         self.did: SimpleQueue[str] = SimpleQueue()

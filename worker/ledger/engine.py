@@ -68,7 +68,7 @@ def open_engine(url: str | URL, *, connections: int = 5, lock_wait: str | None =
     return engine
 
 
-def without_waiting(engine: Engine, *, connections: int) -> Engine:
+def with_lock_wait(engine: Engine, *, connections: int) -> Engine:
     """An engine to the same ledger that waits LOCK_WAIT for a lock; on SQLite, where all take turns at one connection, the same."""
     if engine.dialect.name == "sqlite":
         return engine
