@@ -41,6 +41,9 @@ def stack(_running: Stack) -> Iterator[Stack]:
     _running.ask_simulator("reset", {})
     yield _running
     _running.check()
+    with Redis.from_url(_running.redis_url) as redis:
+        refused = redis.acl_log()
+        assert not refused, "what a role of worker/redis.acl needs, it may do"
 
 
 def _on_its_way(engine: Engine, redis: Redis) -> int:

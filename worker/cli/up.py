@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -51,14 +51,17 @@ def _write_environment(stack: Stack) -> Path:
     path = stack.directory / "environment"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(_exports(stack, (name for name in stack.environment if name.startswith("SMS_"))), encoding="utf-8")
+    settings = {name: value for name, value in stack.environment.items() if name.startswith("SMS_")}
+    path.write_text(_exports(settings), encoding="utf-8")
     return path
 
 
 def _introduction(stack: Stack, environment: Path) -> str:
     ledger = make_url(stack.ledger_url)
-    # What is printed may end up in a log: a password stays in the file.
-    pasted = ("SMS_REDIS_URL", "SMS_LEDGER_URL") if ledger.password is None else ("SMS_REDIS_URL",)
+    # What is printed may end up in a log: a password stays in the file. On this machine Redis wants none.
+    pasted = {"SMS_REDIS_URL": stack.redis_url}
+    if ledger.password is None:
+        pasted["SMS_LEDGER_URL"] = stack.environment["SMS_LEDGER_URL"]
     return f"""\
 Redis        {stack.redis_url}
 Ledger       {ledger.render_as_string()}
@@ -67,11 +70,11 @@ Callback     {stack.callback_url}
 Files, logs  {stack.directory}
 
 For another shell:
-{_exports(stack, pasted)}or, with the secrets:
+{_exports(pasted)}or, with the secrets:
 source {shlex.quote(str(environment))}
 
 Ctrl-C stops it all."""
 
 
-def _exports(stack: Stack, names: Iterable[str]) -> str:
-    return "".join(f"export {name}={shlex.quote(stack.environment[name])}\n" for name in names)
+def _exports(settings: Mapping[str, str]) -> str:
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
