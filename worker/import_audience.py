@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from worker.audience.table import Table
-from worker.domain.audience import LeftOut, NoAudience, good_rows, repeat
+from worker.domain.audience import LeftOut, NoAudience, NobodyLeft, good_rows, repeat
 from worker.domain.campaign import name_faults
 from worker.ledger import audiences
 from worker.ledger.audiences import PART, Audience, Member
@@ -31,7 +31,7 @@ def import_audience(
     """Makes an audience of the rows of a table, each mobile once: how many they are. What is left out is added to `left_out`.
 
     Raises NoAudience, and then nothing stays: where the name will not do or is taken, the table cannot be read to its end, or
-    no row of it can be sent to.
+    no row of it can be sent to (NobodyLeft).
     """
     make_room(engine, name, clock=clock)
     hold = _begin(engine, name, table, source, by, clock)
@@ -39,7 +39,7 @@ def import_audience(
         undo.callback(_empty, hold)
         good = _fill(hold, table, left_out)
         if not good:
-            raise NoAudience(
+            raise NobodyLeft(
                 f"{source} has no number in column {table.column!r} that can be sent to; nothing was imported"
             )
         counts = {"good": good, "repeats": left_out.repeats, "refused": left_out.refused.total()}

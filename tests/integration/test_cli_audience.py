@@ -104,6 +104,41 @@ def test_a_name_that_is_taken_leaves_the_refusals_of_before_as_they_are(
     assert (tmp_path / "refused.csv").read_text() == before
 
 
+def test_a_refused_value_is_no_formula_to_a_spreadsheet_and_is_read_again_as_it_was(
+    ledger: Ledger, path: Path, tmp_path: Path
+) -> None:
+    values = ["=1+1", "''=1+1", "@A1", "+86 138", "-5", "0755-26900602"]
+    path.write_text(f"mobile\n{mobile(1)}\n" + "".join(f"{value}\n" for value in values))
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    assert sms("audience", "import", "spring", path, "--refusals", first).exit_code == 0
+    # To none of these can be sent.
+    sms("audience", "import", "again", first, "--column", "value", "--refusals", second)
+    for file in (first, second):
+        assert file.stat().st_mode & 0o777 == 0o600
+        with file.open(encoding="utf-8", newline="") as rows:
+            written = [one["value"] for one in csv.DictReader(rows)]
+        assert written == ["'=1+1", "''=1+1", "'@A1", "'+86 138", "-5", "0755-26900602"]
+
+
+def test_refusals_are_written_also_where_nobody_is_left(ledger: Ledger, path: Path, tmp_path: Path) -> None:
+    path.write_text("mobile\n123\n")
+    assert sms("audience", "import", "spring", path, "--refusals", tmp_path / "refused.csv").exit_code == 1
+    assert (tmp_path / "refused.csv").read_text() == "line,value,reason\n2,123,is too short: a mobile has 11 digits\n"
+
+
+def test_an_import_that_breaks_off_leaves_the_refusals_of_before_and_no_other_file(
+    ledger: Ledger, path: Path, tmp_path: Path
+) -> None:
+    path.write_text("mobile\n123\n" + "".join(f"{mobile(n)}\n" for n in range(5000)) + '"not closed\n')
+    folder = tmp_path / "refusals"
+    folder.mkdir()
+    refused = folder / "refused.csv"
+    refused.write_text("before")
+    assert sms("audience", "import", "spring", path, "--refusals", refused).exit_code == 1
+    assert refused.read_text() == "before"
+    assert list(folder.iterdir()) == [refused]
+
+
 def test_refusals_that_would_overwrite_the_file_are_a_wrong_use(ledger: Ledger, path: Path) -> None:
     path.write_text(f"m\n{mobile(1)}\n")
     assert sms("audience", "import", "spring", path, "--refusals", path).exit_code == 2

@@ -162,6 +162,7 @@ def test_check_writes_every_row_that_makes_no_text(ledger: Ledger, tmp_path: Pat
         rows = list(csv.reader(file))
     assert rows[:2] == [["line", "mobile", "reason"], ["2", mobile(0), 'column "姓名" is empty']]
     assert len(rows) == 51
+    assert refusals.stat().st_mode & 0o777 == 0o600
 
 
 def test_check_says_which_file_cannot_be_written(ledger: Ledger, tmp_path: Path) -> None:

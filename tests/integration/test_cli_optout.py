@@ -2,6 +2,7 @@
 
 import csv
 import io
+import resource
 from datetime import timedelta
 from pathlib import Path
 
@@ -173,6 +174,41 @@ def test_a_file_that_cannot_be_written_is_told(ledger: Ledger, tmp_path: Path) -
     done = sms("optout", "export", "--csv", tmp_path / "nowhere" / "x.csv")
     assert done.exit_code == 1
     assert "give --csv another path" in done.stderr
+
+
+def test_what_is_exported_is_for_its_owner_alone_and_no_formula_to_a_spreadsheet(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
+    sms("optout", "add", mobile(2), "--reason", "=HYPERLINK(A1)")
+    file = tmp_path / "optouts.csv"
+    assert sms("optout", "export", "--csv", file).exit_code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    for written in (file.read_text("utf-8-sig"), sms("optout", "export").stdout):
+        assert [(one["mobile"], one["why"]) for one in csv.DictReader(io.StringIO(written))] == [
+            (mobile(1), "TD"),
+            (mobile(2), "'=HYPERLINK(A1)"),
+        ]
+
+
+def test_an_export_that_breaks_off_leaves_the_file_of_before_and_no_other(ledger: Ledger, tmp_path: Path) -> None:
+    with ledger.engine.begin() as connection:
+        said = [(mobile(n), "x" * 80, None) for n in range(2000)]
+        optouts.add(connection, ledger.account_ids["default"], said, since=NOW, said_by="operator:alice")
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    file = folder / "optouts.csv"
+    file.write_text("before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # To a process that may write no larger file, a disk is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        done = sms("optout", "export", "--csv", file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (done.exit_code, "cannot be written: File too large" in done.stderr) == (1, True)
+    assert file.read_text() == "before"
+    assert list(folder.iterdir()) == [file]
 
 
 def test_show_says_that_its_mobile_opted_out(ledger: Ledger) -> None:

@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from typing import BinaryIO
 
 from worker.domain.audience import NoAudience, Row
+from worker.domain.formula import of_cell
 
 ENCODINGS = ("utf-8-sig", "gb18030")
 """Tried in this order; with a BOM or without. Excel in China writes GBK, which the second reads."""
@@ -19,14 +20,17 @@ _QUOTED = re.compile(r'(?<![^,;\t\r\n])"[^"]*(?:""[^"]*)*"')
 
 
 def csv_rows(file: BinaryIO) -> Iterator[Row]:
-    """Each row with the line that it begins on. Raises NoAudience where the file is no CSV."""
+    """Each row with the line that it begins on, without the marks that our own files have before formulas.
+
+    Raises NoAudience where the file is no CSV.
+    """
     text = TextIOWrapper(file, encoding=_encoding(file), newline="")
     line = 1
     try:
         # Strict: where a quote is not closed, no row takes in all those that come after it.
         rows = csv.reader(text, delimiter=_delimiter(text), strict=True)
         for row in rows:
-            yield line, row
+            yield line, [of_cell(cell) for cell in row]
             line = rows.line_num + 1
     except csv.Error as why:
         raise NoAudience(f"is no CSV file: {why}, in the row on line {line}; mend that, or export it anew") from why

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from worker.audience.table import open_table
-from worker.cli.audience_file import print_left_out, progress_bar, refusals_file, summary, watched
+from worker.cli.audience_file import print_left_out, refusals_file, summary, watched
 from worker.cli.failures import Failed
-from worker.cli.output import AsJson, clean, console, print_json, shortened, table, utc
+from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
 from worker.cli.parts import ledger, ledger_engine, operator
 from worker.config import load_settings
 from worker.domain.audience import LeftOut

@@ -1,6 +1,5 @@
 """What commands that read a file of people share: its rows with a bar of progress, and who was left out of it and why."""
 
-import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,17 +8,11 @@ from typing import Any
 from rich.progress import Progress
 
 from worker.audience.table import Table
-from worker.cli.failures import Failed
+from worker.cli.csv_file import noted_in
 from worker.cli.output import clean, console, table
-from worker.domain.audience import LeftOut, Refusal, Row, RowFault
+from worker.domain.audience import LeftOut, NobodyLeft, Refusal, Row, RowFault
 
 ROWS_A_LOOK = 1000
-
-
-def progress_bar() -> Progress:
-    """A bar on stderr, where that is a terminal."""
-    screen = console(stderr=True)
-    return Progress(console=screen, disable=not screen.is_terminal, transient=True)
 
 
 def watched(rows: Table, progress: Progress) -> Iterator[Row]:
@@ -33,18 +26,15 @@ def watched(rows: Table, progress: Progress) -> Iterator[Row]:
 
 @contextmanager
 def refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
-    """Writes what it is called with to a CSV file, if there is to be one."""
-    if path is None:
-        yield lambda _: None
-        return
-    try:
-        file = path.open("w", encoding="utf-8", newline="")
-    except OSError as why:
-        raise Failed(f"{path} cannot be written: {why.strerror}; give --refusals another path") from why
-    with file:
-        writer = csv.writer(file)
-        writer.writerow(("line", "value", "reason"))
-        yield lambda refusal: writer.writerow((refusal.line, refusal.value, refusal.reason))
+    """Writes what it is called with to a CSV file, if there is to be one: also where every row is refused."""
+    nobody = None
+    with noted_in(path, "--refusals", ("line", "value", "reason")) as write:
+        try:
+            yield lambda refusal: write((refusal.line, refusal.value, refusal.reason))
+        except NobodyLeft as why:
+            nobody = why
+    if nobody:
+        raise nobody
 
 
 def summary(good: int, left_out: LeftOut) -> dict[str, Any]:

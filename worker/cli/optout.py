@@ -1,20 +1,18 @@
 """`sms optout`: who wants no marketing, and who is put on that list and taken off it by hand."""
 
-import csv
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from sqlalchemy import Engine
 
-from worker.cli.audience_file import print_left_out, progress_bar
+from worker.cli.audience_file import print_left_out
+from worker.cli.csv_file import STDOUT, write_sheet
 from worker.cli.failures import Failed
-from worker.cli.output import AsJson, clean, console, print_json, shortened, table, utc
+from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
 from worker.cli.parts import Limit, Since, ledger, ledger_engine, operator
 from worker.cli.send_file import read_file
 from worker.config import load_settings
@@ -28,7 +26,6 @@ SHOWN = 60
 """Characters of a reason that a table shows; JSON has it whole."""
 PART = 5000
 """Mobiles that an import adds at a time: SQLite has one writer, and the workers are to have their turns."""
-STDOUT = "-"
 
 
 def _number(text: str) -> str:
@@ -166,7 +163,7 @@ def import_file(
 @optout.command("export")
 def export(
     account: _OnlyAccount = None,
-    csv_file: Annotated[str, typer.Option("--csv", metavar="FILE|-", help="Where to; - is stdout.")] = STDOUT,
+    csv_file: Annotated[Path, typer.Option("--csv", metavar="FILE|-", help="Where to; - is stdout.")] = STDOUT,
 ) -> None:
     """Writes all opt-outs as CSV, by account and mobile, however many there are.
 
@@ -176,13 +173,9 @@ def export(
       sms optout export --account default | wc -l
     """
     with ledger() as connection:
-        rows = optouts.every(connection, account=account)
-        if csv_file == STDOUT:
-            _write(sys.stdout, rows)
-            return
-        with _new_file(csv_file) as file, progress_bar() as progress:
-            count = optouts.count(connection, account=account)
-            _write(file, progress.track(rows, total=count, description="writing"))
+        count = optouts.count(connection, account=account)
+        rows = map(astuple, optouts.every(connection, account=account))
+        write_sheet(csv_file, [field.name for field in fields(OptOut)], rows, total=count)
 
 
 def _numbers(written: Iterable[str]) -> list[str]:
@@ -220,20 +213,3 @@ def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -
 def _told(new: int, of: int, account: str) -> str:
     before = f"; {of - new:,} had opted out before" if of > new else ""
     return f"{new:,} taken off the marketing of {clean(account)}{before}"
-
-
-def _write(file: TextIO, rows: Iterable[OptOut]) -> None:
-    writer = csv.writer(file)
-    writer.writerow(field.name for field in fields(OptOut))
-    for one in rows:
-        writer.writerow(value.isoformat() if isinstance(value, datetime) else value for value in astuple(one))
-
-
-@contextmanager
-def _new_file(path: str) -> Iterator[TextIO]:
-    try:
-        # Excel takes a file for UTF-8 by its BOM.
-        with Path(path).open("w", encoding="utf-8-sig", newline="") as file:
-            yield file
-    except OSError as why:
-        raise Failed(f"{path} cannot be written: {why.strerror}; give --csv another path") from why

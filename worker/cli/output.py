@@ -10,6 +10,7 @@ import typer
 from rich import box
 from rich.cells import cell_len, chop_cells, set_cell_size
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -38,6 +39,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 def console(*, stderr: bool = False) -> Console:
     """A console that prints text as it is: what people wrote is no markup."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr, where that is a terminal."""
+    screen = console(stderr=True)
+    return Progress(console=screen, disable=not screen.is_terminal, transient=True)
 
 
 def print_json(value: Any) -> None:

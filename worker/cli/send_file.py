@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.audience.table import open_table
-from worker.cli.audience_file import progress_bar, refusals_file, watched
+from worker.cli.audience_file import refusals_file, watched
+from worker.cli.output import progress_bar
 from worker.client import SmsClient
 from worker.domain.audience import LeftOut, RowFault, good_rows, repeat
 from worker.domain.message import MAX_RECIPIENTS, read_message

@@ -29,6 +29,10 @@ class NoAudience(ValueError):
     """A file or a name makes no audience; the text says what is wrong, where, and what to do."""
 
 
+class NobodyLeft(NoAudience):
+    """A file was read to its end, and no row of it can be sent to."""
+
+
 class RowFault(StrEnum):
     """Why a row is left out, be its mobile as it may; the value is the sentence for people."""
 

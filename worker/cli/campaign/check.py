@@ -1,6 +1,5 @@
 """`sms campaign check`: what a campaign would do, told to those who wrote it before anything goes."""
 
-import csv
 import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
@@ -11,13 +10,13 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.progress import Progress
 from rich.table import Table
 
 from worker.broker import open_redis
 from worker.cli.campaign.parts import Name, find
+from worker.cli.csv_file import noted_in
 from worker.cli.failures import Failed
-from worker.cli.output import AsJson, clean, console, print_json, shortened, table
+from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table
 from worker.cli.parts import ledger
 from worker.config import Settings, load_settings, revealed
 from worker.domain.campaign import Leftover
@@ -27,7 +26,7 @@ from worker.ledger import audiences
 from worker.ledger.audiences import Audience
 from worker.ledger.campaigns import Campaign
 from worker.limits import caps
-from worker.preflight import Preflight, Room, Unmade, preflight
+from worker.preflight import Preflight, Room, preflight
 from worker.template import TemplateFault
 
 SHOWN = 5
@@ -60,7 +59,11 @@ def check(
                 f"audience {campaign.audience!r} is not there whole; import it anew with `sms audience import`"
             )
         account, lane = settings.accounts.get(campaign.account), settings.lanes[campaign.lane]
-        with _asking(settings) as room, _written(refusals) as tell, _progress(audience.good) as progress:
+        with (
+            _asking(settings) as room,
+            noted_in(refusals, "--refusals", ("line", "mobile", "reason")) as write,
+            _progress(audience.good) as progress,
+        ):
             try:
                 found = preflight(
                     connection,
@@ -72,7 +75,7 @@ def check(
                     max_mobiles=settings.max_mobiles,
                     room=room,
                     random=random.random,
-                    tell=tell,
+                    tell=lambda unmade: write((unmade.line, unmade.mobile, unmade.reason)),
                     progress=progress,
                     now=datetime.now(UTC),
                 )
@@ -100,23 +103,8 @@ def _asking(settings: Settings) -> Iterator[Room | None]:
 
 
 @contextmanager
-def _written(path: Path | None) -> Iterator[Callable[[Unmade], object]]:
-    if path is None:
-        yield lambda _: None
-        return
-    try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("line", "mobile", "reason"))
-            yield lambda unmade: writer.writerow((unmade.line, unmade.mobile, unmade.reason))
-    except OSError as why:
-        raise Failed(f"{path} cannot be written: {why.strerror}; give --refusals another path") from why
-
-
-@contextmanager
 def _progress(members: int) -> Iterator[Callable[[int], object]]:
-    screen = console(stderr=True)
-    with Progress(console=screen, disable=not screen.is_terminal, transient=True) as progress:
+    with progress_bar() as progress:
         looking = progress.add_task("checking", total=members)
         yield lambda more: progress.advance(looking, more)
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from worker.cli.campaign.parts import Name, find
-from worker.cli.campaign.sheet import STDOUT, ToSheet, write_sheet
 from worker.cli.campaign.told import RunNo, runs_wanted
+from worker.cli.csv_file import STDOUT, ToSheet, write_sheet
 from worker.cli.output import AsJson, clean, console, styled, table, utc
 from worker.cli.parts import ledger
 from worker.config import load_settings

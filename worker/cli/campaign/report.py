@@ -10,9 +10,9 @@ import typer
 from sqlalchemy import Connection
 
 from worker.cli.campaign.parts import Name, find
-from worker.cli.campaign.sheet import STDOUT, ToSheet, whole_file, write_sheet
 from worker.cli.campaign.show import Seen, shown
 from worker.cli.campaign.told import RunNo, as_json, runs_wanted, share
+from worker.cli.csv_file import STDOUT, ToSheet, whole_file, write_sheet
 from worker.cli.failures import Failed
 from worker.cli.output import AsJson, clean, console, print_json, shortened, table
 from worker.cli.parts import ledger

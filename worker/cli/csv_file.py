@@ -1,8 +1,7 @@
-"""Files that a campaign is told in: whole or not there, and CSV in which a spreadsheet finds no formula."""
+"""Files that commands write: whole or not there, for their owner alone, and CSV in which a spreadsheet finds no formula."""
 
 import csv
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -10,18 +9,17 @@ from tempfile import NamedTemporaryFile
 from typing import IO, Annotated
 
 import typer
-from rich.progress import Progress
 
 from worker.cli.failures import Failed
-from worker.cli.output import console
+from worker.cli.output import progress_bar
+from worker.domain.formula import as_cell
 
 STDOUT = Path("-")
 ToSheet = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE|-", help="Where to write them all as CSV; - is standard output.")
 ]
-
-# How a formula begins (OWASP, CSV injection). A number alone is none.
-_FORMULA = re.compile(r"(?![+-]?[0-9]+\Z)[=+\-@\t\r\n＝＋－＠]")
+FOR_EXCEL = "utf-8-sig"
+"""With its mark, for Excel takes UTF-8 without it for something else."""
 
 
 def cell(value: object) -> str:
@@ -30,8 +28,7 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.isoformat()
-    text = str(value)
-    return f"'{text}" if _FORMULA.match(text) else text
+    return as_cell(str(value))
 
 
 def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, total: int | None) -> None:
@@ -39,24 +36,41 @@ def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     if path == STDOUT:
         _write(typer.get_text_stream("stdout"), header, rows, total)
         return
-    # With its mark, for Excel takes UTF-8 without it for something else.
-    with whole_file(path, "--csv", encoding="utf-8-sig") as file:
+    with whole_file(path, "--csv", encoding=FOR_EXCEL) as file:
         _write(file, header, rows, total)
+
+
+@contextmanager
+def noted_in(path: Path | None, option: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
+    """Writes each row that it is called with, if there is to be a file. Raises Failed where that cannot be written."""
+    if path is None:
+        yield lambda _: None
+        return
+    with whole_file(path, option) as file:
+        yield _rows_to(file, header)
 
 
 @contextmanager
 def whole_file(path: Path, option: str, *, encoding: str = "utf-8") -> Iterator[IO[str]]:
     """A file that is put in its place once all is written, for its owner alone to read: it tells of people.
 
-    Raises Failed where it cannot be written.
+    What is there and is no file, such as a pipe, is written to as it is. Raises Failed where it cannot be written.
     """
     try:
-        with NamedTemporaryFile("w", encoding=encoding, newline="", dir=path.parent, delete=False) as file:
+        if path.exists() and not path.is_file():
+            with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as other:
+                yield other
+            return
+        # Where a link leads: that file is the one that is meant.
+        place = path.resolve()
+        with NamedTemporaryFile(
+            "w", encoding=encoding, errors="backslashreplace", newline="", dir=place.parent, delete=False
+        ) as file:
             written = Path(file.name)
             try:
                 yield file
                 file.close()
-                written.replace(path)
+                written.replace(place)
             finally:
                 with suppress(FileNotFoundError):
                     written.unlink()
@@ -65,9 +79,13 @@ def whole_file(path: Path, option: str, *, encoding: str = "utf-8") -> Iterator[
 
 
 def _write(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]], total: int | None) -> None:
+    write = _rows_to(file, header)
+    with progress_bar() as progress:
+        for row in progress.track(rows, total=total, description="writing"):
+            write(row)
+
+
+def _rows_to(file: IO[str], header: Sequence[str]) -> Callable[[Sequence[object]], object]:
     writer = csv.writer(file)
     writer.writerow(header)
-    screen = console(stderr=True)
-    with Progress(console=screen, disable=not screen.is_terminal, transient=True) as progress:
-        for row in progress.track(rows, total=total, description="writing"):
-            writer.writerow([cell(value) for value in row])
+    return lambda row: writer.writerow([cell(value) for value in row])

@@ -1,11 +1,11 @@
-"""The files that a campaign is told in."""
+"""The files that commands write."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from worker.cli.campaign.sheet import cell, whole_file, write_sheet
+from worker.cli.csv_file import cell, whole_file, write_sheet
 from worker.cli.failures import Failed
 
 
