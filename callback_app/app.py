@@ -17,6 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from callback_app.body import CutShort, TooLarge, read_body
 from callback_app.inbox import Inbox, NotDurable, keep
 from worker.config import LOOPBACK
+from worker.domain.escape import escaped
 from worker.ledger.engine import reading
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def create_app(
         if not _allowed(request.remote_addr, allow):
             log.warning(
                 "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name%s",
-                request.remote_addr,
+                escaped(request.remote_addr),
                 _why_not_forwarded(request.environ),
             )
             abort(403)

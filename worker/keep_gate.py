@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from worker.domain.escape import escaped
 from worker.domain.gate import CLOSING, first_probe, next_probe, opens
 from worker.domain.outcome import Outcome, Verdict
 from worker.ledger import gates
@@ -153,4 +154,4 @@ def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetim
 
 
 def _reason(outcome: Outcome) -> str:
-    return f"{outcome.verdict}: {outcome.result or ''} {outcome.tips or ''}".replace("  ", " ").strip()
+    return escaped(f"{outcome.verdict}: {outcome.result or ''} {outcome.tips or ''}".replace("  ", " ").strip())

@@ -326,3 +326,15 @@ def test_what_people_wrote_is_neither_markup_nor_a_command_to_the_terminal(ledge
 )
 def test_a_wrong_use_of_messages_is_told_with_exit_code_2(ledger: Ledger, wrong: tuple[str, ...]) -> None:
     assert sms("messages", *wrong).exit_code == 2
+
+
+def test_what_was_refused_is_shown_whatever_characters_its_fields_have(ledger: Ledger) -> None:
+    fault = "x\ud800\x9b\u202e: is no field of a message"
+    keep_refused(ledger.engine, "odd", [fault], "{}", NOW)
+    shown = sms("messages", "--refused")
+    assert shown.exit_code == 0, shown.output
+    assert r"x\ud800\x9b\u202e" in shown.stdout
+    printed = sms("messages", "--refused", "--json")
+    assert printed.exit_code == 0, printed.output
+    assert "\x9b" not in printed.stdout
+    assert json.loads(printed.stdout)[0]["faults"] == [fault]

@@ -1,10 +1,12 @@
 """What pushes do to the ledger: in effect once, in any order, whatever is odd about them."""
 
+import logging
 import re
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations, product
+from pathlib import Path
 
 import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
@@ -301,3 +303,17 @@ def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied
     process_push(engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert [row["state"] for row in ledger.rows(pushes)] == ["processed"]
     engine.dispose()
+
+
+def test_a_push_writes_no_line_of_its_own_into_the_log(ledger: Ledger, tmp_path: Path) -> None:
+    logger, handler = logging.getLogger("worker.process_push"), logging.FileHandler(tmp_path / "log")
+    handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
+    logger.addHandler(handler)
+    try:
+        push = reply_push((mobile(1), "100", "TD"))
+        ledger.push(push.replace("sword123", "x&#10;[ERROR] the ledger is lost&#x202e;"), NOW)
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert r"userId x\x0a[ERROR] the ledger is lost\u202e is no account" in line

@@ -1,7 +1,6 @@
 """How the commands speak: tables for people, JSON for programs. Colours are for terminals alone (Rich sees to it, and to NO_COLOR)."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
+
+from worker.domain.escape import escaped, escaped_json
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -33,8 +34,6 @@ STYLES = {
     "wrong": "red",
 }
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
 
 def console(*, stderr: bool = False) -> Console:
     """A console that prints text as it is: what people wrote is no markup."""
@@ -47,9 +46,14 @@ def progress_bar() -> Progress:
     return Progress(console=screen, disable=not screen.is_terminal, transient=True)
 
 
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """The value as JSON that commands no terminal; times as ISO 8601."""
+    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent, default=datetime.isoformat))
+
+
 def print_json(value: Any) -> None:
     """Prints the value as JSON; times as ISO 8601."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=datetime.isoformat))
+    typer.echo(as_json(value, indent=2))
 
 
 def table(*columns: str, fixed: Mapping[str, int] | None = None, least: Mapping[str, int] | None = None) -> Table:
@@ -66,7 +70,7 @@ def table(*columns: str, fixed: Mapping[str, int] | None = None, least: Mapping[
 
 def clean(text: str) -> str:
     """Text from strangers as a terminal may show it: a control character would be a command to it."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return escaped(text, keep="\n\t")
 
 
 def shortened(text: str, most: int) -> str:

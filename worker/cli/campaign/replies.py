@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from itertools import islice
-from json import dumps
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from worker.cli.campaign.parts import Name, find
 from worker.cli.campaign.told import RunNo, runs_wanted
 from worker.cli.csv_file import STDOUT, ToSheet, write_sheet
-from worker.cli.output import AsJson, clean, console, styled, table, utc
+from worker.cli.output import AsJson, as_json, clean, console, styled, table, utc
 from worker.cli.parts import ledger
 from worker.config import load_settings
 from worker.ledger import campaign_views
@@ -77,7 +76,7 @@ def _print_json(found: Iterator[Answer]) -> None:
     """One list, a reply a line, each as it is read: there may be more than are to be kept in mind."""
     lead = "["
     for one in found:
-        typer.echo(f"{lead}\n  {dumps(asdict(one), ensure_ascii=False, default=datetime.isoformat)}", nl=False)
+        typer.echo(f"{lead}\n  {as_json(asdict(one))}", nl=False)
         lead = ","
     typer.echo("[]" if lead == "[" else "\n]")
 

@@ -1,0 +1,22 @@
+"""The lines that a worker logs."""
+
+import io
+import logging
+
+from worker.app import one_line
+
+
+def test_what_is_logged_stays_on_its_line_and_a_traceback_begins_as_no_record_does() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
+    handler.addFilter(one_line)
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    try:
+        raise ValueError("no\n[ERROR] false")
+    except ValueError:
+        logger.exception("it failed: %s", "no\n[ERROR] false")
+    lines = written.getvalue().splitlines()
+    assert lines[0] == r"[ERROR] it failed: no\x0a[ERROR] false"
+    assert all(line.startswith("  ") for line in lines[1:])

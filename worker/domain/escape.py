@@ -1,0 +1,35 @@
+"""Text from outside as people may see it: characters that command a terminal, break a line or hide are written out."""
+
+import re
+
+_BESIDE_JOINER = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+    # A joiner stays between the parts of an emoji.
+    f"|(?<![{_BESIDE_JOINER}])\u200d|\u200d(?![{_BESIDE_JOINER}])"
+)
+
+
+def escaped(text: object, *, keep: str = "") -> str:
+    r"""The text on one line, with hidden characters as \xNN or \uNNNN, but for those to keep. It can always be encoded."""
+    return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _visible(found[0]), str(text))
+
+
+def escaped_json(text: str) -> str:
+    r"""JSON of the same value, with hidden characters as \uNNNN; a line break between the values stays."""
+    return _HIDDEN.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
+
+
+def _visible(char: str) -> str:
+    code = ord(char)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _in_json(char: str) -> str:
+    code = ord(char)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    return f"\\u{0xD800 + (code - 0x10000 >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
