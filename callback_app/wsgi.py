@@ -4,6 +4,7 @@ from gunicorn.errors import AppImportError
 
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
+from worker import log_filter
 from worker.config import ConfigError, load_settings, revealed
 from worker.ledger.engine import open_engine
 
@@ -12,6 +13,8 @@ try:
 except ConfigError as error:
     # The one exception after which gunicorn ends, with no more than its text; after any other it tries for ever.
     raise AppImportError(str(error)) from None
+
+log_filter.install(settings)
 
 app = create_app(
     open_inbox(open_engine(revealed(settings.ledger_url)), revealed(settings.redis_url)),

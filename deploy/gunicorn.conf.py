@@ -7,6 +7,8 @@ all the same be a proxy that hands requests over whole: nginx.conf does.
 import logging
 import re
 
+from worker import log_filter
+
 bind = "127.0.0.1:8000"  # for the proxy of this machine; docker-compose.yml has the container's own network
 worker_class = "callback_app.server.Worker"
 workers = 2
@@ -30,6 +32,8 @@ accesslog = None
 
 def on_starting(server) -> None:
     server.log.error_log.addFilter(hide_request)
+    # The master has no settings before its workers read them; what they make their records by, it does too.
+    log_filter.install()
 
 
 def hide_request(record: logging.LogRecord) -> bool:

@@ -16,6 +16,7 @@ from celery.signals import (
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
+from worker import log_filter
 from worker.broker import broker_tls
 from worker.config import ConfigError, load_settings, revealed
 from worker.connection import AMQP, NAMESPACE, UNACKED_KEY
@@ -32,6 +33,7 @@ def celery_settings() -> dict[str, Any]:
         settings = load_settings()
     except ConfigError as error:
         _stop(error)
+    log_filter.install(settings)
     broker = settings.redis_url and settings.redis_url.get_secret_value()
     return {
         # Both, for they go before CELERY_BROKER_URL, which may be set for an app beside this one.
@@ -100,6 +102,7 @@ def _log_lines(logger: logging.Logger, **_: Any) -> None:
 def _check_worker(**_: Any) -> None:
     try:
         settings = load_settings("worker")
+        log_filter.install(settings)
         engine = open_engine(revealed(settings.ledger_url))
         check(engine)
         with engine.begin() as connection:
