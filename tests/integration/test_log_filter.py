@@ -37,6 +37,17 @@ config.set("errorlog", "-")
 Logger(config)
 logging.basicConfig(level="DEBUG")
 """
+SMS = """
+import sys
+from contextlib import suppress
+from worker.cli import main
+said, sys.argv = sys.argv[1:], ["sms", "--help"]
+with suppress(SystemExit):
+    main()
+sys.argv = ["", *said]
+import logging
+logging.basicConfig(level="DEBUG")
+"""
 SAY = """
 import logging, sys, threading
 said = sys.argv[1:]
@@ -101,9 +112,9 @@ def what_is_logged(code: str, *arguments: str) -> str:
     return ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("set_up", [CELERY, GUNICORN], ids=["celery", "gunicorn"])
+@pytest.mark.parametrize("set_up", [CELERY, GUNICORN, SMS], ids=["celery", "gunicorn", "sms"])
 def test_no_record_of_any_logger_or_level_shows_a_secret_or_a_whole_mobile(set_up: str) -> None:
-    secrets = SECRET if set_up == CELERY else (BROKER, "bro/ker-4712", LEDGER, "led@ger-4713", TOKEN)
+    secrets = SECRET if set_up != GUNICORN else (BROKER, "bro/ker-4712", LEDGER, "led@ger-4713", TOKEN)
     logged = what_is_logged(set_up + SAY, *secrets, *MOBILES)
     assert [secret for secret in secrets if secret in logged] == []
     assert [mobile for mobile in MOBILES if mobile[-11:] in logged] == []

@@ -1,6 +1,8 @@
 """The `sms` command. A subcommand is the thing of its own name in the module of that name, loaded when it is called for:
 `sms --help` loads none of them, and production, which lacks what `demo` and `up` need, can run all the others."""
 
+import logging
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -88,4 +90,16 @@ def sms() -> None:
 
 def main() -> None:
     """The entry point of `sms`."""
+    logging.setLogRecordFactory(_first_record)
     app(prog_name="sms")
+
+
+def _first_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    """Has all records filtered, this one too: most commands log nothing, and need not load what that takes."""
+    from worker import log_filter  # noqa: PLC0415 - it loads pydantic
+    from worker.config import ConfigError, load_settings  # noqa: PLC0415
+
+    log_filter.install()
+    with suppress(ConfigError):
+        log_filter.install(load_settings())
+    return logging.getLogRecordFactory()(*args, **kwargs)
