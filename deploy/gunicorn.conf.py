@@ -32,7 +32,7 @@ accesslog = None
 
 def on_starting(server) -> None:
     server.log.error_log.addFilter(hide_request)
-    # The master has no settings before its workers read them; what they make their records by, it does too.
+    # The settings are read by its workers: the master masks mobiles and paths, and knows no secret.
     log_filter.install()
 
 
