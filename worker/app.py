@@ -1,13 +1,10 @@
 """The Celery app and its settings. Nothing connects at import, and nothing is read from the environment before it is needed."""
 
-import logging
 import sys
 from typing import Any, NoReturn
 
 from celery import Celery
 from celery.signals import (
-    after_setup_logger,
-    after_setup_task_logger,
     beat_init,
     celeryd_init,
     worker_init,
@@ -20,7 +17,6 @@ from worker import log_filter
 from worker.broker import broker_tls
 from worker.config import ConfigError, load_settings, revealed
 from worker.connection import AMQP, NAMESPACE, UNACKED_KEY
-from worker.domain.escape import escaped
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
 from worker.ledger.accounts import RenamedAccount, refuse_renames
 from worker.ledger.engine import open_engine
@@ -80,22 +76,6 @@ def celery_settings() -> dict[str, Any]:
 
 app = Celery("worker", amqp=AMQP, include=["worker.tasks"], set_as_current=False)
 app.add_defaults(celery_settings)
-
-
-def one_line(record: logging.LogRecord) -> bool:
-    """Has what is logged stay on its line, and the lines of a traceback begin as no record does."""
-    record.msg, record.args = escaped(record.getMessage().rstrip("\n")), ()
-    if record.exc_info and not record.exc_text:
-        trace = logging.Formatter().formatException(record.exc_info)
-        record.exc_text = "\n".join(f"  {escaped(line)}" for line in trace.split("\n"))
-    return True
-
-
-@after_setup_logger.connect
-@after_setup_task_logger.connect
-def _log_lines(logger: logging.Logger, **_: Any) -> None:
-    for handler in logger.handlers:
-        handler.addFilter(one_line)
 
 
 @celeryd_init.connect

@@ -1,4 +1,4 @@
-"""What no log of ours may show is taken out of each record as it is made, before any handler sees it.
+"""What no log of ours may show is taken out of each record as it is made, and it stays on its line, before any handler sees it.
 
 Every logger of the process makes its records by one factory, also Celery's, gunicorn's and SQLAlchemy's; so there is one place.
 Secrets and mobiles are known by what they are. The text of a message is not: what carries texts is listed in PAYLOADS.
@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from worker.config import Settings
+from worker.domain.escape import escaped
 from worker.domain.mobile import mask
 
 HIDDEN = "***"
@@ -65,8 +66,8 @@ def cleaned(text: str) -> str:
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     record = logging.LogRecord(*args, **kwargs)
     try:
-        text, exception, stack = cleaned(_text(record)), _exception(record), record.stack_info
-        stack = stack and cleaned(stack)
+        text, exception = escaped(cleaned(_text(record)).rstrip("\n")), _exception(record)
+        stack = record.stack_info and _indented(record.stack_info)
     except Exception as why:  # noqa: BLE001 - whoever logs must not fail by it, and what cannot be read is not shown
         text, exception, stack = f"a record that cannot be shown ({type(why).__name__})", None, None
         record.exc_info = None
@@ -90,7 +91,12 @@ def _words(record: logging.LogRecord) -> str:
 
 def _exception(record: logging.LogRecord) -> str | None:
     # A formatter takes this text where it is there, and makes none of its own.
-    return cleaned(_plain.formatException(record.exc_info)) if record.exc_info and record.exc_info[0] else None
+    return _indented(_plain.formatException(record.exc_info)) if record.exc_info and record.exc_info[0] else None
+
+
+def _indented(trace: str) -> str:
+    """Its lines begin as those of no record do."""
+    return "\n".join(f"  {escaped(line)}" for line in cleaned(trace).split("\n"))
 
 
 def _masked(found: re.Match[str]) -> str:
