@@ -160,6 +160,7 @@ def test_a_service_has_no_right_it_can_do_without(service):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["ulimits"] == {"core": 0}
     assert not service.keys() & {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"}
     image_user = re.search(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)[1]
     user = image_user if service["image"] == "sms-worker" else service["user"]
