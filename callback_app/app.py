@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 READY_SECONDS = 3
 """How long /readyz waits for the ledger and for Redis."""
 
+UNKNOWN, FOREIGN = 401, 403
+"""What /may-push answers to a wrong token, and to a wrong address: nginx's auth_request takes any other for a fault."""
+
 
 class _App(Flask):
     def log_exception(self, exc_info: Any) -> None:
@@ -55,17 +58,29 @@ def create_app(
         app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign, assignment]
     probes = ThreadPoolExecutor(2, thread_name_prefix="readyz")
 
-    @app.route("/push/<path:given>", methods=["GET", "POST"], provide_automatic_options=False)
-    def push(given: str) -> Response:
+    def refused(given: str) -> int | None:
+        """Why who asks may not push, as /may-push has it; None: he may."""
         if not _is_one_of(given, tokens):
-            abort(404)
+            return UNKNOWN
         if not _allowed(request.remote_addr, allow):
             log.warning(
                 "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name%s",
                 escaped(request.remote_addr),
                 _why_not_forwarded(request.environ),
             )
-            abort(403)
+            return FOREIGN
+        return None
+
+    @app.get("/may-push/<path:given>")
+    def may_push(given: str) -> Response:
+        """What nginx asks before it reads a body: 204 and whose push it is, or a status of those that it hands on."""
+        refusal = refused(given)
+        return Response(status=refusal or 204, headers={} if refusal else {"X-Sender": str(request.remote_addr)})
+
+    @app.route("/push/<path:given>", methods=["GET", "POST"], provide_automatic_options=False)
+    def push(given: str) -> Response:
+        if refusal := refused(given):
+            abort(404 if refusal == UNKNOWN else 403)
         try:
             keep(inbox, read_body(request.environ), str(request.remote_addr))
         except TooLarge:

@@ -38,5 +38,5 @@ def on_starting(server) -> None:
 
 def hide_request(record: logging.LogRecord) -> bool:
     """Takes the push token, and a query, out of what Gunicorn says of a request it could not read or serve."""
-    record.msg, record.args = re.sub(r"/push/[^\s'\"]*", "/push/...", record.getMessage()), ()
+    record.msg, record.args = re.sub(r"push/[^\s'\"]*", "push/...", record.getMessage()), ()
     return True

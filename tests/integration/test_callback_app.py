@@ -72,6 +72,25 @@ def test_whoever_does_not_know_the_path_finds_nothing(ledger: Ledger, redis_url:
 
 
 @pytest.mark.parametrize(
+    ("path", "forwarded", "status", "sender"),
+    [
+        (TOKEN, "203.0.113.7", 204, "203.0.113.7"),
+        (TOKEN, "1.2.3.4, 203.0.113.7", 204, "203.0.113.7"),
+        (TOKEN, "203.0.113.7, 1.2.3.4", 403, None),
+        (TOKEN, "", 403, None),
+        ("0123456789abcdeX", "203.0.113.7", 401, None),
+    ],
+)
+def test_nginx_is_told_who_may_push_and_whose_push_it_is(
+    ledger: Ledger, redis_url: str, path: str, forwarded: str, status: int, sender: str | None
+) -> None:
+    app = client(ledger.engine, redis_url, allow=[ip_network("203.0.113.0/24")], trusted_proxies=1)
+    answer = app.get(f"/may-push/{path}", headers={"X-Forwarded-For": forwarded})
+    assert (answer.status_code, answer.headers.get("X-Sender"), answer.data) == (status, sender, b"")
+    assert ledger.rows(pushes) == []
+
+
+@pytest.mark.parametrize(
     ("allow", "proxies", "address", "forwarded", "status"),
     [
         ("10.0.0.0/8", 0, "10.1.2.3", None, 200),

@@ -116,9 +116,10 @@ def test_gunicorn_reads_its_command_and_its_file(monkeypatch):
 
 def test_gunicorn_logs_neither_push_token_nor_query():
     hide = runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))["hide_request"]
-    record = logging.makeLogRecord({"msg": "cannot serve %s %s", "args": ("GET", "/push/s3cret?<xml>13800138000")})
-    assert hide(record)
-    assert record.getMessage() == "cannot serve GET /push/..."
+    for path in ("/push/", "/may-push/"):
+        record = logging.makeLogRecord({"msg": "cannot serve %s %s", "args": ("GET", f"{path}s3cret?<xml>13800138000")})
+        assert hide(record)
+        assert record.getMessage() == f"cannot serve GET {path}..."
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -334,11 +335,16 @@ def test_nginx_takes_a_push_whole_and_within_limits():
         "client_max_body_size",
         "client_body_timeout",
         "client_header_timeout",
-        "limit_conn clients",
-        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for",
+        "limit_conn pushes",
+        "limit_conn senders",
+        "auth_request",
     ):
         assert len(re.findall(rf"^\s*{re.escape(directive)}\b.*;", NGINX, re.MULTILINE)) == 1, directive
-    assert re.search(r"client_max_body_size (\d+)m;", NGINX)[1] == str(MAX_BODY_BYTES // 2**20)
+    megabytes = int(re.search(r"client_max_body_size (\d+)m;", NGINX)[1])
+    assert megabytes == MAX_BODY_BYTES // 2**20
+    pushes = int(re.search(r"limit_conn pushes (\d+);", NGINX)[1])
+    [buffer] = SERVICES["nginx"]["tmpfs"]
+    assert pushes * megabytes < 0.8 * int(re.fullmatch(r"/tmp:size=(\d+)m", buffer)[1])
 
 
 def test_nginx_logs_nothing_that_holds_the_push_token():
@@ -346,6 +352,7 @@ def test_nginx_logs_nothing_that_holds_the_push_token():
     allowed = [
         "time_iso8601",
         "remote_addr",
+        "sender",
         "request_method",
         "status",
         "request_length",

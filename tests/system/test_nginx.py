@@ -1,0 +1,205 @@
+"""deploy/nginx.conf in a real nginx before the real callback app: what a stranger can and cannot take from the gateway."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from callback_app.body import MAX_BODY_BYTES
+
+REPO = Path(__file__).parents[2]
+CONF = REPO / "deploy" / "nginx.conf"
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+TOKEN = "0123456789abcdef"
+GATEWAY, OTHER, STRANGER = "203.0.113.7", "203.0.113.8", "198.51.100.9"
+BODY = b"<push/>"
+LIMIT = int(MAX_BODY_BYTES)
+
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.skipif(not NGINX, reason="nginx is not on this machine: `apt-get install nginx-light` brings it"),
+]
+
+
+@dataclass(frozen=True)
+class Door:
+    """nginx behind a front proxy, which is this test: it says in X-Forwarded-For who connected to it."""
+
+    port: int
+    folder: Path
+
+    def connected(self, head: bytes) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.port), 10)
+        connection.sendall(head)
+        return connection
+
+    def asked(self, path: str, body: bytes = BODY, sender: str = GATEWAY) -> int:
+        with self.connected(head(path, len(body), sender) + body) as connection:
+            return status(connection)
+
+    def buffered(self) -> int:
+        """Bytes of bodies in files, in use or not."""
+        return sum(os.stat(fd).st_blocks * 512 for fd in self._body_files())  # noqa: PTH116
+
+    def _body_files(self) -> Iterator[str]:
+        for pid in subprocess.check_output(["pgrep", "-P", (self.folder / "nginx.pid").read_text().strip()]).split():
+            for fd in Path(f"/proc/{pid.decode()}/fd").iterdir():
+                if str(self.folder / "body") in str(fd.readlink()):
+                    yield str(fd)
+
+
+def head(path: str, length: int, sender: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: x", f"X-Forwarded-For: {sender}", f"Content-Length: {length}"]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+
+def status(connection: socket.socket) -> int:
+    """Of the answer; 0 if the connection ends without one."""
+    try:
+        said = connection.recv(65536)
+    except ConnectionError:
+        return 0
+    return int(said.split()[1]) if said else 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+def until(true: Callable[[], object], seconds: float = 15) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def conf(folder: Path, port: int, health: int, callback: int) -> str:
+    """nginx.conf with this machine's ports and a folder of its own. Its workers are of the user that runs the test."""
+    said = CONF.read_text()
+    for old, new in (
+        ("listen 8080;", f"listen 127.0.0.1:{port};"),
+        ("127.0.0.1:8081", f"127.0.0.1:{health}"),
+        ("callback:8000", f"127.0.0.1:{callback}"),
+        ("/tmp/", f"{folder}/"),
+        ("/dev/stdout", f"{folder}/access.log"),
+        ("worker_processes auto", "worker_processes 2"),
+    ):
+        assert old in said
+        said = said.replace(old, new)
+    return ("user root;\n" if os.geteuid() == 0 else "") + said
+
+
+@pytest.fixture(scope="module")
+def door(sqlite_template: Path, valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("door")
+    ledger = shutil.copy(sqlite_template, folder / "ledger.db")
+    port, health, callback = free_port(), free_port(), free_port()
+    settings = {
+        "PYTHONPATH": str(REPO),
+        "SMS_LEDGER_URL": f"sqlite:///{ledger}",
+        "SMS_REDIS_URL": valkey_url,
+        "SMS_PUSH_TOKEN": TOKEN,
+        "SMS_PUSH_ALLOW": f"{GATEWAY}/32,{OTHER}/32",
+        "SMS_PUSH_TRUSTED_PROXIES": "2",  # this test, and nginx
+    }
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SMS_")}
+    gunicorn = [sys.executable, "-m", "gunicorn", "callback_app.wsgi:app", "--bind", f"127.0.0.1:{callback}"]
+    (folder / "nginx.conf").write_text(conf(folder, port, health, callback))
+    with ExitStack() as running:
+        for command in (
+            [*gunicorn, "-c", str(REPO / "deploy" / "gunicorn.conf.py")],
+            [str(NGINX), "-c", str(folder / "nginx.conf"), "-p", str(folder)],
+        ):
+            process = subprocess.Popen(command, cwd=folder, env=own | settings)
+            running.callback(process.wait)
+            running.callback(process.terminate)
+        until(lambda: listens(port) and listens(callback))
+        yield Door(port, folder)
+
+
+def test_a_push_is_taken_under_its_path_alone(door: Door) -> None:
+    assert door.asked(f"/push/{TOKEN}") == 200
+    assert door.asked(f"/push/{TOKEN}", BODY + b" " * (LIMIT - len(BODY))) == 200
+    refused = ["/push/0123456789abcdeX", "/push/", f"//push/{TOKEN}", f"/x/../push/{TOKEN}", "/may-push", "/"]
+    refused += [f"/may-push/{TOKEN}", f"/push/{TOKEN}/x", "/push/none", "/push/%ff", "/push/a b"]
+    assert [path for path in refused if door.asked(path) not in (400, 404)] == []
+    assert door.asked(f"/push/{TOKEN}", sender=STRANGER) == 403
+    assert door.asked(f"/push/{TOKEN}", b"x" * (LIMIT + 1)) == 413
+
+
+def test_a_push_in_chunks_is_taken_and_a_strangers_refused(door: Door) -> None:
+    for path, told in ((f"/push/{TOKEN}", 200), ("/push/0123456789abcdeX", 404)):
+        request = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {GATEWAY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with door.connected(request.encode() + b"7\r\n<push/>\r\n0\r\n\r\n") as connection:
+            assert status(connection) == told
+
+
+def test_a_push_by_get_has_its_query_still(door: Door) -> None:
+    with door.connected(
+        f"GET /push/{TOKEN}?<push/> HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {GATEWAY}\r\n\r\n".encode()
+    ) as one:
+        assert status(one) == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "sender", "told"),
+    [
+        ("/push/0123456789abcdeX", STRANGER, 404),
+        ("/push/0123456789abcdeX", GATEWAY, 404),
+        (f"/push/{TOKEN}", STRANGER, 403),
+    ],
+    ids=["no token", "no token, and the gateway's address", "the token, and another address"],
+)
+def test_uploads_of_a_stranger_are_not_read_and_keep_no_push_out(door: Door, path: str, sender: str, told: int) -> None:
+    began = time.monotonic()
+    with ExitStack() as opened:
+        slow = [opened.enter_context(door.connected(head(path, LIMIT, sender) + b"x")) for _ in range(200)]
+        assert [door.asked(f"/push/{TOKEN}") for _ in range(20)] == [200] * 20
+        assert door.buffered() == 0
+        assert {status(one) for one in slow} == {told}
+        # And their connections are free again.
+        assert {status(one) for one in slow} == {0}
+    assert time.monotonic() - began < 5
+
+
+def test_an_upload_of_a_stranger_is_cut_off_though_he_goes_on_sending(door: Door) -> None:
+    began = time.monotonic()
+    with door.connected(head("/push/0123456789abcdeX", LIMIT, STRANGER)) as connection, pytest.raises(ConnectionError):
+        while time.monotonic() - began < 10:
+            connection.sendall(b"x" * 1000)
+            time.sleep(0.1)
+    assert time.monotonic() - began < 5
+
+
+def test_one_address_of_the_gateway_leaves_places_to_the_others_and_all_bodies_fit_into_the_buffer(door: Door) -> None:
+    with ExitStack() as opened:
+        large = head(f"/push/{TOKEN}", LIMIT, GATEWAY) + b"x" * (LIMIT - 1)
+        slow = [opened.enter_context(door.connected(large)) for _ in range(32)]
+        until(lambda: door.buffered() > 31 * LIMIT)
+        assert door.asked(f"/push/{TOKEN}") == 503
+        assert door.asked(f"/push/{TOKEN}", sender=OTHER) == 200
+        for one in slow:
+            one.sendall(b"x")
+        assert {status(one) for one in slow} == {200}
+    until(lambda: door.asked(f"/push/{TOKEN}") == 200)
+
+
+def test_the_log_tells_whose_push_it_was_and_no_token(door: Door) -> None:
+    assert door.asked(f"/push/{TOKEN}", sender=OTHER) == 200
+    said = (door.folder / "access.log").read_text()
+    assert f" 127.0.0.1 for {OTHER} POST 200 " in said
+    assert TOKEN not in said
