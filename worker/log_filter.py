@@ -28,7 +28,7 @@ _BODY = re.compile(r"\b(message body|body:).*", re.DOTALL | re.IGNORECASE)
 """Celery's consumer shows so what it cannot do (worker/foreign.py has it not get there)."""
 
 _QUERY = re.compile(r"\?[\w.%\[\]-]+=[^\s'\"<>)]*")
-_PUSH = re.compile(r"/push/[^\s'\"]*")
+_PUSH = re.compile(r"\b((?:may-)?push)/[^\s'\"]*")
 _MOBILE = re.compile(
     # An id may have such digits in it; it stays.
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
@@ -60,7 +60,7 @@ def install(settings: Settings | None = None) -> None:
 
 def cleaned(text: str) -> str:
     """The text without secrets and queries, its mobiles masked."""
-    return _MOBILE.sub(_masked, _QUERY.sub(f"?{HIDDEN}", _PUSH.sub("/push/...", _known(text))))
+    return _MOBILE.sub(_masked, _QUERY.sub(f"?{HIDDEN}", _PUSH.sub(r"\1/...", _known(text))))
 
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
