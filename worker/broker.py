@@ -11,18 +11,28 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from worker.domain.address import NO_REDIS, is_redis_address
+
 HEALTH_CHECK_SECONDS = 10
 
 
 def open_redis(url: str, *, patience_seconds: float) -> Redis:
-    """A client that waits so long to connect, and so long for each answer. It connects when it is first used."""
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=patience_seconds,
-        socket_timeout=patience_seconds,
-        health_check_interval=HEALTH_CHECK_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
+    """A client that waits so long to connect, and so long for each answer. It connects when it is first used.
+
+    Raises ValueError for what is no address; the error has no part of it.
+    """
+    if not url.startswith("unix:") and not is_redis_address(url):
+        raise ValueError(f"the URL {NO_REDIS}")
+    try:
+        return Redis.from_url(
+            url,
+            socket_connect_timeout=patience_seconds,
+            socket_timeout=patience_seconds,
+            health_check_interval=HEALTH_CHECK_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError:
+        raise ValueError(f"the URL {NO_REDIS}") from None
 
 
 _AWAY = re.compile("(?:^|caused error: )(MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN) ")

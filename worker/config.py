@@ -13,7 +13,6 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -30,6 +29,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis import Redis
 
+from worker.domain.address import NO_REDIS, is_redis_address
 from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.key import KEY_DAYS
@@ -260,7 +260,7 @@ VARIABLES = frozenset(
 
 
 _LEDGER = re.compile(
-    r"sqlite://.*|postgresql(\+psycopg)?://([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?]*)(:\d*)?(/[^?]*)?(\?.*)?", re.DOTALL
+    r"sqlite://.*|postgresql(\+psycopg)?://([^:/]*(:[^@]*)?@)?(\[[^/?]+\]|[^/:?@]*)(:\d*)?(/[^?]*)?(\?.*)?", re.DOTALL
 )
 """The databases that `ledger.engine` opens, written as SQLAlchemy reads them."""
 
@@ -274,11 +274,11 @@ def _wrong_addresses(settings: Settings) -> list[str]:
     elif ledger and not _LEDGER.fullmatch(ledger):
         gaps.append(
             "SMS_LEDGER_URL is no address of a database; write it like postgresql://sms:…@postgres/sms"
-            " or sqlite:////var/lib/sms/ledger.db"
+            " or sqlite:////var/lib/sms/ledger.db, with %40 for an @ in its password"
         )
     redis = settings.redis_url and settings.redis_url.get_secret_value()
     if redis and not _is_redis(redis):
-        gaps.append("SMS_REDIS_URL is no address of a Redis; write it like redis://redis:6379/0, or rediss:// for TLS")
+        gaps.append(f"SMS_REDIS_URL {NO_REDIS}")
     return gaps
 
 
@@ -286,10 +286,9 @@ def _is_redis(url: str) -> bool:
     """Whether redis-py and Celery both connect to it: a Unix socket they write differently, so there is no URL for one."""
     try:
         Redis.from_url(url).close()
-        parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in ("redis", "rediss") and re.fullmatch(r"/?|/\d+", parts.path) is not None
+    return is_redis_address(url)
 
 
 def revealed(secret: SecretStr | None) -> str:

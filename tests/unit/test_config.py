@@ -171,6 +171,9 @@ def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str
         ("SMS_REDIS_URL", "redis://:s3cret@h/zero", "no address of a Redis; write it like redis://redis:6379/0"),
         ("SMS_REDIS_URL", "redis://:s3cret@h/0?socket_timeout=long", "no address of a Redis; write it like redis://"),
         ("SMS_REDIS_URL", "unix:///run/redis.sock", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis://:12/s3cret@h/0", "%2F for /"),
+        ("SMS_REDIS_URL", "redis://:12#s3cret@h/0", "%23 for #"),
+        ("SMS_LEDGER_URL", "postgresql://sms:a@s3cret@h/sms", "%40 for an @"),
         ("SMS_REDIS_URL", "amqp://:s3cret@h/", "no address of a Redis; write it like redis://redis:6379/0"),
     ],
 )

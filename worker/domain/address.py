@@ -1,0 +1,21 @@
+"""The address of a Redis. It holds a password, so whoever finds it wrong says this text, and never the address or a part of it."""
+
+import re
+from urllib.parse import urlsplit
+
+NO_REDIS = (
+    "is no address of a Redis; write it like redis://redis:6379/0, or rediss:// for TLS,"
+    " and in its password %2F for /, %23 for #, %3F for ? and %40 for @"
+)
+
+
+def is_redis_address(url: str) -> bool:
+    """Whether it is whole: of a password with a bare / or # a part would be taken for the host, the port or the database."""
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) or parts.port is None
+    except ValueError:
+        return False
+    if parts.scheme not in ("redis", "rediss") or not whole or "#" in url or "@" in parts.query:
+        return False
+    return "@" not in parts.netloc.rpartition("@")[0] and re.fullmatch(r"/?|/\d+", parts.path) is not None
