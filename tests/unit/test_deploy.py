@@ -184,6 +184,10 @@ def test_the_stores_are_out_of_the_worlds_reach():
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["nginx"]
 
 
+def test_pushes_are_listened_for_on_this_machine_alone_unless_told():
+    assert SERVICES["nginx"]["ports"] == ["${PUSH_LISTEN:-127.0.0.1:8080}:8080"]
+
+
 def test_workers_can_be_scaled_and_stop_after_the_calls_they_are_in():
     assert not SERVICES["worker"].keys() & {"container_name", "hostname", "ports"}
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > load_settings().lease.total_seconds()
