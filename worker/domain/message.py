@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from itertools import islice
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from worker.domain.campaign import CALLER
 from worker.domain.lane import LANES
@@ -98,6 +99,9 @@ class Refused(ValueError):
 
 FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for", "notify", "metadata", "id", "caller"})
 
+RESERVED = (CALLER, "campaign:")
+"""How the name of no app begins."""
+
 BY_NAME = frozenset({"args", "kwargs"})
 """What a task has in place of those fields, where its arguments are not one `message`."""
 
@@ -118,15 +122,20 @@ def caller_fault(caller: object) -> str | None:
     """What is wrong with the name of a caller, with the remedy; None where it will do."""
     if not isinstance(caller, str) or not caller.isprintable() or not 0 < len(caller) <= MAX_CALLER:
         return f"is a name of 1 to {MAX_CALLER} printable characters"
-    if caller.startswith(CALLER):
-        return f"that begins with {CALLER} is a campaign; give another name"
+    if _is_reserved(caller):
+        return f"that begins with {' or '.join(RESERVED)} is a campaign; give another name"
     return None
+
+
+def _is_reserved(caller: str) -> bool:
+    # Also one that only looks so, in capitals or full width.
+    return normalize("NFKC", caller).casefold().startswith(RESERVED)
 
 
 def as_caller(machine: str) -> str:
     """A machine's name as the name of a caller: whatever it holds, it is one."""
     name = "".join(one if one.isprintable() else "?" for one in machine[:MAX_CALLER])
-    return name.replace("/", "?", 1) if name.startswith(CALLER) else name
+    return f"?{name[1:]}" if _is_reserved(name) else name
 
 
 def new_id(now: datetime, random: bytes) -> str:

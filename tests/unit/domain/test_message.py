@@ -126,6 +126,9 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"caller": "\0"}, "caller is a name of 1 to 64 printable"),
         ({"caller": "x" * 65}, "caller is a name of 1 to 64 printable"),
         ({"caller": "campaign/7"}, "is a campaign; give another name"),
+        ({"caller": "campaign:march"}, "is a campaign; give another name"),
+        ({"caller": "Campaign/7"}, "is a campaign; give another name"),
+        ({"caller": "ｃａｍｐａｉｇｎ／7"}, "is a campaign; give another name"),
         ({"notify": "app.told"}, "notify is not there yet"),
         ({"key": ""}, "key is a string of 1 to 200"),
         ({"key": "a", "id": "b"}, "key and id are both given"),
@@ -234,7 +237,7 @@ def test_any_bytes_are_a_message_or_refused(raw: str | bytes) -> None:
         from_json(raw)
 
 
-@pytest.mark.parametrize("machine", ["web-1", "", "\0\ud83d", "x" * 100, "campaign/7"])
+@pytest.mark.parametrize("machine", ["web-1", "", "\0\ud83d", "x" * 100, "campaign/7", "Campaign:7"])
 def test_a_machine_of_any_name_is_a_caller(machine: str) -> None:
     name = as_caller(machine)
     assert name == machine or caller_fault(name) is None
