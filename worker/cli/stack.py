@@ -39,6 +39,8 @@ ACCOUNT = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "demo-p
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 REDIS_ROLES = ("producer", "worker", "callback", "beat", "exporter")
 """The users that worker/redis.acl makes."""
+ANYBODY = "default"
+"""The user of those who have no password: on this machine it may do anything, what other programs need too."""
 START_SECONDS = 60
 STOP_SECONDS = 10
 
@@ -119,8 +121,8 @@ class Stack:
     def redis_url_of(self, role: str, *, at: str | None = None) -> str:
         """The stack's Redis, or the one that `at` names, as a user with that role (worker/redis.acl)."""
         parts = urlsplit(at or self.redis_url)
-        user = f"{role}:{self.redis_passwords[role]}"
-        return parts._replace(netloc=f"{user}@{parts.hostname}:{parts.port}").geturl()
+        user = "" if role == ANYBODY else f"{role}:{self.redis_passwords[role]}@"
+        return parts._replace(netloc=f"{user}{parts.hostname}:{parts.port}").geturl()
 
     def log(self, name: str) -> Path:
         """Where the output of that process goes."""
@@ -295,7 +297,7 @@ def _redis_users(passwords: Mapping[str, str]) -> str:
     text = files("worker").joinpath("redis.acl").read_text(encoding="utf-8")
     for role, password in passwords.items():
         text = text.replace(f"{{{role}}}", sha256(password.encode()).hexdigest())
-    return f"user default on nopass ~* &* +@all\n{text}"
+    return f"user {ANYBODY} on nopass ~* &* +@all\n{text}"
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]], *, kill: bool) -> None:
