@@ -1,5 +1,7 @@
 """The processes of the system, each as a user of Redis that may do what its role is for."""
 
+import psutil
+import pytest
 from celery import Celery
 from redis import Redis
 from stack_of import simulator
@@ -16,8 +18,12 @@ def test_an_app_that_may_only_put_sends_by_client_and_by_name(stack: Stack) -> N
     stack.wait_for("both at the gateway", lambda: simulator(stack, "mobiles_taken") == 2)
 
 
-def test_each_process_is_a_user_of_its_own(stack: Stack) -> None:
+@pytest.mark.parametrize("role", ["worker", "beat", "callback"])
+def test_a_process_is_known_to_redis_by_its_role_alone(stack: Stack, role: str) -> None:
+    first = psutil.Process(stack.processes[role].pid)
     with Redis.from_url(stack.redis_url) as redis:
-        linked = redis.client_list()
-        assert {one["user"] for one in linked if one["cmd"] == "brpop"} == {"worker"}
-        assert {"worker", "beat", "callback"} <= {one["user"] for one in linked}
+        users = {int(one["addr"].rpartition(":")[2]): one["user"] for one in redis.client_list()}
+    ports = [
+        link.laddr.port for process in (first, *first.children(recursive=True)) for link in process.net_connections()
+    ]
+    assert {users[port] for port in ports if port in users} == {role}
