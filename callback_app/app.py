@@ -17,7 +17,6 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from callback_app.body import CutShort, TooLarge, read_body
 from callback_app.inbox import Inbox, NotDurable, keep
 from worker.config import LOOPBACK
-from worker.domain.escape import escaped
 from worker.ledger.engine import reading
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def create_app(
         if not _allowed(request.remote_addr, allow):
             log.warning(
                 "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name%s",
-                escaped(request.remote_addr),
+                request.remote_addr,
                 _why_not_forwarded(request.environ),
             )
             return FOREIGN

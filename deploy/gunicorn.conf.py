@@ -4,9 +4,6 @@ A thread is held by a request that is slow to arrive, for seconds at the most (c
 all the same be a proxy that hands requests over whole: nginx.conf does.
 """
 
-import logging
-import re
-
 from worker import log_filter
 
 bind = "127.0.0.1:8000"  # for the proxy of this machine; docker-compose.yml has the container's own network
@@ -30,13 +27,6 @@ limit_request_field_size = 4096
 accesslog = None
 
 
-def on_starting(server) -> None:
-    server.log.error_log.addFilter(hide_request)
+def on_starting(_server) -> None:
     # The settings are read by its workers: the master masks mobiles and paths, and knows no secret.
     log_filter.install()
-
-
-def hide_request(record: logging.LogRecord) -> bool:
-    """Takes the push token, and a query, out of what Gunicorn says of a request it could not read or serve."""
-    record.msg, record.args = re.sub(r"push/[^\s'\"]*", "push/...", record.getMessage()), ()
-    return True

@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Engine
 
 from worker import intake
 from worker.domain.caps import Capped
-from worker.domain.escape import escaped
 from worker.domain.lane import LANES, Lane, lane_of_queue
 from worker.domain.message import Fault, Message, Refused, as_caller, id_of, is_id, read_message, to_json
 from worker.domain.status import State, Suppression
@@ -312,4 +311,4 @@ def refuse(engine: Engine, message_id: str, faults: Sequence[str], payload: str 
     """Keeps a message that cannot be sent, with its faults, for its sender to see."""
     with engine.begin() as connection:
         kept.refuse(connection, message_id, faults, payload, now=now)
-    log.warning("message %s is refused, see `sms messages --refused`: %d faults", escaped(message_id), len(faults))
+    log.warning("message %s is refused, see `sms messages --refused`: %d faults", message_id, len(faults))

@@ -4,12 +4,7 @@ import sys
 from typing import Any, NoReturn
 
 from celery import Celery
-from celery.signals import (
-    beat_init,
-    celeryd_init,
-    worker_init,
-    worker_process_init,
-)
+from celery.signals import beat_init, celeryd_init, worker_init, worker_process_init
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 

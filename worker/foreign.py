@@ -24,7 +24,6 @@ from redis.exceptions import RedisError
 from worker import intake
 from worker.broker import open_redis
 from worker.config import load_settings, revealed
-from worker.domain.escape import escaped
 from worker.domain.lane import LANES, lane_of_queue
 from worker.domain.message import Fault, id_of, is_id
 
@@ -61,11 +60,9 @@ def keep(queue: str, name: str | None, frame: bytes, fault: str) -> bool:
     try:
         intake.put_foreign(_redis(), lane, item_id, frame, [Fault("what came", fault)], now=datetime.now(UTC))
     except RedisError as why:
-        log.warning("a frame of %d bytes in %s cannot be done and cannot be kept: %s", len(frame), escaped(queue), why)
+        log.warning("a frame of %d bytes in %s cannot be done and cannot be kept: %s", len(frame), queue, why)
         return False
-    log.error(
-        "a frame in %s cannot be done: it %s; see `sms show %s`", escaped(queue), escaped(fault), escaped(item_id)
-    )
+    log.error("a frame in %s cannot be done: it %s; see `sms show %s`", queue, fault, item_id)
     return True
 
 

@@ -7,6 +7,7 @@ Secrets and mobiles are known by what they are. The text of a message is not: wh
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -53,7 +54,7 @@ def install(settings: Settings | None = None) -> None:
     if _secrets:
         # The longest first: one may be a part of another.
         pattern = re.compile("|".join(map(re.escape, sorted(_secrets, key=len, reverse=True))))
-        _known = lambda text: pattern.sub(HIDDEN, text)  # noqa: E731
+        _known = partial(pattern.sub, HIDDEN)
     if logging.getLogRecordFactory() is not _record:
         logging.setLogRecordFactory(_record)
 

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from worker import intake
-from worker.domain.escape import escaped
 from worker.domain.mobile import is_mobile
 from worker.domain.optout import is_optout
 from worker.domain.push import Push, Reply, StatusReport
@@ -99,7 +98,7 @@ def process_push(
         )  # fmt: skip
         return
     if faults:
-        log.warning("push %d is quarantined: %s", no, escaped("; ".join(faults)[:500]))
+        log.warning("push %d is quarantined: %s", no, "; ".join(faults)[:500])
 
 
 def _opt_out(

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from worker.domain.escape import escaped
 from worker.domain.outcome import Outcome, Verdict, next_step
 from worker.ledger.submissions import Recorded
 from worker.ledger.turns import Claimed
@@ -44,7 +43,7 @@ def submit(
     if outcome.verdict is not Verdict.ACCEPTED:
         log.warning(
             "submission %d, attempt %d: %s (%s %s), now %s",
-            claimed.no, claimed.attempt, outcome.verdict, escaped(outcome.result), escaped(outcome.tips), step.state,
+            claimed.no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
         )  # fmt: skip
     record(
         Recorded(

@@ -12,6 +12,7 @@ import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine, select, text, update
 
+from worker import log_filter
 from worker.domain.caps import Cap
 from worker.domain.lane import LANES
 from worker.domain.optout import OPTOUT_WORDS
@@ -309,10 +310,13 @@ def test_a_push_writes_no_line_of_its_own_into_the_log(ledger: Ledger, tmp_path:
     logger, handler = logging.getLogger("worker.process_push"), logging.FileHandler(tmp_path / "log")
     handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
     logger.addHandler(handler)
+    before = logging.getLogRecordFactory()
+    log_filter.install()
     try:
         push = reply_push((mobile(1), "100", "TD"))
         ledger.push(push.replace("sword123", "x&#10;[ERROR] the ledger is lost&#x202e;"), NOW)
     finally:
+        logging.setLogRecordFactory(before)
         logger.removeHandler(handler)
         handler.close()
     (line,) = (tmp_path / "log").read_text().splitlines()

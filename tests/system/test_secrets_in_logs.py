@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery
 from redis import Redis
-from sqlalchemy import create_engine, func, make_url, select, text
+from sqlalchemy import Table, create_engine, func, make_url, select, text
 from stack_of import states
 
 from chaos.postgres import running_postgres
@@ -113,9 +113,9 @@ def push(stack: Stack, token: str, body: str) -> None:
     connection.close()
 
 
-def rows(stack: Stack, table: object) -> int:
+def rows(stack: Stack, table: Table) -> int:
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
-        count = connection.execute(select(func.count()).select_from(table)).scalar_one()  # type: ignore[arg-type]
+        count = connection.execute(select(func.count()).select_from(table)).scalar_one()
     engine.dispose()
     return count

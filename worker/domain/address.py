@@ -13,9 +13,8 @@ def is_redis_address(url: str) -> bool:
     """Whether it is whole: of a password with a bare / or # a part would be taken for the host, the port or the database."""
     try:
         parts = urlsplit(url)
-        whole = bool(parts.hostname) or parts.port is None
     except ValueError:
         return False
-    if parts.scheme not in ("redis", "rediss") or not whole or "#" in url or "@" in parts.query:
+    if parts.scheme not in ("redis", "rediss") or "#" in url or "@" in parts.query:
         return False
     return "@" not in parts.netloc.rpartition("@")[0] and re.fullmatch(r"/?|/\d+", parts.path) is not None

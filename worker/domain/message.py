@@ -21,6 +21,8 @@ MAX_RECIPIENTS = 10_000
 MAX_METADATA_BYTES = 4096
 MAX_METADATA_DEPTH = 16
 MAX_CALLER = 64
+RESERVED = (CALLER, "campaign:")
+"""What only a campaign's name as a caller begins with."""
 MAX_ACCOUNT = 64
 MAX_VALID_FOR = timedelta(days=7)
 HORIZON = timedelta(days=366)
@@ -98,9 +100,6 @@ class Refused(ValueError):
 
 
 FIELDS = frozenset({"to", "content", "lane", "account", "key", "at", "valid_for", "notify", "metadata", "id", "caller"})
-
-RESERVED = (CALLER, "campaign:")
-"""How the name of no app begins."""
 
 BY_NAME = frozenset({"args", "kwargs"})
 """What a task has in place of those fields, where its arguments are not one `message`."""
