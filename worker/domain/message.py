@@ -134,7 +134,7 @@ def _is_reserved(caller: str) -> bool:
 def as_caller(machine: str) -> str:
     """A machine's name as the name of a caller: whatever it holds, it is one."""
     name = "".join(one if one.isprintable() else "?" for one in machine[:MAX_CALLER])
-    return f"?{name[1:]}" if _is_reserved(name) else name
+    return f"?{name}"[:MAX_CALLER] if _is_reserved(name) else name
 
 
 def new_id(now: datetime, random: bytes) -> str:
