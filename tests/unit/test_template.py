@@ -66,6 +66,7 @@ def test_a_template_that_is_the_same_for_all_is_one_text() -> None:
         ("{{ 姓名[:积分] }}", "a word is used as a number"),
         ("{{ -姓名 }}", "a word is used as a number"),
         ("【某商城】{{ 姓名 }}", "its text carries a signature"),
+        ("{{ '\u200b' }}{{ 姓名 }}", "its text has the character U+200B (ZERO WIDTH SPACE) at position 0"),
         ("字" * 999 + "{{ 姓名 }}", "its text has 1001 characters"),
     ],
 )

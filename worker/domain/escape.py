@@ -3,22 +3,29 @@
 import re
 
 _BESIDE_JOINER = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
-_HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
+HIDDEN = re.compile(
+    # Controls, of which tab and line break are two; format characters (Cf), which turn the order around or have no width.
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e007f"
+    # Fillers, which Unicode counts as letters, marks or symbols, and nobody sees.
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
+    # What is no character, and half of a surrogate pair.
+    "\ufffe\uffff\ud800-\udfff]"
     # A joiner stays between the parts of an emoji.
     f"|(?<![{_BESIDE_JOINER}])\u200d|\u200d(?![{_BESIDE_JOINER}])"
 )
+"""A character that commands a terminal, breaks a line, or hides."""
 
 
 def escaped(text: object, *, keep: str = "") -> str:
     r"""The text on one line, with hidden characters as \xNN or \uNNNN, but for those to keep. It can always be encoded."""
-    return _HIDDEN.sub(lambda found: found[0] if found[0] in keep else _visible(found[0]), str(text))
+    return HIDDEN.sub(lambda found: found[0] if found[0] in keep else _visible(found[0]), str(text))
 
 
 def escaped_json(text: str) -> str:
     r"""JSON of the same value, with hidden characters as \uNNNN; a line break between the values stays."""
-    return _HIDDEN.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
+    return HIDDEN.sub(lambda found: found[0] if found[0] == "\n" else _in_json(found[0]), text)
 
 
 def _visible(char: str) -> str:

@@ -3,8 +3,10 @@
 import re
 import unicodedata
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
+from worker.domain.escape import HIDDEN
 from worker.domain.optout import OPTOUT_WORDS
 
 SINGLE_UNITS = 70
@@ -13,8 +15,12 @@ MAX_UNITS = 1000
 """UTF-16 units of one text, signature and all. The vendor's document names no limit; 1,000 (15 segments) is what mainland
 gateways commonly carry as one long message (长短信)."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-_SIGNED = re.compile(r"\s*【[^】]*】|.*【[^】]*】\s*$", re.DOTALL)
+_NAMED, _SHOWN = 3, 40
+"""So many things of a kind are named, and so many characters of a piece of text."""
+
+_BREAKS = "\t\n\r"
+"""What of the hidden characters a text may have."""
+_OPENED = re.compile(r"(?:[^\w【]|_)*【")
 
 
 def units(text: str) -> int:
@@ -35,15 +41,33 @@ def content_faults(content: str) -> list[str]:
         faults.append("is empty; write the text to send")
     if (length := units(content)) > MAX_UNITS:
         faults.append(f"has {length} characters, more than the {MAX_UNITS} of one message; shorten or split it")
-    if _SIGNED.match(content):
+    if _is_signed(content):
         faults.append(
             "carries a signature 【…】 at its start or end; leave it out, the gateway adds it (else result -8 签名不对)"
         )
-    if found := _CONTROL.search(content):
-        faults.append(
-            f"has the character U+{ord(found[0]):04X} at position {found.start()}, which no text carries; remove it"
-        )
+    hidden: dict[str, int] = {}
+    for found in HIDDEN.finditer(content):
+        if found[0] not in _BREAKS:
+            hidden.setdefault(found[0], found.start())
+    if hidden:
+        named = [f"{_named(char)} at position {place}" for char, place in islice(hidden.items(), _NAMED)]
+        more = f" and {len(hidden) - _NAMED} more" if len(hidden) > _NAMED else ""
+        faults.append(f"has the character {', '.join(named)}{more}, which nobody sees; remove it")
     return faults
+
+
+def _is_signed(content: str) -> bool:
+    """Whether people see a 【…】 before the first word, or at the end: also behind what they do not see, or in other forms."""
+    seen = HIDDEN.sub("", unicodedata.normalize("NFKC", content)).rstrip()
+    opened = _OPENED.match(seen)
+    if opened and "】" in seen[opened.end() :]:
+        return True
+    return seen.endswith("】") and "【" in seen[seen.rfind("】", 0, -1) + 1 :]
+
+
+def _named(char: str) -> str:
+    name = unicodedata.name(char, "")
+    return f"U+{ord(char):04X} ({name})" if name else f"U+{ord(char):04X}"
 
 
 class Risk(StrEnum):
@@ -115,8 +139,6 @@ _NO_HINT = Warned(
     Risk.NO_HINT,
     "there is no hint how to opt out, which carriers demand of marketing; end it with 拒收请回复R or 回T退订",
 )
-_NAMED, _SHOWN = 3, 40
-"""So many pieces of a kind are named, and so many characters of each."""
 
 
 def warnings(content: str, *, marketing: bool) -> list[Warned]:

@@ -1,10 +1,12 @@
 """Text from outside, as people may see it."""
 
 import json
+import sys
+import unicodedata
 
 import pytest
 
-from worker.domain.escape import escaped, escaped_json
+from worker.domain.escape import HIDDEN, escaped, escaped_json
 
 HOSTILE = "a\x1b\x9b\x7f\n\u2028\u202e\u2066\u200f\u061c\u200b\ufeff\ud800z"
 
@@ -25,3 +27,10 @@ def test_json_is_the_same_value_and_has_no_hidden_character() -> None:
     assert escaped(written, keep="\n") == written
     assert "好" in written
     written.encode()
+
+
+def test_every_format_character_that_unicode_has_is_written_out_alone() -> None:
+    hidden = {
+        char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}
+    }
+    assert {char for char in hidden if not HIDDEN.fullmatch(char)} == set()

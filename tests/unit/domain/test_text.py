@@ -30,7 +30,23 @@ def test_an_emoji_counts_as_two() -> None:
         ("【某商城】您好", "signature"),
         ("您好【某商城】", "signature"),
         (" 【某商城】您好", "signature"),
+        ("\u200b【招商银行】您好", "signature"),
+        ("(【招商银行】您好", "signature"),
+        ("\u3164【招商银行】您好", "signature"),
+        ("\uffa0_\u2066【招商\u200b银行】您好", "signature"),
+        ("︻招商银行︼您好", "signature"),
+        ("🎉【招商银行】您好", "signature"),
+        ("您好【招商银行】\u200b\u2800", "signature"),
+        ("您好︻招商银行︼", "signature"),
         ("您好\x00", "U+0000 at position 2"),
+        ("您\u202e好", "U+202E (RIGHT-TO-LEFT OVERRIDE) at position 1"),
+        (
+            "您\u3164好\u200b\u200b",
+            "U+3164 (HANGUL FILLER) at position 1, U+200B (ZERO WIDTH SPACE) at position 3, which",
+        ),
+        ("您\u200d好", "U+200D (ZERO WIDTH JOINER) at position 1"),
+        ("您好\x85", "U+0085 at position 2"),
+        ("\xad\u200b\u200c\u200e\u200f", "U+200C (ZERO WIDTH NON-JOINER) at position 2 and 2 more, which nobody sees"),
         ("您好\ud800", "U+D800"),
     ],
 )
@@ -38,7 +54,19 @@ def test_what_cannot_be_sent_is_told(content: str, fault: str) -> None:
     assert any(fault in told for told in content_faults(content))
 
 
-@pytest.mark.parametrize("content", ["您的验证码是 123456", "见【公告】一文", "第一行\n第二行", "😀"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "您的验证码是 123456",
+        "见【公告】一文",
+        "第一行\r\n\t第二行",
+        "😀",
+        "👩\u200d💻❤\ufe0f\u200d🔥",
+        "详见【规则】。",
+        "【未完",
+        "完】",
+    ],
+)
 def test_an_ordinary_text_has_no_faults(content: str) -> None:
     assert content_faults(content) == []
 
@@ -125,3 +153,8 @@ def test_marketing_without_an_optout_hint_is_warned_of(content: str) -> None:
 def test_each_kind_is_told_once_with_a_few_of_its_pieces() -> None:
     [warned] = warnings(" ".join(f"a{number}.com" for number in range(9)), marketing=False)
     assert warned.text.startswith("a0.com, a1.com, a2.com … is a link")
+
+
+def test_a_text_of_a_million_brackets_is_looked_at_once() -> None:
+    assert len(content_faults("【" * 1_000_000)) == 1
+    assert len(content_faults("】" * 1_000_000)) == 1
