@@ -6,6 +6,7 @@ Each process asks for what its role needs, so that each can be given no more tha
 import difflib
 import os
 import re
+import ssl
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -180,6 +181,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = None
     ledger_url: SecretStr | None = None
     gateway_url: str = Field(default=DEFAULT_GATEWAY, pattern=r"^https?://\S+$")
+    gateway_ca: Path | None = None
     gateway_method: Literal["post", "get"] = "post"
     gateway_format: Literal["json", "xml"] = "json"
     epr_id: int | None = None
@@ -282,6 +284,19 @@ def _wrong_addresses(settings: Settings) -> list[str]:
     return gaps
 
 
+def _wrong_ca(settings: Settings, needs: Collection[str]) -> list[str]:
+    # On a host that several processes share, one that calls no gateway may be told of a file that it cannot read.
+    if settings.gateway_ca is None or "accounts" not in needs:
+        return []
+    if not settings.gateway_url.startswith("https:"):
+        return ["SMS_GATEWAY_CA means nothing while SMS_GATEWAY_URL is http://; write https://, or leave it out"]
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=settings.gateway_ca)
+    except OSError as why:  # an SSLError is one
+        return [f"SMS_GATEWAY_CA: {settings.gateway_ca} is no PEM file of certificates that can be read: {why}"]
+    return []
+
+
 def _is_redis(url: str) -> bool:
     """Whether redis-py and Celery both connect to it: a Unix socket they write differently, so there is no URL for one."""
     try:
@@ -305,7 +320,7 @@ def load_settings(*roles: Role) -> Settings:
     try:
         settings = Settings(**_secrets_in_files(os.environ, needs, gaps))
         _read_file(settings, gaps)
-        gaps += _wrong_accounts(settings) + _wrong_addresses(settings)
+        gaps += _wrong_accounts(settings) + _wrong_addresses(settings) + _wrong_ca(settings, needs)
         # Where the file is wrong, or is not given, that is told already.
         if "accounts" in needs and settings.config and not settings.accounts and not _has_part(os.environ):
             gaps += [] if any("SMS_CONFIG" in gap for gap in gaps) else [f"no account is there: {REMEDIES['accounts']}"]

@@ -149,7 +149,7 @@ def parts(concurrency: int) -> Parts:
     def may_send(account_id: int, lane: Lane, now: datetime) -> bool:
         return account_id in zones and earliest(lane.hours, zones[account_id], now) == now
 
-    session = open_session(len(settings.lanes) * concurrency * CALLS_AT_ONCE)
+    session = open_session(len(settings.lanes) * concurrency * CALLS_AT_ONCE, settings.gateway_ca)
     reach = Reachability(
         connect=lambda: why_unreachable(session, endpoint(settings)),
         tell=partial(tell, redis),

@@ -3,11 +3,16 @@
 import json
 import re
 import socket
+import ssl
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import certifi
 import pytest
 from celery import Celery
 from ledger_of import Ledger, message, mobile, status_push
@@ -23,6 +28,9 @@ from worker.ledger import gates, messages
 from worker.ledger.engine import open_engine
 from worker.ledger.submissions import Recorded
 from worker.reachability import Sick
+
+CERTIFICATE = Path(__file__).parents[1] / "samples" / "self-signed.pem"
+"""For 127.0.0.1, and signed by nobody but itself."""
 
 
 @pytest.fixture
@@ -50,6 +58,46 @@ def found(exit_code: int) -> dict[str, tuple[str, str]]:
     result = sms("doctor", "--json")
     assert result.exit_code == exit_code, result.output
     return {one["name"]: (one["state"], f"{one['found']} → {one['remedy']}") for one in json.loads(result.stdout)}
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_gateway_that_is_called_in_clear_over_a_network_is_to_be_looked_at(
+    monkeypatch: pytest.MonkeyPatch, gateway_url: str
+) -> None:
+    # As by a proxy: the address that is asked for is not this machine's, and all traffic stays on it.
+    monkeypatch.setenv("http_proxy", gateway_url)
+    monkeypatch.setenv("SMS_GATEWAY_URL", f"http://gateway.invalid/{urlsplit(gateway_url).port}")
+    state, told = found(exit_code=0)["gateway"]
+    assert state == "look"
+    assert told.startswith(
+        "gateway.invalid:80 can be reached, in clear: who is between reads texts, mobiles and the key"
+    )
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_gateway_whose_certificate_the_pinned_authority_did_not_sign_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert found(exit_code=0)["gateway"][0] == "ok"  # in clear, on this machine
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    plain, _ = listener.accept()
+                    with suppress(OSError), context.wrap_socket(plain, server_side=True):
+                        pass
+
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("SMS_GATEWAY_URL", f"https://127.0.0.1:{listener.getsockname()[1]}/api")
+        monkeypatch.setenv("SMS_GATEWAY_CA", str(CERTIFICATE))
+        assert found(exit_code=0)["gateway"][0] == "ok"
+        monkeypatch.setenv("SMS_GATEWAY_CA", certifi.where())
+        state, told = found(exit_code=1)["gateway"]
+        assert (state, "SSLCertVerificationError" in told) == ("wrong", True)
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.usefixtures("settings")

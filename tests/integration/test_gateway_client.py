@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
+import certifi
 import pytest
 import requests
 from pydantic import SecretStr
@@ -416,6 +417,17 @@ def test_a_certificate_that_the_environment_vouches_for_is(
         assert why_unreachable(session, endpoint(server.url)) is None
 
     assert [outcome.verdict for outcome in outcomes] == [Verdict.ACCEPTED] * 3
+
+
+def test_a_pinned_authority_counts_and_those_of_the_environment_no_more(
+    certificate: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(http(), tls) as server:
+        with open_session(1, certificate) as session:
+            assert call(session, endpoint(server.url)).verdict == Verdict.ACCEPTED
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        with open_session(1, Path(certifi.where())) as session:
+            assert call(session, endpoint(server.url)).verdict == Verdict.NOT_SENT
 
 
 def test_a_silence_under_tls_is_unknown_as_the_request_was_written(

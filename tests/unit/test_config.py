@@ -427,3 +427,26 @@ def test_no_secret_is_shown(environment) -> None:
 def test_a_wrong_secret_is_not_shown_in_the_error(environment) -> None:
     environment(**ALL | {"SMS_PUSH_TOKEN": "geheim"})
     assert "geheim" not in "".join(gaps("callback"))
+
+
+CERTIFICATE = Path(__file__).parents[1] / "samples" / "self-signed.pem"
+
+
+def test_the_gateways_authorities_may_be_pinned(environment) -> None:
+    environment(**ALL, SMS_GATEWAY_URL="https://gateway.invalid/api", SMS_GATEWAY_CA=str(CERTIFICATE))
+    assert load_settings("worker").gateway_ca == CERTIFICATE
+
+
+@pytest.mark.parametrize(
+    ("url", "ca", "told"),
+    [
+        ("http://gateway.invalid/api", CERTIFICATE, "SMS_GATEWAY_CA means nothing while SMS_GATEWAY_URL is http://"),
+        ("https://gateway.invalid/api", "/nowhere.pem", "SMS_GATEWAY_CA: /nowhere.pem is no PEM file of certificates"),
+        ("https://gateway.invalid/api", __file__, "is no PEM file of certificates that can be read"),
+    ],
+)
+def test_authorities_that_could_vouch_for_nothing_are_told_to_who_calls(environment, url, ca, told) -> None:
+    environment(**ALL, SMS_GATEWAY_URL=url, SMS_GATEWAY_CA=str(ca))
+    (gap,) = gaps("worker")
+    assert told in gap
+    load_settings("beat")

@@ -1,10 +1,10 @@
 """What `sms doctor` looks at. Nothing is sent and nothing changed; one check writes, to see whether the ledger can be written."""
 
 import shutil
-import socket
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import urlsplit
@@ -23,17 +23,18 @@ from worker.domain.clock import BOUND, in_words, is_wrong
 from worker.domain.gate import Gate
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.status import WAITING, State
+from worker.gateway.client import open_session, why_unreachable
 from worker.headroom import FULL_SHARE, memory_share
 from worker.ledger import gates, health, schema
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.health import Backlog
 from worker.reachability import sick_workers
 from worker.redis_clock import redis_time
+from worker.wiring import endpoint
 
 PATIENCE = timedelta(minutes=1)
 """What beat should have seen to this long ago, it does not see to: it looks every second."""
 RECENT = timedelta(days=1)
-CONNECT_SECONDS = 5
 LEAST_FREE_BYTES = 16_000_000
 """On the disk of a SQLite ledger, whose write-ahead log alone takes four megabytes."""
 
@@ -240,16 +241,31 @@ def ledger_checks(connection: Connection, now: datetime, known: Collection[str] 
 
 
 def gateway_check(settings: Settings) -> Check:
-    """Whether something listens at the gateway's address. Nothing is said to it."""
+    """Whether something listens at the gateway's address, with a certificate that counts. Nothing is said to it."""
     address = urlsplit(settings.gateway_url)
     host = address.hostname or ""
-    port = address.port or (443 if address.scheme == "https" else 80)
+    place = f"{host}:{address.port or (443 if address.scheme == 'https' else 80)}"
     try:
-        socket.create_connection((host, port), CONNECT_SECONDS).close()
-    except OSError as why:
-        remedy = "correct SMS_GATEWAY_URL, or let this machine out to it"
-        return Check("gateway", WRONG, f"{host}:{port}: {why}", remedy)
-    return Check("gateway", OK, f"{host}:{port} can be reached")
+        with open_session(1, settings.gateway_ca) as session:
+            why = why_unreachable(session, endpoint(settings))
+    except (OSError, ValueError) as error:  # the certificates of the environment, or the address
+        why = str(error)
+    if why:
+        remedy = "correct SMS_GATEWAY_URL or SMS_GATEWAY_CA, or let this machine out to it"
+        return Check("gateway", WRONG, f"{place}: {why}", remedy)
+    if address.scheme == "http" and not _is_this_machine(host):
+        found = (
+            f"{place} can be reached, in clear: who is between reads texts, mobiles and the key, and can forge answers"
+        )
+        return Check("gateway", LOOK, found, "use https:// if the gateway has it, else a tunnel: docs/security.md")
+    return Check("gateway", OK, f"{place} can be reached")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _backlog(name: str, backlog: Backlog, remedy: str = IDLE, otherwise: str = WRONG) -> Check:

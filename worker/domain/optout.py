@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from worker.domain.escape import HIDDEN
 
+
 def folded(text: str) -> str:
     """The text without what does not count: blanks, what nobody sees, full or half width, upper or lower case, and 。 . or ! at its end."""
     return "".join(HIDDEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()

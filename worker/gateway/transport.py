@@ -127,8 +127,8 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, concurrency: int) -> None:
-        self._tls = _tls_context()
+    def __init__(self, concurrency: int, ca: Path | None) -> None:
+        self._tls = _tls_context(ca)
         # It does not block: a wait for a connection would be bounded by no timeout, and a thread too many opens its own.
         super().__init__(pool_maxsize=concurrency, pool_block=False)
 
@@ -149,8 +149,8 @@ class _Adapter(HTTPAdapter):
         """Nothing: the context holds the certificates, and need not load them again for each connection."""
 
 
-def _tls_context() -> ssl.SSLContext:
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+def _tls_context(ca: Path | None) -> ssl.SSLContext:
+    bundle = ca or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
     context = create_urllib3_context()
     where = "capath" if Path(bundle).is_dir() else "cafile"
     context.load_verify_locations(**{where: bundle})
@@ -185,17 +185,17 @@ def _shows_no_call(record: logging.LogRecord) -> bool:
     return "cmd=send" not in record.getMessage()
 
 
-def open_session(concurrency: int) -> requests.Session:
+def open_session(concurrency: int, ca: Path | None = None) -> requests.Session:
     """The session that all threads of a process share, with a connection kept alive for each of `concurrency` calls at a time.
 
-    It repeats nothing and follows nothing. The certificates are those of the environment (REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE)
-    or of certifi; OSError if they cannot be read. urllib3's records that show the URL of a call are dropped, at any level.
+    It repeats nothing and follows nothing. Only the certificate authorities in the PEM file `ca` are trusted; without it those of the
+    environment (REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE) or of certifi. OSError if they cannot be read. urllib3's records that show the URL of a call are dropped, at any level.
     """
     for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
         logging.getLogger(name).addFilter(_shows_no_call)
     session = requests.Session()
     session.trust_env = False
-    adapter = _Adapter(concurrency)
+    adapter = _Adapter(concurrency, ca)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
