@@ -3,9 +3,11 @@
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from callback_app.body import MAX_BODY_BYTES
 
 REPO = Path(__file__).parents[2]
 CONF = REPO / "deploy" / "nginx.conf"
+TLS = REPO / "deploy" / "nginx-tls.conf"
+CERTIFICATE = REPO / "tests" / "samples" / "self-signed.pem"
+"""With its key, for 127.0.0.1."""
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TOKEN = "0123456789abcdef"
 GATEWAY, OTHER, STRANGER = "203.0.113.7", "203.0.113.8", "198.51.100.9"
@@ -35,6 +40,7 @@ class Door:
     """nginx behind a front proxy, which is this test: it says in X-Forwarded-For who connected to it."""
 
     port: int
+    tls_port: int
     folder: Path
 
     def connected(self, head: bytes) -> socket.socket:
@@ -88,11 +94,14 @@ def listens(port: int) -> bool:
         return one.connect_ex(("127.0.0.1", port)) == 0
 
 
-def conf(folder: Path, port: int, health: int, callback: int) -> str:
+def conf(folder: Path, port: int, tls_port: int, health: int, callback: int) -> str:
     """nginx.conf with this machine's ports and a folder of its own. Its workers are of the user that runs the test."""
-    said = CONF.read_text()
+    said = CONF.read_text().replace("include /etc/nginx/tls/*.conf;", TLS.read_text())
     for old, new in (
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
+        ("listen 8443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
+        ("/run/secrets/tls_certificate", str(CERTIFICATE)),
+        ("/run/secrets/tls_key", str(CERTIFICATE)),
         ("127.0.0.1:8081", f"127.0.0.1:{health}"),
         ("callback:8000", f"127.0.0.1:{callback}"),
         ("/tmp/", f"{folder}/"),
@@ -108,7 +117,7 @@ def conf(folder: Path, port: int, health: int, callback: int) -> str:
 def door(sqlite_template: Path, valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("door")
     ledger = shutil.copy(sqlite_template, folder / "ledger.db")
-    port, health, callback = free_port(), free_port(), free_port()
+    port, tls_port, health, callback = (free_port() for _ in range(4))
     settings = {
         "PYTHONPATH": str(REPO),
         "SMS_LEDGER_URL": f"sqlite:///{ledger}",
@@ -119,7 +128,7 @@ def door(sqlite_template: Path, valkey_url: str, tmp_path_factory: pytest.TempPa
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("SMS_")}
     gunicorn = [sys.executable, "-m", "gunicorn", "callback_app.wsgi:app", "--bind", f"127.0.0.1:{callback}"]
-    (folder / "nginx.conf").write_text(conf(folder, port, health, callback))
+    (folder / "nginx.conf").write_text(conf(folder, port, tls_port, health, callback))
     with ExitStack() as running:
         for command in (
             [*gunicorn, "-c", str(REPO / "deploy" / "gunicorn.conf.py")],
@@ -128,8 +137,8 @@ def door(sqlite_template: Path, valkey_url: str, tmp_path_factory: pytest.TempPa
             process = subprocess.Popen(command, cwd=folder, env=own | settings)
             running.callback(process.wait)
             running.callback(process.terminate)
-        until(lambda: listens(port) and listens(callback))
-        yield Door(port, folder)
+        until(lambda: listens(port) and listens(tls_port) and listens(callback))
+        yield Door(port, tls_port, folder)
 
 
 def test_a_push_is_taken_under_its_path_alone(door: Door) -> None:
@@ -140,6 +149,23 @@ def test_a_push_is_taken_under_its_path_alone(door: Door) -> None:
     assert [path for path in refused if door.asked(path) not in (400, 404)] == []
     assert door.asked(f"/push/{TOKEN}", sender=STRANGER) == 403
     assert door.asked(f"/push/{TOKEN}", b"x" * (LIMIT + 1)) == 413
+
+
+def test_a_push_by_tls_is_taken_by_its_certificate_and_no_version_that_is_out_of_date(door: Door) -> None:
+    context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    with (
+        socket.create_connection(("127.0.0.1", door.tls_port), 10) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(head(f"/push/{TOKEN}", len(BODY), GATEWAY) + BODY)
+        assert status(connection) == 200
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", door.tls_port), 10) as plain, pytest.raises(ssl.SSLError):
+        old.wrap_socket(plain)
 
 
 def test_a_push_in_chunks_is_taken_and_a_strangers_refused(door: Door) -> None:

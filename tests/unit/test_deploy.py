@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,6 +74,26 @@ def secrets(tmp_path_factory):
     folder, script = root / "deploy", root / "deploy" / "make-secrets"
     subprocess.run([script], input="the gateway's password\n", text=True, check=True)
     return folder / "secrets"
+
+
+def test_tls_is_a_door_of_the_same_nginx_with_a_certificate_that_is_a_secret():
+    over = yaml.safe_load((DEPLOY / "compose.tls.yml").read_text())
+    (nginx,) = over["services"].values()
+    said = (DEPLOY / "nginx-tls.conf").read_text()
+    assert {path.removeprefix("/run/secrets/") for path in re.findall(r"/run/secrets/\w+", said)} == set(
+        nginx["secrets"]
+    )
+    assert set(over["secrets"]) == set(nginx["secrets"])
+    assert {secret["file"] for secret in over["secrets"].values()} == {
+        f"deploy/secrets/{name}" for name in nginx["secrets"]
+    }
+    (port,), (listen,) = nginx["ports"], re.findall(r"listen (\d+) ssl;", said)
+    assert port.endswith(f":{listen}")
+    source, target, mode = nginx["volumes"][0].split(":")
+    assert (REPO / source).is_file()
+    (included,) = re.findall(r"include (/etc/nginx/tls/\S+);", NGINX)
+    assert fnmatch(target, included)
+    assert mode == "ro"
 
 
 def test_every_command_starts_a_module_that_exists():
