@@ -1,6 +1,7 @@
 """A ledger of an older version, with something in it, is brought up to date."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
@@ -12,11 +13,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from ledger_of import NOW, Ledger, mobile, reply_push
 from sqlalchemy import Connection, Engine, inspect, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from worker.ledger import accounts, schema
 from worker.ledger.engine import open_engine
-from worker.ledger.tables import first_replies, metadata, replies, submissions
+from worker.ledger.tables import BUILT_BESIDE, first_replies, metadata, replies, submissions
 
 Row = tuple[int, datetime, str]
 """A reply in a ledger: the number of its push, when that came, and what it says."""
@@ -101,7 +102,8 @@ def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_n
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert {index["name"] for index in inspect(connection).get_indexes("recipients")} == {
-            "ix_recipients_submission_no"
+            "ix_recipients_mobile",
+            "ix_recipients_submission_no",
         }
         assert {key["name"] for key in inspect(connection).get_foreign_keys("recipients")} == {
             "fk_recipients_message_no",
@@ -151,6 +153,38 @@ def test_a_migration_gives_way_to_those_who_use_the_ledger_and_is_done_once_they
     schema.check(engine)
     engine.dispose()
     other.dispose()
+
+
+def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_off_is_built_anew(
+    postgres_url: str,
+) -> None:
+    engine, other, third = (open_engine(postgres_url) for _ in range(3))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for index in BUILT_BESIDE:
+            connection.execute(text(f"DROP INDEX {index.name}"))
+        connection.execute(text("SET statement_timeout = '1s'"))
+        with other.begin() as writing:
+            writing.execute(text("LOCK recipients IN ROW EXCLUSIVE MODE"))
+            with pytest.raises(OperationalError):  # it waits for who writes, and is broken off
+                connection.execute(text("CREATE INDEX CONCURRENTLY ix_recipients_mobile ON recipients (mobile)"))
+    writing = other.connect()
+    writing.execute(text("LOCK recipients IN ROW EXCLUSIVE MODE"))
+    with ThreadPoolExecutor(1) as pool:
+        migrated = pool.submit(schema.migrate, engine)
+        with third.connect() as connection:
+            while not connection.scalar(text("SELECT count(*) FROM pg_stat_progress_create_index")):
+                connection.rollback()
+            # The one who builds waits already; nobody waits behind him.
+            connection.execute(text("SET lock_timeout = '1ms'"))
+            connection.execute(text("LOCK recipients IN ROW EXCLUSIVE MODE"))
+            connection.rollback()
+        writing.close()
+        migrated.result()
+    with engine.connect() as connection:
+        query = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid"
+        assert {index.name for index in BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
+    for one in (engine, other, third):
+        one.dispose()
 
 
 def test_a_migration_that_finds_the_ledger_in_use_says_by_whom_and_changes_nothing(postgres_url: str) -> None:

@@ -11,8 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.schema import CreateIndex
 
 from worker.ledger.engine import LOCK_WAIT, NO_LOCK, reading
+from worker.ledger.tables import BUILT_BESIDE
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ def version(engine: Engine) -> str | None:
 def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.sleep) -> None:
     """Brings the ledger to the wanted version, in one transaction; does nothing where it is there already.
 
+    Then it builds the indexes of BUILT_BESIDE that are missing. Who writes to their tables goes on meanwhile on PostgreSQL.
+
     On PostgreSQL it waits at most LOCK_WAIT for each lock, as all that comes to the table meanwhile waits behind it; then lets the others go on and tries again after a pause, in which it
     gives up where `pause` answers True. Raises LedgerInUse in the end, with nothing changed.
     """
@@ -60,6 +64,7 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
             if getattr(error.orig, "sqlstate", None) not in IN_USE:
                 raise
         else:
+            _build_indexes(engine)
             return
         log.warning("the ledger is in use, the migration tries again")
         if pause(TRY_AGAIN_SECONDS):
@@ -77,6 +82,22 @@ def _upgrade(engine: Engine) -> None:
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _build_indexes(engine: Engine) -> None:
+    with reading(engine) as connection:
+        for index in BUILT_BESIDE:
+            if connection.dialect.name == "postgresql":
+                # One that was broken off is there, takes time and serves nobody.
+                for name in connection.execute(_BROKEN_OFF, {"name": index.name}).scalars():
+                    connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
+            connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+_BROKEN_OFF = text("""
+    SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid
+    AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index)
+""")
 
 
 def _who_uses(engine: Engine) -> str:

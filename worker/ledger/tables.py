@@ -33,7 +33,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    and_,
     column,
+    literal_column,
     table,
 )
 
@@ -116,6 +118,14 @@ messages = Table(
     Column("accepted_at", UtcTime, nullable=False),
     # Of the run of a campaign that made it, if one did. No foreign key: SQLite would copy the table to add one.
     Column("run_no", Serial),
+)
+# The codes whose texts are there still (see wipe).
+Index(
+    "ix_messages_codes",
+    messages.c.no,
+    postgresql_where=and_(messages.c.lane == "otp", messages.c.content != ""),
+    sqlite_where=and_(messages.c.lane == "otp", messages.c.content != ""),
+    postgresql_concurrently=True,
 )
 # Small where there are no campaigns: only what a run made is in it.
 Index(
@@ -208,6 +218,9 @@ recipients = Table(
     CheckConstraint("(submission_no IS NULL) = (suppressed IS NOT NULL)", name="sent_or_suppressed"),
 )
 
+# Whether an account ever sent to a mobile.
+Index("ix_recipients_mobile", recipients.c.mobile, postgresql_concurrently=True)
+
 refused = Table(
     "refused",
     metadata,
@@ -230,6 +243,11 @@ pushes = Table(
     Column("items", Integer),
     # When beat must see to it: while it is `received`, the time by which its task should have run.
     Column("due_at", UtcTime),
+    # Bytes of the body; 0 where it is kept no longer, and none where a version before this one kept it.
+    Column("size", Integer),
+    # Since when what it said counts no more, and who said so.
+    Column("revoked_at", UtcTime),
+    Column("revoked_by", String(64)),
     CheckConstraint("state IN ('received', 'processed', 'quarantined')", name="state"),
     CheckConstraint("(due_at IS NOT NULL) = (state = 'received')", name="due"),
 )
@@ -238,6 +256,16 @@ Index(
     pushes.c.due_at,
     postgresql_where=pushes.c.due_at.is_not(None),
     sqlite_where=pushes.c.due_at.is_not(None),
+)
+
+HAS_BODY = pushes.c.size.is_distinct_from(literal_column("0"))
+"""Of a push: whether its body is there still."""
+Index(
+    "ix_pushes_kept",
+    pushes.c.received_at,
+    postgresql_where=HAS_BODY,
+    sqlite_where=HAS_BODY,
+    postgresql_concurrently=True,
 )
 
 reports = Table(
@@ -288,8 +316,9 @@ optouts = Table(
     Column("since", UtcTime, nullable=False),
     Column("said_by", String(64), nullable=False),
     Column("why", Text, nullable=False),
-    # Of the reply, where it was one: what we sent before it.
+    # Of the reply, where it was one: what we sent before it, and the push that brought it.
     Column("msg_id", String(64)),
+    Column("push_no", Serial),
     PrimaryKeyConstraint("account_id", "mobile"),
     Index("ix_optouts_newest", "since", "mobile"),
 )
@@ -409,6 +438,14 @@ marks = Table(
     Column("name", String(32), primary_key=True),
     Column("no", BigInteger, nullable=False),
 )
+
+BUILT_BESIDE = tuple(
+    index
+    for one in metadata.sorted_tables
+    for index in sorted(one.indexes, key=lambda index: str(index.name))
+    if index.dialect_options["postgresql"]["concurrently"]
+)
+"""Indexes on tables that may be large: they are built beside those who write there (see schema)."""
 
 recipient_status = table(
     "recipient_status",
