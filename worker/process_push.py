@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from redis import Redis
@@ -11,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from worker import intake
 from worker.domain.mobile import is_mobile
-from worker.domain.optout import is_optout
+from worker.domain.optout import USUAL_OPTOUTS, is_optout
 from worker.domain.push import Push, Reply, StatusReport
 from worker.gateway.push import Unreadable, parse_push
 from worker.ledger import accounts, optouts, pushes
@@ -54,40 +55,24 @@ def process_push(
     if raw is None:
         log.warning("push %d is not in the ledger", no)
         return
-    try:
-        push = parse_push(raw.body)
-    except Unreadable as why:
-        push = Push(items=(), faults=(str(why),))
-    if any((item.epr_id, item.user_id) not in account_ids for item in push.items):
-        # One that other workers know, or that is in the settings no more: what it sent is in the ledger.
-        with reading(engine) as connection:
-            account_ids = {**accounts.by_credentials(connection), **account_ids}
-    reports: defaultdict[int, list[StatusReport]] = defaultdict(list)
-    replies: defaultdict[int, list[Reply]] = defaultdict(list)
-    foreign: set[str] = set()
-    for item in push.items:
-        account_id = account_ids.get((item.epr_id, item.user_id))
-        if account_id is None:
-            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is no account of ours")
-        elif isinstance(item.body, StatusReport):
-            reports[account_id].append(item.body)
-        else:
-            replies[account_id].append(item.body)
-    faults = _told([*push.faults, *sorted(foreign)])
+    push, said = _read(engine, raw.body, account_ids)
+    opted_out = 0
     try:
         with engine.begin() as connection:
-            for account_id, some in sorted(reports.items()):
-                pushes.add_reports(connection, account_id, some, push_no=no, received_at=raw.received_at)
-            for account_id, some_replies in sorted(replies.items()):
-                new = pushes.add_replies(connection, account_id, some_replies, push_no=no, received_at=raw.received_at)
-                _opt_out(connection, account_id, new, optout_words, since=raw.received_at)
-            pushes.finish(
+            # First: whoever revokes it meanwhile waits, and takes back all of this; or it is revoked, and there is nothing to do.
+            if not pushes.finish(
                 connection,
                 no,
                 items=len(push.items),
-                reason="; ".join([*faults, *([push.note] if push.note else [])]) or None,
-                quarantined=bool(faults),
-            )
+                reason="; ".join([*push.faults, *([push.note] if push.note else [])]) or None,
+                quarantined=bool(push.faults),
+            ):
+                return
+            for account_id, (reports, _) in said:
+                pushes.add_reports(connection, account_id, reports, push_no=no, received_at=raw.received_at)
+            for account_id, (_, replies) in said:
+                new = pushes.add_replies(connection, account_id, replies, push_no=no, received_at=raw.received_at)
+                opted_out += _opt_out(connection, account_id, new, optout_words, since=raw.received_at, push_no=no)
     except OperationalError as why:
         if not is_locked(why):
             raise
@@ -97,25 +82,66 @@ def process_push(
             no, pushes.STRAY_AFTER.total_seconds(),
         )  # fmt: skip
         return
-    if faults:
-        log.warning("push %d is quarantined: %s", no, "; ".join(faults)[:500])
+    if opted_out > USUAL_OPTOUTS:
+        log.warning(
+            "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
+            no, raw.source, opted_out, no,
+        )  # fmt: skip
+    if push.faults:
+        log.warning("push %d is quarantined: %s", no, "; ".join(push.faults)[:500])
+
+
+Said = Sequence[tuple[int, tuple[list[StatusReport], list[Reply]]]]
+"""The reports and the replies of each account, by its number."""
+
+
+def _read(engine: Engine, body: bytes, account_ids: Mapping[tuple[str, str], int]) -> tuple[Push, Said]:
+    """The push, with all its faults, and what of it is for accounts of ours."""
+    try:
+        push = parse_push(body)
+    except Unreadable as why:
+        push = Push(items=(), faults=(str(why),))
+    if any((item.epr_id, item.user_id) not in account_ids for item in push.items):
+        # One that other workers know, or that is in the settings no more: what it sent is in the ledger.
+        with reading(engine) as connection:
+            account_ids = {**accounts.by_credentials(connection), **account_ids}
+    said: defaultdict[int, tuple[list[StatusReport], list[Reply]]] = defaultdict(lambda: ([], []))
+    foreign: set[str] = set()
+    for item in push.items:
+        account_id = account_ids.get((item.epr_id, item.user_id))
+        if account_id is None:
+            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is no account of ours")
+        elif isinstance(item.body, StatusReport):
+            said[account_id][0].append(item.body)
+        else:
+            said[account_id][1].append(item.body)
+    return replace(push, faults=_told([*push.faults, *sorted(foreign)])), sorted(said.items())
 
 
 def _opt_out(
-    connection: Connection, account_id: int, new: Mapping[int, Reply], words: Collection[str], *, since: datetime
-) -> None:
-    """Takes off marketing who asks for it in one of these replies, which were not there before, under their numbers.
+    connection: Connection,
+    account_id: int,
+    new: Mapping[int, Reply],
+    words: Collection[str],
+    *,
+    since: datetime,
+    push_no: int,
+) -> int:
+    """Takes off marketing who asks for it in one of these replies, which were not there before, under their numbers; how many.
 
-    Not for one that repeats an earlier one: a person may have put its mobile back on meanwhile. Not for a number that is no mobile:
-    nothing can be sent to it.
+    Not for one that repeats an earlier one: a person may have put its mobile back on meanwhile. Not for a mobile that the account never sent
+    to: whoever forges a push could name any.
     """
     said = {no: reply for no, reply in new.items() if is_mobile(reply.mobile) and is_optout(reply.content, words)}
-    if said:
-        first = (said[no] for no in pushes.which_repeat_none(connection, said))
-        rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
-        optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY)
+    if not said:
+        return 0
+    ours = optouts.sent_to(connection, account_id, {reply.mobile for reply in said.values()})
+    first = [said[no] for no in pushes.which_repeat_none(connection, said) if said[no].mobile in ours]
+    rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
+    optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY, push_no=push_no)
+    return len(first)
 
 
-def _told(faults: Sequence[str]) -> list[str]:
+def _told(faults: Sequence[str]) -> tuple[str, ...]:
     more = len(faults) - FAULTS_TOLD
-    return [*faults[:FAULTS_TOLD], *([f"and {more:,} more"] if more > 0 else [])]
+    return (*faults[:FAULTS_TOLD], *([f"and {more:,} more"] if more > 0 else []))

@@ -96,6 +96,10 @@ class Ledger:
                     made.setdefault(message_id, []).append(no)
         return made
 
+    def sent_to(self, *mobiles: str) -> None:
+        """The account had a notice for each of them."""
+        self.accept(message("sent", *mobiles))
+
     def claim(self, nos: Sequence[int], now: datetime = NOW) -> list[Claimed]:
         with self.engine.begin() as connection:
             return turns.claim(connection, nos, now=now, lease=LEASE)

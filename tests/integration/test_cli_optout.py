@@ -42,6 +42,7 @@ def test_who_is_added_is_listed_with_who_said_so_and_why(ledger: Ledger) -> None
 
 
 def test_who_opted_out_before_stays_as_he_was_and_is_told(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2), mobile(3))
     ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
     done = sms("optout", "add", mobile(1), mobile(2), "--reason", "by phone")
     assert done.stdout == "1 taken off the marketing of default; 1 had opted out before\n"
@@ -150,6 +151,7 @@ def test_a_file_that_will_not_do_is_told_and_nobody_is_added(
 
 
 def test_what_is_exported_can_be_imported(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.sent_to(mobile(1), mobile(2), mobile(3))
     ledger.push(reply_push((mobile(1), "100", " 退订。")), NOW)
     sms("optout", "add", mobile(2), "--reason", 'said "no", twice')
     rows = list(csv.DictReader(io.StringIO(sms("optout", "export").stdout)))
@@ -158,6 +160,7 @@ def test_what_is_exported_can_be_imported(ledger: Ledger, tmp_path: Path) -> Non
         "mobile": mobile(1),
         "since": NOW.isoformat(),
         "said_by": "reply",
+        "push_no": "1",
         "why": " 退订。",
         "msg_id": "100",
     }
@@ -179,6 +182,7 @@ def test_a_file_that_cannot_be_written_is_told(ledger: Ledger, tmp_path: Path) -
 def test_what_is_exported_is_for_its_owner_alone_and_no_formula_to_a_spreadsheet(
     ledger: Ledger, tmp_path: Path
 ) -> None:
+    ledger.sent_to(mobile(1), mobile(2), mobile(3))
     ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
     sms("optout", "add", mobile(2), "--reason", "=HYPERLINK(A1)")
     file = tmp_path / "optouts.csv"
@@ -217,3 +221,19 @@ def test_show_says_that_its_mobile_opted_out(ledger: Ledger) -> None:
     (one,) = told("show", "m")["recipients"]
     assert one["status"] == "suppressed"
     assert one["reason"].startswith("it was left out: its mobile wants no marketing")
+
+
+def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2), mobile(3))
+    forged = ledger.push(reply_push((mobile(1), "100", "TD"), (mobile(2), "100", "TD")), NOW)
+    ledger.push(reply_push((mobile(2), "101", "TD"), (mobile(3), "100", "TD")), NOW + timedelta(minutes=1))
+    assert {one["mobile"]: one["push_no"] for one in told("optout", "list")} == {
+        mobile(1): forged,
+        mobile(2): forged,
+        mobile(3): forged + 1,
+    }
+    done = sms("optout", "undo", "--push", str(forged))
+    assert done.stdout == "1 back on marketing; 1 said the same later, and stay off it\n"
+    assert {one["mobile"] for one in told("optout", "list")} == {mobile(2), mobile(3)}
+    missing = sms("optout", "undo", "--push", "99")
+    assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)

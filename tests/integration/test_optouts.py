@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Event
+from typing import Any
 
 import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
@@ -18,9 +19,9 @@ from worker.domain.status import State
 from worker.ledger import accounts, gates, message_views, optouts
 from worker.ledger import pushes as kept
 from worker.ledger.engine import reading
-from worker.ledger.optouts import OptOut
+from worker.ledger.optouts import OptOut, Undone
 from worker.ledger.submissions import Recorded
-from worker.ledger.tables import messages, recipients, submissions
+from worker.ledger.tables import messages, recipients, replies, submissions
 from worker.ledger.tables import optouts as table
 from worker.process_push import process_push
 
@@ -63,11 +64,13 @@ def two_accounts(ledger: Ledger) -> Ledger:
 
 
 def test_a_reply_of_an_optout_word_takes_its_mobile_off_marketing_with_when_and_in_what_words(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     ledger.push(reply_push((mobile(1), "100", " Ｔd。"), (mobile(2), "100", "TD多少钱")), NOW + MINUTE)
     assert opted_out(ledger) == {mobile(1): (NOW + MINUTE, "reply", " Ｔd。", "100")}
 
 
 def test_the_words_are_those_of_the_settings(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "1", "TD"), (mobile(2), "1", "QX")).encode()
         no = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
@@ -76,11 +79,75 @@ def test_the_words_are_those_of_the_settings(ledger: Ledger) -> None:
 
 
 def test_a_number_that_is_no_mobile_opts_out_of_nothing(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     ledger.push(reply_push(("10086", "1", "TD"), ("+86 " + mobile(1), "1", "TD")))
     assert list(opted_out(ledger)) == [mobile(1)]
 
 
+def test_a_reply_of_a_mobile_that_the_account_never_sent_to_opts_nobody_out(two_accounts: Ledger) -> None:
+    two_accounts.accept(message("a", mobile(1)), message("b", mobile(2), account="shop"))
+    body = reply_push(*((mobile(n), "100", "TD") for n in range(1, 5)))
+    two_accounts.push(body)
+    assert list(opted_out(two_accounts)) == [mobile(1)]
+    assert len(two_accounts.rows(replies)) == 4
+
+
+def test_whom_an_account_sent_to_is_found_by_the_index_in_one_statement(ledger: Ledger, statements: list[str]) -> None:
+    ledger.accept(*(message(f"m{n}", mobile(0), mobile(n)) for n in range(1, 1000)))
+    if ledger.engine.dialect.name == "postgresql":
+        with ledger.engine.begin() as connection:
+            connection.execute(text("ANALYZE"))
+    with reading(ledger.engine) as connection:
+        statements.clear()
+        asked = [mobile(n) for n in (0, 7, 5000)]
+        assert optouts.sent_to(connection, ledger.account_ids["default"], asked) == {mobile(0), mobile(7)}
+        (statement,) = statements
+    assert "EXISTS" in statement
+    if ledger.engine.dialect.name == "postgresql":  # SQLite has no other way
+        values = {"of_account": ledger.account_ids["default"], "mobiles": asked}
+        plan = explained(ledger.engine, optouts._sent_to("postgresql"), **values)
+        assert [line for line in plan if "ix_recipients_mobile" in line], plan
+
+
+def test_a_push_that_opts_out_very_many_is_told_with_the_way_back(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger.sent_to(*map(mobile, range(101)))
+    usual = ledger.push(reply_push(*((mobile(n), "100", "TD") for n in range(100))))
+    assert caplog.messages == []
+    assert len(opted_out(ledger)) == 100
+    with ledger.engine.begin() as connection:
+        assert optouts.undo(connection, usual, OPTOUT_WORDS) == Undone(100, 0)
+    no = ledger.push(reply_push(*((mobile(n), "101", "退订") for n in range(101))), NOW + MINUTE)
+    (told,) = caplog.messages
+    assert f"push {no}, from 127.0.0.1, opted 101 mobiles out" in told
+    assert f"`sms optout undo --push {no}`" in told
+
+
+def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_or_a_person_does(
+    ledger: Ledger,
+) -> None:
+    ledger.sent_to(*map(mobile, range(5)))
+    ledger.push(reply_push((mobile(0), "100", "TD")), NOW - MINUTE)
+    forged = ledger.push(reply_push(*((mobile(n), "100", "TD") for n in range(5))), NOW)
+    later = ledger.push(reply_push((mobile(1), "100", "好"), (mobile(2), "100", "TD")), NOW + MINUTE)
+    opt_out(ledger, mobile(3), now=NOW + MINUTE)
+    with ledger.engine.begin() as connection:
+        assert optouts.undo(connection, forged, OPTOUT_WORDS) == Undone(back=2, kept=1)
+        assert optouts.undo(connection, forged, OPTOUT_WORDS) == Undone(back=0, kept=0)
+    assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {
+        mobile(0): NOW - MINUTE,
+        mobile(2): NOW + MINUTE,
+        mobile(3): NOW,
+    }
+    # Nor does it come back by itself.
+    process_push(ledger.engine, forged, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+    assert mobile(4) not in opted_out(ledger)
+    assert {row["push_no"] for row in ledger.rows(table)} == {1, later, None}
+
+
 def test_who_said_so_several_times_did_so_when_they_first_did(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     for minutes, word in ((40, "退订"), (0, "TD"), (120, "T")):
         ledger.push(reply_push((mobile(1), "100", word)), NOW + minutes * MINUTE)
     opt_out(ledger, mobile(1), now=NOW + MINUTE)
@@ -91,6 +158,7 @@ def test_who_said_so_several_times_did_so_when_they_first_did(ledger: Ledger) ->
 def test_of_two_replies_of_the_same_moment_the_same_one_is_kept_in_whatever_order_they_come(
     ledger: Ledger, turned: bool
 ) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     # In an order of a language, which PostgreSQL would sort by, a small letter comes before a capital one.
     said = [(mobile(1), "100", "TD"), (mobile(1), "100", "td"), (mobile(1), "099", "td"), (mobile(1), "1", "退")]
     for one in said[::-1] if turned else said:
@@ -100,6 +168,7 @@ def test_of_two_replies_of_the_same_moment_the_same_one_is_kept_in_whatever_orde
 
 
 def test_an_optout_that_a_person_removed_does_not_come_back_with_an_old_push(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     body = reply_push((mobile(1), "100", "TD"))
     no = ledger.push(body)
     with ledger.engine.begin() as connection:
@@ -114,6 +183,7 @@ def test_an_optout_that_a_person_removed_does_not_come_back_with_an_old_push(led
 
 
 def test_a_push_that_could_not_be_read_before_opts_out_once_it_can(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     other = {("1", "nobody"): ledger.account_ids["default"]}
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "100", "TD")).encode()
@@ -125,6 +195,7 @@ def test_a_push_that_could_not_be_read_before_opts_out_once_it_can(ledger: Ledge
 
 
 def test_a_push_whose_commit_fails_opts_nobody_out_until_it_is_tried_again(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "100", "TD")).encode()
         no = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
@@ -318,9 +389,9 @@ def test_who_opts_out_while_submissions_are_pulled_is_either_called_or_left_out_
     assert left_out <= set(opted_out(ledger))
 
 
-def explained(engine: Engine, nos: list[int]) -> list[str]:
-    """How those of the submissions are found who have recipients that opted out."""
-    asked = optouts._WITH_OPTOUTS.params(nos=nos).compile(engine, compile_kwargs={"literal_binds": True})
+def explained(engine: Engine, statement: Any, **values: object) -> list[str]:
+    """How the rows are found."""
+    asked = statement.params(**values).compile(engine, compile_kwargs={"literal_binds": True})
     explain = "EXPLAIN " if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
     with engine.connect() as connection:
         return [str(row[-1]) for row in connection.exec_driver_sql(explain + str(asked))]
@@ -332,7 +403,7 @@ def test_who_opted_out_is_found_by_the_indexes_however_many_opted_out(ledger: Le
         row = {"account_id": ledger.account_ids["default"], "since": NOW, "said_by": "x", "why": "x"}
         connection.execute(insert(table), [row | {"mobile": mobile(10_000 + n)} for n in range(30_000)])
         connection.execute(text("ANALYZE"))
-    plan = explained(ledger.engine, list(range(1, 51)))
+    plan = explained(ledger.engine, optouts._WITH_OPTOUTS, nos=list(range(1, 51)))
     gone_through = [step for step in plan if "Seq Scan" in step or step.startswith("SCAN")]
     assert not [step for step in gone_through if "submissions" not in step], plan
     assert any("ix_recipients_submission_no" in step for step in plan), plan

@@ -108,6 +108,7 @@ def test_the_same_pushes_in_any_order_repeated_and_split_leave_the_same_ledger(
 def test_every_report_and_optout_is_there_with_its_earliest_push_and_the_replies_are_those_that_the_domain_says(
     ledger: Ledger, come: tuple[list[Coming], Comings]
 ) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
     told: dict[tuple[object, ...], datetime] = {}
     said: list[tuple[datetime, list[Reply]]] = []
     opted_out: dict[str, tuple[datetime, str, str]] = {}

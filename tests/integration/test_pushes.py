@@ -215,6 +215,7 @@ def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("broken", ["好&#xD83D;&#xDE00;", "A&B", "a&#0;b", "1<2"])
 def test_an_opt_out_takes_effect_beside_a_reply_that_is_no_xml(ledger: Ledger, broken: str) -> None:
+    ledger.sent_to(mobile(1), mobile(3))
     ledger.push(reply_push((mobile(1), "7", "TD"), (mobile(2), "7", broken), (mobile(3), "7", "退订")))
     assert {row["mobile"] for row in ledger.rows(optouts)} == {mobile(1), mobile(3)}
     (row,) = ledger.rows(pushes)

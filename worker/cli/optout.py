@@ -17,9 +17,9 @@ from worker.cli.parts import Limit, Since, ledger, ledger_engine, operator
 from worker.cli.send_file import read_file
 from worker.config import load_settings
 from worker.domain.mobile import NotAMobile, normalise
-from worker.ledger import accounts, optouts
+from worker.ledger import accounts, optouts, push_views
 from worker.ledger.engine import reading
-from worker.ledger.optouts import OptOut
+from worker.ledger.optouts import OptOut, Undone
 from worker.ledger.statements import chunks
 
 SHOWN = 60
@@ -79,11 +79,11 @@ def list_optouts(
             print_json([asdict(one) for one in found])
             return
         count = optouts.count(connection, account=account, mobile=mobile, since=since)
-    listed = table("mobile", "since (UTC)", "account", "by", "in what words", fixed={"mobile": 11})
+    listed = table("mobile", "since (UTC)", "account", "by", "push", "in what words", fixed={"mobile": 11})
     for one in found:
         listed.add_row(
             one.mobile, utc(one.since).replace(" ", "\n"), clean(one.account), clean(one.said_by),
-            shortened(one.why, SHOWN),
+            str(one.push_no or ""), shortened(one.why, SHOWN),
         )  # fmt: skip
     screen = console()
     screen.print(listed if found else "no such opt-out")
@@ -126,6 +126,38 @@ def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
                 raise Failed(f"{', '.join(nobody)} did not opt out of {clean(account)}; nothing was changed")
             optouts.remove(connection, account_id, wanted)
     typer.echo(f"{len(wanted):,} back on the marketing of {clean(account)}")
+
+
+@optout.command("undo")
+def undo(
+    push: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2**63 - 1, metavar="NO", help="The push, as `sms pushes` numbers it.", show_default=False
+        ),
+    ],
+) -> None:
+    """Puts back on marketing who opted out by that push, such as a forged one, and neither said so later nor had a person say so.
+
+    \b
+    Example:
+      sms optout list --since 1h
+      sms optout undo --push 17
+    """
+    settings = load_settings("ledger")
+    with ledger_engine(settings) as engine:
+        with reading(engine) as connection:
+            if push_views.find(connection, push) is None:
+                raise Failed(f"there is no push {push}; `sms pushes` lists them")
+        with engine.begin() as connection:
+            undone = optouts.undo(connection, push, settings.optout_words)
+    typer.echo(told(undone))
+
+
+def told(undone: Undone) -> str:
+    """What became of the opt-outs of a push."""
+    kept = f"; {undone.kept:,} said the same later, and stay off it" if undone.kept else ""
+    return f"{undone.back:,} back on marketing{kept}"
 
 
 @optout.command("import")

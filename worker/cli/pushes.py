@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 
 from worker.cli.failures import Failed
-from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table, utc
-from worker.cli.parts import Limit, ledger, ledger_engine
+from worker.cli.optout import told
+from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, styled, table, utc
+from worker.cli.parts import Limit, ledger, ledger_engine, operator
 from worker.config import load_settings
 from worker.ledger import push_views
 from worker.ledger import pushes as kept
 from worker.ledger.push_views import PushView
 from worker.ledger.pushes import PROCESSED, QUARANTINED, RECEIVED
+from worker.revoke import revoke_push
 
 SHOWN = 200
 """Characters of a reason that the table shows; `show` has it whole."""
@@ -70,7 +72,8 @@ def list_pushes(state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = F
     listed = table("no", "received (UTC)", "source", "state", "items", "unmatched", "reason", fixed={"no": 4})
     for one in found:
         listed.add_row(
-            str(one.no), utc(one.received_at).replace(" ", "\n"), clean(one.source), styled(one.state),
+            str(one.no), utc(one.received_at).replace(" ", "\n"), clean(one.source),
+            "revoked" if one.revoked_at else styled(one.state),
             _number(one.items), _number(one.unmatched), shortened(one.reason or "", SHOWN),
         )  # fmt: skip
     console().print(listed if found else "no such push")
@@ -126,7 +129,45 @@ def replay(
     elif again or state:
         console().print(f"{_pushes(len(again))} to be read again at the next tick of beat")
     if left := sorted({*(nos or ())} - {*again}):
-        raise Failed(f"there is no push {', '.join(map(str, left))}, or it waits to be read already")
+        why = "it waits to be read already, it is revoked, or its body is kept no longer"
+        raise Failed(f"there is no push {', '.join(map(str, left))}, or {why}")
+
+
+@pushes.command("revoke")
+def revoke(
+    no: Annotated[
+        int,
+        typer.Argument(min=1, max=2**63 - 1, metavar="NO", help="The number that the list shows.", show_default=False),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Takes back for good what a forged push said: its reports, its replies, and the opt-outs by it.
+
+    What other pushes said of the same counts in its place. A submission that was `unknown` until the push reported it stays accepted.
+    For its opt-outs alone: `sms optout undo`.
+
+    \b
+    Example:
+      sms pushes revoke 17
+    """
+    settings = load_settings("ledger")
+    with ledger_engine(settings) as engine, progress_bar() as progress:
+        looking = progress.add_task("pushes that said the same", total=None)
+        done = revoke_push(
+            engine, no, words=settings.optout_words, by=operator(), now=datetime.now(UTC),
+            passed=lambda: progress.advance(looking),
+        )  # fmt: skip
+    if done is None:
+        raise Failed(f"there is no push {no}, or it is revoked already; `sms pushes` lists them")
+    revoked, undone, again = done
+    if as_json:
+        print_json(asdict(revoked) | {"optouts": undone.back, "optouts_kept": undone.kept, "read_again": again})
+        return
+    screen = console()
+    screen.print(f"push {no} is revoked: {revoked.reports:,} reports and {revoked.replies:,} replies taken back")
+    screen.print(told(undone))
+    if again:
+        screen.print(f"{_pushes(again)} to be read again at the next tick of beat: they said the same")
 
 
 def _pushes(count: int) -> str:
@@ -136,6 +177,8 @@ def _pushes(count: int) -> str:
 def _print(push: PushView, body: str) -> None:
     screen = console()
     screen.print(f"push {push.no} from {clean(push.source)}, received {utc(push.received_at)} UTC")
+    if push.revoked_at:
+        screen.print(f"revoked {utc(push.revoked_at)} UTC by {clean(push.revoked_by or "?")}: what it said does not count")
     screen.print(styled(push.state), f"items {_number(push.items)}, unmatched {push.unmatched}")
     if push.reason:
         screen.print(clean(push.reason))

@@ -18,3 +18,12 @@ OPTOUT_WORDS = frozenset(map(folded, ("TD", "T", "N", "R", "退订", "退")))
 def is_optout(content: str, words: Collection[str] = OPTOUT_WORDS) -> bool:
     """Whether a reply is one of the words (folded) and nothing else: a T within a sentence is a letter."""
     return folded(content) in words
+
+
+USUAL_OPTOUTS = 100
+"""So many by one push, or in an hour, alarm nobody: gateways gather replies, and a campaign brings many."""
+
+
+def is_unusual(last_hour: int, week_before: int) -> bool:
+    """Whether so many opt-outs in an hour are to be looked at: ten times what the hours of the week before had on the average."""
+    return last_hour > max(USUAL_OPTOUTS, 10 * week_before / (7 * 24))

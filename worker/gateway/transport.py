@@ -153,7 +153,7 @@ def _tls_context(ca: Path | None) -> ssl.SSLContext:
     bundle = ca or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
     context = create_urllib3_context()
     where = "capath" if Path(bundle).is_dir() else "cafile"
-    context.load_verify_locations(**{where: bundle})
+    context.load_verify_locations(**{where: str(bundle)})
     return context
 
 

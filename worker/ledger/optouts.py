@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Select,
+    Update,
     bindparam,
     case,
     delete,
@@ -22,9 +23,10 @@ from sqlalchemy import (
     update,
 )
 
+from worker.domain.optout import is_optout
 from worker.domain.status import State, Suppression
-from worker.ledger.statements import ROWS, add_rows, among, insert_new
-from worker.ledger.tables import accounts, optouts, recipients, submissions
+from worker.ledger.statements import ROWS, add_rows, among, insert_new, listed
+from worker.ledger.tables import accounts, optouts, recipients, replies, submissions
 
 REPLY = "reply"
 """Who said so, where somebody replied it."""
@@ -32,7 +34,7 @@ REPLY = "reply"
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """A mobile that wants no marketing from the account of that name. `msg_id` is the reply's, where it was one."""
+    """A mobile that wants no marketing from the account of that name. `msg_id` is the reply's, where it was one, `push_no` its push."""
 
     account: str
     mobile: str
@@ -40,6 +42,15 @@ class OptOut:
     said_by: str
     why: str
     msg_id: str | None
+    push_no: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """How many are back on marketing, and how many are not, for a later reply says the same."""
+
+    back: int
+    kept: int
 
 
 def add(
@@ -49,19 +60,48 @@ def add(
     *,
     since: datetime,
     said_by: str,
+    push_no: int | None = None,
 ) -> None:
-    """Keeps who opted out: (mobile, in what words, the reply's msgId or None) each. Who opted out before did so then."""
+    """Keeps who opted out: (mobile, in what words, the reply's msgId or None) each. Who opted out before did so then.
+
+    `push_no` is that of the push that brought it. Without one a person said so: then it stays though a push is undone that said it before.
+    """
     first: dict[str, tuple[str, str, str | None]] = {}
     # Sorted, so that two who add the same mobiles wait for each other instead of deadlocking.
     for one in sorted(said):
         first.setdefault(one[0], one)
     add_rows(
         connection,
-        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id")),
-        {"account_id": account_id, "since": since, "said_by": said_by},
+        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id", "push_no")),
+        {"account_id": account_id, "since": since, "said_by": said_by, "push_no": push_no},
         ("mobile", "why", "msg_id"),
         first.values(),
     )
+    if push_no is None:
+        connection.execute(_vouch(connection.dialect.name), {"of_account": account_id, "mobiles": list(first)})
+
+
+def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
+    """Those of the mobiles that the account ever had a message for, by one statement."""
+    asked = {"of_account": account_id, "mobiles": list(mobiles)}
+    return set(connection.execute(_sent_to(connection.dialect.name), asked).scalars())
+
+
+def undo(connection: Connection, push_no: int, words: Collection[str]) -> Undone:
+    """Puts back on marketing who opted out by that push alone: a later reply that says so (one of `words`, folded) counts in its place."""
+    gone = connection.execute(_UNDO, {"of_push": push_no}).all()
+    since = {(row.account_id, row.mobile): row.since for row in gone}
+    meant: dict[tuple[int, str], Any] = {}
+    for account_id in sorted({account_id for account_id, _ in since}):
+        asked = {"of_account": account_id, "mobiles": [mobile for of, mobile in since if of == account_id]}
+        for reply in connection.execute(_replies_of(connection.dialect.name), asked | {"of_push": push_no}):
+            key = account_id, reply.mobile
+            if reply.received_at >= since[key] and is_optout(reply.content, words):
+                meant.setdefault(key, reply)
+    for (account_id, mobile), reply in sorted(meant.items()):
+        said = ((mobile, reply.content, reply.msg_id),)
+        add(connection, account_id, said, since=reply.received_at, said_by=REPLY, push_no=reply.push_no)
+    return Undone(len(gone) - len(meant), len(meant))
 
 
 def of(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
@@ -76,6 +116,34 @@ def remove(connection: Connection, account_id: int, mobiles: Collection[str]) ->
 
 
 # Built once each: to build such a statement anew costs as much as to run it.
+_UNDO = (
+    delete(optouts)
+    .where(optouts.c.push_no == bindparam("of_push"))
+    .returning(optouts.c.account_id, optouts.c.mobile, optouts.c.since)
+)
+
+
+@cache
+def _replies_of(dialect: str) -> Select[Any]:
+    said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_no, replies.c.received_at)
+    of_them = replies.c.account_id == bindparam("of_account"), among(dialect, replies.c.mobile, "mobiles")
+    return said.where(*of_them, replies.c.push_no != bindparam("of_push")).order_by(replies.c.received_at, replies.c.no)
+
+
+@cache
+def _vouch(dialect: str) -> Update:
+    return update(optouts).where(*_these(dialect), optouts.c.push_no.is_not(None)).values(push_no=None)
+
+
+@cache
+def _sent_to(dialect: str) -> Select[Any]:
+    # For each mobile the first that is found will do: somebody may have had thousands.
+    wanted = listed(dialect, recipients.c.mobile, "mobiles")
+    sent = select(recipients.c.mobile).join(submissions, submissions.c.no == recipients.c.submission_no)
+    its = recipients.c.mobile == wanted.c.value, submissions.c.account_id == bindparam("of_account")
+    return select(wanted.c.value).where(sent.where(*its).correlate(wanted).exists())
+
+
 @cache
 def _of(dialect: str) -> Select[Any]:
     return select(optouts.c.mobile).where(*_these(dialect))
@@ -138,7 +206,13 @@ def leave_out(connection: Connection, nos: Sequence[int], *, now: datetime) -> i
 
 
 _OPTOUTS = select(
-    accounts.c.name, optouts.c.mobile, optouts.c.since, optouts.c.said_by, optouts.c.why, optouts.c.msg_id
+    accounts.c.name,
+    optouts.c.mobile,
+    optouts.c.since,
+    optouts.c.said_by,
+    optouts.c.why,
+    optouts.c.msg_id,
+    optouts.c.push_no,
 ).join(accounts, accounts.c.id == optouts.c.account_id)
 
 

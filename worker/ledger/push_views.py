@@ -22,6 +22,8 @@ class PushView:
     items: int | None
     unmatched: int
     reason: str | None
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,16 @@ class ReplyView:
     message: str | None
 
 
-_PUSHES = select(pushes.c.no, pushes.c.received_at, pushes.c.source, pushes.c.state, pushes.c["items"], pushes.c.reason)
+_PUSHES = select(
+    pushes.c.no,
+    pushes.c.received_at,
+    pushes.c.source,
+    pushes.c.state,
+    pushes.c["items"],
+    pushes.c.reason,
+    pushes.c.revoked_at,
+    pushes.c.revoked_by,
+)
 
 
 def newest(connection: Connection, *, limit: int, state: str | None = None) -> list[PushView]:
@@ -59,7 +70,8 @@ def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
     count, msg_id = unmatched or (0, 0)
     note = f"msgId nobody sent: {msg_id}" + (f" and {count - 1} more" if count > 1 else "") if count else None
     reason = "; ".join(filter(None, (row.reason, note))) or None
-    return PushView(row.no, row.received_at, row.source, row.state, row.items, count, reason)
+    revoked = row.revoked_at, row.revoked_by
+    return PushView(row.no, row.received_at, row.source, row.state, row.items, count, reason, *revoked)
 
 
 def _unmatched(connection: Connection, nos: Sequence[int]) -> dict[int, tuple[int, int]]:

@@ -1,18 +1,21 @@
 """Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order they come."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, case, delete, select, update
 
 from worker.domain.push import Reply, StatusReport, numbered
 from worker.ledger.statements import ROWS, add_rows, among, insert_new, oldest
-from worker.ledger.tables import first_replies, pushes, replies, reports
+from worker.ledger.tables import HAS_BODY, first_replies, pushes, replies, reports
 
 STRAY_AFTER = timedelta(seconds=30)
 """A push that was not processed this long after it came has lost its task: then it gets a new one."""
+
+BODIES = 10
+"""Read at once: each may have 4 MiB."""
 
 RECEIVED, PROCESSED, QUARANTINED = "received", "processed", "quarantined"
 
@@ -23,14 +26,23 @@ class Raw:
 
     body: bytes
     received_at: datetime
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What was taken back."""
+
+    reports: int
+    replies: int
 
 
 # Built once: to build such a statement anew costs as much as to run it.
 _ADD = pushes.insert().returning(pushes.c.no)
-_READ = select(pushes.c.body, pushes.c.received_at).where(pushes.c.no == bindparam("of_no"))
+_READ = select(pushes.c.body, pushes.c.received_at, pushes.c.source).where(pushes.c.no == bindparam("of_no"))
 _FINISH = (
     update(pushes)
-    .where(pushes.c.no == bindparam("of_no"))
+    .where(pushes.c.no == bindparam("of_no"), pushes.c.revoked_at.is_(None))
     .values(state=bindparam("new_state"), items=bindparam("new_items"), reason=bindparam("new_reason"), due_at=None)
 )
 
@@ -39,6 +51,7 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
     """Keeps a push, still unread; its number. `source` is the address that it came from."""
     row = {
         "body": body,
+        "size": len(body),
         "source": source,
         "received_at": received_at,
         "state": RECEIVED,
@@ -51,13 +64,14 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
 def read(connection: Connection, no: int) -> Raw | None:
     """The push of that number, if there is one."""
     row = connection.execute(_READ, {"of_no": no}).first()
-    return row and Raw(row.body, row.received_at)
+    return row and Raw(*row)
 
 
-def finish(connection: Connection, no: int, *, items: int, reason: str | None, quarantined: bool) -> None:
-    """Notes that a push was read: how many items it held, and what in it could not be used."""
+def finish(connection: Connection, no: int, *, items: int, reason: str | None, quarantined: bool) -> bool:
+    """Notes that a push was read: how many items it held, and what in it could not be used. False where it was revoked."""
     state = QUARANTINED if quarantined else PROCESSED
-    connection.execute(_FINISH, {"of_no": no, "new_state": state, "new_items": items, "new_reason": reason})
+    asked = {"of_no": no, "new_state": state, "new_items": items, "new_reason": reason}
+    return connection.execute(_FINISH, asked).rowcount == 1
 
 
 def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:
@@ -68,14 +82,50 @@ def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[
 
 
 def replay(connection: Connection, *, nos: Sequence[int] = (), state: str | None = None, now: datetime) -> list[int]:
-    """Pushes that are to be read again: those of these numbers and of this state, their numbers. One that waits to be read is none."""
+    """Pushes that are to be read again: those of these numbers and of this state, their numbers.
+
+    One that waits to be read is none, nor is one that was revoked or whose body is kept no longer.
+    """
     wanted = pushes.c.no.in_(nos) if state is None else pushes.c.state == state
     again = (
         update(pushes)
-        .where(wanted, pushes.c.state != RECEIVED)
+        .where(wanted, pushes.c.state != RECEIVED, pushes.c.revoked_at.is_(None), HAS_BODY)
         .values(state=RECEIVED, due_at=now, items=None, reason=None)
     )
     return list(connection.execute(again.returning(pushes.c.no)).scalars())
+
+
+def reported_by(connection: Connection, no: int) -> set[tuple[int, int, str, str]]:
+    """The reports that stand by the word of that push: the number of the account, msgId, mobile and status of each."""
+    found = select(reports.c.account_id, reports.c.msg_id, reports.c.mobile, reports.c.status)
+    return {tuple(row) for row in connection.execute(found.where(reports.c.push_no == no))}
+
+
+def later(connection: Connection, no: int, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The pushes that did not come before that one, and were read: number and body of each. Only of higher numbers than `after`."""
+    since = select(pushes.c.received_at).where(pushes.c.no == no).scalar_subquery()
+    pages = select(pushes.c.no, pushes.c.body).where(
+        pushes.c.received_at >= since,
+        pushes.c.no != no,
+        pushes.c.state != RECEIVED,
+        pushes.c.revoked_at.is_(None),
+        HAS_BODY,
+    )
+    pages = pages.order_by(pushes.c.no).limit(BODIES)
+    while page := connection.execute(pages.where(pushes.c.no > after)).all():
+        yield from map(tuple, page)
+        after = page[-1].no
+
+
+def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> Revoked | None:
+    """Takes back the reports and the replies of a push, for good; how many. None where there is none, or it is revoked already."""
+    taken_back = update(pushes).where(pushes.c.no == no, pushes.c.revoked_at.is_(None))
+    read_no_more = case((pushes.c.state == RECEIVED, PROCESSED), else_=pushes.c.state)
+    if not connection.execute(
+        taken_back.values(revoked_at=now, revoked_by=by, state=read_no_more, due_at=None)
+    ).rowcount:
+        return None
+    return Revoked(*(connection.execute(delete(one).where(one.c.push_no == no)).rowcount for one in (reports, replies)))
 
 
 def add_reports(

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    TableValuedAlias,
     Text,
     Update,
     any_,
@@ -133,8 +134,15 @@ def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[
     """Whether the column is one of the list of values that is given under that name: one text, however many they are."""
     if dialect == "postgresql":
         return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
-    values = func.json_each(bindparam(name, type_=JSON)).table_valued("value")
-    return column.in_(select(values.c.value))
+    return column.in_(select(listed(dialect, column, name).c.value))
+
+
+def listed(dialect: str, column: ColumnElement[Any], name: str) -> TableValuedAlias:
+    """The list of values, of the column's type, that is given under that name as a table: its column is `value`."""
+    if dialect == "postgresql":
+        values = func.unnest(bindparam(name, type_=postgresql.ARRAY(column.type)))
+        return values.table_valued("value").render_derived()
+    return func.json_each(bindparam(name, type_=JSON)).table_valued("value")
 
 
 def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:
