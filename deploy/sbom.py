@@ -1,0 +1,88 @@
+"""Writes the SBOM of production, deploy/sbom.json (CycloneDX 1.6), from deploy/requirements.lock.
+
+Our own lines, for it is made by a bare Python beside the lock, and a library would need all of them but the last to be
+told what the lock says. `uv export` has names, versions and hashes too, but of a lock of its own, with the addresses of
+the files and the time in it. Licences are not in it: no lock says them.
+"""
+
+import json
+import re
+import sys
+import tomllib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+REPO = Path(__file__).resolve().parents[1]
+LOCK = REPO / "deploy" / "requirements.lock"
+SBOM = REPO / "deploy" / "sbom.json"
+
+PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>[^ ;\\]+)(?: ; (?P<marker>[^\\]+?))? \\$")
+HASH = re.compile(r"^    --hash=sha256:(\w+)", re.MULTILINE)
+VIA = re.compile(r"^    # +(?:via )?(?!via$|-c )([\w.-]+)", re.MULTILINE)
+
+
+class Pin(NamedTuple):
+    """A version of a package in the lock. `via`: the names of what asks for it, be it packages or the project."""
+
+    name: str
+    version: str
+    marker: str | None
+    hashes: list[str]
+    via: list[str]
+
+    @property
+    def purl(self) -> str:
+        return f"pkg:pypi/{self.name}@{self.version}"
+
+
+def pins(lock: str) -> Iterator[Pin]:
+    for entry in re.split(r"^(?=\w)", lock, flags=re.MULTILINE)[1:]:
+        first, _, rest = entry.partition("\n")
+        found = PIN.match(first)
+        if not found:
+            raise ValueError(f"this line of the lock is no pin with hashes: {first}")
+        yield Pin(found["name"], found["version"], found["marker"], HASH.findall(rest), VIA.findall(rest))
+
+
+def sbom(lock: str, project: dict[str, Any]) -> str:
+    """The same text for the same lock and project: no time is in it, and its serial number is made from the rest."""
+    found = list(pins(lock))
+    name, version = project["name"], project["version"]
+    root = f"{name}@{version}"
+    content = {
+        "metadata": {"component": {"type": "application", "bom-ref": root, "name": name, "version": version}},
+        "components": [component(pin) for pin in found],
+        "dependencies": [
+            {"ref": ref, "dependsOn": [pin.purl for pin in found if asking in pin.via]}
+            for asking, ref in [(name, root), *((pin.name, pin.purl) for pin in found)]
+        ],
+    }
+    serial = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(content))
+    head = {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": serial.urn, "version": 1}
+    return json.dumps(head | content, indent=1) + "\n"
+
+
+def component(pin: Pin) -> dict[str, Any]:
+    """Its hashes are those of all the files that it may be installed from: one for each platform, and the source."""
+    said: dict[str, Any] = {"type": "library", "bom-ref": pin.purl, "name": pin.name, "version": pin.version}
+    said |= {"purl": pin.purl, "hashes": [{"alg": "SHA-256", "content": digest} for digest in pin.hashes]}
+    if pin.marker:  # uv's own name for it: where the package is installed at all
+        said["properties"] = [{"name": "uv:package:marker", "value": pin.marker}]
+    return said
+
+
+def main(args: list[str]) -> str | None:
+    """What is wrong, or None. With `--check` the file is compared, not written."""
+    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
+    text = sbom(LOCK.read_text(), project)
+    if args != ["--check"]:
+        SBOM.write_text(text)
+    elif not SBOM.exists() or SBOM.read_text() != text:
+        return f"{SBOM}: is not what the lock says: `python3 run.py lock` makes it anew"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
