@@ -26,7 +26,7 @@ FROZEN = ["--no-deps", "--disable-pip"]
 # Asked for with ours: a service that does not know its vulnerabilities (CVE-2019-12308 and others) knows none.
 CANARY = ("django", "2.2.1")
 # How pip-audit ends when it has no use for what the service said, or heard nothing. All else is a fault on our side.
-UNREACHED = re.compile(r"requests\.exceptions\.|pip_audit\._service\.interface\.|.*Could not connect to ")
+UNREACHED = re.compile(r"^(?:requests\.exceptions\.|pip_audit\._service\.|.*Could not connect to ).*", re.MULTILINE)
 
 
 class Failed(Exception):
@@ -54,7 +54,7 @@ def main(options: list[str]) -> int:
         typer.echo(f"audit: pip-audit failed:\n{why}", err=True)
         return 2
     known = [each for judgement in judgements for each in judgement.known]
-    gaps = {gap for judgement in judgements for gap in judgement.gaps}
+    gaps = dict.fromkeys(gap for judgement in judgements for gap in judgement.gaps)  # each once, in order
     for name, version, vulnerability in known:
         names = ", ".join([vulnerability["id"], *vulnerability["aliases"]])
         mended = ", ".join(vulnerability["fix_versions"]) or "no version yet"
@@ -62,7 +62,7 @@ def main(options: list[str]) -> int:
     for gap in gaps:
         typer.echo(f"NOT AUDITED: {gap}.", err=True)
     if not gaps:
-        typer.echo(f"Audited: {len(asked)} packages of {LOCK.relative_to(REPO)}, {len(known)} known vulnerabilities.")
+        typer.echo(f"Audited: {len(asked)} packages of {LOCK.relative_to(REPO)}. Known vulnerabilities: {len(known)}.")
     return 1 if known else 3 if gaps else 0
 
 
@@ -91,10 +91,9 @@ def judged(answer: Answer) -> Judgement:
     try:
         report = json.loads(answer.out)["dependencies"]
     except ValueError as error:
-        last = (answer.err.strip() or f"exit code {answer.code}").splitlines()[-1]
-        if UNREACHED.match(last):
-            return Judgement([], [f"the service that knows vulnerabilities could not be asked ({last})"])
-        raise Failed(answer.err) from error
+        if unreached := UNREACHED.search(answer.err):
+            return Judgement([], [f"the service that knows vulnerabilities could not be asked ({unreached[0]})"])
+        raise Failed(f"{answer.out}{answer.err}exit code {answer.code}") from error
     known = [(each["name"], each["version"], found) for each in report for found in each.get("vulns", [])]
     gaps = [each["skip_reason"] for each in report if "skip_reason" in each]
     if CANARY not in {(name, version) for name, version, _ in known}:

@@ -42,6 +42,6 @@ def test_the_table_of_fields_has_every_field_of_a_message_and_no_other() -> None
 
 
 def test_every_link_in_the_documents_leads_to_a_file() -> None:
-    for document in [REPO / "README.md", *(REPO / "docs").glob("*.md")]:
+    for document in [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -83,14 +83,64 @@ def test_a_set_up_that_fails_is_told_and_made_anew_at_the_next_start(repo):
     assert not (repo / ".venv" / "half-made").exists()
 
 
-def test_lint_tells_of_an_address_in_a_lock_file_and_still_fails_for_the_other_checks(repo):
-    (repo / "deploy").mkdir(exist_ok=True)
-    (repo / "deploy" / "requirements.lock").write_text("--index-url https://packages.example/simple\n")
+@pytest.fixture
+def deploy(repo):
+    """The folder of that name, in a repo where every check of lint finds all well."""
+    folder = repo / "deploy"
+    folder.mkdir(exist_ok=True)
+    (folder / "requirements.lock").write_text("")
+    (folder / "sbom.py").write_text("import sys\nassert sys.argv[1:] == ['--check']\n")
+    assert ran(repo, "sms")[0] == 3
     for linter in ("ruff", "mypy", "lint-imports"):
+        (repo / ".venv" / "bin" / linter).unlink(missing_ok=True)
         (repo / ".venv" / "bin" / linter).symlink_to("/bin/true")
+    return folder
+
+
+def test_lint_is_content_where_every_check_is(repo, deploy):
+    assert ran(repo, "lint") == (0, "", "")
+
+
+def test_lint_tells_of_an_address_in_a_lock_file(repo, deploy):
+    (deploy / "requirements.lock").write_text("--index-url https://packages.example/simple\n")
     code, _, err = ran(repo, "lint")
     assert code == 1
     assert "deploy/requirements.lock: holds an address" in err
+
+
+def test_lint_tells_of_an_sbom_that_is_not_what_the_lock_says(repo, deploy):
+    (deploy / "sbom.py").write_text("import sys\nsys.exit('stale')\n")
+    assert ran(repo, "lint") == (1, "", "stale\n")
+
+
+def test_the_audit_has_its_arguments_and_its_exit_code(repo, deploy):
+    (deploy / "audit.py").write_text("import sys\nprint(*sys.argv[1:])\nsys.exit(3)\n")
+    assert ran(repo, "audit", "--ignore-vuln", "ID", cwd="/") == (3, "--ignore-vuln ID\n", "")
+
+
+UV = """\
+#!/bin/sh
+echo "uv $*" >> uv.said
+case "$*" in *FAIL*) exit 7;; esac
+"""
+
+
+@pytest.mark.parametrize(("args", "code", "made"), [([], 0, True), (["--FAIL"], 7, False)])
+def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fails(tmp_path, args, code, made):
+    shutil.copy(REPO / "run.py", tmp_path)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "sbom.py").write_text("import pathlib\npathlib.Path('deploy/sbom.json').touch()\n")
+    (tmp_path / "uv").write_text(UV)
+    (tmp_path / "uv").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, tmp_path / "run.py", "lock", *args], env=environment, check=False)
+    assert done.returncode == code
+    said = (tmp_path / "uv.said").read_text().splitlines()
+    assert [line.partition(" -o ")[2].split()[0] for line in said] == [
+        "requirements.lock",
+        "deploy/requirements.lock",
+    ][: 2 if made else 1]
+    assert (tmp_path / "deploy" / "sbom.json").exists() is made
 
 
 PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"
