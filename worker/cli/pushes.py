@@ -178,7 +178,8 @@ def _print(push: PushView, body: str) -> None:
     screen = console()
     screen.print(f"push {push.no} from {clean(push.source)}, received {utc(push.received_at)} UTC")
     if push.revoked_at:
-        screen.print(f"revoked {utc(push.revoked_at)} UTC by {clean(push.revoked_by or "?")}: what it said does not count")
+        by = clean(push.revoked_by or "?")
+        screen.print(f"revoked {utc(push.revoked_at)} UTC by {by}: what it said does not count")
     screen.print(styled(push.state), f"items {_number(push.items)}, unmatched {push.unmatched}")
     if push.reason:
         screen.print(clean(push.reason))
