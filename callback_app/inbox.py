@@ -11,9 +11,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from callback_app.room import Room
 from worker import bells, intake
 from worker.broker import open_redis
 from worker.domain.lane import PUSH_QUEUE
+from worker.intake import MOST_PUSH_BYTES
 from worker.ledger import pushes
 from worker.redis_clock import RedisClock
 
@@ -27,6 +29,10 @@ class NotDurable(RuntimeError):
     """Neither the ledger nor Redis could keep the push: it is not acknowledged, and the gateway will come again."""
 
 
+class NoRoom(NotDurable):
+    """Pushes have had their share of the ledger for this hour, or of Redis."""
+
+
 @dataclass(frozen=True)
 class Inbox:
     """The two places."""
@@ -34,19 +40,23 @@ class Inbox:
     engine: Engine
     redis: Redis
     clock: RedisClock
+    room: Room
 
 
-def open_inbox(engine: Engine, redis_url: str) -> Inbox:
-    """An inbox; nothing connects before the first push."""
+def open_inbox(engine: Engine, redis_url: str, *, hourly_bytes: int) -> Inbox:
+    """An inbox; nothing connects before the first push. The ledger takes `hourly_bytes` of pushes in an hour."""
     redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
-    return Inbox(engine, redis, RedisClock(redis, lambda: datetime.now(UTC), monotonic))
+    clock = RedisClock(redis, lambda: datetime.now(UTC), monotonic)
+    return Inbox(engine, redis, clock, Room(hourly_bytes, monotonic))
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:
-    """Keeps the push and publishes its task. Raises NotDurable."""
+    """Keeps the push and publishes its task. Raises NotDurable, and NoRoom where there were too many."""
     now = _now(inbox)
     try:
         with inbox.engine.begin() as connection:
+            if not inbox.room.take(connection, len(body), now=now):
+                raise NoRoom("the ledger has taken as many bytes of pushes within an hour as SMS_PUSH_HOURLY_MIB says")
             no = pushes.add(connection, body, source=source, received_at=now)
     except SQLAlchemyError as why:
         log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
@@ -64,9 +74,11 @@ def _now(inbox: Inbox) -> datetime:
 
 def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> None:
     try:
-        intake.put_push(inbox.redis, str(uuid.uuid4()), body, source=source, now=now)
+        kept = intake.put_push(inbox.redis, str(uuid.uuid4()), body, source=source, now=now)
     except RedisError as why:
         raise NotDurable from why
+    if not kept:
+        raise NoRoom(f"the ledger is away, and {MOST_PUSH_BYTES // 1024**2} MiB of pushes wait for it in Redis already")
     _publish(inbox, "sms.keep_pushes")
 
 

@@ -17,7 +17,11 @@ except ConfigError as error:
 log_filter.install(settings)
 
 app = create_app(
-    open_inbox(open_engine(revealed(settings.ledger_url)), revealed(settings.redis_url)),
+    open_inbox(
+        open_engine(revealed(settings.ledger_url)),
+        revealed(settings.redis_url),
+        hourly_bytes=settings.push_hourly_mib * 1024**2,
+    ),
     tokens=settings.push_tokens,
     allow=settings.push_allow,
     trusted_proxies=settings.push_trusted_proxies,

@@ -167,6 +167,7 @@ class LaneOptions(BaseModel):
     floor: float = Field(default=0, ge=0, lt=1)
     hours: Annotated[Hours | None, BeforeValidator(_hours)] = None
     caps: Annotated[tuple[Cap, ...], BeforeValidator(_caps)] = ()
+    keep_text: bool = False
 
     def of(self, lane: Lane) -> Lane:
         """The lane with these options, and the others as they are."""
@@ -191,6 +192,7 @@ class Settings(BaseSettings):
     push_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     push_trusted_proxies: int = Field(default=0, ge=0, le=10)
     push_proxy_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = LOOPBACK
+    push_hourly_mib: int = Field(default=2048, ge=1, le=1_000_000)
     connect_timeout: float = Field(default=5, gt=0, le=60)
     read_timeout: float = Field(default=30, gt=0, le=300)
     rate: float | None = Field(default=None, gt=0, le=100_000)
@@ -201,6 +203,7 @@ class Settings(BaseSettings):
     max_mobiles: int = Field(default=50, ge=1, le=1000)
     unknown_in_a_row: int = Field(default=5, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)
+    keep_days: float = Field(default=90, gt=0, le=36_500)
     key_days: int = Field(default=KEY_DAYS, ge=1, le=366)
     config: Path | None = None
 
@@ -226,6 +229,11 @@ class Settings(BaseSettings):
     def report_wait(self) -> timedelta:
         """How long a submission that was accepted waits for its reports."""
         return timedelta(hours=self.report_hours)
+
+    @property
+    def keep_time(self) -> timedelta:
+        """How long the bodies of pushes, and refused messages, are kept."""
+        return timedelta(days=self.keep_days)
 
     @property
     def lease(self) -> timedelta:
@@ -422,6 +430,8 @@ def _read_file(settings: Settings, gaps: list[str]) -> None:
                     if name in settings.accounts:
                         gaps.append(f"{where} is the account of SMS_EPR_ID already; give one of them")
                     settings.accounts[name] = Account.model_validate(values)
+                elif name != "otp" and "keep_text" in values:
+                    gaps.append(f"{where} keep_text is for otp: the texts of the other lanes are kept")
                 elif name not in LANES:
                     gaps.append(f"{where} means nothing here; the lanes are {', '.join(LANES)}")
                 else:

@@ -38,6 +38,10 @@ PUSHES = "push"
 """The place for pushes; each lane is a place of its own name."""
 PLACES = (*LANES, PUSHES)
 
+MOST_PUSH_BYTES = 64 * 1024 * 1024
+"""Of pushes, while the ledger is away: some 200,000 reports. Messages keep the rest of Redis."""
+_PUSH_BYTES = "sms:intake:push:bytes"
+
 _FOREIGN = b"foreign "
 """What an item of `put_foreign` begins with; no JSON does."""
 _KEYS, _KEY_DAYS = "sms:keys", "sms:key-days"
@@ -63,6 +67,31 @@ redis.call('ZADD', KEYS[3], redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
 _PUT_FOREIGN = """#!lua flags=allow-oom
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
+"""
+_PUT_PUSH = """
+local used = tonumber(redis.call('GET', KEYS[3]) or '0')
+if used + #ARGV[2] > tonumber(ARGV[4]) then
+  return 0
+end
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then
+  redis.call('INCRBY', KEYS[3], #ARGV[2])
+end
+redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
+return 1
+"""
+_REMOVE_PUSHES = """#!lua flags=allow-oom
+local freed = 0
+for _, id in ipairs(ARGV) do
+  freed = freed + redis.call('HSTRLEN', KEYS[1], id)
+  redis.call('HDEL', KEYS[1], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', KEYS[3], id)
+end
+redis.call('DEL', KEYS[5])
+-- What a version before this one put in was not counted.
+if redis.call('HLEN', KEYS[1]) == 0 or redis.call('DECRBY', KEYS[4], freed) < 0 then
+  redis.call('DEL', KEYS[4])
+end
 """
 _IF_FULL = "_if_full"
 _ANNOUNCE = """#!lua flags=allow-oom
@@ -159,18 +188,18 @@ def put_foreign(
     redis.eval(_PUT_FOREIGN, 2, items, waiting, item_id, _FOREIGN + told + b"\n" + payload, now.timestamp())
 
 
-def put_push(redis: Redis, push_id: str, body: bytes, *, source: str, now: datetime) -> None:
-    """Puts a raw push in, for the time when the ledger is back."""
+def put_push(redis: Redis, push_id: str, body: bytes, *, source: str, now: datetime) -> bool:
+    """Puts a raw push in, for the time when the ledger is back. False where pushes have MOST_PUSH_BYTES there already."""
     text = json.dumps({"body": base64.b64encode(body).decode(), "source": source, "received_at": now.isoformat()})
-    with redis.pipeline(transaction=True) as pipeline:
-        _put(pipeline, PUSHES, push_id, text, now)
-        pipeline.execute()
+    items, waiting, _ = _keys(PUSHES)
+    args = push_id, text, now.timestamp(), MOST_PUSH_BYTES
+    return bool(redis.eval(_PUT_PUSH, 3, items, waiting, _PUSH_BYTES, *args))
 
 
-def _put(pipeline: Any, place: str, item_id: str, text: str | bytes, now: datetime) -> None:
-    items, waiting, _ = _keys(place)
-    pipeline.hsetnx(items, item_id, text)
-    pipeline.zadd(waiting, {item_id: now.timestamp()}, nx=True)
+def push_bytes(redis: Redis) -> int:
+    """What the pushes that lie here take up."""
+    used: Any = redis.get(_PUSH_BYTES)
+    return int(used or 0)
 
 
 @cache
@@ -285,6 +314,12 @@ def remove(redis: Redis, place: str, ids: Collection[str] | Collection[bytes]) -
             pipeline.zrem(order, *ids)
         pipeline.delete(_stuck(place))
         pipeline.execute()
+
+
+def remove_pushes(redis: Redis, ids: Collection[bytes]) -> None:
+    """Takes out the pushes that the ledger has committed, and gives back their room."""
+    items, waiting, taken = _keys(PUSHES)
+    redis.eval(_REMOVE_PUSHES, 5, items, waiting, taken, _PUSH_BYTES, _stuck(PUSHES), *ids)
 
 
 def depth(redis: Redis) -> dict[str, int]:

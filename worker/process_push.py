@@ -35,7 +35,7 @@ def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
             pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
             for push in found.values()
         ]
-    intake.remove(redis, intake.PUSHES, found.keys())
+    intake.remove_pushes(redis, found.keys())
     return nos
 
 

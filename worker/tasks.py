@@ -132,7 +132,9 @@ def settle() -> None:
     here = _parts()
     # A report that is missed may be in a push that came while the ledger was away.
     unread = intake.depth(here.redis)[intake.PUSHES]
-    upkeep.settle(here.engine, probable=() if unread else here.settings.probable_lanes, now=here.clock.now())
+    settings, now = here.settings, here.clock.now()
+    upkeep.settle(here.engine, probable=() if unread else settings.probable_lanes, now=now)
+    upkeep.forget(here.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
 
 
 @worker_shutting_down.connect

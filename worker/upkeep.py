@@ -17,7 +17,7 @@ from worker.config import Settings
 from worker.domain.campaign import Window
 from worker.domain.lane import PUSH_QUEUE, UPKEEP_QUEUE, Lane
 from worker.domain.status import State
-from worker.ledger import campaigns, evidence, pushes, submissions, turns, unknown
+from worker.ledger import campaigns, evidence, pushes, retention, submissions, turns, unknown
 from worker.ledger.campaigns import Campaign
 from worker.ledger.engine import in_batches, reading
 from worker.ledger.statements import ROWS
@@ -26,6 +26,8 @@ from worker.schedule import start_due
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 60
+QUARANTINE_BYTES = 1024**3
+"""Of the bodies of quarantined pushes: what could not be read may have been sent to fill the disk."""
 PUSHES_QUEUED = 5 * ROWS
 """With so many tasks in their queue, pushes have enough to go on with until the next tick."""
 
@@ -95,6 +97,23 @@ def settle(engine: Engine, *, probable: Collection[str] = (), now: datetime) -> 
         log.info("%d submissions were unknown and are accepted, for they were reported", settled)
     if probable:
         resend_probable(engine, probable, now=now)
+
+
+def forget(engine: Engine, *, codes: bool, keep: timedelta, now: datetime) -> None:
+    """What is kept no longer: with `codes` the texts of OTPs that went out; bodies of pushes, and refused messages, as old as `keep`.
+
+    Quarantined bodies give way to newer ones, too. Less often than the tick, and no more at a time than there is time for.
+    """
+    if codes:
+        in_batches(engine, retention.wipe_codes, most=ROWS)
+    in_batches(engine, partial(retention.wipe_bodies, before=now - keep), most=ROWS)
+    in_batches(engine, partial(retention.forget_refused, before=now - keep), most=ROWS)
+    wiped = in_batches(engine, partial(retention.wipe_quarantined, most_bytes=QUARANTINE_BYTES), most=ROWS)
+    if wiped:
+        log.warning(
+            "the bodies of the %d oldest quarantined pushes are kept no longer: those of the others have %d MiB",
+            wiped, QUARANTINE_BYTES // 1024**2,
+        )  # fmt: skip
 
 
 def resend_probable(

@@ -69,7 +69,7 @@ class Ledger:
         max_mobiles: int = 50,
         now: datetime = NOW,
         lanes: Mapping[str, Lane] = LANES,
-        room: Room = dict.fromkeys,
+        room: Room = lambda wanted: dict.fromkeys(wanted, 1_000_000),
         count: Count = len,
     ) -> dict[str, list[int]]:
         """The numbers of the submissions made, under the id of each message that was not there before."""

@@ -25,7 +25,8 @@ BODY = status_push((mobile(1), 7, 1)).encode()
 
 def client(engine: Engine, redis_url: str, **settings: object) -> FlaskClient:
     options = {"tokens": [TOKEN], "allow": [ip_network("127.0.0.0/8")]} | settings
-    return create_app(open_inbox(engine, redis_url), **options).test_client()  # type: ignore[arg-type]
+    inbox = open_inbox(engine, redis_url, hourly_bytes=options.pop("hourly_bytes", 2**31))  # type: ignore[call-overload]
+    return create_app(inbox, **options).test_client()  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_it_is_healthy_whatever_is_away(no_ledger: Engine) -> None:
 def test_an_unexpected_error_is_logged_without_the_token(
     ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    inbox = open_inbox(ledger.engine, redis_url)
+    inbox = open_inbox(ledger.engine, redis_url, hourly_bytes=2**31)
     app = create_app(inbox, tokens=[TOKEN], allow=[None])  # type: ignore[list-item]
     app.testing = False
     assert app.test_client().post(f"/push/{TOKEN}", data=BODY).status_code == 500

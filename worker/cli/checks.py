@@ -22,10 +22,12 @@ from worker.config import ConfigError, Role, Settings, load_settings
 from worker.domain.clock import BOUND, in_words, is_wrong
 from worker.domain.gate import Gate
 from worker.domain.lane import LANES, QUEUES
+from worker.domain.optout import is_unusual
 from worker.domain.status import WAITING, State
 from worker.gateway.client import open_session, why_unreachable
 from worker.headroom import FULL_SHARE, memory_share
-from worker.ledger import gates, health, schema
+from worker.ledger import gates, health, optouts, schema
+from worker.ledger import pushes as kept_pushes
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.health import Backlog
 from worker.reachability import sick_workers
@@ -37,6 +39,10 @@ PATIENCE = timedelta(minutes=1)
 RECENT = timedelta(days=1)
 LEAST_FREE_BYTES = 16_000_000
 """On the disk of a SQLite ledger, whose write-ahead log alone takes four megabytes."""
+
+MIB = 1024**2
+NEARLY = 0.8
+"""Of its room: whoever is told then can do something still."""
 
 OK, LOOK, WRONG = "ok", "look", "wrong"
 IDLE = "start a worker and beat, or look into their logs; if they run, the work is more than they can do: add workers"
@@ -238,6 +244,34 @@ def ledger_checks(connection: Connection, now: datetime, known: Collection[str] 
     quarantined = health.quarantined_pushes(connection)
     remedy = "read why with `sms pushes --state quarantined`"
     yield _judged("pushes quarantined", quarantined == 0, str(quarantined), remedy, LOOK)
+
+
+def pushes_check(connection: Connection, hourly_mib: int, now: datetime) -> Check:
+    """How much of what the ledger takes of pushes in an hour it has taken. The limit is the callback app's, by these settings."""
+    taken = kept_pushes.taken_in(connection, since=now - timedelta(hours=1))
+    found = f"{taken / MIB:,.0f} MiB of {hourly_mib:,} in an hour"
+    remedy = "see `sms pushes` for who sends them; beyond it pushes get 503; raise SMS_PUSH_HOURLY_MIB if they are the gateway's"
+    return _judged("pushes: room", taken < NEARLY * hourly_mib * MIB, found, remedy, LOOK)
+
+
+def pushes_in_redis_check(redis: Redis) -> Check:
+    """How much of their room in Redis the pushes have that wait for the ledger."""
+    used, most = intake.push_bytes(redis), intake.MOST_PUSH_BYTES
+    found = f"{used / MIB:,.0f} MiB of {most / MIB:,.0f} in Redis"
+    remedy = "bring the ledger back, and they go there; beyond it pushes get 503, and the gateway comes again"
+    return _judged("pushes: in Redis", used < NEARLY * most, found, remedy, LOOK)
+
+
+def optouts_check(connection: Connection, now: datetime) -> Check:
+    """Whether unusually many opted out by replies within the hour: a forged push could name any mobiles."""
+    hour, week = timedelta(hours=1), timedelta(days=7)
+    last = optouts.by_replies(connection, since=now - hour, until=now)
+    before = optouts.by_replies(connection, since=now - hour - week, until=now - hour)
+    found = f"{last:,} by replies within an hour, {before:,} in the week before"
+    remedy = (
+        "see `sms optout list` for the pushes that brought them; `sms optout undo --push NO` puts back what one forged"
+    )
+    return _judged("opt-outs", not is_unusual(last, before), found, remedy, LOOK)
 
 
 def gateway_check(settings: Settings) -> Check:

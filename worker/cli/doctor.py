@@ -60,6 +60,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
     try:
         with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
             yield from checks.redis_checks(redis)
+            yield checks.pushes_in_redis_check(redis)
             engine = open_ledger(settings) if settings.ledger_url else None
             yield checks.clock_check(redis, engine, lambda: datetime.now(UTC))
             if engine is not None:
@@ -81,6 +82,8 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
                 known = known_accounts(settings)
                 yield from checks.ledger_checks(connection, now, known)
                 yield checks.accounts_check(connection, known)
+                yield checks.pushes_check(connection, settings.push_hourly_mib, now)
+                yield checks.optouts_check(connection, now)
         engine.dispose()
     except OperationalError as why:
         if is_locked(why):

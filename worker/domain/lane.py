@@ -27,16 +27,22 @@ class Lane:
     resend_unknown: Literal["never", "once", "probable"] = "never"
     """Whether a call is made once more by itself of which it cannot be known whether it was taken; `probable`: only where
     it was probably not (`domain.evidence`)."""
+    keep_text: bool = True
+    """Whether its texts stay in the ledger once nothing of them can be sent any more."""
     caps: tuple[Cap, ...] = ()
     """How often one mobile may be sent to from one account; who has been is suppressed."""
 
+
+CODE_CAPS = (Cap(3, 60), Cap(10, 3600), Cap(20, 86_400))
+"""Who asks for codes for somebody else's mobile costs money and annoys its owner. Nobody who waits for his own needs more: carriers and
+platforms allow fewer (Alibaba Cloud, 短信流控: one a minute, five an hour, ten a day)."""
 
 # As they are unless the operator says otherwise (`[lanes.NAME]` in the file of SMS_CONFIG).
 LANES = {
     lane.name: lane
     for lane in (
         # 验证码: a code that comes late locks out, and confuses
-        Lane("otp", "sms.otp", timedelta(minutes=5), 0.0, shares_calls=False),
+        Lane("otp", "sms.otp", timedelta(minutes=5), 0.0, shares_calls=False, keep_text=False, caps=CODE_CAPS),
         Lane("notice", "sms.notice", timedelta(hours=24), 0.25),  # 通知
         Lane(  # 营销
             "marketing", "sms.marketing", timedelta(hours=24), 0.5, heeds_optouts=True, hours=Hours(time(8), time(21))

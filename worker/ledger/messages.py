@@ -56,7 +56,8 @@ def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
             mobiles[no].add(mobile)
         for one in part:
             row = there[one.id]
-            if (row.lane, row.content, mobiles[row.no]) != (one.lane, one.content, set(one.to)):
+            text = row.content or one.content  # that of a code is kept no longer
+            if (row.lane, text, mobiles[row.no]) != (one.lane, one.content, set(one.to)):
                 found.append(one)
     return found
 

@@ -238,6 +238,12 @@ def count(
     return connection.execute(query.where(*_narrowed(account, mobile, since))).scalar_one()
 
 
+def by_replies(connection: Connection, *, since: datetime, until: datetime) -> int:
+    """How many opted out by a reply in that time."""
+    query = select(func.count()).where(optouts.c.since >= since, optouts.c.since < until, optouts.c.said_by == REPLY)
+    return connection.execute(query).scalar_one()
+
+
 def every(connection: Connection, *, account: str | None = None) -> Iterator[OptOut]:
     """All opt-outs, by account and mobile, however many: they are read in pages."""
     key = optouts.c.account_id, optouts.c.mobile

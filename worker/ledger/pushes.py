@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
-from sqlalchemy import Connection, bindparam, case, delete, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 
 from worker.domain.push import Reply, StatusReport, numbered
 from worker.ledger.statements import ROWS, add_rows, among, insert_new, oldest
@@ -14,6 +14,8 @@ from worker.ledger.tables import HAS_BODY, first_replies, pushes, replies, repor
 STRAY_AFTER = timedelta(seconds=30)
 """A push that was not processed this long after it came has lost its task: then it gets a new one."""
 
+OVERHEAD = 1000
+"""Bytes that a push of a few words takes up."""
 BODIES = 10
 """Read at once: each may have 4 MiB."""
 
@@ -40,6 +42,9 @@ class Revoked:
 # Built once: to build such a statement anew costs as much as to run it.
 _ADD = pushes.insert().returning(pushes.c.no)
 _READ = select(pushes.c.body, pushes.c.received_at, pushes.c.source).where(pushes.c.no == bindparam("of_no"))
+_TAKEN_IN = select(func.coalesce(func.sum(pushes.c.size + OVERHEAD), 0)).where(
+    HAS_BODY, pushes.c.received_at >= bindparam("since")
+)
 _FINISH = (
     update(pushes)
     .where(pushes.c.no == bindparam("of_no"), pushes.c.revoked_at.is_(None))
@@ -59,6 +64,17 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
     }
     no: int = connection.execute(_ADD, row).scalar_one()
     return no
+
+
+def cost(size: int) -> int:
+    """What a push of that size takes up, its row and their indexes included: bytes."""
+    return size + OVERHEAD
+
+
+def taken_in(connection: Connection, *, since: datetime) -> int:
+    """What the pushes that came since then took up, in bytes, and have not given back."""
+    taken: int = connection.execute(_TAKEN_IN, {"since": since}).scalar_one()
+    return taken
 
 
 def read(connection: Connection, no: int) -> Raw | None:

@@ -1,0 +1,33 @@
+"""How many bytes of pushes the ledger takes in an hour: whoever has the token could fill its disk."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from threading import Lock
+
+from sqlalchemy import Connection
+
+from worker.ledger import pushes
+
+HOUR = timedelta(hours=1)
+LOOK_SECONDS = 5
+"""So old may be what this process knows of the other ones' pushes."""
+
+
+class Room:
+    """The room that is left, for the threads of a process."""
+
+    def __init__(self, most_bytes: int, monotonic: Callable[[], float]) -> None:
+        self._most, self._monotonic = most_bytes, monotonic
+        self._lock = Lock()
+        self._used, self._look_at = 0, float("-inf")
+
+    def take(self, connection: Connection, size: int, *, now: datetime) -> bool:
+        """Whether there is room for a push of that size, which is taken then."""
+        with self._lock:
+            if self._monotonic() >= self._look_at:
+                self._used = pushes.taken_in(connection, since=now - HOUR)
+                self._look_at = self._monotonic() + LOOK_SECONDS
+            fits = self._used + pushes.cost(size) <= self._most
+            if fits:
+                self._used += pushes.cost(size)
+            return fits

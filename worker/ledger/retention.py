@@ -1,0 +1,49 @@
+"""What is kept no longer: the texts of codes that went out, and what came from outside and is old."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, delete, exists, func, select, update
+
+from worker.domain.status import WAITING, State
+from worker.ledger.pushes import QUARANTINED, RECEIVED
+from worker.ledger.statements import ROWS, literally
+from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, refused, submissions
+
+# What may be called once more needs its text; no other state leads there.
+_NEEDED = exists().where(
+    recipients.c.message_no == messages.c.no,
+    submissions.c.no == recipients.c.submission_no,
+    submissions.c.state.in_([*WAITING, State.UNKNOWN]),
+)
+_CODES = select(messages.c.no).where(messages.c.lane == literally("otp"), messages.c.content != literally(""), ~_NEEDED)
+
+
+def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:
+    """Empties the texts of OTPs of which nothing can be sent any more; how many."""
+    some = _CODES.order_by(messages.c.no).limit(most)
+    return connection.execute(update(messages).where(messages.c.no.in_(some)).values(content="")).rowcount
+
+
+def wipe_bodies(connection: Connection, *, before: datetime, most: int = ROWS) -> int:
+    """Empties the bodies of pushes that came before then and were read; how many."""
+    old = select(pushes.c.no).where(HAS_BODY, pushes.c.received_at < before, pushes.c.state != RECEIVED)
+    return _wipe(connection, old.order_by(pushes.c.received_at).limit(most))
+
+
+def wipe_quarantined(connection: Connection, *, most_bytes: int, most: int = ROWS) -> int:
+    """Empties the oldest bodies of quarantined pushes, so that those of the others have no more bytes than that; how many."""
+    newer = func.sum(func.coalesce(pushes.c.size, func.length(pushes.c.body))).over(order_by=pushes.c.no.desc())
+    kept = (
+        select(pushes.c.no, newer.label("bytes")).where(pushes.c.state == literally(QUARANTINED), HAS_BODY).subquery()
+    )
+    return _wipe(connection, select(kept.c.no).where(kept.c.bytes > most_bytes).order_by(kept.c.no).limit(most))
+
+
+def _wipe(connection: Connection, nos: Select[tuple[int]]) -> int:
+    return connection.execute(update(pushes).where(pushes.c.no.in_(nos)).values(body=b"", size=0)).rowcount
+
+
+def forget_refused(connection: Connection, *, before: datetime, most: int = ROWS) -> int:
+    """Removes messages that were refused before then; how many."""
+    old = select(refused.c.id).where(refused.c.refused_at < before).limit(most)
+    return connection.execute(delete(refused).where(refused.c.id.in_(old))).rowcount
