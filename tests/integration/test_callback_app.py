@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from urllib.parse import quote, quote_plus
 
@@ -10,13 +10,15 @@ import pytest
 from flask.testing import FlaskClient
 from ledger_of import Ledger, mobile, reply_push, status_push
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
 from worker import intake
+from worker.ledger import pushes as pushes_kept
 from worker.ledger.engine import open_engine
 from worker.ledger.tables import pushes
+from worker.process_push import keep_pushes
 
 TOKEN = "0123456789abcdef"
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -175,6 +177,47 @@ def test_it_is_ready_for_as_long_as_it_can_keep_a_push(
     assert answer.status_code == status
     assert answer.json is not None
     assert (answer.json["ledger"] == "ok", answer.json["redis"] == "ok") == (with_ledger, with_redis)
+
+
+def test_pushes_beyond_the_hours_bytes_get_503_and_the_next_hour_takes_them(
+    ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ledger.engine.begin() as connection:
+        pushes_kept.add(connection, bytes(900_000), source="x", received_at=datetime.now(UTC) - timedelta(minutes=61))
+    app = client(ledger.engine, redis_url, hourly_bytes=1_000_000)
+    sizes = 900_000, 90_000, 8_000, 6_000
+    assert [app.post(f"/push/{TOKEN}", data=b"x" * size).status_code for size in sizes] == [200, 200, 503, 200]
+    assert "as many bytes of pushes within an hour as SMS_PUSH_HOURLY_MIB says" in caplog.text
+    # Another process has its own count, and looks at what all have kept.
+    assert client(ledger.engine, redis_url, hourly_bytes=1_000_000).post(f"/push/{TOKEN}", data=BODY).status_code == 503
+    with ledger.engine.begin() as connection:
+        connection.execute(update(pushes).values(received_at=datetime.now(UTC) - timedelta(hours=1)))
+    assert client(ledger.engine, redis_url, hourly_bytes=1_000_000).post(f"/push/{TOKEN}", data=BODY).status_code == 200
+
+
+def test_pushes_fill_their_share_of_redis_and_messages_have_the_rest_while_the_ledger_is_away(
+    ledger: Ledger, no_ledger: Engine, redis: Redis, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = client(no_ledger, redis_url)
+    codes = [app.post(f"/push/{TOKEN}", data=bytes(4 * 1024**2 - 1) + b"x").status_code for _ in range(13)]
+    assert codes == [200] * 11 + [503] * 2
+    assert "64 MiB of pushes wait for it in Redis already" in caplog.text
+    assert app.post(f"/push/{TOKEN}", data=BODY).status_code == 200
+    while keep_pushes(ledger.engine, redis, now=datetime.now(UTC)):
+        pass
+    assert intake.push_bytes(redis) == 0
+    assert len(ledger.rows(pushes)) == 12
+    assert app.post(f"/push/{TOKEN}", data=bytes(4 * 1024**2 - 1) + b"x").status_code == 200
+
+
+def test_what_a_version_before_put_into_redis_frees_no_more_than_was_counted(redis: Redis) -> None:
+    now = datetime.now(UTC)
+    redis.hset("sms:intake:push", "old", b"x" * 1000)
+    assert intake.put_push(redis, "new", b"x", source="s", now=now)
+    intake.remove_pushes(redis, [b"old"])
+    assert intake.push_bytes(redis) == 0
+    intake.remove_pushes(redis, [b"new"])
+    assert (intake.push_bytes(redis), redis.exists("sms:intake:push")) == (0, 0)
 
 
 def test_it_is_healthy_whatever_is_away(no_ledger: Engine) -> None:

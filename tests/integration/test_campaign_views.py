@@ -134,6 +134,7 @@ def test_messages_of_others_in_between_are_not_counted(people: Campaigns) -> Non
 
 def test_who_opted_out_is_suppressed_with_the_reason(people: Campaigns) -> None:
     people.audience(3)
+    people.ledger.sent_to(mobile(1))
     people.ledger.push(reply_push((mobile(1), "5", "T")))
     people.start(EACH)
     people.tick()

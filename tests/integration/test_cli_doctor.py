@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import certifi
 import pytest
 from celery import Celery
-from ledger_of import Ledger, message, mobile, status_push
+from ledger_of import Ledger, message, mobile, reply_push, status_push
 from redis import Redis
 from sms_command import sms, sms_process
 from sqlalchemy import text
@@ -24,7 +24,7 @@ from worker import intake, reachability
 from worker.clock import ClockGuard
 from worker.complaints import name
 from worker.domain.status import State
-from worker.ledger import gates, messages
+from worker.ledger import gates, messages, pushes
 from worker.ledger.engine import open_engine
 from worker.ledger.submissions import Recorded
 from worker.reachability import Sick
@@ -58,6 +58,32 @@ def found(exit_code: int) -> dict[str, tuple[str, str]]:
     result = sms("doctor", "--json")
     assert result.exit_code == exit_code, result.output
     return {one["name"]: (one["state"], f"{one['found']} → {one['remedy']}") for one in json.loads(result.stdout)}
+
+
+@pytest.mark.usefixtures("settings")
+def test_pushes_that_nearly_have_their_room_are_to_be_looked_at(
+    ledger: Ledger, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMS_PUSH_HOURLY_MIB", "1")
+    now = datetime.now(UTC)
+    for at in (now - timedelta(hours=2), now):
+        with ledger.engine.begin() as connection:
+            pushes.add(connection, bytes(900_000), source="127.0.0.1", received_at=at)
+    assert intake.put_push(redis, "p", bytes(30 * 1024**2), source="127.0.0.1", now=now)
+    checks = found(exit_code=1)  # nobody processes them here
+    assert checks["pushes: room"][0] == "look"
+    assert checks["pushes: room"][1].startswith("1 MiB of 1 in an hour → see `sms pushes` for who sends them")
+    assert checks["pushes: in Redis"] == ("ok", "40 MiB of 64 in Redis → None")
+
+
+@pytest.mark.usefixtures("settings")
+def test_an_unusual_number_of_opt_outs_is_to_be_looked_at(ledger: Ledger) -> None:
+    now = datetime.now(UTC)
+    ledger.sent_to(*map(mobile, range(101)))
+    ledger.push(reply_push(*((mobile(n), "100", "TD") for n in range(101))), now - timedelta(minutes=1))
+    state, told = found(exit_code=0)["opt-outs"]
+    assert state == "look"
+    assert told.startswith("101 by replies within an hour, 0 in the week before → see `sms optout list` for the pushes")
 
 
 @pytest.mark.usefixtures("settings")
@@ -105,7 +131,7 @@ def test_a_system_that_is_well_has_nothing_wrong() -> None:
     states = {name: state for name, (state, _) in found(exit_code=0).items()}
     assert set(states) == {
         "settings", "Redis", "Redis: AOF", "Redis: when full", "Redis: memory", "worker and beat", "queues", "intake",
-        "clocks", "ledger", "ledger: a write", "submissions held",
+        "pushes: in Redis", "pushes: room", "opt-outs", "clocks", "ledger", "ledger: a write", "submissions held",
         "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
         "gateway", "accounts unknown", "accounts removed",
     }  # fmt: skip
