@@ -10,6 +10,8 @@ from worker.domain.mobile import MobileFault, NotAMobile, normalise
 
 MAX_ROW = 10_000
 """Characters of a row's values. Such a row is no person; and whoever reads rows by the thousand knows what they may weigh."""
+MAX_COLUMNS = 1000
+"""Each row that is kept has a value for each of them."""
 
 EXAMPLES = 3
 SAMPLE = 100
@@ -84,6 +86,8 @@ def repeat(line: int, value: str, earlier: int) -> Refusal:
 
 def header_faults(header: Sequence[str]) -> list[str]:
     """What is wrong with the names of the columns, in words; empty if nothing is."""
+    if len(header) > MAX_COLUMNS:
+        return [f"it has {len(header):,} columns, and {MAX_COLUMNS:,} are the most; remove those that no text needs"]
     faults = []
     if mobiles := [name for name in header if _is_mobile(name)]:
         faults.append(f"its first line has a mobile, {mobiles[0]}, and no names; put the names of the columns above it")

@@ -179,24 +179,70 @@ def test_a_broken_or_hostile_workbook_is_refused_in_words(
         read(path)
 
 
-def test_what_is_read_whole_may_not_unpack_to_too_much(path: Path) -> None:
+def test_what_a_sheet_unpacks_to_is_counted_as_it_unpacks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(path, ["m"], [FIRST])
-    for number in range(6):
-        changed(path, f"xl/media/{number}", lambda _: b"x")
-    archive = bytearray(path.read_bytes())
-    for found in re.finditer(rb"PK\x01\x02.{42}xl/media/", bytes(archive), re.DOTALL):
-        # Where the directory of the archive says how large it is.
-        archive[found.start() + 24 : found.start() + 28] = (90 << 20).to_bytes(4, "little")
-    path.write_bytes(archive)
-    with pytest.raises(NoAudience, match="unpacks to more than any list of people; save its sheet as CSV"):
+    changed(path, SHEET, lambda xml: xml.replace(b"<row ", b" " * (20 << 20) + b"<row ", 1))
+    with pytest.raises(
+        NoAudience, match="unpacks to more than 16 MiB, which no list of people in a file of its size does"
+    ):
+        read(path)
+    monkeypatch.setattr("worker.audience.archive.ALWAYS", 32 << 20)
+    assert read(path) == [(2, [FIRST])]
+
+
+def test_a_large_file_may_unpack_to_a_hundred_times_its_size_but_to_no_more_than_bound(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(path, ["m"], [FIRST], [FIRST])
+    monkeypatch.setattr("worker.audience.archive.ALWAYS", 0)
+    assert len(read(path)) == 2
+    monkeypatch.setattr("worker.audience.archive.MAX_UNPACKED", 1000)
+    with pytest.raises(NoAudience, match="unpacks to more than"):
         read(path)
 
 
-def test_a_sheet_may_not_unpack_to_a_hundred_times_its_size(path: Path) -> None:
+@pytest.mark.parametrize(("bound", "most"), [("MAX_TEXTS", 2), ("MAX_TEXTS_SIZE", 5)])
+def test_the_texts_that_cells_share_have_a_number_and_a_size(
+    path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
     written(path, ["m"], [FIRST])
-    changed(path, SHEET, lambda xml: xml.replace(b"<row ", b" " * (120 << 20) + b"<row ", 1))
-    with pytest.raises(NoAudience, match="unpacks to more than any list of people"):
+    texts = "".join(f"<si><t>abc{n}</t></si>" for n in range(3))
+    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    changed(path, STRINGS, lambda _: f"<sst xmlns='{space}'>{texts}</sst>".encode())
+    assert read(path) == [(2, [FIRST])]
+    monkeypatch.setattr(f"worker.audience.texts.{bound}", most)
+    with pytest.raises(NoAudience, match="in its sheets; save the one that you need as CSV"):
         read(path)
+
+
+def test_a_workbook_in_strict_open_xml_is_read(path: Path) -> None:
+    written(path, ["m", "n"], [FIRST, 0.5], formats={"B2": "0%"})
+    for part in (SHEET, BOOK, "xl/styles.xml"):
+        changed(
+            path,
+            part,
+            lambda xml: xml.replace(
+                b"http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+                b"http://purl.oclc.org/ooxml/spreadsheetml/main",
+            ),
+        )
+    assert read(path) == [(2, [FIRST, "50%"])]
+
+
+def test_what_is_no_value_of_a_cell_is_no_text(path: Path) -> None:
+    written(path, ["m", "n"], [FIRST, 5])
+    changed(
+        path,
+        SHEET,
+        lambda xml: xml.replace(b"<v>5</v>", b"<f>2+3</f><v>5</v><extLst><ext><t xmlns='urn:x'>9</t></ext></extLst>"),
+    )
+    assert read(path) == [(2, [FIRST, "5"])]
+
+
+def test_cells_may_be_without_places_and_rows_without_numbers(path: Path) -> None:
+    written(path, ["m", "n"], [FIRST, 5])
+    changed(path, SHEET, lambda xml: re.sub(rb' r="[A-Z]*\d+"', b"", xml))
+    assert read(path) == [(2, [FIRST, "5"])]
 
 
 def test_of_the_rows_of_a_long_sheet_next_to_nothing_is_kept(path: Path) -> None:

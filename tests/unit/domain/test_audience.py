@@ -3,6 +3,7 @@
 import pytest
 
 from worker.domain.audience import (
+    MAX_COLUMNS,
     MAX_ROW,
     LeftOut,
     NoAudience,
@@ -65,6 +66,14 @@ def test_a_header_with_faults_is_told_all_of_them() -> None:
         "2 columns have the name 'a'; rename or remove all but one",
     ]
     assert header_faults(("mobile", "姓名")) == []
+
+
+def test_a_header_has_a_thousand_columns_at_the_most() -> None:
+    header = [f"c{n}" for n in range(MAX_COLUMNS)]
+    assert header_faults(header) == []
+    assert header_faults([*header, ""]) == [
+        "it has 1,001 columns, and 1,000 are the most; remove those that no text needs"
+    ]
 
 
 def test_a_header_that_is_a_row_of_people_is_told() -> None:
