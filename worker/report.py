@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from worker.domain.carrier import carrier_of
+from worker.domain.escape import escaped
 from worker.domain.figures import Figures
 from worker.domain.status import Report, State, Suppression
 from worker.gateway.codes import BY_NUMBER
@@ -131,12 +132,9 @@ def _template() -> Template:
     return environment.get_template(TEMPLATE.name)
 
 
-# What no page may contain, and what turns the order of the text around it: strangers wrote some of it.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
 def _printable(value: object) -> object:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", value) if type(value) is str else value
+    # Strangers wrote some of it, and there are characters that no page may have.
+    return escaped(value, keep="\t\n\r") if type(value) is str else value
 
 
 def _percent(part: int, whole: int) -> str:

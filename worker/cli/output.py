@@ -17,6 +17,9 @@ from worker.domain.escape import escaped, escaped_json
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+WIPED = "(wiped: the text of a code)"
+"""What stands for a text that is kept no longer."""
+
 STYLES = {
     "delivered": "green",
     "accepted": "cyan",

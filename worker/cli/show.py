@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from worker import intake
 from worker.broker import open_redis
 from worker.cli.failures import Failed
-from worker.cli.output import AsJson, clean, console, counted, print_json, styled, table, utc
+from worker.cli.output import WIPED, AsJson, clean, console, counted, print_json, styled, table, utc
 from worker.cli.parts import known_accounts, ledger
 from worker.cli.reasons import in_the_way, reason
 from worker.config import Settings, load_settings, revealed
@@ -158,7 +158,7 @@ def _print(told: dict[str, Any]) -> None:
         screen.print(f"valid      until {utc(told['expires_at'])} UTC")
     if told["metadata"] is not None:
         screen.print(f"metadata   {clean(json.dumps(told['metadata'], ensure_ascii=False))}")
-    screen.print(f"content    {clean(told['content'])}")
+    screen.print(f"content    {clean(told['content'] or WIPED)}")
     screen.print("recipients", f"{total:,}:", styled(counted(told["counts"])))
     listed = table("mobile", "status", "since (UTC)", "msgId", "why", fixed={"mobile": 11, "status": 11})
     for one in told["recipients"]:

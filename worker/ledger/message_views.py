@@ -21,7 +21,8 @@ class MessageView:
     id: str
     account: str
     lane: str
-    content: str
+    content: str | None
+    """None: the text of a code, which is wiped."""
     created_at: datetime
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -70,7 +71,7 @@ _MESSAGES = select(
     messages.c.id,
     accounts.c.name,
     messages.c.lane,
-    messages.c.content,
+    func.nullif(messages.c.content, "").label("content"),
     messages.c.created_at,
 ).join(accounts, accounts.c.id == messages.c.account_id)
 _STATUS = recipient_status.c
