@@ -35,7 +35,7 @@ from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.key import KEY_DAYS
 from worker.domain.lane import LANES, Lane
-from worker.domain.message import MAX_ACCOUNT
+from worker.domain.message import MAX_ACCOUNT, caller_fault
 from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.outcome import NOT_TAKEN
 from worker.domain.rate import Rate
@@ -98,6 +98,16 @@ def _words(written: Any) -> Any:
     if not words:
         raise ValueError("give at least one word, with commas between; without any nobody could opt out")
     return words
+
+
+def _callers(written: Any) -> Any:
+    if not isinstance(written, str):
+        return written
+    names = frozenset(name.strip() for name in written.split(",")) - {""}
+    faults = [f"{name!r} {fault}" for name in sorted(names) if (fault := caller_fault(name))]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return names
 
 
 def _hours(written: Any) -> Hours | None:
@@ -200,6 +210,7 @@ class Settings(BaseSettings):
     signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
     not_taken: Annotated[frozenset[int], NoDecode, BeforeValidator(_statuses)] = NOT_TAKEN
     optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(_words)] = OPTOUT_WORDS
+    callers: Annotated[frozenset[str], NoDecode, BeforeValidator(_callers)] = frozenset()
     max_mobiles: int = Field(default=50, ge=1, le=1000)
     unknown_in_a_row: int = Field(default=5, ge=1, le=1000)
     report_hours: float = Field(default=72, gt=0, le=8760)

@@ -26,7 +26,7 @@ from worker.domain.campaign import Window, hours_of, window
 from worker.domain.caps import Capped
 from worker.domain.hours import earliest, read_hours
 from worker.domain.lane import CALLS_AT_ONCE, Lane
-from worker.domain.message import Message
+from worker.domain.message import Message, as_known
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
 from worker.keep_gate import accepted_since, gate_keeper, unknown_in_a_row
@@ -140,7 +140,7 @@ def parts(concurrency: int) -> Parts:
         )
 
     def accept_all(messages: Sequence[Message]) -> bool:
-        return accept_if(messages, lambda _: True)
+        return accept_if([as_known(message, settings.callers) for message in messages], lambda _: True)
 
     accept_together = patient(accept_all, STOPPING.wait)
 

@@ -450,3 +450,10 @@ def test_authorities_that_could_vouch_for_nothing_are_told_to_who_calls(environm
     (gap,) = gaps("worker")
     assert told in gap
     load_settings("beat")
+
+
+def test_callers_are_names_with_commas_between_and_none_is_a_campaigns(environment) -> None:
+    environment(**ALL, SMS_CALLERS="shop, 银行,")
+    assert load_settings("worker").callers == {"shop", "银行"}
+    environment(SMS_CALLERS="shop,campaign/7")
+    assert "SMS_CALLERS: Value error, 'campaign/7' that begins with" in gaps("worker")[0]

@@ -4,7 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from itertools import islice
@@ -129,6 +129,15 @@ def caller_fault(caller: object) -> str | None:
 def _is_reserved(caller: str) -> bool:
     # Also one that only looks so, in capitals or full width.
     return normalize("NFKC", caller).casefold().startswith(RESERVED)
+
+
+OTHERS = "(others)"
+"""The caller that those are together whom the settings do not name."""
+
+
+def as_known(message: Message, callers: Collection[str]) -> Message:
+    """The message of its caller if that is one of them, else of OTHERS: who invents callers has no share for each. No names: all count."""
+    return message if not callers or message.caller in callers else replace(message, caller=OTHERS)
 
 
 def as_caller(machine: str) -> str:

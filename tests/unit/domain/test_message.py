@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from worker.domain.message import (
     FIELDS,
     MAX_RECIPIENTS,
+    OTHERS,
     Key,
     Message,
     Refused,
     as_caller,
+    as_known,
     caller_fault,
     from_json,
     is_id,
@@ -275,3 +277,10 @@ def test_a_task_whose_arguments_are_no_message_is_told_how_to_write_them(args: l
     assert [str(fault) for fault in refused.value.faults] == [
         'message is not there by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
     ]
+
+
+def test_who_is_not_one_of_the_callers_shares_with_the_others_if_callers_are_named() -> None:
+    message = read(caller="shop")
+    assert as_known(message, {"shop", "bank"}).caller == "shop"
+    assert as_known(message, {"bank"}).caller == OTHERS
+    assert as_known(message, ()) is message
