@@ -33,6 +33,9 @@ def postgres_uri() -> Iterator[str]:
     uri = server.get_uri("postgres")
     with create_engine(_psycopg(uri), isolation_level="AUTOCOMMIT").connect() as connection:
         connection.execute(text("CREATE DATABASE template_ledger"))
+        # Each line of its log says what went wrong (SQLSTATE), for whom and in which database.
+        connection.execute(text("ALTER SYSTEM SET log_line_prefix = '%e %u@%d '"))
+        connection.execute(text("SELECT pg_reload_conf()"))
     template = open_engine(_psycopg(server.get_uri("template_ledger")))
     migrate(template)
     template.dispose()

@@ -1,27 +1,92 @@
 """`sms migrate`: needs SMS_LEDGER_URL and nothing else."""
 
-import typer
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
 
+import typer
+from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import ArgumentError
+
+from worker.cli.failures import Failed
 from worker.cli.parts import open_ledger
 from worker.config import load_settings
 from worker.ledger import schema
+from worker.ledger.engine import reading
+from worker.ledger.roles import OWNER, names
+
+LONGEST_NAME = 63
+"""Bytes; PostgreSQL cuts off what is longer."""
 
 
-def migrate() -> None:
+def migrate(
+    roles: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIRECTORY",
+            exists=True,
+            file_okay=False,
+            help="Makes the roles of a ledger on PostgreSQL instead, with the passwords of the files ledger_url_ROLE there.",
+        ),
+    ] = None,
+) -> None:
     """Brings the ledger up to date.
 
     Makes the tables of an empty ledger, and changes those of an older version. Doing it again changes nothing.
 
+    With --roles it makes the users that workers, the callback app and others connect as, and nothing else; SMS_LEDGER_URL
+    names a superuser for that. Afterwards run it without, as the owner of the ledger.
+
     \b
-    Example:
+    Examples:
       SMS_LEDGER_URL=sqlite:////var/lib/sms/ledger.db sms migrate
+      SMS_LEDGER_URL_FILE=deploy/secrets/ledger_url_superuser sms migrate --roles deploy/secrets
     """
     engine = open_ledger(load_settings("ledger"))
+    if roles is None:
+        _migrate(engine)
+    else:
+        _make_roles(engine, roles)
+    engine.dispose()
+
+
+def _migrate(engine: Engine) -> None:
     before = schema.version(engine)
     schema.migrate(engine)
     after = schema.version(engine)
-    engine.dispose()
     if before == after:
         typer.echo(f"the ledger is at version {after} already")
     else:
         typer.echo(f"the ledger went from {f'version {before}' if before else 'empty'} to version {after}")
+
+
+def _make_roles(engine: Engine, directory: Path) -> None:
+    if engine.dialect.name == "sqlite":
+        raise Failed("SQLite has no users, so there are no roles to make: who may write the file may do everything")
+    with reading(engine) as connection:
+        named = names(connection)
+    if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
+        raise Failed("the name of the database is too long: with that of a role it may have 63 bytes")
+    passwords = _passwords(directory, named)
+    schema.make_roles(engine, passwords)
+    for role, name in named.items():
+        typer.echo(f"{name} {'has the password of its file' if role in passwords else 'was given no password'}")
+    typer.echo(f"now run `sms migrate` as {named[OWNER]}, which gives them their rights")
+
+
+def _passwords(directory: Path, named: Mapping[str, str]) -> dict[str, str]:
+    """The passwords in the URLs of the roles that have a file."""
+    found: dict[str, str] = {}
+    for role, name in named.items():
+        path = directory / f"ledger_url_{role}"
+        if not path.exists():
+            continue
+        try:
+            url = make_url(path.read_text(encoding="utf-8").strip())
+        except (ArgumentError, ValueError, OSError) as why:
+            # Not chained: the cause may show what is in the file.
+            raise Failed(f"{path} cannot be read as the URL of a database ({type(why).__name__})") from None
+        if url.username != name or not url.password:
+            raise Failed(f"{path} has to name the user {name} and a password")
+        found[role] = url.password
+    return found

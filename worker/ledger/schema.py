@@ -1,18 +1,20 @@
-"""The schema's version: brought up to date by `sms migrate`, and asked for by every process that starts."""
+"""The schema's version and the roles: brought up to date by `sms migrate`; the version is asked for by every process that starts."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex
 
+from worker.ledger import roles
 from worker.ledger.engine import LOCK_WAIT, NO_LOCK, reading
 from worker.ledger.tables import BUILT_BESIDE
 
@@ -50,21 +52,38 @@ def version(engine: Engine) -> str | None:
 
 
 def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.sleep) -> None:
-    """Brings the ledger to the wanted version, in one transaction; does nothing where it is there already.
+    """Brings the ledger to the wanted version, in one transaction, and the rights of its roles with it, where it has roles.
 
     Then it builds the indexes of BUILT_BESIDE that are missing. Who writes to their tables goes on meanwhile on PostgreSQL.
 
     On PostgreSQL it waits at most LOCK_WAIT for each lock, as all that comes to the table meanwhile waits behind it; then lets the others go on and tries again after a pause, in which it
     gives up where `pause` answers True. Raises LedgerInUse in the end, with nothing changed.
     """
+    _patiently(engine, _upgrade, pause)
+    _build_indexes(engine)
+
+
+def make_roles(
+    engine: Engine, passwords: Mapping[str, str], *, pause: Callable[[float], bool | None] = time.sleep
+) -> None:
+    """Makes the roles of a ledger on PostgreSQL, with these passwords, in one transaction, as patiently as `migrate`.
+
+    They have no rights before `migrate` gives them.
+    """
+    _patiently(engine, partial(roles.make, passwords=passwords), pause)
+
+
+def _patiently(engine: Engine, change: Callable[[Connection], None], pause: Callable[[float], bool | None]) -> None:
     for _ in range(TRIES):
         try:
-            _upgrade(engine)
+            with engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
+                change(connection)
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in IN_USE:
                 raise
         else:
-            _build_indexes(engine)
             return
         log.warning("the ledger is in use, the migration tries again")
         if pause(TRY_AGAIN_SECONDS):
@@ -75,13 +94,15 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
     )
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(connection: Connection) -> None:
+    has_roles = roles.are_made(connection)
+    if has_roles:
+        roles.become_owner(connection)
     config = _config()
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if has_roles:
+        roles.grant(connection)
 
 
 def _build_indexes(engine: Engine) -> None:
