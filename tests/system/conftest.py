@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, func, select, text
+from stack_of import refused_rights
 
 from worker import intake
 from worker.cli.stack import Stack, running_stack
@@ -25,9 +26,18 @@ def _running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def _new_database(postgres_uri: str) -> str:
     name = f"stack_{time.monotonic_ns()}"
-    with reading(open_engine(postgres_uri)) as connection:
+    engine = open_engine(postgres_uri)
+    with reading(engine) as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
     return postgres_uri.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def postgres_url(postgres_url: str) -> Iterator[str]:
+    """An empty ledger on PostgreSQL, in which nobody needs a right that he does not have."""
+    yield postgres_url
+    assert not refused_rights(postgres_url), "what a role of worker/ledger/roles.py needs, it may do"
 
 
 @pytest.fixture
@@ -44,6 +54,7 @@ def stack(_running: Stack) -> Iterator[Stack]:
     with Redis.from_url(_running.redis_url) as redis:
         refused = redis.acl_log()
         assert not refused, "what a role of worker/redis.acl needs, it may do"
+    assert not refused_rights(_running.ledger_url), "what a role of worker/ledger/roles.py needs, it may do"
 
 
 def _on_its_way(engine: Engine, redis: Redis) -> int:

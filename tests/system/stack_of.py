@@ -1,11 +1,12 @@
 """What a running stack says of itself: the gateway's sums, and where the submissions stand."""
 
 from collections import Counter
+from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import make_url, select, text
 
 from worker.cli.stack import Stack
-from worker.ledger.engine import open_engine, reading
+from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 from worker.ledger.tables import submissions
 
 
@@ -21,3 +22,16 @@ def states(stack: Stack) -> Counter[str]:
         found = Counter(connection.execute(select(submissions.c.state)).scalars())
     engine.dispose()
     return found
+
+
+def refused_rights(ledger_url: str) -> list[str]:
+    """What the server of the tests has refused anybody in that database for want of a right, as its log has it."""
+    url = make_url(ledger_url)
+    if url.get_backend_name() == "sqlite":
+        return []
+    engine = open_engine(url)
+    with reading(engine) as connection:
+        log = Path(connection.execute(text("SHOW data_directory")).scalar_one(), "log")
+    engine.dispose()
+    lines = log.read_text(errors="replace").splitlines()
+    return [line for line in lines if line.startswith(f"{NOT_PERMITTED} ") and f"@{url.database} " in line]

@@ -32,8 +32,9 @@ from sqlalchemy import make_url
 
 from worker import intake
 from worker.domain.lane import QUEUES
-from worker.ledger.engine import open_engine
-from worker.ledger.schema import migrate
+from worker.ledger import roles
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.schema import make_roles, migrate
 
 ACCOUNT = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "demo-password"}
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
@@ -84,7 +85,10 @@ def signals_noted() -> Iterator[Callable[[], None]]:
 
 @dataclass
 class Stack:
-    """The running processes, by name, and where to reach them. `interrupted` raises when it is time to end."""
+    """The running processes, by name, and where to reach them. `interrupted` raises when it is time to end.
+
+    `redis_url` and `ledger_url` are those of who starts it and may do anything; its processes have users with less.
+    """
 
     directory: Path
     environment: dict[str, str]
@@ -94,6 +98,8 @@ class Stack:
     callback_url: str
     interrupted: Callable[[], None]
     redis_passwords: dict[str, str]
+    ledger_passwords: dict[str, str]
+    """Empty where all are one user of the ledger."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _roles: dict[str, str] = field(default_factory=dict)
@@ -101,17 +107,24 @@ class Stack:
     def start(self, name: str, *command: str, role: str | None = None) -> None:
         """Starts a process; without a command, once more the one that had the name before. Its output goes to NAME.log.
 
-        It gets a session of its own, so that a Ctrl-C is ours to pass on. `role` is its user of Redis (worker/redis.acl).
+        It gets a session of its own, so that a Ctrl-C is ours to pass on. `role` is its user of Redis (worker/redis.acl) and of
+        the ledger (worker/ledger/roles.py); one that the ledger does not know is given no URL of it.
         """
         self.interrupted()
         self._commands[name] = command or self._commands[name]
         self._roles[name] = role or self._roles.get(name, "worker")
-        redis_url = self.redis_url_of(self._roles[name], at=self.environment["SMS_REDIS_URL"])
+        environment = self.environment | {
+            "SMS_REDIS_URL": self.redis_url_of(self._roles[name], at=self.environment["SMS_REDIS_URL"])
+        }
+        if self._roles[name] in roles.ROLES:
+            environment["SMS_LEDGER_URL"] = self.ledger_url_of(self._roles[name])
+        else:
+            del environment["SMS_LEDGER_URL"]
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [*_tie(), *self._commands[name]],
                 cwd=self.directory,
-                env=self.environment | {"SMS_REDIS_URL": redis_url},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -123,6 +136,14 @@ class Stack:
         parts = urlsplit(at or self.redis_url)
         user = "" if role == ANYBODY else f"{role}:{self.redis_passwords[role]}@"
         return parts._replace(netloc=f"{user}{parts.hostname}:{parts.port}").geturl()
+
+    def ledger_url_of(self, role: str) -> str:
+        """The stack's ledger, as the user with that role (worker/ledger/roles.py) where it has any."""
+        if not self.ledger_passwords:
+            return self.ledger_url
+        url = make_url(self.ledger_url)
+        user = roles.named(str(url.database))[role]
+        return url.set(username=user, password=self.ledger_passwords[role]).render_as_string(hide_password=False)
 
     def log(self, name: str) -> Path:
         """Where the output of that process goes."""
@@ -230,16 +251,26 @@ def _plan(directory: Path, ledger_url: str, settings: Mapping[str, str], interru
         "SIM_PUSH_URL": f"{callback_url}/push/{token}",
         **ACCOUNT,
         "SMS_REDIS_URL": redis_url,
-        "SMS_LEDGER_URL": ledger_url,
         "SMS_GATEWAY_URL": f"{simulator_url}/api/webservice",
         "SMS_PUSH_TOKEN": token,
         "SMS_PUSH_ALLOW": "127.0.0.1/32",
         **settings,
     }
     passwords = {role: secrets.token_urlsafe(24) for role in REDIS_ROLES}
-    stack = Stack(directory, environment, redis_url, ledger_url, simulator_url, callback_url, interrupted, passwords)
+    urls = redis_url, ledger_url, simulator_url, callback_url
+    stack = Stack(directory, environment, *urls, interrupted, passwords, _ledger_passwords(ledger_url))
     environment["SMS_REDIS_URL"] = stack.redis_url_of("worker")
+    environment["SMS_LEDGER_URL"] = stack.ledger_url_of("worker")
     return stack
+
+
+def _ledger_passwords(ledger_url: str) -> dict[str, str]:
+    """New passwords for the roles of the ledger, where whoever starts the stack may make such: as a superuser of PostgreSQL."""
+    engine = open_engine(ledger_url)
+    with reading(engine) as connection:
+        may = roles.may_be_made(connection)
+    engine.dispose()
+    return {role: secrets.token_urlsafe(24) for role in roles.ROLES} if may else {}
 
 
 def _absolute(ledger_url: str) -> str:
@@ -252,9 +283,7 @@ def _absolute(ledger_url: str) -> str:
 
 def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str]) -> None:
     """Starts everything at once, the slowest to come up first, and waits until all of it is ready."""
-    engine = open_engine(stack.ledger_url)
-    migrate(engine)
-    engine.dispose()
+    _prepare_ledger(stack)
     python = [sys.executable, "-m"]
     _start_valkey(stack)
     start_worker(stack, "worker", concurrency)
@@ -272,6 +301,16 @@ def _start_all(stack: Stack, concurrency: int, simulator_options: Sequence[str])
         stack.wait_for("the worker", lambda: any(one["cmd"] == "brpop" for one in redis.client_list()))
         # Told by the first tick of beat that a worker runs.
         stack.wait_for("beat", lambda: intake.last_tick(redis))
+
+
+def _prepare_ledger(stack: Stack) -> None:
+    if stack.ledger_passwords:
+        admin = open_engine(stack.ledger_url)
+        make_roles(admin, stack.ledger_passwords)
+        admin.dispose()
+    engine = open_engine(stack.ledger_url_of(roles.OWNER))
+    migrate(engine)
+    engine.dispose()
 
 
 def _start_valkey(stack: Stack) -> None:

@@ -17,7 +17,10 @@ def up(
     directory: Annotated[Path, typer.Option(help="Where its files are; the next `up` there goes on with them.")] = Path(
         ".sms"
     ),
-    ledger_url: Annotated[str | None, typer.Option(help="A ledger elsewhere, such as one on PostgreSQL.")] = None,
+    ledger_url: Annotated[
+        str | None,
+        typer.Option(help="A ledger elsewhere, such as one on PostgreSQL; as its superuser, roles are made in it."),
+    ] = None,
     latency_ms: Annotated[int, typer.Option(min=0, help="How long the simulated gateway takes to answer.")] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Threads of the worker.")] = 16,
 ) -> None:
@@ -57,7 +60,7 @@ def _write_environment(stack: Stack) -> Path:
 
 
 def _introduction(stack: Stack, environment: Path) -> str:
-    ledger = make_url(stack.ledger_url)
+    ledger = make_url(stack.environment["SMS_LEDGER_URL"])
     # What is printed may end up in a log: a password stays in the file. On this machine Redis wants none.
     pasted = {"SMS_REDIS_URL": stack.redis_url}
     if ledger.password is None:
