@@ -29,6 +29,7 @@ usage: python3 run.py COMMAND [ARGS]
   audit   asks OSV for known vulnerabilities of what production installs; ARGS go to pip-audit. Exit code 3: not audited
   bench   the benchmarks
   chaos   the whole system under fire: things break at random, and what is lost or doubled is counted
+  attack  what was once tried with success, against a stack of its own, and whether it is held
   fuzz    a million pushes that are nearly right for the parser, 20,000 over HTTP (`fuzz --help`)
   sms     any command of the `sms` CLI
   lock    make the lock files and the SBOM anew from pyproject.toml (needs uv; `lock --upgrade` takes newer versions)"""
@@ -69,7 +70,7 @@ class Stop(Exception):
 def main(args: list[str]) -> int:
     """Returns for `lint`, `lock` and all of `test` only: the others become another program, whose signals and exit code are its own."""
     command, rest = (args[0], args[1:]) if args else ("", [])
-    if command not in ("demo", "test", "lint", "bench", "chaos", "fuzz", "sms", "lock", "audit"):
+    if command not in ("demo", "test", "lint", "bench", "chaos", "attack", "fuzz", "sms", "lock", "audit"):
         asked = command in ("-h", "--help")
         print(USAGE, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2

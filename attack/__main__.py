@@ -1,0 +1,106 @@
+"""`python -m attack`: tries what was once tried with success, against a stack of its own. Exit code 0 where all of it is held, else 1."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from attack import on_files, on_messages, on_pushes, on_settings, on_stores
+from attack.table import Attack, Seen
+from chaos.run import kept_place, postgres_for
+from worker.cli.output import clean, console, progress_bar
+from worker.cli.stack import Signalled, Stack, StackError, running_stack, signals_noted
+
+# In this order: the flood takes the room of all other pushes, and the logs are looked through at the end.
+ATTACKS = (
+    Attack(1, "a stolen user of Redis", on_stores.redis_users),
+    Attack(2, "a stolen user of PostgreSQL", on_stores.ledger_users),
+    Attack(9, "another's signature, hidden characters", on_messages.signatures),
+    Attack(10, "a caller that is a campaign", on_messages.callers),
+    Attack(16, "codes to one mobile without end", on_messages.bombing),
+    Attack(4, "pushes without the token", on_pushes.without_token),
+    Attack(5, "a push that opts everybody out", on_pushes.forged_optouts),
+    Attack(8, "line breaks and controls in a push", on_pushes.forged_lines),
+    Attack(3, "pushes to fill the ledger and Redis", on_pushes.flood),
+    Attack(15, "codes that stay in the ledger", on_messages.texts_of_codes),
+    Attack(6, "a workbook that unpacks to very much", on_files.workbook),
+    Attack(14, "formulas in an export", on_files.export),
+    Attack(11, "the way to the gateway in clear", on_settings.in_clear),
+    Attack(12, "ports that all may reach", on_settings.ports),
+    Attack(13, "a password in an error", on_settings.address),
+    Attack(17, "cores, and packages that nobody needs", on_settings.images),
+    Attack(7, "secrets, texts and mobiles in the logs", on_pushes.logs),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="attack", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--ledger", choices=("postgresql", "sqlite"), default="postgresql")
+    parser.add_argument("--row", type=int, action="append", metavar="NO", help="only this one; may be repeated")
+    parser.add_argument(
+        "--directory", type=Path, help="where the logs stay; else they go, unless something was not held"
+    )
+    given = parser.parse_args()
+    try:
+        sys.exit(0 if attack(given.ledger, given.row or [], given.directory) else 1)
+    except StackError as why:
+        sys.exit(f"attack: {why}")
+    except Signalled as signal:
+        sys.exit(128 + signal.number)
+
+
+def attack(ledger: str, rows: list[int], directory: Path | None) -> bool:
+    """Tries those of the attacks, or all, and prints what came of each; whether all were held."""
+    chosen = [one for one in ATTACKS if not rows or one.row in rows]
+    with (
+        signals_noted() as interrupted,
+        kept_place(directory) as (place, keep),
+        _stack(place, ledger, interrupted) as stack,
+    ):
+        held = report(list(_tried(stack, chosen)))
+        if not held:
+            keep()
+    return held
+
+
+@contextmanager
+def _stack(place: Path, ledger: str, interrupted: Callable[[], None]) -> Iterator[Stack]:
+    settings = {"SMS_PUSH_HOURLY_MIB": str(on_pushes.HOURLY_MIB)}
+    with postgres_for(ledger) as postgres:
+        url = postgres.url if postgres is not None else None
+        with running_stack(place, ledger_url=url, concurrency=4, settings=settings, interrupted=interrupted) as stack:
+            yield stack
+
+
+def _tried(stack: Stack, attacks: list[Attack]) -> Iterator[tuple[Attack, Seen]]:
+    with progress_bar() as progress:
+        trying = progress.add_task("attacks", total=len(attacks))
+        for one in attacks:
+            progress.update(trying, description=one.what)
+            try:
+                yield one, one.tried(stack)
+            except StackError as why:
+                yield one, Seen(False, str(why).splitlines()[0])
+            progress.advance(trying)
+
+
+def report(seen: list[tuple[Attack, Seen]]) -> bool:
+    """Prints what came of each attack, by row; whether none was successful."""
+    table = Table("row", "attack", "", "what was seen", title="Attacks", title_justify="left", box=SIMPLE_HEAD)
+    words = {True: "held", False: "NOT HELD", None: "not tried"}
+    for one, came in sorted(seen, key=lambda pair: pair[0].row):
+        table.add_row(str(one.row), one.what, words[came.held], clean(came.what))
+    console().print(table)
+    held = sum(came.held is True for _, came in seen)
+    console().print(f"{held} of {len(seen)} held")
+    return all(came.held is not False for _, came in seen)
+
+
+if __name__ == "__main__":
+    main()

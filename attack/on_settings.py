@@ -1,0 +1,55 @@
+"""Somebody reads what the system prints or listens on, or looks for what its files leave open."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from attack.on_pushes import sms, told
+from attack.table import Seen
+from worker.cli.stack import Stack
+
+REPO = Path(__file__).parents[1]
+COMPOSE = REPO / "docker-compose.yml"
+
+
+def in_clear(stack: Stack) -> Seen:
+    """A gateway that is called in clear over a network: by the simulator as its proxy, so that no traffic leaves this machine."""
+    away = {"SMS_GATEWAY_URL": "http://gateway.invalid/api", "http_proxy": stack.simulator_url}
+    checks = {one["name"]: one for one in told(stack, "doctor", **away)}
+    pinned = sms(stack, "doctor", SMS_GATEWAY_CA="/nowhere.pem", SMS_GATEWAY_URL="https://127.0.0.1:1/")
+    state = checks["gateway"]["state"]
+    is_told = "in clear" in checks["gateway"]["found"] and "/nowhere.pem" in pinned.stdout
+    return Seen(
+        state == "look" and is_told, f"sms doctor says {state!r}: {checks['gateway']['found'].split(':')[1].strip()}"
+    )
+
+
+def ports(_: Stack) -> Seen:
+    published = re.findall(r"^ +ports: (.*)", COMPOSE.read_text(encoding="utf-8"), re.MULTILINE)
+    return Seen(all(":-127.0.0.1:" in ports for ports in published), f"published: {', '.join(published)}")
+
+
+def address(stack: Stack) -> Seen:
+    """Redis passwords with characters that break the URL, in what a command prints."""
+    said = ""
+    for password in ("s3cret/x", "s3cret#x", "s3cret?x", "s3cret[x"):
+        done = sms(
+            stack, "send", "--to", "13800138000", "--content", "x", SMS_REDIS_URL=f"redis://u:{password}@h:6379/0"
+        )
+        said += done.stdout + done.stderr
+    return Seen("s3cret" not in said and "SMS_REDIS_URL" in said, "the error names the setting and no part of it")
+
+
+def images(_: Stack) -> Seen:
+    """Whether a service may write a core, and whether the SBOM is that of the lock. What the lock has is in tests/unit/test_deploy.py."""
+    said = COMPOSE.read_text(encoding="utf-8").partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
+    services = re.split(r"^  (?=\w+:$)", said, flags=re.MULTILINE)[1:]
+    dumps = [
+        service.partition(":")[0]
+        for service in services
+        if not re.search(r"<<: \*(hardened|app)$", service, re.MULTILINE)
+    ]
+    stale = subprocess.run([sys.executable, "-m", "deploy.sbom", "--check"], cwd=REPO, capture_output=True, check=False)
+    what = f"{len(dumps)} of {len(services)} services may; SBOM and lock {'differ' if stale.returncode else 'agree'}"
+    return Seen(bool(services) and not dumps and stale.returncode == 0, what)

@@ -1,0 +1,55 @@
+"""What somebody tries who has stolen a user of Redis."""
+
+from collections.abc import Sequence
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+INTAKE, WAITING, QUEUE = "sms:intake:otp", "sms:intake:otp:waiting", "sms.otp"
+FORBIDDEN: dict[str, Sequence[str | int]] = {
+    "read a text": ("HGETALL", INTAKE),
+    "read one text": ("HGET", INTAKE, "id"),
+    "walk through the texts": ("HSCAN", INTAKE, 0),
+    "look for who waits": ("ZRANGE", WAITING, 0, -1),
+    "take a message out": ("HDEL", INTAKE, "id"),
+    "have it forgotten": ("ZREM", WAITING, "id"),
+    "read what waits in a queue": ("LRANGE", QUEUE, 0, -1),
+    "take a task": ("BRPOP", QUEUE, 1),
+    "read what was pushed": ("HGETALL", "sms:intake:push"),
+    "read what workers have in hand": ("HGETALL", "sms:unacked"),
+    "empty a rate": ("DEL", "sms:rate:{default}"),
+    "list keys": ("KEYS", "*"),
+    "walk through keys": ("SCAN", 0),
+    "copy a key": ("COPY", INTAKE, "mine"),
+    "dump a key": ("DUMP", INTAKE),
+    "read a text by a script": ("EVAL", "return redis.call('HGETALL', 'sms:intake:otp')", 0),
+    "empty Redis": ("FLUSHALL",),
+    "empty the database": ("FLUSHDB",),
+    "end workers by remote control": ("PUBLISH", "/0.sms.pidbox", "{}"),
+    "listen to remote control": ("SUBSCRIBE", "/0.sms.pidbox"),
+    "see all commands": ("MONITOR",),
+    "set Redis": ("CONFIG", "SET", "appendonly", "no"),
+    "read passwords": ("ACL", "LIST"),
+    "stop Redis": ("SHUTDOWN",),
+    "load a function": ("FUNCTION", "LOAD", "#!lua name=x\nredis.register_function('x', function() end)"),
+}
+"""By what is tried, the command. No user but that of workers may do it."""
+FORBIDDEN_TO_ALL = {
+    "set Redis",
+    "read passwords",
+    "stop Redis",
+    "empty Redis",
+    "empty the database",
+    "see all commands",
+    "list keys",
+}
+"""What not even a worker may do."""
+
+
+def is_refused(redis: Redis, what: str) -> bool:
+    """Whether Redis refuses it for want of the right."""
+    try:
+        redis.execute_command(*FORBIDDEN[what])  # type: ignore[no-untyped-call]
+    except ResponseError as why:
+        return "permission" in str(why).lower()
+    return False
