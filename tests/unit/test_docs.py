@@ -1,6 +1,7 @@
 """The documents tell the truth: the settings are those of the code, the links lead somewhere."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from worker.config import SECRETS, VARIABLES
@@ -14,6 +15,7 @@ from worker.domain.message import (
     MAX_VALID_FOR,
 )
 from worker.domain.status import STATUSES
+from worker.ledger.roles import RIGHTS
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
@@ -39,6 +41,17 @@ def test_the_table_of_fields_has_every_field_of_a_message_and_no_other() -> None
     assert set(re.findall(r"^\| `(\w+)` \|", sending, re.MULTILINE)) == FIELDS - {"notify"}
     for limit in (MAX_RECIPIENTS, MAX_METADATA_BYTES, MAX_CALLER, HORIZON.days, MAX_VALID_FOR.days):
         assert f" {limit:,} " in sending
+
+
+def test_the_allow_lists_are_those_of_the_stores() -> None:
+    security = (REPO / "docs/security.md").read_text()
+    assert (REPO / "worker/redis.acl").read_text().rstrip() in security
+    rights = {
+        table: f"| `{table}` | {' | '.join(right or '–' for right in asdict(said).values())} |"
+        for table, said in RIGHTS.items()
+    }
+    assert {table for table, row in rights.items() if row not in security} == set()
+    assert set(re.findall(r"^\| `(\w+)` \| [A-Z]+[ ,(|]", security, re.MULTILINE)) == RIGHTS.keys()
 
 
 def test_every_link_in_the_documents_leads_to_a_file() -> None:
