@@ -155,6 +155,12 @@ def test_a_migration_gives_way_to_those_who_use_the_ledger_and_is_done_once_they
     other.dispose()
 
 
+WAITS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INDEX CONCURRENTLY%'
+"""
+
+
 def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_off_is_built_anew(
     postgres_url: str,
 ) -> None:
@@ -172,7 +178,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
     with ThreadPoolExecutor(1) as pool:
         migrated = pool.submit(schema.migrate, engine)
         with third.connect() as connection:
-            while not connection.scalar(text("SELECT count(*) FROM pg_stat_progress_create_index")):
+            while not connection.scalar(text(WAITS)):
                 connection.rollback()
             # The one who builds waits already; nobody waits behind him.
             connection.execute(text("SET lock_timeout = '1ms'"))

@@ -93,7 +93,7 @@ def unprocessed_pushes(connection: Connection, *, overdue_since: datetime) -> Ba
 
 def quarantined_pushes(connection: Connection) -> int:
     """The pushes that could not be used, whole or in part."""
-    return connection.execute(select(func.count()).where(pushes.c.state == QUARANTINED)).scalar_one()
+    return connection.execute(select(func.count()).where(pushes.c.state == literally(QUARANTINED))).scalar_one()
 
 
 def _late(condition: ColumnElement[bool]) -> ColumnElement[int]:

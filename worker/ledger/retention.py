@@ -2,20 +2,26 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, delete, exists, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select, update
 
 from worker.domain.status import WAITING, State
 from worker.ledger.pushes import QUARANTINED, RECEIVED
 from worker.ledger.statements import ROWS, literally
 from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, refused, submissions
 
-# What may be called once more needs its text; no other state leads there.
-_NEEDED = exists().where(
-    recipients.c.message_no == messages.c.no,
-    submissions.c.no == recipients.c.submission_no,
-    submissions.c.state.in_([*WAITING, State.UNKNOWN]),
+# What may be called once more needs its text; no other state leads there. A value is looked up by the indexes, for each of them. Of EXISTS
+# PostgreSQL makes a join, which goes through all submissions.
+_NEEDED = (
+    select(submissions.c.no)
+    .join(recipients, recipients.c.submission_no == submissions.c.no)
+    .where(recipients.c.message_no == messages.c.no, submissions.c.state.in_([*WAITING, State.UNKNOWN]))
+    .limit(1)
+    .correlate(messages)
+    .scalar_subquery()
 )
-_CODES = select(messages.c.no).where(messages.c.lane == literally("otp"), messages.c.content != literally(""), ~_NEEDED)
+_CODES = select(messages.c.no).where(
+    messages.c.lane == literally("otp"), messages.c.content != literally(""), _NEEDED.is_(None)
+)
 
 
 def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:

@@ -267,6 +267,14 @@ Index(
     sqlite_where=HAS_BODY,
     postgresql_concurrently=True,
 )
+# Small at any size of the ledger, unless somebody pushes what nobody can read.
+Index(
+    "ix_pushes_quarantined",
+    pushes.c.no,
+    postgresql_where=pushes.c.state == "quarantined",
+    sqlite_where=pushes.c.state == "quarantined",
+    postgresql_concurrently=True,
+)
 
 reports = Table(
     "reports",
