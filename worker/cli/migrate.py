@@ -38,7 +38,7 @@ def migrate(
     names a superuser for that. Afterwards run it without, as the owner of the ledger.
 
     \b
-    Examples:
+    Example:
       SMS_LEDGER_URL=sqlite:////var/lib/sms/ledger.db sms migrate
       SMS_LEDGER_URL_FILE=deploy/secrets/ledger_url_superuser sms migrate --roles deploy/secrets
     """
