@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import SubprocessError
 
+from redis.exceptions import RedisError
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from attack import on_files, on_messages, on_pushes, on_settings, on_stores
 from attack.table import Attack, Seen
@@ -35,6 +38,10 @@ ATTACKS = (
     Attack(17, "cores, and packages that nobody needs", on_settings.images),
     Attack(7, "secrets, texts and mobiles in the logs", on_pushes.logs),
 )
+
+
+FAILED = (StackError, RedisError, SQLAlchemyError, OSError, SubprocessError, LookupError, ValueError)
+"""What an attack may end with that broke something, or took too long."""
 
 
 def main() -> None:
@@ -85,8 +92,8 @@ def _tried(stack: Stack, attacks: list[Attack]) -> Iterator[tuple[Attack, Seen]]
             progress.update(trying, description=one.what)
             try:
                 yield one, one.tried(stack)
-            except StackError as why:
-                yield one, Seen(False, str(why).splitlines()[0])
+            except FAILED as why:
+                yield one, Seen(False, f"{type(why).__name__}: {why}".splitlines()[0])
             progress.advance(trying)
 
 

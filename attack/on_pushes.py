@@ -110,7 +110,9 @@ def forged_lines(stack: Stack) -> Seen:
 
 
 def logs(stack: Stack) -> Seen:
-    """What the attacks before sent, looked for in all logs."""
+    """What the attacks before sent, and a code, looked for in all logs."""
+    _code_arrives(stack)
+    push(stack, b"<none> 13900000001", token="a-token-that-is-none")
     secrets = [*stack.redis_passwords.values(), *stack.ledger_passwords.values()]
     secrets += [stack.environment["SMS_PUSH_TOKEN"], stack.environment["SMS_PASSWORD"], "您的验证码是"]
     said = {path.name: path.read_text(errors="replace") for path in stack.directory.glob("*.log")}

@@ -24,9 +24,13 @@ class Room:
     def take(self, connection: Connection, size: int, *, now: datetime) -> bool:
         """Whether there is room for a push of that size, which is taken then."""
         with self._lock:
-            if self._monotonic() >= self._look_at:
-                self._used = pushes.taken_in(connection, since=now - HOUR)
+            looks = self._monotonic() >= self._look_at
+            if looks:
                 self._look_at = self._monotonic() + LOOK_SECONDS
+        # Not with the lock: where the ledger hangs, one waits for it here, and the others each for their own push.
+        used = pushes.taken_in(connection, since=now - HOUR) if looks else None
+        with self._lock:
+            self._used = self._used if used is None else used
             fits = self._used + pushes.cost(size) <= self._most
             if fits:
                 self._used += pushes.cost(size)

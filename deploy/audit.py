@@ -90,7 +90,7 @@ def ask(some: list[tuple[str, str]], options: list[str]) -> Answer:
 def judged(answer: Answer) -> Judgement:
     try:
         report = json.loads(answer.out)["dependencies"]
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError) as error:
         if unreached := UNREACHED.search(answer.err):
             return Judgement([], [f"the service that knows vulnerabilities could not be asked ({unreached[0]})"])
         raise Failed(f"{answer.out}{answer.err}exit code {answer.code}") from error

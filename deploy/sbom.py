@@ -75,6 +75,8 @@ def component(pin: Pin) -> dict[str, Any]:
 
 def main(args: list[str]) -> str | None:
     """What is wrong, or None. With `--check` the file is compared, not written."""
+    if args not in ([], ["--check"]):
+        return f"there is no {' '.join(args)}; without anything it writes {SBOM}, with --check it compares"
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     text = sbom(LOCK.read_text(), project)
     if args != ["--check"]:

@@ -14,6 +14,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -202,7 +203,7 @@ class Settings(BaseSettings):
     push_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     push_trusted_proxies: int = Field(default=0, ge=0, le=10)
     push_proxy_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = LOOPBACK
-    push_hourly_mib: int = Field(default=2048, ge=1, le=1_000_000)
+    push_hourly_mib: int = Field(default=2048, ge=8, le=1_000_000)
     connect_timeout: float = Field(default=5, gt=0, le=60)
     read_timeout: float = Field(default=30, gt=0, le=300)
     rate: float | None = Field(default=None, gt=0, le=100_000)
@@ -297,6 +298,10 @@ def _wrong_addresses(settings: Settings) -> list[str]:
             "SMS_LEDGER_URL is no address of a database; write it like postgresql://sms:…@postgres/sms"
             " or sqlite:////var/lib/sms/ledger.db, with %40 for an @ in its password"
         )
+    try:
+        _ = urlsplit(settings.gateway_url).port
+    except ValueError:
+        gaps.append("SMS_GATEWAY_URL has a port that is none; write one from 1 to 65535")
     redis = settings.redis_url and settings.redis_url.get_secret_value()
     if redis and not _is_redis(redis):
         gaps.append(f"SMS_REDIS_URL {NO_REDIS}")
@@ -441,12 +446,13 @@ def _read_file(settings: Settings, gaps: list[str]) -> None:
                     if name in settings.accounts:
                         gaps.append(f"{where} is the account of SMS_EPR_ID already; give one of them")
                     settings.accounts[name] = Account.model_validate(values)
-                elif name != "otp" and "keep_text" in values:
-                    gaps.append(f"{where} keep_text is for otp: the texts of the other lanes are kept")
                 elif name not in LANES:
                     gaps.append(f"{where} means nothing here; the lanes are {', '.join(LANES)}")
                 else:
-                    settings.lanes[name] = LaneOptions.model_validate(values).of(LANES[name])
+                    said = LaneOptions.model_validate(values)
+                    if name != "otp" and "keep_text" in said.model_fields_set:
+                        gaps.append(f"{where} keep_text is an option of otp alone: other texts are kept; leave it out")
+                    settings.lanes[name] = said.of(LANES[name])
             except ValidationError as error:
                 names = ACCOUNT_NAMES if section == "accounts" else tuple(LaneOptions.model_fields)
                 gaps += [f"{where} {'.'.join(map(str, one['loc']))}: {_fault(one, names)}" for one in _errors(error)]

@@ -137,6 +137,11 @@ def _opt_out(
         return 0
     ours = optouts.sent_to(connection, account_id, {reply.mobile for reply in said.values()})
     first = [said[no] for no in pushes.which_repeat_none(connection, said) if said[no].mobile in ours]
+    if strange := {reply.mobile for reply in said.values()} - ours:
+        log.info(
+            "push %d: %d mobiles that were never sent to do not opt out by it; `sms replies` has them, `sms optout add` takes them off",
+            push_no, len(strange),
+        )  # fmt: skip
     rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
     optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY, push_no=push_no)
     return len(first)

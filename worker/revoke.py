@@ -1,6 +1,7 @@
 """Revoke a push: what it said counts no more, and what others said of the same does."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -9,8 +10,17 @@ from worker.domain.push import StatusReport
 from worker.gateway.push import Unreadable, parse_push
 from worker.ledger import optouts, pushes
 from worker.ledger.engine import reading
-from worker.ledger.optouts import Undone
-from worker.ledger.pushes import Revoked
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """How much was taken back, how many opt-outs stay for a later reply says the same, and how many pushes are read again."""
+
+    reports: int
+    replies: int
+    optouts: int
+    optouts_kept: int
+    read_again: int
 
 
 def revoke_push(
@@ -21,45 +31,39 @@ def revoke_push(
     by: str,
     now: datetime,
     passed: Callable[[], object] = lambda: None,
-) -> tuple[Revoked, Undone, int] | None:
-    """Takes back the reports, replies and opt-outs of a push for good; what, and how many pushes are read again for it.
+) -> Revocation | None:
+    """Takes back the reports, replies and opt-outs of a push for good. Done again, it goes on where it was broken off.
 
     Of the same report only the first push that said it is kept as its source. So each later one that said the same is read again.
-    `words` opt out, `passed` is called for each of those that are looked at. None where there is no such push, or it is revoked already.
+    `words` opt out, `passed` is called for each of those that are looked at. None where there is no such push.
     """
     with reading(engine) as connection:
-        said = {(msg_id, mobile, status) for _, msg_id, mobile, status in pushes.reported_by(connection, no)}
-    again, last = _that_said(engine, no, said, 0, passed)
+        raw = pushes.read(connection, no)
+    if raw is None:
+        return None
     with engine.begin() as connection:
-        revoked = pushes.revoke(connection, no, by=by, now=now)
-        if revoked is None:
-            return None
+        reports, replies = pushes.revoke(connection, no, by=by, now=now)
         undone = optouts.undo(connection, no, words)
+    # From here on, whoever is processed keeps its own reports.
+    again = list(_that_said(engine, no, _reports(raw.body), passed))
+    with engine.begin() as connection:
         pushes.replay(connection, nos=again, now=now)
-    # Those that were processed meanwhile.
-    more, _ = _that_said(engine, no, said, last, passed)
-    if more:
-        with engine.begin() as connection:
-            pushes.replay(connection, nos=more, now=now)
-    return revoked, undone, len({*again, *more})
+    return Revocation(reports, replies, undone.back, undone.kept, len(again))
 
 
-def _that_said(
-    engine: Engine, no: int, said: Collection[tuple[int, str, str]], after: int, passed: Callable[[], object]
-) -> tuple[list[int], int]:
-    """The later pushes with one of these reports, and the last that was looked at."""
-    found: list[int] = []
-    last = after
+def _that_said(engine: Engine, no: int, said: Collection[StatusReport], passed: Callable[[], object]) -> Iterator[int]:
+    """The pushes with one of these reports, of those that did not come before that one."""
     if not said:
-        return found, last
+        return
     with reading(engine) as connection:
-        for last, body in pushes.later(connection, no, after=after):
-            try:
-                items = parse_push(body).items
-            except Unreadable:  # it said nothing
-                items = ()
-            reports = (item.body for item in items if isinstance(item.body, StatusReport))
-            if any((report.msg_id, report.mobile, report.report) in said for report in reports):
-                found.append(last)
+        for other, body in pushes.later(connection, no):
+            if not _reports(body).isdisjoint(said):
+                yield other
             passed()
-    return found, last
+
+
+def _reports(body: bytes) -> set[StatusReport]:
+    try:
+        return {item.body for item in parse_push(body).items if isinstance(item.body, StatusReport)}
+    except Unreadable:  # it said nothing
+        return set()

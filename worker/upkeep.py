@@ -100,7 +100,7 @@ def settle(engine: Engine, *, probable: Collection[str] = (), now: datetime) -> 
 
 
 def forget(engine: Engine, *, codes: bool, keep: timedelta, now: datetime) -> None:
-    """What is kept no longer: with `codes` the texts of OTPs that went out; bodies of pushes, and refused messages, as old as `keep`.
+    """Wipes the texts of OTPs that went out (if `codes`), and bodies of pushes and refused messages that are as old as `keep`.
 
     Quarantined bodies give way to newer ones, too. Less often than the tick, and no more at a time than there is time for.
     """
@@ -108,7 +108,8 @@ def forget(engine: Engine, *, codes: bool, keep: timedelta, now: datetime) -> No
         in_batches(engine, retention.wipe_codes, most=ROWS)
     in_batches(engine, partial(retention.wipe_bodies, before=now - keep), most=ROWS)
     in_batches(engine, partial(retention.forget_refused, before=now - keep), most=ROWS)
-    wiped = in_batches(engine, partial(retention.wipe_quarantined, most_bytes=QUARANTINE_BYTES), most=ROWS)
+    too_many = partial(retention.wipe_quarantined, most_bytes=QUARANTINE_BYTES, before=now - timedelta(hours=1))
+    wiped = in_batches(engine, too_many, most=ROWS)
     if wiped:
         log.warning(
             "the bodies of the %d oldest quarantined pushes are kept no longer: those of the others have %d MiB",

@@ -17,6 +17,7 @@ from worker.ledger.tables import pushes as pushes_table
 
 DAY = timedelta(days=1)
 KEEP = 90 * DAY
+LATER = NOW + timedelta(hours=1)
 
 
 def forget(ledger: Ledger, *, codes: bool = True) -> None:
@@ -95,8 +96,9 @@ def test_of_quarantined_bodies_the_newest_are_kept_that_have_no_more_bytes_than_
     good = ledger.push(reply_push((mobile(1), "1", "好")))
     with ledger.engine.begin() as connection:
         connection.execute(update(pushes_table).where(pushes_table.c.no == nos[3]).values(size=None))
-        assert retention.wipe_quarantined(connection, most_bytes=250) == 3
-        assert retention.wipe_quarantined(connection, most_bytes=250) == 0
+        assert retention.wipe_quarantined(connection, most_bytes=250, before=NOW) == 0
+        assert retention.wipe_quarantined(connection, most_bytes=250, before=LATER) == 3
+        assert retention.wipe_quarantined(connection, most_bytes=250, before=LATER) == 0
     kept = {row["no"] for row in ledger.rows(pushes_table) if row["body"]}
     assert kept == {*nos[3:], good}
 

@@ -52,6 +52,21 @@ def test_what_a_revoked_push_said_is_gone_and_what_a_later_one_said_of_the_same_
     assert ledger.statuses()[mobile(2)] == "delivered"
 
 
+def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_it_is_done_anew(ledger: Ledger) -> None:
+    msg_id = submitted(ledger, mobile(1))
+    # It has a lower number, and came later.
+    with ledger.engine.begin() as connection:
+        body = status_push((mobile(1), msg_id, 1)).encode()
+        true = pushes.add(connection, body, source="s", received_at=NOW + MINUTE)
+    forged = ledger.push(status_push((mobile(1), msg_id, 1)))
+    process(ledger, true)
+    with ledger.engine.begin() as connection:
+        assert pushes.revoke(connection, forged, by="x", now=NOW) == (1, 0)
+    assert told("pushes", "revoke", str(forged))["read_again"] == 1
+    process(ledger, true)
+    assert [row["push_no"] for row in ledger.rows(reports)] == [true]
+
+
 def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     forged = ledger.push(reply_push((mobile(1), "7", "TD")))
@@ -62,8 +77,9 @@ def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
     assert (replayed.exit_code, "it is revoked" in replayed.stderr) == (1, True)
     process(ledger, forged)  # a task that was on its way
     assert (ledger.rows(replies), ledger.rows(optouts_table)) == ([], [])
-    again = sms("pushes", "revoke", str(forged))
-    assert (again.exit_code, f"there is no push {forged}, or it is revoked already" in again.stderr) == (1, True)
+    assert set(told("pushes", "revoke", str(forged)).values()) == {0}
+    missing = sms("pushes", "revoke", "99")
+    assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)
     assert "revoked" in sms("pushes").stdout
     assert "by operator:" in sms("pushes", "show", str(forged)).stdout
 
@@ -85,6 +101,6 @@ def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) 
     no = ledger.push(reply_push((mobile(1), "7", "TD")))
     with ledger.engine.begin() as connection:
         assert pushes.finish(connection, no, items=1, reason=None, quarantined=False)
-        assert pushes.revoke(connection, no, by="x", now=NOW)
+        assert pushes.revoke(connection, no, by="x", now=NOW) == (0, 1)
         assert optouts.undo(connection, no, OPTOUT_WORDS).back == 1
         assert not pushes.finish(connection, no, items=1, reason=None, quarantined=False)

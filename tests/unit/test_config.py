@@ -457,3 +457,19 @@ def test_callers_are_names_with_commas_between_and_none_is_a_campaigns(environme
     assert load_settings("worker").callers == {"shop", "银行"}
     environment(SMS_CALLERS="shop,campaign/7")
     assert "SMS_CALLERS: Value error, 'campaign/7' that begins with" in gaps("worker")[0]
+
+
+def test_keep_text_is_an_option_of_otp_alone(environment, tmp_path: Path) -> None:
+    (tmp_path / "sms.toml").write_text("[lanes.otp]\nkeep_text = true\n[lanes.notice]\nvalidity = 60")
+    environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
+    assert {name: lane.keep_text for name, lane in load_settings("worker").lanes.items()} == dict.fromkeys(LANES, True)
+    (tmp_path / "sms.toml").write_text("[lanes]\notp = 5\nnotice = {keep_text = false}\nopt = {keep_text = false}")
+    told = " ".join(gaps("worker"))
+    assert "[lanes.notice] keep_text is an option of otp alone" in told
+    assert "[lanes.opt] means nothing here; the lanes are otp" in told
+    assert "[lanes.otp]" in told
+
+
+def test_a_port_of_the_gateway_that_is_none_is_told(environment) -> None:
+    environment(**ALL, SMS_GATEWAY_URL="http://gateway.invalid:99999/api")
+    assert gaps("worker") == ["SMS_GATEWAY_URL has a port that is none; write one from 1 to 65535"]

@@ -15,6 +15,7 @@ from worker.cli.parts import Limit, ledger, ledger_engine, operator
 from worker.config import load_settings
 from worker.ledger import push_views
 from worker.ledger import pushes as kept
+from worker.ledger.optouts import Undone
 from worker.ledger.push_views import PushView
 from worker.ledger.pushes import PROCESSED, QUARANTINED, RECEIVED
 from worker.revoke import revoke_push
@@ -158,16 +159,15 @@ def revoke(
             passed=lambda: progress.advance(looking),
         )  # fmt: skip
     if done is None:
-        raise Failed(f"there is no push {no}, or it is revoked already; `sms pushes` lists them")
-    revoked, undone, again = done
+        raise Failed(f"there is no push {no}; `sms pushes` lists them")
     if as_json:
-        print_json(asdict(revoked) | {"optouts": undone.back, "optouts_kept": undone.kept, "read_again": again})
+        print_json(asdict(done))
         return
     screen = console()
-    screen.print(f"push {no} is revoked: {revoked.reports:,} reports and {revoked.replies:,} replies taken back")
-    screen.print(told(undone))
-    if again:
-        screen.print(f"{_pushes(again)} to be read again at the next tick of beat: they said the same")
+    screen.print(f"push {no} is revoked: {done.reports:,} reports and {done.replies:,} replies taken back")
+    screen.print(told(Undone(done.optouts, done.optouts_kept)))
+    if done.read_again:
+        screen.print(f"{_pushes(done.read_again)} to be read again at the next tick of beat: they said the same")
 
 
 def _pushes(count: int) -> str:

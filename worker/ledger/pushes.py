@@ -31,14 +31,6 @@ class Raw:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """What was taken back."""
-
-    reports: int
-    replies: int
-
-
 # Built once: to build such a statement anew costs as much as to run it.
 _ADD = pushes.insert().returning(pushes.c.no)
 _READ = select(pushes.c.body, pushes.c.received_at, pushes.c.source).where(pushes.c.no == bindparam("of_no"))
@@ -111,37 +103,30 @@ def replay(connection: Connection, *, nos: Sequence[int] = (), state: str | None
     return list(connection.execute(again.returning(pushes.c.no)).scalars())
 
 
-def reported_by(connection: Connection, no: int) -> set[tuple[int, int, str, str]]:
-    """The reports that stand by the word of that push: the number of the account, msgId, mobile and status of each."""
-    found = select(reports.c.account_id, reports.c.msg_id, reports.c.mobile, reports.c.status)
-    return {tuple(row) for row in connection.execute(found.where(reports.c.push_no == no))}
-
-
-def later(connection: Connection, no: int, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The pushes that did not come before that one, and were read: number and body of each. Only of higher numbers than `after`."""
+def later(connection: Connection, no: int) -> Iterator[tuple[int, bytes]]:
+    """The pushes that did not come before that one, and were read: number and body of each."""
     since = select(pushes.c.received_at).where(pushes.c.no == no).scalar_subquery()
-    pages = select(pushes.c.no, pushes.c.body).where(
-        pushes.c.received_at >= since,
-        pushes.c.no != no,
-        pushes.c.state != RECEIVED,
-        pushes.c.revoked_at.is_(None),
-        HAS_BODY,
-    )
+    were_read = pushes.c.state != RECEIVED, pushes.c.revoked_at.is_(None), HAS_BODY
+    pages = select(pushes.c.no, pushes.c.body).where(pushes.c.received_at >= since, pushes.c.no != no, *were_read)
     pages = pages.order_by(pushes.c.no).limit(BODIES)
+    after = 0
     while page := connection.execute(pages.where(pushes.c.no > after)).all():
         yield from map(tuple, page)
         after = page[-1].no
 
 
-def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> Revoked | None:
-    """Takes back the reports and the replies of a push, for good; how many. None where there is none, or it is revoked already."""
-    taken_back = update(pushes).where(pushes.c.no == no, pushes.c.revoked_at.is_(None))
+def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> tuple[int, int]:
+    """Takes back the reports and the replies of a push, for good; how many of each. Done again, it stays as it was."""
     read_no_more = case((pushes.c.state == RECEIVED, PROCESSED), else_=pushes.c.state)
-    if not connection.execute(
-        taken_back.values(revoked_at=now, revoked_by=by, state=read_no_more, due_at=None)
-    ).rowcount:
-        return None
-    return Revoked(*(connection.execute(delete(one).where(one.c.push_no == no)).rowcount for one in (reports, replies)))
+    connection.execute(
+        update(pushes)
+        .where(pushes.c.no == no, pushes.c.revoked_at.is_(None))
+        .values(revoked_at=now, revoked_by=by, state=read_no_more, due_at=None)
+    )
+    of_reports, of_replies = (
+        connection.execute(delete(one).where(one.c.push_no == no)).rowcount for one in (reports, replies)
+    )
+    return of_reports, of_replies
 
 
 def add_reports(

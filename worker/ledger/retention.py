@@ -36,13 +36,16 @@ def wipe_bodies(connection: Connection, *, before: datetime, most: int = ROWS) -
     return _wipe(connection, old.order_by(pushes.c.received_at).limit(most))
 
 
-def wipe_quarantined(connection: Connection, *, most_bytes: int, most: int = ROWS) -> int:
-    """Empties the oldest bodies of quarantined pushes, so that those of the others have no more bytes than that; how many."""
+def wipe_quarantined(connection: Connection, *, most_bytes: int, before: datetime, most: int = ROWS) -> int:
+    """Empties the oldest bodies of quarantined pushes, so that those of the others have no more bytes than that; how many.
+
+    Not of those that came at `before` or later: they count in what the ledger takes of pushes.
+    """
     newer = func.sum(func.coalesce(pushes.c.size, func.length(pushes.c.body))).over(order_by=pushes.c.no.desc())
-    kept = (
-        select(pushes.c.no, newer.label("bytes")).where(pushes.c.state == literally(QUARANTINED), HAS_BODY).subquery()
-    )
-    return _wipe(connection, select(kept.c.no).where(kept.c.bytes > most_bytes).order_by(kept.c.no).limit(most))
+    which = pushes.c.state == literally(QUARANTINED), HAS_BODY
+    kept = select(pushes.c.no, pushes.c.received_at, newer.label("bytes")).where(*which).subquery()
+    too_many = kept.c.bytes > most_bytes, kept.c.received_at < before
+    return _wipe(connection, select(kept.c.no).where(*too_many).order_by(kept.c.no).limit(most))
 
 
 def _wipe(connection: Connection, nos: Select[tuple[int]]) -> int:

@@ -2,7 +2,7 @@
 
 Each part of the system has a role of its own, named after the database: `sms_owner`, `sms_worker` and so on where it is `sms`.
 A superuser makes them once (`make`). What is in RIGHTS they get in the transaction of each migration (`grant`): so there is no
-moment at which a new table has no rights, and none at which a role has more than is written here.
+moment at which a new table has no rights, and none at which a role has more than is written here on these tables.
 """
 
 from collections.abc import Mapping

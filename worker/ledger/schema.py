@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex
 
@@ -85,12 +85,12 @@ def _patiently(engine: Engine, change: Callable[[Connection], None], pause: Call
                 raise
         else:
             return
-        log.warning("the ledger is in use, the migration tries again")
+        log.warning("the ledger is in use; trying again")
         if pause(TRY_AGAIN_SECONDS):
             break
     raise LedgerInUse(
         f"the ledger is in use and was not changed; {_who_uses(engine)}."
-        "\nEnd what takes long there (a dump, a report, an open session) or stop the workers, then run `sms migrate` again."
+        "\nEnd what takes long there (a dump, a report, an open session) or stop the workers, then do it again."
     )
 
 
@@ -112,6 +112,12 @@ def _build_indexes(engine: Engine) -> None:
                 # One that was broken off is there, takes time and serves nobody.
                 for name in connection.execute(_BROKEN_OFF, {"name": index.name}).scalars():
                     connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
+            if index.name in {one["name"] for one in inspect(connection).get_indexes(str(index.table))}:
+                continue
+            if connection.execute(select(index.table.select().exists())).scalar_one():
+                log.warning(
+                    "the index %s is built; it waits for transactions that are open, and nobody for it", index.name
+                )
             connection.execute(CreateIndex(index, if_not_exists=True))
 
 

@@ -119,7 +119,7 @@ messages = Table(
     # Of the run of a campaign that made it, if one did. No foreign key: SQLite would copy the table to add one.
     Column("run_no", Serial),
 )
-# The codes whose texts are there still (see wipe).
+# The codes whose texts are there still (retention.wipe_codes).
 Index(
     "ix_messages_codes",
     messages.c.no,
@@ -263,6 +263,7 @@ HAS_BODY = pushes.c.size.is_distinct_from(literal_column("0"))
 Index(
     "ix_pushes_kept",
     pushes.c.received_at,
+    postgresql_include=["size"],
     postgresql_where=HAS_BODY,
     sqlite_where=HAS_BODY,
     postgresql_concurrently=True,
