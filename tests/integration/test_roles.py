@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from campaign_of import Campaigns
@@ -17,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from attack.ledger_users import CHANGES, SCHEMA, SERVER
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
+from worker.cli.stack import StackError, running_stack
 from worker.domain.status import State
 from worker.ledger import (
     accounts,
@@ -310,3 +312,8 @@ def test_an_analyst_counts_what_was_sent_and_what_came_of_it(url: str) -> None:
         assert connection.execute(delivered).scalar_one() == 3
         for table in ("messages", "replies", "first_replies", "pushes", "refused", "optouts", "members", "campaigns"):
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() >= (table != "refused")
+
+
+def test_a_stack_does_not_change_the_passwords_of_another_installation(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="the roles of another installation"), running_stack(tmp_path, ledger_url=url):
+        pass

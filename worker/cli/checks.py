@@ -26,7 +26,7 @@ from worker.domain.optout import is_unusual
 from worker.domain.status import WAITING, State
 from worker.gateway.client import open_session, why_unreachable
 from worker.headroom import FULL_SHARE, memory_share
-from worker.ledger import gates, health, optouts, schema
+from worker.ledger import gates, health, optouts, roles, schema
 from worker.ledger import pushes as kept_pushes
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.health import Backlog
@@ -171,6 +171,13 @@ def schema_check(engine: Engine) -> Check:
     except schema.WrongSchema as why:
         return Check("ledger", WRONG, f"version {schema.version(engine)}", str(why))
     return Check("ledger", OK, f"{engine.dialect.name}, version {schema.wanted_version()}")
+
+
+def superuser_check(connection: Connection) -> Iterator[Check]:
+    """Whether whoever asks is a superuser of PostgreSQL: so are the workers then, as a rule."""
+    if roles.may_be_made(connection):
+        remedy = "make the users of the roles with `sms migrate --roles`, and name each its own: docs/security.md"
+        yield Check("ledger: user", LOOK, "a superuser, who may run programs on the server", remedy)
 
 
 def write_check(engine: Engine) -> Check:

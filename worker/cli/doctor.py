@@ -79,6 +79,7 @@ def _ledger(settings: Settings, now: datetime) -> Iterator[Check]:
         if version.state == OK:
             yield checks.write_check(engine)
             with reading(engine) as connection:
+                yield from checks.superuser_check(connection)
                 known = known_accounts(settings)
                 yield from checks.ledger_checks(connection, now, known)
                 yield checks.accounts_check(connection, known)

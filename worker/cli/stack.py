@@ -258,19 +258,34 @@ def _plan(directory: Path, ledger_url: str, settings: Mapping[str, str], interru
     }
     passwords = {role: secrets.token_urlsafe(24) for role in REDIS_ROLES}
     urls = redis_url, ledger_url, simulator_url, callback_url
-    stack = Stack(directory, environment, *urls, interrupted, passwords, _ledger_passwords(ledger_url))
+    stack = Stack(directory, environment, *urls, interrupted, passwords, _ledger_passwords(directory, ledger_url))
     environment["SMS_REDIS_URL"] = stack.redis_url_of("worker")
     environment["SMS_LEDGER_URL"] = stack.ledger_url_of("worker")
     return stack
 
 
-def _ledger_passwords(ledger_url: str) -> dict[str, str]:
-    """New passwords for the roles of the ledger, where whoever starts the stack may make such: as a superuser of PostgreSQL."""
+def _ledger_passwords(directory: Path, ledger_url: str) -> dict[str, str]:
+    """The passwords of the roles of the ledger, where whoever starts the stack may make such: as a superuser of PostgreSQL.
+
+    They are kept in the directory: roles that were not made from there are another installation's, whose passwords they would change.
+    """
+    kept = directory / "ledger-passwords"
     engine = open_engine(ledger_url)
     with reading(engine) as connection:
-        may = roles.may_be_made(connection)
+        may, made = roles.may_be_made(connection), roles.are_made(connection)
     engine.dispose()
-    return {role: secrets.token_urlsafe(24) for role in roles.ROLES} if may else {}
+    if may and made and not kept.exists():
+        raise StackError(
+            "the ledger has the roles of another installation, and their passwords are not in this directory; "
+            "take its directory, or another database"
+        )
+    if not may:
+        return {}
+    kept.touch(mode=0o600)
+    passwords = dict(line.split() for line in kept.read_text(encoding="utf-8").splitlines())
+    passwords |= {role: secrets.token_urlsafe(24) for role in roles.ROLES if role not in passwords}
+    kept.write_text("".join(f"{role} {password}\n" for role, password in passwords.items()), encoding="utf-8")
+    return passwords
 
 
 def _absolute(ledger_url: str) -> str:
