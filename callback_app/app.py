@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from callback_app.body import CutShort, TooLarge, read_body
-from callback_app.inbox import Inbox, NoRoom, NotDurable, keep
+from callback_app.inbox import BudgetSpent, Inbox, NotDurable, keep
 from worker.config import LOOPBACK
 from worker.ledger.engine import reading
 
@@ -86,7 +86,7 @@ def create_app(
             abort(413)
         except CutShort:
             abort(400)
-        except NoRoom as why:
+        except BudgetSpent as why:
             log.warning("a push was refused with 503, and the gateway has to come again: %s", why)
             abort(503)
         except NotDurable:

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from callback_app.room import Room
+from callback_app.budget import Budget
 from worker import bells, intake
 from worker.broker import open_redis
 from worker.domain.lane import PUSH_QUEUE
@@ -29,8 +29,8 @@ class NotDurable(RuntimeError):
     """Neither the ledger nor Redis could keep the push: it is not acknowledged, and the gateway will come again."""
 
 
-class NoRoom(NotDurable):
-    """Pushes have had their share of the ledger for this hour, or of Redis."""
+class BudgetSpent(NotDurable):
+    """Pushes have had their bytes of the ledger for this hour, or of Redis."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +40,25 @@ class Inbox:
     engine: Engine
     redis: Redis
     clock: RedisClock
-    room: Room
+    budget: Budget
 
 
 def open_inbox(engine: Engine, redis_url: str, *, hourly_bytes: int) -> Inbox:
     """An inbox; nothing connects before the first push. The ledger takes `hourly_bytes` of pushes in an hour."""
     redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
     clock = RedisClock(redis, lambda: datetime.now(UTC), monotonic)
-    return Inbox(engine, redis, clock, Room(hourly_bytes, monotonic))
+    return Inbox(engine, redis, clock, Budget(hourly_bytes, monotonic))
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:
-    """Keeps the push and publishes its task. Raises NotDurable, and NoRoom where there were too many."""
+    """Keeps the push and publishes its task. Raises NotDurable, and BudgetSpent where there were too many."""
     now = _now(inbox)
     try:
         with inbox.engine.begin() as connection:
-            if not inbox.room.take(connection, len(body), now=now):
-                raise NoRoom("the ledger has taken as many bytes of pushes within an hour as SMS_PUSH_HOURLY_MIB says")
+            if not inbox.budget.spend(connection, len(body), now=now):
+                raise BudgetSpent(
+                    "the ledger has taken as many bytes of pushes within an hour as SMS_PUSH_HOURLY_MIB says"
+                )
             no = pushes.add(connection, body, source=source, received_at=now)
     except SQLAlchemyError as why:
         log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
@@ -78,7 +80,9 @@ def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> Non
     except RedisError as why:
         raise NotDurable from why
     if not kept:
-        raise NoRoom(f"the ledger is away, and {MOST_PUSH_BYTES // 1024**2} MiB of pushes wait for it in Redis already")
+        raise BudgetSpent(
+            f"the ledger is away, and {MOST_PUSH_BYTES // 1024**2} MiB of pushes wait for it in Redis already"
+        )
     _publish(inbox, "sms.keep_pushes")
 
 

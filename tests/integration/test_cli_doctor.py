@@ -71,8 +71,8 @@ def test_pushes_that_nearly_have_their_room_are_to_be_looked_at(
             pushes.add(connection, bytes(7_000_000), source="127.0.0.1", received_at=at)
     assert intake.put_push(redis, "p", bytes(30 * 1024**2), source="127.0.0.1", now=now)
     checks = found(exit_code=1)  # nobody processes them here
-    assert checks["pushes: room"][0] == "look"
-    assert checks["pushes: room"][1].startswith("7 MiB of 8 in an hour → see `sms pushes` for who sends them")
+    assert checks["pushes: budget"][0] == "look"
+    assert checks["pushes: budget"][1].startswith("7 MiB of 8 in an hour → see `sms pushes` for who sends them")
     assert checks["pushes: in Redis"] == ("ok", "40 MiB of 64 in Redis → None")
 
 
@@ -96,7 +96,7 @@ def test_a_gateway_that_is_called_in_clear_over_a_network_is_to_be_looked_at(
     state, told = found(exit_code=0)["gateway"]
     assert state == "look"
     assert told.startswith(
-        "gateway.invalid:80 can be reached, in clear: who is between reads texts, mobiles and the key"
+        "gateway.invalid:80 can be reached, in clear: anybody on the way can read texts, mobiles and the key"
     )
 
 
@@ -134,7 +134,7 @@ def test_a_system_that_is_well_has_nothing_wrong(ledger_url: str) -> None:
         assert states.pop("ledger: user") == "look"
     assert set(states) == {
         "settings", "Redis", "Redis: AOF", "Redis: when full", "Redis: memory", "worker and beat", "queues", "intake",
-        "pushes: in Redis", "pushes: room", "opt-outs", "clocks", "ledger", "ledger: a write", "submissions held",
+        "pushes: in Redis", "pushes: budget", "opt-outs", "clocks", "ledger", "ledger: a write", "submissions held",
         "submissions queued", "submissions submitting", "recipients unknown", "pushes unprocessed", "pushes quarantined",
         "gateway", "accounts unknown", "accounts removed",
     }  # fmt: skip

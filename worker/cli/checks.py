@@ -258,7 +258,7 @@ def pushes_check(connection: Connection, hourly_mib: int, now: datetime) -> Chec
     taken = kept_pushes.taken_in(connection, since=now - timedelta(hours=1))
     found = f"{taken / MIB:,.0f} MiB of {hourly_mib:,} in an hour"
     remedy = "see `sms pushes` for who sends them; beyond it pushes get 503; raise SMS_PUSH_HOURLY_MIB if they are the gateway's"
-    return _judged("pushes: room", taken < NEARLY * hourly_mib * MIB, found, remedy, LOOK)
+    return _judged("pushes: budget", taken < NEARLY * hourly_mib * MIB, found, remedy, LOOK)
 
 
 def pushes_in_redis_check(redis: Redis) -> Check:
@@ -295,9 +295,7 @@ def gateway_check(settings: Settings) -> Check:
         remedy = "correct SMS_GATEWAY_URL or SMS_GATEWAY_CA, or let this machine out to it"
         return Check("gateway", WRONG, f"{place}: {why}", remedy)
     if address.scheme == "http" and not _is_this_machine(host):
-        found = (
-            f"{place} can be reached, in clear: who is between reads texts, mobiles and the key, and can forge answers"
-        )
+        found = f"{place} can be reached, in clear: anybody on the way can read texts, mobiles and the key, and forge answers"
         return Check("gateway", LOOK, found, "use https:// if the gateway has it, else a tunnel: docs/security.md")
     return Check("gateway", OK, f"{place} can be reached")
 

@@ -136,7 +136,7 @@ OTHERS = "(others)"
 
 
 def as_known(message: Message, callers: Collection[str]) -> Message:
-    """The message of its caller if that is one of them, else of OTHERS: who invents callers has no share for each. No names: all count."""
+    """The message; a caller that is none of these becomes OTHERS, so that invented names share one share. Without names all are known."""
     return message if not callers or message.caller in callers else replace(message, caller=OTHERS)
 
 

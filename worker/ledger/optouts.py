@@ -47,7 +47,7 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """How many are back on marketing, and how many are not, for a later reply says the same."""
+    """How many are back on marketing, and how many opted out again by a later reply (`kept`)."""
 
     back: int
     kept: int

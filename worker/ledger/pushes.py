@@ -64,7 +64,7 @@ def cost(size: int) -> int:
 
 
 def taken_in(connection: Connection, *, since: datetime) -> int:
-    """What the pushes that came since then took up, in bytes, and have not given back."""
+    """What the pushes that came since then, and have their bodies still, take up: bytes."""
     taken: int = connection.execute(_TAKEN_IN, {"since": since}).scalar_one()
     return taken
 

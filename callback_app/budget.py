@@ -1,4 +1,4 @@
-"""How many bytes of pushes the ledger takes in an hour: whoever has the token could fill its disk."""
+"""How many bytes of pushes the ledger takes in an hour: whoever has the token could fill its disk else."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -13,25 +13,25 @@ LOOK_SECONDS = 5
 """So old may be what this process knows of the other ones' pushes."""
 
 
-class Room:
-    """The room that is left, for the threads of a process."""
+class Budget:
+    """What is spent of it, for the threads of a process."""
 
     def __init__(self, most_bytes: int, monotonic: Callable[[], float]) -> None:
         self._most, self._monotonic = most_bytes, monotonic
         self._lock = Lock()
-        self._used, self._look_at = 0, float("-inf")
+        self._spent, self._look_at = 0, float("-inf")
 
-    def take(self, connection: Connection, size: int, *, now: datetime) -> bool:
-        """Whether there is room for a push of that size, which is taken then."""
+    def spend(self, connection: Connection, size: int, *, now: datetime) -> bool:
+        """Spends what a push of that size costs. False, with nothing spent, where that is more than is left."""
         with self._lock:
             looks = self._monotonic() >= self._look_at
             if looks:
                 self._look_at = self._monotonic() + LOOK_SECONDS
         # Not with the lock: where the ledger hangs, one waits for it here, and the others each for their own push.
-        used = pushes.taken_in(connection, since=now - HOUR) if looks else None
+        spent = pushes.taken_in(connection, since=now - HOUR) if looks else None
         with self._lock:
-            self._used = self._used if used is None else used
-            fits = self._used + pushes.cost(size) <= self._most
+            self._spent = self._spent if spent is None else spent
+            fits = self._spent + pushes.cost(size) <= self._most
             if fits:
-                self._used += pushes.cost(size)
+                self._spent += pushes.cost(size)
             return fits
