@@ -136,7 +136,8 @@ def _opt_out(
     if not said:
         return 0
     ours = optouts.sent_to(connection, account_id, {reply.mobile for reply in said.values()})
-    first = [said[no] for no in pushes.which_repeat_none(connection, said) if said[no].mobile in ours]
+    counts = pushes.which_repeat_none(connection, said, received_at=since)
+    first = [said[no] for no in counts if said[no].mobile in ours]
     if strange := {reply.mobile for reply in said.values()} - ours:
         log.info(
             "push %d: %d mobiles that were never sent to do not opt out by it; `sms replies` has them, `sms optout add` takes them off",

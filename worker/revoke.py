@@ -43,7 +43,7 @@ def revoke_push(
         return None
     with engine.begin() as connection:
         reports, replies = pushes.revoke(connection, no, by=by, now=now)
-        undone = optouts.undo(connection, no, words)
+        undone = optouts.undo(connection, no, words, now=now)
     # From here on, whoever is processed keeps its own reports.
     again = list(_that_said(engine, no, _reports(raw.body), passed))
     with engine.begin() as connection:

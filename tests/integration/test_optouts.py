@@ -92,6 +92,25 @@ def test_a_reply_of_a_mobile_that_the_account_never_sent_to_opts_nobody_out(two_
     assert len(two_accounts.rows(replies)) == 4
 
 
+def test_a_forged_reply_before_the_first_message_makes_no_later_one_a_repeat(ledger: Ledger) -> None:
+    forged = reply_push((mobile(1), "100", "TD"))
+    ledger.push(forged, NOW - MINUTE)
+    ledger.sent_to(mobile(1))
+    assert opted_out(ledger) == {}
+    ledger.push(forged, NOW + MINUTE)
+    assert list(opted_out(ledger)) == [mobile(1)]
+
+
+def test_after_a_push_was_undone_who_says_so_himself_opts_out_at_once(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1))
+    body = reply_push((mobile(1), "100", "TD"))
+    forged = ledger.push(body)
+    with ledger.engine.begin() as connection:
+        optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW)
+    ledger.push(body, NOW + MINUTE)
+    assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {mobile(1): NOW + MINUTE}
+
+
 def test_whom_an_account_sent_to_is_found_by_the_index_in_one_statement(ledger: Ledger, statements: list[str]) -> None:
     ledger.accept(*(message(f"m{n}", mobile(0), mobile(n)) for n in range(1, 1000)))
     if ledger.engine.dialect.name == "postgresql":
@@ -117,7 +136,7 @@ def test_a_push_that_opts_out_very_many_is_told_with_the_way_back(
     assert caplog.messages == []
     assert len(opted_out(ledger)) == 100
     with ledger.engine.begin() as connection:
-        assert optouts.undo(connection, usual, OPTOUT_WORDS) == Undone(100, 0)
+        assert optouts.undo(connection, usual, OPTOUT_WORDS, now=NOW) == Undone(100, 0)
     no = ledger.push(reply_push(*((mobile(n), "101", "退订") for n in range(101))), NOW + MINUTE)
     (told,) = caplog.messages
     assert f"push {no}, from 127.0.0.1, opted 101 mobiles out" in told
@@ -133,8 +152,8 @@ def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_
     later = ledger.push(reply_push((mobile(1), "100", "好"), (mobile(2), "100", "TD")), NOW + MINUTE)
     opt_out(ledger, mobile(3), now=NOW + MINUTE)
     with ledger.engine.begin() as connection:
-        assert optouts.undo(connection, forged, OPTOUT_WORDS) == Undone(back=2, kept=1)
-        assert optouts.undo(connection, forged, OPTOUT_WORDS) == Undone(back=0, kept=0)
+        assert optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW) == Undone(back=2, kept=1)
+        assert optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW) == Undone(back=0, kept=0)
     assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {
         mobile(0): NOW - MINUTE,
         mobile(2): NOW + MINUTE,

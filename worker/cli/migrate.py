@@ -13,7 +13,7 @@ from worker.cli.parts import open_ledger
 from worker.config import load_settings
 from worker.ledger import schema
 from worker.ledger.engine import reading
-from worker.ledger.roles import OWNER, names
+from worker.ledger.roles import OWNER, may_be_made, names
 
 LONGEST_NAME = 63
 """Bytes; PostgreSQL cuts off what is longer."""
@@ -67,7 +67,13 @@ def _make_roles(engine: Engine, directory: Path) -> None:
         named = names(connection)
     if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
         raise Failed("the name of the database is too long: with that of a role it may have 63 bytes")
+        if not may_be_made(connection):
+            raise Failed("the user in SMS_LEDGER_URL is no superuser of PostgreSQL; --roles needs one")
     passwords = _passwords(directory, named)
+    if not passwords:
+        raise Failed(
+            f"{directory} has none of the files ledger_url_{', ledger_url_'.join(named)}; without one nobody could connect"
+        )
     schema.make_roles(engine, passwords)
     for role, name in named.items():
         typer.echo(f"{name} {'has the password of its file' if role in passwords else 'was given no password'}")

@@ -150,7 +150,7 @@ def undo(
             if push_views.find(connection, push) is None:
                 raise Failed(f"there is no push {push}; `sms pushes` lists them")
         with engine.begin() as connection:
-            undone = optouts.undo(connection, push, settings.optout_words)
+            undone = optouts.undo(connection, push, settings.optout_words, now=datetime.now(UTC))
     typer.echo(told(undone))
 
 

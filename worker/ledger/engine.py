@@ -61,7 +61,12 @@ def open_engine(url: str | URL, *, connections: int = 5, lock_wait: str | None =
             "tcp_user_timeout": 30_000,
         },
     )
-    limits = {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s", "lock_timeout": lock_wait}
+    limits = {
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "lock_timeout": lock_wait,
+        # Whatever somebody has set for the database. PostgreSQL's own functions come before those in public.
+        "search_path": "public, pg_temp",
+    }
     event.listen(engine, "connect", partial(_limit, {name: value for name, value in limits.items() if value}))
     event.listen(engine, "handle_error", _without_values)
     event.listen(engine, "handle_error", _count_as_away)
@@ -79,7 +84,7 @@ def _limit(limits: Mapping[str, str], connection: Any, _record: Any) -> None:
     # Not among the options of the connection: a pooler such as PgBouncer refuses those that it does not know.
     connection.autocommit = True
     for name, value in limits.items():
-        connection.execute(f"SET {name} = '{value}'")
+        connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
     connection.autocommit = False
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from worker.domain.optout import is_optout
 from worker.domain.status import State, Suppression
 from worker.ledger.statements import ROWS, add_rows, among, insert_new, listed
-from worker.ledger.tables import accounts, optouts, recipients, replies, submissions
+from worker.ledger.tables import accounts, optouts, pushes, recipients, replies, submissions
 
 REPLY = "reply"
 """Who said so, where somebody replied it."""
@@ -87,8 +87,9 @@ def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -
     return set(connection.execute(_sent_to(connection.dialect.name), asked).scalars())
 
 
-def undo(connection: Connection, push_no: int, words: Collection[str]) -> Undone:
+def undo(connection: Connection, push_no: int, words: Collection[str], *, now: datetime) -> Undone:
     """Puts back on marketing who opted out by that push alone: a later reply that says so (one of `words`, folded) counts in its place."""
+    connection.execute(update(pushes).where(pushes.c.no == push_no).values(undone_at=now))
     gone = connection.execute(_UNDO, {"of_push": push_no}).all()
     since = {(row.account_id, row.mobile): row.since for row in gone}
     meant: dict[tuple[int, str], Any] = {}

@@ -3,13 +3,15 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import blake2b
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
 
-from worker.domain.push import Reply, StatusReport, numbered
+from worker.domain.push import REPEAT_WINDOW, Reply, StatusReport, numbered
 from worker.ledger.statements import ROWS, add_rows, among, insert_new, oldest
-from worker.ledger.tables import HAS_BODY, first_replies, pushes, replies, reports
+from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, replies, reports, submissions
 
 STRAY_AFTER = timedelta(seconds=30)
 """A push that was not processed this long after it came has lost its task: then it gets a new one."""
@@ -117,11 +119,10 @@ def later(connection: Connection, no: int) -> Iterator[tuple[int, bytes]]:
 
 def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> tuple[int, int]:
     """Takes back the reports and the replies of a push, for good; how many of each. Done again, it stays as it was."""
-    read_no_more = case((pushes.c.state == RECEIVED, PROCESSED), else_=pushes.c.state)
     connection.execute(
         update(pushes)
         .where(pushes.c.no == no, pushes.c.revoked_at.is_(None))
-        .values(revoked_at=now, revoked_by=by, state=read_no_more, due_at=None)
+        .values(revoked_at=now, revoked_by=by, state=PROCESSED, due_at=None)
     )
     of_reports, of_replies = (
         connection.execute(delete(one).where(one.c.push_no == no)).rowcount for one in (reports, replies)
@@ -164,10 +165,36 @@ def add_replies(
     return {no: Reply(*said) for no, *said in added}
 
 
-def which_repeat_none(connection: Connection, nos: Collection[int]) -> list[int]:
-    """Those of the replies of these numbers that do not repeat an earlier one."""
-    firsts = select(first_replies.c.no).where(among(connection.dialect.name, first_replies.c.no, "nos"))
-    return list(connection.execute(firsts, {"nos": list(nos)}).scalars())
+def which_repeat_none(connection: Connection, nos: Collection[int], *, received_at: datetime) -> list[int]:
+    """Those of the replies of these numbers, which came at that time, that do not repeat an earlier one that counted.
+
+    One counts that came since its account first had a message for the mobile, by a push that was not undone.
+    """
+    asked = {"nos": list(nos), "before": received_at, "since": received_at - REPEAT_WINDOW}
+    return list(connection.execute(_which_repeat_none(connection.dialect.name), asked).scalars())
+
+
+@cache
+def _which_repeat_none(dialect: str) -> Select[Any]:
+    earlier = replies.alias("earlier")
+    first_message = (
+        select(func.min(messages.c.accepted_at))
+        .join(recipients, recipients.c.message_no == messages.c.no)
+        .join(submissions, submissions.c.no == recipients.c.submission_no)
+        .where(recipients.c.mobile == replies.c.mobile, submissions.c.account_id == replies.c.account_id)
+        .correlate(replies)
+        .scalar_subquery()
+    )
+    undone = select(pushes.c.no).where(pushes.c.no == earlier.c.push_no, pushes.c.undone_at.is_not(None)).exists()
+    repeated = select(earlier.c.no).where(
+        earlier.c.digest == replies.c.digest,
+        earlier.c.nth == replies.c.nth,
+        earlier.c.received_at < bindparam("before"),
+        earlier.c.received_at >= bindparam("since"),
+        earlier.c.received_at >= first_message,
+        ~undone,
+    )
+    return select(replies.c.no).where(among(dialect, replies.c.no, "nos"), ~repeated.exists())
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:

@@ -5,7 +5,7 @@ A superuser makes them once (`make`). What is in RIGHTS they get in the transact
 moment at which a new table has no rights, and none at which a role has more than is written here on these tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,8 +56,8 @@ RIGHTS = {
         worker="SELECT, INSERT, UPDATE",
         # Its number is the ledger's to give, and is handed to the task. The others' sizes say whether there is room.
         callback="SELECT (no, received_at, size), INSERT (received_at, source, body, size, state, due_at)",
-        web="SELECT (no, received_at, source, state, reason, items, due_at, size, revoked_at, revoked_by)",
-        readonly="SELECT (no, received_at, source, state, items, due_at, size, revoked_at)",
+        web="SELECT (no, received_at, source, state, reason, items, due_at, size, revoked_at, revoked_by, undone_at)",
+        readonly="SELECT (no, received_at, source, state, items, due_at, size, revoked_at, undone_at)",
     ),
     # Reports and replies are deleted where their push is revoked.
     "reports": Rights("SELECT, INSERT, UPDATE, DELETE", NOTHING, READ, READ),
@@ -74,7 +74,13 @@ RIGHTS = {
         web=READ,
         readonly="SELECT (account_id, mobile, since, said_by, msg_id, push_no)",
     ),
-    "audiences": Rights("SELECT, INSERT, UPDATE, DELETE", NOTHING, READ, READ),
+    "audiences": Rights(
+        worker="SELECT, INSERT, UPDATE, DELETE",
+        callback=NOTHING,
+        web=READ,
+        # Nor where its file lay, and what its columns are called.
+        readonly="SELECT (no, name, ready, good, repeats, refused, created_at, created_by)",
+    ),
     "members": Rights(
         # MAINTAIN is for ANALYZE. PostgreSQL has it since 17; before, only the owner may, and it is left to autovacuum.
         worker="SELECT, INSERT, DELETE, MAINTAIN",
@@ -82,7 +88,14 @@ RIGHTS = {
         web="SELECT (audience_no, line, mobile)",
         readonly="SELECT (audience_no, line, mobile)",
     ),
-    "campaigns": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
+    "campaigns": Rights(
+        worker="SELECT, INSERT, UPDATE",
+        callback=NOTHING,
+        web=READ,
+        # All but its text.
+        readonly="SELECT (no, name, account_id, lane, audience_no, state, since, said_by, next_at, cron, time_zone, hours,"
+        " leftover, missed, first_share, stop_share, created_at, created_by)",
+    ),
     "runs": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
     "marks": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
     "recipient_status": _VIEW,
@@ -142,14 +155,42 @@ def make(connection: Connection, passwords: Mapping[str, str]) -> None:
             connection.exec_driver_sql(f"ALTER ROLE {quoted[role]} PASSWORD '{verifier}'")
     # `sms migrate` says who is in its way, which may be anybody's dump.
     connection.exec_driver_sql(f"GRANT pg_read_all_stats TO {quoted[OWNER]}")
-    everybody = ", ".join(quoted.values())
-    connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {everybody}")
-    connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {everybody}")
+    _take_over_database(connection, database, quoted.values())
     # For the megabyte with which `sms doctor` sees whether there is room.
-    connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {database} TO {quoted[WORKER]}")
+    connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {database} TO {quoted[OWNER]}, {quoted[WORKER]}")
     connection.exec_driver_sql(f"ALTER SCHEMA public OWNER TO {quoted[OWNER]}")
     for table in _of_others(connection):
         connection.exec_driver_sql(f"ALTER TABLE public.{table} OWNER TO {quoted[OWNER]}")
+
+
+def _take_over_database(connection: Connection, database: str, ours: Collection[str]) -> None:
+    """The database is a superuser's, and nobody but `ours` may connect. What others set for it or for these roles is forgotten.
+
+    Else who owned it could still set a search_path, and have a superuser run functions of his own.
+    """
+    connection.exec_driver_sql(f"ALTER DATABASE {database} OWNER TO CURRENT_USER")
+    connection.exec_driver_sql(f"ALTER DATABASE {database} RESET ALL")
+    for role in ours:
+        connection.exec_driver_sql(f"ALTER ROLE {role} RESET ALL")
+        connection.exec_driver_sql(f"ALTER ROLE {role} IN DATABASE {database} RESET ALL")
+    everybody = ", ".join(
+        ("PUBLIC", *(_quote(connection, name) for name in connection.execute(_MAY_CONNECT).scalars()), *ours)
+    )
+    connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {database} FROM {everybody}")
+    connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {', '.join(ours)}")
+    # A large object is nobody's table, and anybody could fill the disk with it.
+    for function in connection.execute(_MAKES_LARGE_OBJECTS).scalars():
+        connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
+
+
+_MAY_CONNECT = text("""
+    SELECT DISTINCT grantee.rolname FROM pg_database, aclexplode(datacl) AS a JOIN pg_roles AS grantee ON grantee.oid = a.grantee
+    WHERE datname = current_database() AND NOT grantee.rolsuper ORDER BY 1
+""")
+_MAKES_LARGE_OBJECTS = text("""
+    SELECT oid::regprocedure::text FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import') ORDER BY 1
+""")
 
 
 def become_owner(connection: Connection) -> None:

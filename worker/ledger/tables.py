@@ -248,6 +248,8 @@ pushes = Table(
     # Since when what it said counts no more, and who said so.
     Column("revoked_at", UtcTime),
     Column("revoked_by", String(64)),
+    # Since when it opts nobody out any more.
+    Column("undone_at", UtcTime),
     CheckConstraint("state IN ('received', 'processed', 'quarantined')", name="state"),
     CheckConstraint("(due_at IS NOT NULL) = (state = 'received')", name="due"),
 )

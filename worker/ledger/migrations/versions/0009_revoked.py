@@ -17,4 +17,5 @@ def upgrade() -> None:
     op.add_column("pushes", sa.Column("size", sa.Integer(), nullable=True))
     op.add_column("pushes", sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("pushes", sa.Column("revoked_by", sa.String(length=64), nullable=True))
+    op.add_column("pushes", sa.Column("undone_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("optouts", sa.Column("push_no", SERIAL, nullable=True))
