@@ -1,4 +1,4 @@
-"""`python -m attack`: tries what was once tried with success, against a stack of its own. Exit code 0 where all of it is held, else 1."""
+"""`python -m attack`: tries what was once tried with success, against a stack of its own. Exit code 0 where none succeeds, else 1."""
 
 import argparse
 import sys
@@ -49,7 +49,14 @@ def main() -> None:
         prog="attack", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--ledger", choices=("postgresql", "sqlite"), default="postgresql")
-    parser.add_argument("--row", type=int, action="append", metavar="NO", help="only this one; may be repeated")
+    parser.add_argument(
+        "--row",
+        type=int,
+        action="append",
+        choices=range(1, len(ATTACKS) + 1),
+        metavar="NO",
+        help="only this one; may be repeated",
+    )
     parser.add_argument(
         "--directory", type=Path, help="where the logs stay; else they go, unless something was not held"
     )

@@ -21,7 +21,8 @@ def in_clear(stack: Stack) -> Seen:
     state = checks["gateway"]["state"]
     is_told = "in clear" in checks["gateway"]["found"] and "/nowhere.pem" in pinned.stdout
     return Seen(
-        state == "look" and is_told, f"sms doctor says {state!r}: {checks['gateway']['found'].split(':')[1].strip()}"
+        state == "look" and is_told,
+        f"sms doctor says {state!r}: {checks['gateway']['found'].partition(':80 ')[2][:60]}",
     )
 
 

@@ -96,7 +96,7 @@ def test_a_gateway_that_is_called_in_clear_over_a_network_is_to_be_looked_at(
     state, told = found(exit_code=0)["gateway"]
     assert state == "look"
     assert told.startswith(
-        "gateway.invalid:80 can be reached, in clear: anybody on the way can read texts, mobiles and the key"
+        "gateway.invalid:80 can be reached; in clear: anybody on the way can read texts, mobiles and the key"
     )
 
 

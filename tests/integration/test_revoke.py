@@ -62,7 +62,7 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
     process(ledger, true)
     with ledger.engine.begin() as connection:
         assert pushes.revoke(connection, forged, by="x", now=NOW) == (1, 0)
-    assert told("pushes", "revoke", str(forged))["read_again"] == 1
+    assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
     assert [row["push_no"] for row in ledger.rows(reports)] == [true]
 
@@ -70,14 +70,16 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
 def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     forged = ledger.push(reply_push((mobile(1), "7", "TD")))
-    assert told("pushes", "revoke", str(forged)) == {
-        "reports": 0, "replies": 1, "optouts": 1, "optouts_kept": 0, "read_again": 0
-    }  # fmt: skip
+    assert told("pushes", "revoke", str(forged)) == [
+        {"no": forged, "reports": 0, "replies": 1, "optouts": 1, "optouts_kept": 0, "read_again": 0}
+    ]  # fmt: skip
     replayed = sms("pushes", "replay", str(forged))
     assert (replayed.exit_code, "it is revoked" in replayed.stderr) == (1, True)
     process(ledger, forged)  # a task that was on its way
     assert (ledger.rows(replies), ledger.rows(optouts_table)) == ([], [])
-    assert set(told("pushes", "revoke", str(forged)).values()) == {0}
+    assert told("pushes", "revoke", str(forged)) == [
+        {"no": forged, "reports": 0, "replies": 0, "optouts": 0, "optouts_kept": 0, "read_again": 0}
+    ]
     missing = sms("pushes", "revoke", "99")
     assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)
     assert "revoked" in sms("pushes").stdout
@@ -104,3 +106,13 @@ def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) 
         assert pushes.revoke(connection, no, by="x", now=NOW) == (0, 1)
         assert optouts.undo(connection, no, OPTOUT_WORDS, now=NOW).back == 1
         assert not pushes.finish(connection, no, items=1, reason=None, quarantined=False)
+
+
+def test_a_push_that_is_forged_again_and_again_is_revoked_in_one_go(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1))
+    body = reply_push((mobile(1), "7", "TD"))
+    nos = [ledger.push(body, NOW + n * MINUTE) for n in range(3)]
+    assert [row["mobile"] for row in ledger.rows(optouts_table)] == [mobile(1)]
+    done = sms("pushes", "revoke", *map(str, nos))
+    assert done.exit_code == 0, done.output
+    assert (ledger.rows(optouts_table), ledger.rows(replies)) == ([], [])

@@ -291,13 +291,14 @@ def gateway_check(settings: Settings) -> Check:
             why = why_unreachable(session, endpoint(settings))
     except (OSError, ValueError) as error:  # the certificates of the environment, or the address
         why = str(error)
+    in_clear = "; in clear: anybody on the way can read texts, mobiles and the key, and forge answers"
+    if address.scheme == "https" or _is_this_machine(host):
+        in_clear = ""
     if why:
         remedy = "correct SMS_GATEWAY_URL or SMS_GATEWAY_CA, or let this machine out to it"
-        return Check("gateway", WRONG, f"{place}: {why}", remedy)
-    if address.scheme == "http" and not _is_this_machine(host):
-        found = f"{place} can be reached, in clear: anybody on the way can read texts, mobiles and the key, and forge answers"
-        return Check("gateway", LOOK, found, "use https:// if the gateway has it, else a tunnel: docs/security.md")
-    return Check("gateway", OK, f"{place} can be reached")
+        return Check("gateway", WRONG, f"{place}: {why}{in_clear}", remedy)
+    remedy = "use https:// if the gateway has it, else a tunnel: docs/security.md"
+    return _judged("gateway", not in_clear, f"{place} can be reached{in_clear}", remedy, LOOK)
 
 
 def _is_this_machine(host: str) -> bool:

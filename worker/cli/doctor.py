@@ -65,8 +65,12 @@ def _redis(settings: Settings) -> Iterator[Check]:
             yield checks.clock_check(redis, engine, lambda: datetime.now(UTC))
             if engine is not None:
                 engine.dispose()
-    except (AuthenticationError, NoPermissionError) as why:
+    except AuthenticationError as why:
         yield Check("Redis", WRONG, str(why), "correct the user and the password in SMS_REDIS_URL")
+    except NoPermissionError as why:
+        yield Check(
+            "Redis", WRONG, str(why), "connect as the user worker: that of SMS_REDIS_URL may not look at all of it"
+        )
     except RedisError as why:
         yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
 

@@ -130,28 +130,29 @@ def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
 
 @optout.command("undo")
 def undo(
-    push: Annotated[
-        int,
+    pushes: Annotated[
+        list[int],
         typer.Option(
-            min=1, max=2**63 - 1, metavar="NO", help="The push, as `sms pushes` numbers it.", show_default=False
+            "--push", min=1, max=2**63 - 1, metavar="NO", help="A push, as `sms pushes` numbers it; may be repeated.",
+            show_default=False,
         ),
     ],
-) -> None:
-    """Puts back on marketing who opted out by that push, such as a forged one, and neither said so later nor had a person say so.
+) -> None:  # fmt: skip
+    """Puts back on marketing who opted out by those pushes, such as forged ones, and neither said so later nor had a person say so.
 
     \b
     Example:
       sms optout list --since 1h
-      sms optout undo --push 17
+      sms optout undo --push 17 --push 18
     """
     settings = load_settings("ledger")
-    with ledger_engine(settings) as engine:
-        with reading(engine) as connection:
-            if push_views.find(connection, push) is None:
-                raise Failed(f"there is no push {push}; `sms pushes` lists them")
-        with engine.begin() as connection:
-            undone = optouts.undo(connection, push, settings.optout_words, now=datetime.now(UTC))
-    typer.echo(told(undone))
+    with ledger_engine(settings) as engine, engine.begin() as connection:
+        missing = [str(no) for no in pushes if push_views.find(connection, no) is None]
+        if missing:
+            raise Failed(f"there is no push {', '.join(missing)}; nothing was changed; `sms pushes` lists them")
+        now = datetime.now(UTC)
+        undone = [optouts.undo(connection, no, settings.optout_words, now=now) for no in pushes]
+    typer.echo(told(Undone(sum(one.back for one in undone), sum(one.kept for one in undone))))
 
 
 def told(undone: Undone) -> str:

@@ -1,6 +1,7 @@
 """`sms pushes`: what the gateway pushed to us, and what became of it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,7 +19,7 @@ from worker.ledger import pushes as kept
 from worker.ledger.optouts import Undone
 from worker.ledger.push_views import PushView
 from worker.ledger.pushes import PROCESSED, QUARANTINED, RECEIVED
-from worker.revoke import revoke_push
+from worker.revoke import Revocation, revoke_push
 
 SHOWN = 200
 """Characters of a reason that the table shows; `show` has it whole."""
@@ -136,38 +137,49 @@ def replay(
 
 @pushes.command("revoke")
 def revoke(
-    no: Annotated[
-        int,
-        typer.Argument(min=1, max=2**63 - 1, metavar="NO", help="The number that the list shows.", show_default=False),
+    nos: Annotated[
+        list[int],
+        typer.Argument(
+            min=1, max=2**63 - 1, metavar="NO...", help="The numbers that the list shows.", show_default=False
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Takes back for good what a forged push said: its reports, its replies, and the opt-outs by it.
+    """Takes back for good what forged pushes said: their reports, their replies, and the opt-outs by them.
 
     What other pushes said of the same counts in its place. A submission that was `unknown` until the push reported it stays accepted.
-    For its opt-outs alone: `sms optout undo`.
+    For the opt-outs alone: `sms optout undo`.
 
     \b
     Example:
-      sms pushes revoke 17
+      sms pushes revoke 17 18
     """
     settings = load_settings("ledger")
+    done: dict[int, Revocation] = {}
     with ledger_engine(settings) as engine, progress_bar() as progress:
         looking = progress.add_task("pushes that said the same", total=None)
-        done = revoke_push(
-            engine, no, words=settings.optout_words, by=operator(), now=datetime.now(UTC),
-            passed=lambda: progress.advance(looking),
-        )  # fmt: skip
-    if done is None:
-        raise Failed(f"there is no push {no}; `sms pushes` lists them")
+        for no in dict.fromkeys(nos):
+            revoked = revoke_push(
+                engine, no, words=settings.optout_words, by=operator(), now=datetime.now(UTC),
+                passed=lambda: progress.advance(looking),
+            )  # fmt: skip
+            if revoked:
+                done[no] = revoked
     if as_json:
-        print_json(asdict(done))
-        return
+        print_json([{"no": no} | asdict(one) for no, one in done.items()])
+    else:
+        _print_revoked(done)
+    if left := [str(no) for no in nos if no not in done]:
+        raise Failed(f"there is no push {', '.join(left)}; `sms pushes` lists them")
+
+
+def _print_revoked(done: Mapping[int, Revocation]) -> None:
     screen = console()
-    screen.print(f"push {no} is revoked: {done.reports:,} reports and {done.replies:,} replies taken back")
-    screen.print(told(Undone(done.optouts, done.optouts_kept)))
-    if done.read_again:
-        screen.print(f"{_pushes(done.read_again)} to be read again at the next tick of beat: they said the same")
+    for no, one in done.items():
+        screen.print(f"push {no} is revoked: {one.reports:,} reports and {one.replies:,} replies taken back")
+        screen.print(told(Undone(one.optouts, one.optouts_kept)))
+        if one.read_again:
+            screen.print(f"{_pushes(one.read_again)} to be read again at the next tick of beat: they said the same")
 
 
 def _pushes(count: int) -> str:
@@ -184,7 +196,7 @@ def _print(push: PushView, body: str) -> None:
     if push.reason:
         screen.print(clean(push.reason))
     screen.print()
-    screen.print(clean(body), soft_wrap=True)
+    screen.print(clean(body) or "(wiped: a body is kept for SMS_KEEP_DAYS)", soft_wrap=True)
 
 
 def readable(body: bytes) -> str:
