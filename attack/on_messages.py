@@ -68,7 +68,7 @@ def texts_of_codes(stack: Stack) -> Seen:
     with Redis.from_url(stack.redis_url) as redis:
         bells.send(redis, "sms.settle", queue=UPKEEP_QUEUE)
     left = select(func.count()).where(messages.c.lane == "otp", messages.c.content != "")
-    stack.wait_for("they are wiped", lambda: _rows(stack, left) == [0], seconds=30)
+    stack.wait_for("they are wiped", lambda: _rows(stack, left) == [0], seconds=120)
     return Seen(True, f"{len(_rows(stack, sent))} codes were sent, the texts of 0 are kept")
 
 

@@ -98,13 +98,13 @@ def conf(folder: Path, port: int, tls_port: int, health: int, callback: int) -> 
     """nginx.conf with this machine's ports and a folder of its own. Its workers are of the user that runs the test."""
     said = CONF.read_text().replace("include /etc/nginx/tls/*.conf;", TLS.read_text())
     for old, new in (
+        ("/tmp/", f"{folder}/"),  # first, for the repo may lie there too
         ("listen 8080;", f"listen 127.0.0.1:{port};"),
         ("listen 8443 ssl;", f"listen 127.0.0.1:{tls_port} ssl;"),
         ("/run/secrets/tls_certificate", str(CERTIFICATE)),
         ("/run/secrets/tls_key", str(CERTIFICATE)),
         ("127.0.0.1:8081", f"127.0.0.1:{health}"),
         ("callback:8000", f"127.0.0.1:{callback}"),
-        ("/tmp/", f"{folder}/"),
         ("/dev/stdout", f"{folder}/access.log"),
         ("worker_processes auto", "worker_processes 2"),
     ):
