@@ -12,9 +12,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 from worker.domain.audience import NoAudience
 
 BLOCK = 32 << 10
-MAX_FOLD = 100
+MAX_RATIO = 100
 """What unpacks to more than this many times the size of its file is no list of people; real ones have 5 to 20."""
-ALWAYS = 16 << 20
+LEAST_UNPACKED = 16 << 20
 """Bytes that any file may unpack to, however small it is."""
 MAX_UNPACKED = 2 << 30
 """Bytes that no file may unpack to more than: a million rows of forty columns."""
@@ -64,7 +64,7 @@ class Archive:
 def open_archive(file: BinaryIO) -> Archive:
     """The archive in a file, which stays the caller's to close. Raises BadZipFile, or NoAudience where it has too many parts."""
     size = file.seek(0, os.SEEK_END)
-    most = min(MAX_UNPACKED, max(ALWAYS, MAX_FOLD * size))
+    most = min(MAX_UNPACKED, max(LEAST_UNPACKED, MAX_RATIO * size))
     return Archive(ZipFile(_InSmallReads(file)), Budget(most, most))
 
 

@@ -40,7 +40,7 @@ def moment_text(stored: str) -> str:
     return _moment(from_ISO8601(stored))  # type: ignore[no-untyped-call]  # has no type hints
 
 
-def truth_text(stored: str) -> str:
+def boolean_text(stored: str) -> str:
     """What true and false show."""
     return "TRUE" if stored in ("1", "true") else "FALSE"
 

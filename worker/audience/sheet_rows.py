@@ -13,14 +13,14 @@ from zipfile import BadZipFile
 from openpyxl.utils import column_index_from_string
 
 from worker.audience.archive import Budget, open_archive
-from worker.audience.cell_text import moment_text, number_text, truth_text
-from worker.audience.texts import Collected, text_handlers
+from worker.audience.cell_text import boolean_text, moment_text, number_text
+from worker.audience.shared_strings import Collected, text_handlers
 from worker.audience.workbook import SHOWN_SHEETS, Workbook, read_workbook
 from worker.audience.xml_stream import named, parse
 from worker.domain.audience import NoAudience, Row
 
-MAX_ROWS = 1 << 20
-MAX_COLUMNS = 1 << 14
+MAX_SHEET_ROWS = 1 << 20
+MAX_SHEET_COLUMNS = 1 << 14
 """Rows and columns of a sheet, as Excel has it."""
 MAX_ROW_SIZE = 1 << 18
 """Characters of a row, before anybody has looked at it. One with far fewer is left out by itself (domain.audience.MAX_ROW)."""
@@ -89,7 +89,7 @@ class _Reader:
     def begin_row(self, attributes: dict[str, str]) -> None:
         # Some write 2.0.
         number = float(attributes.get("r", self.line + 1))
-        if not (number.is_integer() and self.line < number <= MAX_ROWS):
+        if not (number.is_integer() and self.line < number <= MAX_SHEET_ROWS):
             raise ValueError(f"after row {self.line} comes row {attributes.get('r', self.line + 1)}")
         self.line = int(number)
         self.values = []
@@ -99,8 +99,8 @@ class _Reader:
         self.cells += 1
         place = attributes.get("r")
         self.column = column_index_from_string(place.rstrip("0123456789")) if place else self.column + 1
-        if max(self.column, self.cells) > MAX_COLUMNS:
-            raise NoAudience(f"has more than {MAX_COLUMNS:,} cells in row {self.line:,}; save its sheet as CSV")
+        if max(self.column, self.cells) > MAX_SHEET_COLUMNS:
+            raise NoAudience(f"has more than {MAX_SHEET_COLUMNS:,} cells in row {self.line:,}; save its sheet as CSV")
         self.kind = attributes.get("t", "n")
         self.style = int(attributes.get("s") or 0)
         self.text.taken()
@@ -143,7 +143,7 @@ class _Reader:
                 self.budget.spend(len(text))
                 return text
             case "b":
-                return truth_text(stored)
+                return boolean_text(stored)
             case "d":
                 return moment_text(stored)
         return stored

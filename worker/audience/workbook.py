@@ -9,7 +9,7 @@ from openpyxl.styles.numbers import BUILTIN_FORMATS
 from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH
 
 from worker.audience.archive import Archive
-from worker.audience.texts import Collected, SharedTexts, text_handlers
+from worker.audience.shared_strings import Collected, SharedTexts, text_handlers
 from worker.audience.xml_stream import named, parse
 from worker.domain.audience import NoAudience
 

@@ -15,7 +15,10 @@ MAX_NAMES_SIZE = 1 << 20
 MAX_TAG = 1 << 20
 """Bytes of a tag or a comment, which the parser has in memory as a whole."""
 
-SPACES = ("http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://purl.oclc.org/ooxml/spreadsheetml/main")
+NAMESPACES = (
+    "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+    "http://purl.oclc.org/ooxml/spreadsheetml/main",
+)
 """The namespaces of a workbook: as Excel saves it, and as it does where one asks for "Strict Open XML"."""
 
 Begins = Mapping[str, Callable[[dict[str, str]], None]]
@@ -73,7 +76,7 @@ def parse(
 
 def named(handlers: dict[str, Any]) -> dict[str, Any]:
     """The handlers of elements, by their names in either namespace of a workbook."""
-    return {f"{space} {name}": handle for space in SPACES for name, handle in handlers.items()}
+    return {f"{space} {name}": handle for space in NAMESPACES for name, handle in handlers.items()}
 
 
 def _refuse_doctype(*_: object) -> None:
