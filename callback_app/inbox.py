@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from callback_app.budget import Budget
 from worker import bells, intake
 from worker.broker import open_redis
-from worker.domain.lane import PUSH_QUEUE
+from worker.domain.lane import PUSH_QUEUE, PUSHES_QUEUED
 from worker.intake import MOST_PUSH_BYTES
 from worker.ledger import pushes
 from worker.redis_clock import RedisClock
@@ -64,7 +64,8 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
         log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
         _keep_in_redis(inbox, body, source, now)
     else:
-        _publish(inbox, "sms.process_push", no)
+        # With so many before it, the tick has it read in time: a flood of pushes is no flood of tasks.
+        _publish(inbox, "sms.process_push", no, fewer_than=PUSHES_QUEUED)
 
 
 def _now(inbox: Inbox) -> datetime:
@@ -83,12 +84,12 @@ def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> Non
         raise BudgetSpent(
             f"the ledger is away, and {MOST_PUSH_BYTES // 1024**2} MiB of pushes wait for it in Redis already"
         )
-    _publish(inbox, "sms.keep_pushes")
+    _publish(inbox, "sms.keep_pushes", fewer_than=bells.FEW)
 
 
-def _publish(inbox: Inbox, task: str, *arguments: int) -> None:
+def _publish(inbox: Inbox, task: str, *arguments: int, fewer_than: int) -> None:
     try:
-        bells.send(inbox.redis, task, *arguments, queue=PUSH_QUEUE)
+        bells.ring(inbox.redis, task, *arguments, queue=PUSH_QUEUE, fewer_than=fewer_than)
     except RedisError as why:
         # The push is kept: the upkeep tick finds it and publishes its task.
         log.warning("a push is kept, but its task was not published: %s", type(why).__name__)

@@ -39,7 +39,9 @@ PUSHES = "push"
 PLACES = (*LANES, PUSHES)
 
 MOST_PUSH_BYTES = 64 * 1024 * 1024
-"""Of pushes, while the ledger is away: some 200,000 reports. Messages keep the rest of Redis."""
+"""Of pushes, while the ledger is away: some 80,000 that have one report each, more where they have many. Messages keep the rest of Redis."""
+PUSH_OVERHEAD = 500
+"""Bytes that a push of a few words takes up in Redis."""
 _PUSH_BYTES = "sms:intake:push:bytes"
 
 _FOREIGN = b"foreign "
@@ -70,20 +72,26 @@ redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
 """
 _PUT_PUSH = """
 local used = tonumber(redis.call('GET', KEYS[3]) or '0')
-if used + #ARGV[2] > tonumber(ARGV[4]) then
+if used > 0 and redis.call('HLEN', KEYS[1]) == 0 then
+  used = 0
+  redis.call('SET', KEYS[3], 0)
+end
+local cost = #ARGV[2] + tonumber(ARGV[5])
+if used + cost > tonumber(ARGV[4]) then
   return 0
 end
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then
-  redis.call('INCRBY', KEYS[3], #ARGV[2])
+  redis.call('INCRBY', KEYS[3], cost)
 end
 redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
 return 1
 """
 _REMOVE_PUSHES = """#!lua flags=allow-oom
 local freed = 0
+local overhead = tonumber(table.remove(ARGV, 1))
 for _, id in ipairs(ARGV) do
   freed = freed + redis.call('HSTRLEN', KEYS[1], id)
-  redis.call('HDEL', KEYS[1], id)
+  freed = freed + redis.call('HDEL', KEYS[1], id) * overhead
   redis.call('ZREM', KEYS[2], id)
   redis.call('ZREM', KEYS[3], id)
 end
@@ -192,7 +200,7 @@ def put_push(redis: Redis, push_id: str, body: bytes, *, source: str, now: datet
     """Puts a raw push in, for the time when the ledger is back. False where pushes have MOST_PUSH_BYTES there already."""
     text = json.dumps({"body": base64.b64encode(body).decode(), "source": source, "received_at": now.isoformat()})
     items, waiting, _ = _keys(PUSHES)
-    args = push_id, text, now.timestamp(), MOST_PUSH_BYTES
+    args = push_id, text, now.timestamp(), MOST_PUSH_BYTES, PUSH_OVERHEAD
     return bool(redis.eval(_PUT_PUSH, 3, items, waiting, _PUSH_BYTES, *args))
 
 
@@ -319,7 +327,7 @@ def remove(redis: Redis, place: str, ids: Collection[str] | Collection[bytes]) -
 def remove_pushes(redis: Redis, ids: Collection[bytes]) -> None:
     """Takes out the pushes that the ledger has committed, and gives back their room."""
     items, waiting, taken = _keys(PUSHES)
-    redis.eval(_REMOVE_PUSHES, 5, items, waiting, taken, _PUSH_BYTES, _stuck(PUSHES), *ids)
+    redis.eval(_REMOVE_PUSHES, 5, items, waiting, taken, _PUSH_BYTES, _stuck(PUSHES), PUSH_OVERHEAD, *ids)
 
 
 def depth(redis: Redis) -> dict[str, int]:

@@ -136,7 +136,7 @@ def _opt_out(
     if not said:
         return 0
     ours = optouts.sent_to(connection, account_id, {reply.mobile for reply in said.values()})
-    counts = pushes.which_repeat_none(connection, said, received_at=since)
+    counts = optouts.new_replies(connection, said, received_at=since)
     first = [said[no] for no in counts if said[no].mobile in ours]
     if strange := {reply.mobile for reply in said.values()} - ours:
         log.info(

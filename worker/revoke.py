@@ -42,13 +42,14 @@ def revoke_push(
     if raw is None:
         return None
     with engine.begin() as connection:
-        reports, replies = pushes.revoke(connection, no, by=by, now=now)
+        gone, replies = pushes.revoke(connection, no, by=by, now=now)
         undone = optouts.undo(connection, no, words, now=now)
     # From here on, whoever is processed keeps its own reports.
-    again = list(_that_said(engine, no, _reports(raw.body), passed))
+    # Its body has what was taken back by one that was broken off; or it is kept no longer.
+    again = list(_that_said(engine, no, gone | _reports(raw.body), passed))
     with engine.begin() as connection:
         pushes.replay(connection, nos=again, now=now)
-    return Revocation(reports, replies, undone.back, undone.kept, len(again))
+    return Revocation(len(gone), replies, undone.back, undone.kept, len(again))
 
 
 def _that_said(engine: Engine, no: int, said: Collection[StatusReport], passed: Callable[[], object]) -> Iterator[int]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from worker import bells, intake
 from worker.config import Settings
 from worker.domain.campaign import Window
-from worker.domain.lane import PUSH_QUEUE, UPKEEP_QUEUE, Lane
+from worker.domain.lane import PUSH_QUEUE, PUSHES_QUEUED, UPKEEP_QUEUE, Lane
 from worker.domain.status import State
 from worker.ledger import campaigns, evidence, pushes, retention, submissions, turns, unknown
 from worker.ledger.campaigns import Campaign
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS = 60
 QUARANTINE_BYTES = 1024**3
 """Of the bodies of quarantined pushes: what could not be read may have been sent to fill the disk."""
-PUSHES_QUEUED = 5 * ROWS
-"""With so many tasks in their queue, pushes have enough to go on with until the next tick."""
 
 
 def ring_lanes(

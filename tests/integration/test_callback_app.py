@@ -15,6 +15,8 @@ from sqlalchemy import Engine, update
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
 from worker import intake
+from worker.bells import FEW
+from worker.domain.lane import PUSHES_QUEUED
 from worker.ledger import pushes as pushes_kept
 from worker.ledger.engine import open_engine
 from worker.ledger.tables import pushes
@@ -218,6 +220,25 @@ def test_what_a_version_before_put_into_redis_frees_no_more_than_was_counted(red
     assert intake.push_bytes(redis) == 0
     intake.remove_pushes(redis, [b"new"])
     assert (intake.push_bytes(redis), redis.exists("sms:intake:push")) == (0, 0)
+
+
+def test_a_flood_of_pushes_is_no_flood_of_tasks(
+    ledger: Ledger, no_ledger: Engine, redis: Redis, redis_url: str
+) -> None:
+    away = client(no_ledger, redis_url)
+    assert {away.post(f"/push/{TOKEN}", data=b"x").status_code for _ in range(30)} == {200}
+    assert redis.llen("sms.push") == FEW
+    assert intake.push_bytes(redis) > 30 * intake.PUSH_OVERHEAD
+    redis.lpush("sms.push", *["x"] * PUSHES_QUEUED)
+    assert client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY).status_code == 200
+    assert redis.llen("sms.push") == FEW + PUSHES_QUEUED
+    assert len(ledger.rows(pushes)) == 1
+
+
+def test_a_count_of_bytes_that_somebody_spoilt_keeps_no_push_out_of_an_empty_redis(redis: Redis) -> None:
+    redis.set("sms:intake:push:bytes", 2**40)
+    assert intake.put_push(redis, "p", b"x", source="s", now=datetime.now(UTC))
+    assert intake.push_bytes(redis) < 1000
 
 
 def test_it_is_healthy_whatever_is_away(no_ledger: Engine) -> None:

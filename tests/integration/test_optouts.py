@@ -15,6 +15,7 @@ from worker.domain.gate import PROBE_AGAIN
 from worker.domain.lane import LANES
 from worker.domain.message import Message
 from worker.domain.optout import OPTOUT_WORDS, folded
+from worker.domain.push import Reply
 from worker.domain.status import State
 from worker.ledger import accounts, gates, message_views, optouts
 from worker.ledger import pushes as kept
@@ -109,6 +110,41 @@ def test_after_a_push_was_undone_who_says_so_himself_opts_out_at_once(ledger: Le
         optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW)
     ledger.push(body, NOW + MINUTE)
     assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {mobile(1): NOW + MINUTE}
+
+
+def test_what_a_person_said_before_the_push_was_read_stays_when_that_is_undone(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1))
+    opt_out(ledger, mobile(1), now=NOW + MINUTE)
+    no = ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
+    with ledger.engine.begin() as connection:
+        assert optouts.undo(connection, no, OPTOUT_WORDS, now=NOW) == Undone(0, 0)
+    assert {said_by for _, said_by, *_ in opted_out(ledger).values()} == {"operator:alice"}
+
+
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
+def test_who_undoes_a_push_waits_for_a_reply_that_was_found_to_repeat_it(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1))
+    body = reply_push((mobile(1), "100", "TD"))
+    forged = ledger.push(body)
+    with ThreadPoolExecutor(1) as pool, ledger.engine.begin() as processing:
+        [reply] = kept.add_replies(
+            processing,
+            ledger.account_ids["default"],
+            [Reply(mobile(1), "100", "TD")],
+            push_no=99,
+            received_at=NOW + MINUTE,
+        )
+        assert optouts.new_replies(processing, [reply], received_at=NOW + MINUTE) == []
+
+        def undo() -> Undone:
+            with ledger.engine.begin() as connection:
+                return optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW)
+
+        undone = pool.submit(undo)
+        while not processing.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")):
+            pass
+        processing.commit()
+    assert undone.result() == Undone(back=0, kept=1)
 
 
 def test_whom_an_account_sent_to_is_found_by_the_index_in_one_statement(ledger: Ledger, statements: list[str]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sms_command import sms, told
+from sqlalchemy import update
 
 from worker.domain.optout import OPTOUT_WORDS
 from worker.ledger import optouts, pushes
@@ -61,7 +62,7 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
     forged = ledger.push(status_push((mobile(1), msg_id, 1)))
     process(ledger, true)
     with ledger.engine.begin() as connection:
-        assert pushes.revoke(connection, forged, by="x", now=NOW) == (1, 0)
+        assert pushes.revoke(connection, forged, by="x", now=NOW)[1] == 0
     assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
     assert [row["push_no"] for row in ledger.rows(reports)] == [true]
@@ -103,7 +104,7 @@ def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) 
     no = ledger.push(reply_push((mobile(1), "7", "TD")))
     with ledger.engine.begin() as connection:
         assert pushes.finish(connection, no, items=1, reason=None, quarantined=False)
-        assert pushes.revoke(connection, no, by="x", now=NOW) == (0, 1)
+        assert pushes.revoke(connection, no, by="x", now=NOW) == (set(), 1)
         assert optouts.undo(connection, no, OPTOUT_WORDS, now=NOW).back == 1
         assert not pushes.finish(connection, no, items=1, reason=None, quarantined=False)
 
@@ -116,3 +117,14 @@ def test_a_push_that_is_forged_again_and_again_is_revoked_in_one_go(ledger: Ledg
     done = sms("pushes", "revoke", *map(str, nos))
     assert done.exit_code == 0, done.output
     assert (ledger.rows(optouts_table), ledger.rows(replies)) == ([], [])
+
+
+def test_what_others_said_counts_also_where_the_body_of_the_forged_push_is_wiped(ledger: Ledger) -> None:
+    msg_id = submitted(ledger, mobile(1))
+    forged = ledger.push(status_push((mobile(1), msg_id, 1)))
+    true = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + MINUTE)
+    with ledger.engine.begin() as connection:
+        connection.execute(update(table).where(table.c.no == forged).values(body=b"", size=0))
+    assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
+    process(ledger, true)
+    assert ledger.statuses() == {mobile(1): "delivered"}

@@ -84,7 +84,7 @@ def fill(engine: Engine) -> None:
         retention.wipe_bodies(connection, before=NOW)
         retention.wipe_quarantined(connection, most_bytes=10**9, before=NOW)
         retention.forget_refused(connection, before=NOW)
-        assert pushes_of.revoke(connection, revoked, by="alice", now=NOW) == (0, 1)
+        assert pushes_of.revoke(connection, revoked, by="alice", now=NOW) == (set(), 1)
         gates.close(connection, 1, "wrong password", until=NOW, now=NOW)
 
 

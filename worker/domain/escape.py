@@ -16,6 +16,8 @@ HIDDEN = re.compile(
     f"|(?<![{_BESIDE_JOINER}])\u200d|\u200d(?![{_BESIDE_JOINER}])"
 )
 """A character that commands a terminal, breaks a line, or hides."""
+UNSEEN = re.compile(f"{HIDDEN.pattern}|[\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""The same, and what only says how the character before it looks (variation selectors)."""
 
 
 def escaped(text: object, *, keep: str = "") -> str:

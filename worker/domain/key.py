@@ -67,6 +67,8 @@ def spot(key: Key) -> tuple[int, bytes]:
 class Use:
     """What a key was used for. `digest` is of lane, text and recipients: two messages of one key may differ in nothing else.
 
+    It is keyed by the key of the message: who may read what is kept, and does not know that, cannot try all codes of six digits.
+
     A time, a validity and metadata may differ: who sends again after an error may well reckon them anew.
     """
 
@@ -80,7 +82,9 @@ class Use:
     @classmethod
     def of(cls, message: Message, day: int) -> Self:
         """What is kept of a message with a key."""
-        digest = blake2b("\0".join((message.lane, message.content, *sorted(message.to))).encode(), digest_size=8)
+        secret = blake2b("\0".join(message.key or ()).encode()).digest()
+        said = "\0".join((message.lane, message.content, *sorted(message.to)))
+        digest = blake2b(said.encode(), digest_size=8, key=secret)
         last_digits = int(message.to[0][-4:])
         return cls(digest.digest(), day, len(message.to), last_digits, units(message.content), message.lane)
 
@@ -97,7 +101,7 @@ class Use:
 
     def __str__(self) -> str:
         others = f" and {self.recipients - 1} others" if self.recipients > 1 else ""
-        return f"{self.lane} to ****{self.last_digits:04}{others}, {self.units} characters (digest {self.digest.hex()})"
+        return f"{self.lane} to ****{self.last_digits:04}{others}, {self.units} characters"
 
 
 def used(key: Key, first: Use, now: Use) -> Fault:
@@ -105,7 +109,7 @@ def used(key: Key, first: Use, now: Use) -> Fault:
     on = datetime.fromtimestamp(first.day * 86_400, UTC).date()
     return Fault(
         "key",
-        f"was used for another message on {on}: first {first}, now {now};"
+        f"was used for another message on {on}: first {first}, now {now}, with another text or other recipients;"
         f" give this one a key of its own (`sms show {id_of_key(key, first.day)}` shows the first)",
     )
 

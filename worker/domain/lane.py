@@ -60,6 +60,8 @@ def lane_of_queue(queue: str | None) -> str | None:
 
 
 PUSH_QUEUE = "sms.push"
+PUSHES_QUEUED = 5000
+"""With so many tasks in their queue, pushes have enough to go on with until the next tick."""
 UPKEEP_QUEUE = "sms.upkeep"
 
 QUEUES = (*(lane.queue for lane in LANES.values()), PUSH_QUEUE, UPKEEP_QUEUE)

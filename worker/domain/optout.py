@@ -3,12 +3,12 @@
 import unicodedata
 from collections.abc import Collection
 
-from worker.domain.escape import HIDDEN
+from worker.domain.escape import UNSEEN
 
 
 def folded(text: str) -> str:
     """The text without what does not count: blanks, what nobody sees, full or half width, upper or lower case, and 。 . or ! at its end."""
-    return "".join(HIDDEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()
+    return "".join(UNSEEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()
 
 
 OPTOUT_WORDS = frozenset(map(folded, ("TD", "T", "N", "R", "退订", "退")))

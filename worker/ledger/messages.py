@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select
 
 from worker.domain.message import Message
 from worker.domain.status import Suppression
+from worker.domain.text import check_of
 from worker.ledger.statements import add_rows, chunks, insert_new
 from worker.ledger.tables import messages, recipients, refused
 
@@ -48,7 +49,7 @@ def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
     """Those of these messages whose id the ledger has for another lane, text or recipients."""
     found = []
     for part in chunks(some):
-        texts = select(messages.c.id, messages.c.no, messages.c.lane, messages.c.content)
+        texts = select(messages.c.id, messages.c.no, messages.c.lane, messages.c.content, messages.c.text_check)
         there = {row.id: row for row in connection.execute(texts.where(messages.c.id.in_([one.id for one in part])))}
         mobiles: defaultdict[int, set[str]] = defaultdict(set)
         of = select(recipients.c.message_no, recipients.c.mobile)
@@ -56,7 +57,8 @@ def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
             mobiles[no].add(mobile)
         for one in part:
             row = there[one.id]
-            text = row.content or one.content  # that of a code is kept no longer
+            is_wiped = not row.content and row.text_check == check_of(one.content)
+            text = one.content if is_wiped else row.content
             if (row.lane, text, mobiles[row.no]) != (one.lane, one.content, set(one.to)):
                 found.append(one)
     return found

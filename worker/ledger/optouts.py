@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from worker.domain.optout import is_optout
 from worker.domain.status import State, Suppression
+from worker.ledger.pushes import which_repeat_none
 from worker.ledger.statements import ROWS, add_rows, among, insert_new, listed
 from worker.ledger.tables import accounts, optouts, pushes, recipients, replies, submissions
 
@@ -67,6 +68,12 @@ def add(
     `push_no` is that of the push that brought it. Without one a person said so: then it stays though a push is undone that said it before.
     """
     first: dict[str, tuple[str, str, str | None]] = {}
+    dialect = connection.dialect.name
+    if push_no is not None:
+        said = list(said)
+        asked = {"of_account": account_id, "mobiles": [mobile for mobile, *_ in said]}
+        by_a_person = set(connection.execute(_by_a_person(dialect), asked).scalars())
+        said = [one for one in said if one[0] not in by_a_person]
     # Sorted, so that two who add the same mobiles wait for each other instead of deadlocking.
     for one in sorted(said):
         first.setdefault(one[0], one)
@@ -78,7 +85,20 @@ def add(
         first.values(),
     )
     if push_no is None:
-        connection.execute(_vouch(connection.dialect.name), {"of_account": account_id, "mobiles": list(first)})
+        connection.execute(_vouch(dialect), {"of_account": account_id, "mobiles": list(first)})
+
+
+def _take_turns(connection: Connection, *, shared: bool) -> None:
+    """Until the transaction ends, whoever undoes a push is alone: who finds that a reply repeats one of it would not see it go."""
+    if connection.dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        connection.execute(select(lock(func.hashtext("sms: optouts"))))
+
+
+def new_replies(connection: Connection, nos: Collection[int], *, received_at: datetime) -> list[int]:
+    """Those of the replies of these numbers, which came at that time, by which somebody may opt out: they repeat none that counted."""
+    _take_turns(connection, shared=True)
+    return which_repeat_none(connection, nos, received_at=received_at)
 
 
 def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
@@ -89,6 +109,7 @@ def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -
 
 def undo(connection: Connection, push_no: int, words: Collection[str], *, now: datetime) -> Undone:
     """Puts back on marketing who opted out by that push alone: a later reply that says so (one of `words`, folded) counts in its place."""
+    _take_turns(connection, shared=False)
     connection.execute(update(pushes).where(pushes.c.no == push_no).values(undone_at=now))
     gone = connection.execute(_UNDO, {"of_push": push_no}).all()
     since = {(row.account_id, row.mobile): row.since for row in gone}
@@ -129,6 +150,11 @@ def _replies_of(dialect: str) -> Select[Any]:
     said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_no, replies.c.received_at)
     of_them = replies.c.account_id == bindparam("of_account"), among(dialect, replies.c.mobile, "mobiles")
     return said.where(*of_them, replies.c.push_no != bindparam("of_push")).order_by(replies.c.received_at, replies.c.no)
+
+
+@cache
+def _by_a_person(dialect: str) -> Select[Any]:
+    return select(optouts.c.mobile).where(*_these(dialect), optouts.c.push_no.is_(None))
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
 
 from worker.domain.push import REPEAT_WINDOW, Reply, StatusReport, numbered
+from worker.domain.status import Report
 from worker.ledger.statements import ROWS, add_rows, among, insert_new, oldest
 from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, replies, reports, submissions
 
@@ -117,17 +118,17 @@ def later(connection: Connection, no: int) -> Iterator[tuple[int, bytes]]:
         after = page[-1].no
 
 
-def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> tuple[int, int]:
-    """Takes back the reports and the replies of a push, for good; how many of each. Done again, it stays as it was."""
+def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> tuple[set[StatusReport], int]:
+    """Takes back the reports and the replies of a push, for good: which reports, and how many replies. Done again, it stays as it was."""
     connection.execute(
         update(pushes)
         .where(pushes.c.no == no, pushes.c.revoked_at.is_(None))
         .values(revoked_at=now, revoked_by=by, state=PROCESSED, due_at=None)
     )
-    of_reports, of_replies = (
-        connection.execute(delete(one).where(one.c.push_no == no)).rowcount for one in (reports, replies)
-    )
-    return of_reports, of_replies
+    taken_back = delete(reports).where(reports.c.push_no == no)
+    gone = connection.execute(taken_back.returning(reports.c.msg_id, reports.c.mobile, reports.c.status)).all()
+    of_replies = connection.execute(delete(replies).where(replies.c.push_no == no)).rowcount
+    return {StatusReport(msg_id=row.msg_id, mobile=row.mobile, report=Report(row.status)) for row in gone}, of_replies
 
 
 def add_reports(

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
 
 from worker.domain.status import WAITING, State
+from worker.domain.text import check_of
 from worker.ledger.pushes import QUARANTINED, RECEIVED
 from worker.ledger.statements import ROWS, literally
 from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, refused, submissions
@@ -19,15 +20,22 @@ _NEEDED = (
     .correlate(messages)
     .scalar_subquery()
 )
-_CODES = select(messages.c.no).where(
-    messages.c.lane == literally("otp"), messages.c.content != literally(""), _NEEDED.is_(None)
+_CODES = (
+    select(messages.c.no, messages.c.content)
+    .where(messages.c.lane == literally("otp"), messages.c.content != literally(""), _NEEDED.is_(None))
+    .order_by(messages.c.no)
+)
+_WIPE = (
+    update(messages).where(messages.c.no == bindparam("of_no")).values(content="", text_check=bindparam("its_check"))
 )
 
 
 def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:
     """Empties the texts of OTPs of which nothing can be sent any more; how many."""
-    some = _CODES.order_by(messages.c.no).limit(most)
-    return connection.execute(update(messages).where(messages.c.no.in_(some)).values(content="")).rowcount
+    wiped = [{"of_no": row.no, "its_check": check_of(row.content)} for row in connection.execute(_CODES.limit(most))]
+    if wiped:
+        connection.execute(_WIPE, wiped)
+    return len(wiped)
 
 
 def wipe_bodies(connection: Connection, *, before: datetime, most: int = ROWS) -> int:

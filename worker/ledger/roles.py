@@ -37,7 +37,7 @@ RIGHTS = {
     "accounts": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
     "messages": Rights(
         # The texts of codes are emptied.
-        worker="SELECT, INSERT, UPDATE (content)",
+        worker="SELECT, INSERT, UPDATE (content, text_check)",
         callback=NOTHING,
         web=READ,
         # No text, and none of what the app sent along with it.
@@ -141,6 +141,8 @@ def make(connection: Connection, passwords: Mapping[str, str]) -> None:
 
     Each role may connect to the database, and nobody else may who is no superuser. What there was stays as it is.
     """
+    # Two that do it at the same time would meet at a row of the catalogue, and one would fail.
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('sms: roles'))")
     quoted = _quoted(connection)
     database = _quote(connection, connection.execute(text("SELECT current_database()")).scalar_one())
     there = _there(connection)

@@ -116,6 +116,8 @@ messages = Table(
     Column("metadata", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("accepted_at", UtcTime, nullable=False),
+    # Of a text that was wiped: see domain.text.check_of.
+    Column("text_check", SmallInteger),
     # Of the run of a campaign that made it, if one did. No foreign key: SQLite would copy the table to add one.
     Column("run_no", Serial),
 )

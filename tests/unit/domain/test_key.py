@@ -59,8 +59,8 @@ def test_what_is_kept_is_read_back_and_takes_no_more_than_a_few_bytes(number: in
 def test_the_fault_shows_both_messages_and_neither_a_text_nor_a_mobile() -> None:
     first, now = Use.of(read(), DAY), Use.of(read(to=["13900139001", "13900139002"], content="您好", lane="otp"), DAY)
     told = str(used(Key("default", "", "k"), first, now))
-    assert "on 2026-11-22: first notice to ****8000, 13 characters (digest" in told
-    assert "now otp to ****9001 and 1 others, 2 characters (digest" in told
+    assert "on 2026-11-22: first notice to ****8000, 13 characters, now" in told
+    assert "now otp to ****9001 and 1 others, 2 characters, with another text or other recipients" in told
     assert id_of_key(Key("default", "", "k"), DAY) in told
     assert "1380013" not in told
     assert "123456" not in told
@@ -88,3 +88,10 @@ def test_of_messages_that_are_sent_together_each_that_has_anothers_key_is_told()
         1,
         4,
     ]
+
+
+def test_what_is_kept_of_a_code_tells_it_to_nobody_who_does_not_know_its_key() -> None:
+    ours = Use.of(read(content="您的验证码是 123456", key="a1b2"), DAY)
+    guessed = Use.of(read(content="您的验证码是 123456", key="another"), DAY)
+    assert ours.digest != guessed.digest
+    assert ours.digest == Use.of(read(content="您的验证码是 123456", key="a1b2"), DAY).digest

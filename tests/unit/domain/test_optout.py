@@ -9,7 +9,7 @@ from worker.domain.optout import OPTOUT_WORDS, folded, is_optout
     "content",
     [
         "TD", "td", "Td", " td ", "\ttd\r\n", "Ｔ", "ｔｄ", "T D", "TD.", "TD!", "TD。", "TD！", "TD．", "TD｡", "TD !! ",
-        "T", "N", "r", "\ufeffT\u200b", "退", "退订", "退订。", "　退订　", "退 订", "退订！！",
+        "T", "N", "r", "\ufeffT\u200b", "TD\ufe0f", "退", "退订", "退订。", "　退订　", "退 订", "退订！！",
     ],
 )  # fmt: skip
 def test_a_word_opts_out_however_it_is_written(content: str) -> None:

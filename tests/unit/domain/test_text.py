@@ -38,6 +38,7 @@ def test_an_emoji_counts_as_two() -> None:
         ("🎉【招商银行】您好", "signature"),
         ("您好【招商银行】\u200b\u2800", "signature"),
         ("您好︻招商银行︼", "signature"),
+        ("您好【招商银行】\ufe0e\u180b\U000e0100", "signature"),
         ("您好\x00", "U+0000 at position 2"),
         ("您\u202e好", "U+202E (RIGHT-TO-LEFT OVERRIDE) at position 1"),
         (

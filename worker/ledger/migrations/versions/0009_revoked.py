@@ -1,4 +1,4 @@
-"""A push may be revoked, an opt-out has the push that brought it, and a body may be gone.
+"""A push may be revoked, an opt-out has the push that brought it, and a text or a body may be gone.
 
 Its indexes, `schema` builds beside those who write to the tables.
 """
@@ -18,4 +18,5 @@ def upgrade() -> None:
     op.add_column("pushes", sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("pushes", sa.Column("revoked_by", sa.String(length=64), nullable=True))
     op.add_column("pushes", sa.Column("undone_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("messages", sa.Column("text_check", sa.SmallInteger(), nullable=True))
     op.add_column("optouts", sa.Column("push_no", SERIAL, nullable=True))
