@@ -231,7 +231,7 @@ def test_who_is_no_superuser_is_told_that_he_may_not(postgres_url: str, tmp_path
     owner = make_url(postgres_url).set(username=named(str(make_url(postgres_url).database))["owner"])
     done = sms_process("migrate", "--roles", tmp_path, SMS_LEDGER_URL=owner.render_as_string(hide_password=False))
     assert done.returncode == 1
-    assert "permission denied" in done.stderr
+    assert "is no superuser of PostgreSQL; --roles needs one" in done.stderr
     assert "Traceback" not in done.stderr
 
 
