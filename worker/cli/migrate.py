@@ -65,10 +65,10 @@ def _make_roles(engine: Engine, directory: Path) -> None:
         raise Failed("SQLite has no users, so there are no roles to make: who may write the file may do everything")
     with reading(engine) as connection:
         named = names(connection)
-    if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
-        raise Failed("the name of the database is too long: with that of a role it may have 63 bytes")
         if not may_be_made(connection):
             raise Failed("the user in SMS_LEDGER_URL is no superuser of PostgreSQL; --roles needs one")
+    if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
+        raise Failed("the name of the database is too long: with that of a role it may have 63 bytes")
     passwords = _passwords(directory, named)
     if not passwords:
         raise Failed(
