@@ -60,6 +60,10 @@ class Options:
     rounds: int
 
 
+LEAST = 0.001
+"""Of a figure, in a ratio."""
+
+
 def bench_ledger(options: Options, results: Path) -> None:
     """Makes all the rounds, writes their figures and prints the table. StackError where something was lost."""
     runs: list[dict[str, object]] = []
@@ -180,7 +184,9 @@ def _show(runs: Sequence[Mapping[str, object]], there: int) -> None:
     of = {(run["round"], run["ledger"]): run["figures"] for run in runs}
     for name, more in MORE_IS_BETTER.items():
         pairs = [(of[number, "empty"][name], of[number, "large"][name]) for number, side in of if side == "large"]
-        ratio = median(large / empty if more else empty / large for empty, large in pairs)
+        # A short run may be over within one tick of the clock that counts CPU time.
+        some = [(max(empty, LEAST), max(large, LEAST)) for empty, large in pairs]
+        ratio = median(large / empty if more else empty / large for empty, large in some)
         each = (median(values) for values in zip(*pairs, strict=True))
         shown.add_row(name, *(f"{value:,.0f}" if more else f"{value:.1f}" for value in each), f"{ratio:.2f}")
     Console().print(shown)
