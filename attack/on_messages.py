@@ -1,9 +1,10 @@
 """Somebody sends who may send: under another's name, as another, or very often."""
 
 from itertools import count
+from typing import Any
 
 from redis import Redis
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from attack.table import Seen, counted
 from worker import bells
@@ -72,9 +73,9 @@ def texts_of_codes(stack: Stack) -> Seen:
     return Seen(True, f"{len(_rows(stack, sent))} codes were sent, the texts of 0 are kept")
 
 
-def _rows(stack: Stack, query: object) -> list[object]:
+def _rows(stack: Stack, query: Select[Any]) -> list[Any]:
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
-        found = list(connection.execute(query).scalars())  # type: ignore[call-overload]
+        found = list(connection.execute(query).scalars())
     engine.dispose()
     return found

@@ -49,7 +49,7 @@ FORBIDDEN_TO_ALL = {
 def is_refused(redis: Redis, what: str) -> bool:
     """Whether Redis refuses it for want of the right."""
     try:
-        redis.execute_command(*FORBIDDEN[what])  # type: ignore[no-untyped-call]
+        redis.execute_command(*FORBIDDEN[what])  # type: ignore[no-untyped-call]  # redis-py has no type hints there
     except ResponseError as why:
         return "permission" in str(why).lower()
     return False

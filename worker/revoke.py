@@ -43,7 +43,7 @@ def revoke_push(
         return None
     with engine.begin() as connection:
         gone, replies = pushes.revoke(connection, no, by=by, now=now)
-        undone = optouts.undo(connection, no, words, now=now)
+        undone = optouts.undo(connection, [no], words, now=now)
     # From here on, whoever is processed keeps its own reports.
     # Its body has what was taken back by one that was broken off; or it is kept no longer.
     again = list(_that_said(engine, no, gone | _reports(raw.body), passed))

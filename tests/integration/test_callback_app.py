@@ -27,9 +27,9 @@ NOWHERE = "redis://127.0.0.1:1/0"
 BODY = status_push((mobile(1), 7, 1)).encode()
 
 
-def client(engine: Engine, redis_url: str, **settings: object) -> FlaskClient:
+def client(engine: Engine, redis_url: str, hourly_bytes: int = 2**31, **settings: object) -> FlaskClient:
     options = {"tokens": [TOKEN], "allow": [ip_network("127.0.0.0/8")]} | settings
-    inbox = open_inbox(engine, redis_url, hourly_bytes=options.pop("hourly_bytes", 2**31))  # type: ignore[call-overload]
+    inbox = open_inbox(engine, redis_url, hourly_bytes=hourly_bytes)
     return create_app(inbox, **options).test_client()  # type: ignore[arg-type]
 
 

@@ -237,3 +237,15 @@ def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledge
     assert {one["mobile"] for one in told("optout", "list")} == {mobile(2), mobile(3)}
     missing = sms("optout", "undo", "--push", "99")
     assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)
+
+
+def test_a_push_that_was_forged_again_and_again_is_undone_in_any_order_and_told_once(ledger: Ledger) -> None:
+    ledger.sent_to(mobile(1), mobile(2))
+    forged = reply_push((mobile(1), "100", "TD"), (mobile(2), "100", "TD"))
+    nos = [ledger.push(forged, NOW + timedelta(minutes=n)) for n in range(3)]
+    done = sms("optout", "undo", *(option for no in reversed(nos) for option in ("--push", str(no))))
+    assert done.stdout == "2 back on marketing\n"
+    assert told("optout", "list") == []
+    ledger.push(reply_push((mobile(2), "100", "T")), NOW + timedelta(minutes=9))
+    assert sms("optout", "undo", "--push", str(nos[0])).stdout == "0 back on marketing\n"
+    assert [one["mobile"] for one in told("optout", "list")] == [mobile(2)]

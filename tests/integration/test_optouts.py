@@ -107,7 +107,7 @@ def test_after_a_push_was_undone_who_says_so_himself_opts_out_at_once(ledger: Le
     body = reply_push((mobile(1), "100", "TD"))
     forged = ledger.push(body)
     with ledger.engine.begin() as connection:
-        optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW)
+        optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW)
     ledger.push(body, NOW + MINUTE)
     assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {mobile(1): NOW + MINUTE}
 
@@ -117,7 +117,7 @@ def test_what_a_person_said_before_the_push_was_read_stays_when_that_is_undone(l
     opt_out(ledger, mobile(1), now=NOW + MINUTE)
     no = ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
     with ledger.engine.begin() as connection:
-        assert optouts.undo(connection, no, OPTOUT_WORDS, now=NOW) == Undone(0, 0)
+        assert optouts.undo(connection, [no], OPTOUT_WORDS, now=NOW) == Undone(0, 0)
     assert {said_by for _, said_by, *_ in opted_out(ledger).values()} == {"operator:alice"}
 
 
@@ -138,7 +138,7 @@ def test_who_undoes_a_push_waits_for_a_reply_that_was_found_to_repeat_it(ledger:
 
         def undo() -> Undone:
             with ledger.engine.begin() as connection:
-                return optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW)
+                return optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW)
 
         undone = pool.submit(undo)
         while not processing.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")):
@@ -172,7 +172,7 @@ def test_a_push_that_opts_out_very_many_is_told_with_the_way_back(
     assert caplog.messages == []
     assert len(opted_out(ledger)) == 100
     with ledger.engine.begin() as connection:
-        assert optouts.undo(connection, usual, OPTOUT_WORDS, now=NOW) == Undone(100, 0)
+        assert optouts.undo(connection, [usual], OPTOUT_WORDS, now=NOW) == Undone(100, 0)
     no = ledger.push(reply_push(*((mobile(n), "101", "退订") for n in range(101))), NOW + MINUTE)
     (told,) = caplog.messages
     assert f"push {no}, from 127.0.0.1, opted 101 mobiles out" in told
@@ -188,8 +188,8 @@ def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_
     later = ledger.push(reply_push((mobile(1), "100", "好"), (mobile(2), "100", "TD")), NOW + MINUTE)
     opt_out(ledger, mobile(3), now=NOW + MINUTE)
     with ledger.engine.begin() as connection:
-        assert optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW) == Undone(back=2, kept=1)
-        assert optouts.undo(connection, forged, OPTOUT_WORDS, now=NOW) == Undone(back=0, kept=0)
+        assert optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW) == Undone(back=2, kept=1)
+        assert optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW) == Undone(back=0, kept=0)
     assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {
         mobile(0): NOW - MINUTE,
         mobile(2): NOW + MINUTE,

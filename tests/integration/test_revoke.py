@@ -105,7 +105,7 @@ def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) 
     with ledger.engine.begin() as connection:
         assert pushes.finish(connection, no, items=1, reason=None, quarantined=False)
         assert pushes.revoke(connection, no, by="x", now=NOW) == (set(), 1)
-        assert optouts.undo(connection, no, OPTOUT_WORDS, now=NOW).back == 1
+        assert optouts.undo(connection, [no], OPTOUT_WORDS, now=NOW).back == 1
         assert not pushes.finish(connection, no, items=1, reason=None, quarantined=False)
 
 

@@ -97,7 +97,7 @@ def main() -> None:
 def _first_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     """Has all records filtered, this one too: most commands log nothing, and need not load what that takes."""
     from worker import log_filter  # noqa: PLC0415 - it loads pydantic
-    from worker.config import ConfigError, load_settings  # noqa: PLC0415 - this too
+    from worker.config import ConfigError, load_settings  # noqa: PLC0415 - it loads pydantic
 
     log_filter.install()
     with suppress(ConfigError):

@@ -150,9 +150,8 @@ def undo(
         missing = [str(no) for no in pushes if push_views.find(connection, no) is None]
         if missing:
             raise Failed(f"there is no push {', '.join(missing)}; nothing was changed; `sms pushes` lists them")
-        now = datetime.now(UTC)
-        undone = [optouts.undo(connection, no, settings.optout_words, now=now) for no in pushes]
-    typer.echo(told(Undone(sum(one.back for one in undone), sum(one.kept for one in undone))))
+        undone = optouts.undo(connection, pushes, settings.optout_words, now=datetime.now(UTC))
+    typer.echo(told(undone))
 
 
 def told(undone: Undone) -> str:

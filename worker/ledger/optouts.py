@@ -1,5 +1,6 @@
 """Opt-outs: which mobiles want no marketing from an account, since when, who said so and in what words."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,22 +108,27 @@ def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -
     return set(connection.execute(_sent_to(connection.dialect.name), asked).scalars())
 
 
-def undo(connection: Connection, push_no: int, words: Collection[str], *, now: datetime) -> Undone:
-    """Puts back on marketing who opted out by that push alone: a later reply that says so (one of `words`, folded) counts in its place."""
+def undo(connection: Connection, push_nos: Collection[int], words: Collection[str], *, now: datetime) -> Undone:
+    """Puts back on marketing who opted out by those pushes alone.
+
+    A later reply that says so (one of `words`, folded) counts in their place, unless its push was undone too.
+    """
     _take_turns(connection, shared=False)
-    connection.execute(update(pushes).where(pushes.c.no == push_no).values(undone_at=now))
-    gone = connection.execute(_UNDO, {"of_push": push_no}).all()
+    connection.execute(update(pushes).where(pushes.c.no.in_(push_nos)).values(undone_at=now))
+    gone = connection.execute(_UNDO, {"of_pushes": list(push_nos)}).all()
     since = {(row.account_id, row.mobile): row.since for row in gone}
     meant: dict[tuple[int, str], Any] = {}
     for account_id in sorted({account_id for account_id, _ in since}):
         asked = {"of_account": account_id, "mobiles": [mobile for of, mobile in since if of == account_id]}
-        for reply in connection.execute(_replies_of(connection.dialect.name), asked | {"of_push": push_no}):
+        for reply in connection.execute(_replies_of(connection.dialect.name), asked):
             key = account_id, reply.mobile
             if reply.received_at >= since[key] and is_optout(reply.content, words):
                 meant.setdefault(key, reply)
-    for (account_id, mobile), reply in sorted(meant.items()):
-        said = ((mobile, reply.content, reply.msg_id),)
-        add(connection, account_id, said, since=reply.received_at, said_by=REPLY, push_no=reply.push_no)
+    by_push: defaultdict[tuple[int, int, datetime], list[tuple[str, str, str | None]]] = defaultdict(list)
+    for (account_id, mobile), reply in meant.items():
+        by_push[account_id, reply.push_no, reply.received_at].append((mobile, reply.content, reply.msg_id))
+    for (account_id, push_no, at), said in sorted(by_push.items()):
+        add(connection, account_id, said, since=at, said_by=REPLY, push_no=push_no)
     return Undone(len(gone) - len(meant), len(meant))
 
 
@@ -140,7 +146,7 @@ def remove(connection: Connection, account_id: int, mobiles: Collection[str]) ->
 # Built once each: to build such a statement anew costs as much as to run it.
 _UNDO = (
     delete(optouts)
-    .where(optouts.c.push_no == bindparam("of_push"))
+    .where(optouts.c.push_no.in_(bindparam("of_pushes", expanding=True)))
     .returning(optouts.c.account_id, optouts.c.mobile, optouts.c.since)
 )
 
@@ -149,7 +155,8 @@ _UNDO = (
 def _replies_of(dialect: str) -> Select[Any]:
     said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_no, replies.c.received_at)
     of_them = replies.c.account_id == bindparam("of_account"), among(dialect, replies.c.mobile, "mobiles")
-    return said.where(*of_them, replies.c.push_no != bindparam("of_push")).order_by(replies.c.received_at, replies.c.no)
+    undone = select(pushes.c.no).where(pushes.c.no == replies.c.push_no, pushes.c.undone_at.is_not(None)).exists()
+    return said.where(*of_them, ~undone).order_by(replies.c.received_at, replies.c.no)
 
 
 @cache
