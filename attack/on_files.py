@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from attack.on_pushes import sms
 from attack.table import Seen
-from worker.cli.stack import Stack
-from worker.ledger import optouts
+from worker.devstack.stack import Stack
 from worker.ledger.engine import open_engine
+from worker.ledger.sending import optouts
 
 MOST_MIB = 512
 """Of memory, which a command may have for a workbook of 200 KiB: before it took 757."""

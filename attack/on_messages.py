@@ -7,12 +7,12 @@ from redis import Redis
 from sqlalchemy import Select, func, select
 
 from attack.table import Seen, counted
-from worker import bells
-from worker.cli.stack import Stack
 from worker.client import Refused, SmsClient
+from worker.devstack.stack import Stack
 from worker.domain.lane import LANES, UPKEEP_QUEUE
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages, recipients, submissions
+from worker.redis_store import bells
 
 HIDDEN = ("", " ", "\u200b", "\u3164", "\uffa0", "\u2066", "\ufeff")
 SIGNED = (

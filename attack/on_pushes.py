@@ -13,13 +13,13 @@ from redis import Redis
 from sqlalchemy import func, select
 
 from attack.table import Seen
-from worker import intake
-from worker.cli.stack import Stack
 from worker.client import SmsClient
+from worker.devstack.stack import Stack
 from worker.domain.mobile import mask
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import optouts, pushes, recipients
-from worker.redis_clock import redis_time
+from worker.redis_store import intake
+from worker.redis_store.clock import redis_time
 
 HOURLY_MIB = 16
 """What the stack takes of pushes in an hour: `SMS_PUSH_HOURLY_MIB`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attack.on_pushes import sms, told
 from attack.table import Seen, counted
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 
 REPO = Path(__file__).parents[1]
 COMPOSE = REPO / "docker-compose.yml"

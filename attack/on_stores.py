@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 from attack.ledger_users import ATTEMPTS
 from attack.redis_users import FORBIDDEN, FORBIDDEN_TO_ALL, is_refused
 from attack.table import Seen, counted
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 
 
 class Seen(NamedTuple):

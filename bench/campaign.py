@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -19,14 +20,15 @@ from pydantic import SecretStr
 from redis import Redis
 from rich.console import Console
 
-from bench.frame import Frame, calls, frame, table, write
-from worker import upkeep
-from worker.cli.stack import Stack, StackError
+from bench.harness import Frame, calls, frame, table, write
+from worker.campaigns.start_due import start_due
 from worker.client import SmsClient
 from worker.config import Account, Settings
-from worker.domain.campaign import Window
+from worker.devstack.stack import Stack, StackError
+from worker.domain.campaigns.campaign import Window
 from worker.ledger.engine import open_engine
-from worker.wiring import utc_now
+from worker.maintenance import tick
+from worker.runtime.process import utc_now
 
 LOOK_SECONDS = 0.2
 STILL_SECONDS = 5
@@ -212,12 +214,12 @@ def _tick_ms(stack: Stack) -> float:
     with Redis.from_url(stack.redis_url) as redis:
         for _ in range(TICKS):
             begun = time.perf_counter()
-            upkeep.tick(
+            tick.tick(
                 engine,
                 redis,
                 settings,
                 may_send=lambda *_: True,
-                window=lambda _, at: Window(at, None),
+                start_due=partial(start_due, window=lambda _, at: Window(at, None)),
                 now=utc_now(),
             )
             took.append(1000 * (time.perf_counter() - begun))

@@ -14,14 +14,14 @@ import psutil
 from rich.console import Console
 from sqlalchemy import Engine, func, select, text
 
+from bench.baseline import message
 from bench.fill import fill
-from bench.frame import LOOK_SECONDS, Frame, frame, table, write
+from bench.harness import LOOK_SECONDS, Frame, frame, table, write
 from bench.limits import limits
 from bench.meter import Meter
-from bench.plain import message
 from bench.push import Load, push
-from worker.cli.stack import Stack, StackError
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, StackError
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages, pushes, recipients, refused, replies, reports, submissions

@@ -13,14 +13,15 @@ from statistics import mean
 
 from sqlalchemy import Connection, Engine, text
 
-from worker import upkeep
 from worker.domain.lane import LANES
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
-from worker.ledger import accounts, pushes, unknown
 from worker.ledger.engine import reading
-from worker.limits.rate import Grant
-from worker.pull import NO_LOOK, pull
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import accounts, unknown
+from worker.maintenance import tick
+from worker.redis_store.rate import Grant
+from worker.sending.pull import NO_LOOK, pull
 
 PILED_UP, UNKNOWN, DEAD = 20_000, 200_000, 50_000
 WRITERS, PUSHES_OF_EACH, ITEMS = 6, 20, 1000
@@ -88,7 +89,7 @@ def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, 
 
 def _unreported(ledger: Engine) -> float:
     query = text("SELECT count(*) FROM submissions WHERE state = 'unreported' AND caller = 'limits'")
-    upkeep.unreport(ledger, wait=timedelta(hours=72), now=_now())
+    tick.unreport(ledger, wait=timedelta(hours=72), now=_now())
     with reading(ledger) as connection:
         return float(connection.execute(query).scalar_one())
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine, text
 
 from worker.domain.lane import LANES
-from worker.ledger.accounts import BLOCK
+from worker.ledger.sending.accounts import BLOCK
 
 CALLS_AT_A_TIME = 20_000
 

@@ -13,10 +13,10 @@ import psutil
 from rich.console import Console
 from sqlalchemy import Engine, func, select
 
-from bench.frame import Frame, frame, table, write
-from bench.plain import message
-from worker.cli.stack import Stack, StackError
+from bench.baseline import message
+from bench.harness import Frame, frame, table, write
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, StackError
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions

@@ -14,13 +14,13 @@ from statistics import median
 from rich.console import Console
 from sqlalchemy import func, select
 
-from bench.frame import Frame, calls, frame, table, wait_for_workers, write
+from bench.harness import Frame, calls, frame, table, wait_for_workers, write
 from bench.marketing import fill_in
-from worker.cli.stack import Stack, StackError, start_worker
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, StackError, start_worker
 from worker.domain.lane import LANES, QUEUES
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.submissions import TO_BE_SENT
+from worker.ledger.sending.submissions import TO_BE_SENT
 from worker.ledger.tables import submissions
 
 OTP_QUEUE = LANES["otp"].queue

@@ -15,10 +15,10 @@ import aiohttp
 from rich.console import Console
 from sqlalchemy import Engine, func, select
 
-from bench.frame import Frame, frame, table, write
+from bench.harness import Frame, frame, table, write
 from bench.meter import Machine, Meter
 from simulator.push_xml import Report, push_body
-from worker.cli.stack import ACCOUNT, Stack, StackError
+from worker.devstack.stack import ACCOUNT, Stack, StackError
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import pushes, reports
 

@@ -12,18 +12,18 @@ from pathlib import Path
 from redis import Redis
 from rich.console import Console
 
-from bench.frame import LOOK_SECONDS, Frame, busiest, calls, frame, more_workers, table, write
+from bench.baseline import message
+from bench.harness import LOOK_SECONDS, Frame, busiest, calls, frame, more_workers, table, write
 from bench.meter import Machine, Meter
-from bench.plain import message
-from worker.cli.stack import Stack, StackError
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, StackError
 from worker.domain.rate import BURST_SECONDS, LEAST_BURST
 
 AHEAD_SECONDS = 3
 """So much more than may go out by now is always enqueued."""
 EMPTIED_AFTER_SECONDS = 1
 STUCK_SECONDS = 60
-"""What a bucket holds: worker/limits/bucket.lua."""
+"""What a bucket holds: worker/redis_store/rate.lua."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from statistics import median
 
 from rich.console import Console
 
-from bench.frame import table
+from bench.harness import table
 from bench.meter import Use
 from bench.run import Case, Figures, Sender
 

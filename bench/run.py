@@ -16,11 +16,11 @@ import psutil
 from celery import Celery
 from sqlalchemy import Engine, func, select
 
-from bench.frame import LOOK_SECONDS, calls
+from bench.baseline import TASK, message
+from bench.harness import LOOK_SECONDS, calls
 from bench.meter import Meter, Use
-from bench.plain import TASK, message
-from worker.cli.stack import ANYBODY, Stack, StackError
 from worker.client import SmsClient
+from worker.devstack.stack import ANYBODY, Stack, StackError
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
@@ -149,10 +149,10 @@ def _start(stack: Stack, sender: Sender, count: int, concurrency: int) -> Enqueu
             {"to": _mobiles(number, sender), "content": message(number)[1]} for number in numbers
         )
     if sender.name == "requests":
-        stack.start("worker", *python, "bench.plain", str(concurrency), str(count), role=ANYBODY)
+        stack.start("worker", *python, "bench.baseline", str(concurrency), str(count), role=ANYBODY)
         return len  # nothing to be done: it has the same messages by itself
     options = ["--pool", "threads", "--concurrency", str(concurrency), "--without-mingle", "--without-gossip"]
-    stack.start("worker", *python, "celery", "-A", "bench.plain", "worker", *options, role=ANYBODY)
+    stack.start("worker", *python, "celery", "-A", "bench.baseline", "worker", *options, role=ANYBODY)
     producer = Celery(broker=stack.redis_url, set_as_current=False)
     return lambda numbers: [producer.send_task(TASK, (number,), ignore_result=True) for number in numbers]
 

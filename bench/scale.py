@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.frame import Frame, busiest, frame, more_workers, table, write
+from bench.harness import Frame, busiest, frame, more_workers, table, write
 from bench.meter import Machine
 from bench.run import Case, Figures, Sender, run
 from worker.domain.lane import CALLS_AT_ONCE

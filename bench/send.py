@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.frame import Frame, frame, write
+from bench.harness import Frame, frame, write
 from bench.report import show
 from bench.run import Case, Figures, Sender, run
 

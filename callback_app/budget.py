@@ -6,7 +6,7 @@ from threading import Lock
 
 from sqlalchemy import Connection
 
-from worker.ledger import pushes
+from worker.ledger.inbound import pushes
 
 HOUR = timedelta(hours=1)
 LOOK_SECONDS = 5

@@ -12,12 +12,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from callback_app.budget import Budget
-from worker import bells, intake
-from worker.broker import open_redis
 from worker.domain.lane import PUSH_QUEUE, PUSHES_QUEUED
-from worker.intake import MOST_PUSH_BYTES
-from worker.ledger import pushes
-from worker.redis_clock import RedisClock
+from worker.ledger.inbound import pushes
+from worker.redis_store import bells, intake
+from worker.redis_store.clock import RedisClock
+from worker.redis_store.connect import open_redis
+from worker.redis_store.intake import MOST_PUSH_BYTES
 
 log = logging.getLogger(__name__)
 

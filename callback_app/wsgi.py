@@ -4,9 +4,9 @@ from gunicorn.errors import AppImportError
 
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
-from worker import log_filter
 from worker.config import ConfigError, load_settings, revealed
 from worker.ledger.engine import open_engine
+from worker.runtime import log_filter
 
 try:
     settings = load_settings("callback")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from chaos.campaign import run_of_a_campaign
-from chaos.intake import compare
 from chaos.load.run import Options as LoadOptions
 from chaos.load.run import load
 from chaos.run import Options, chaos
-from worker.cli.stack import Signalled, StackError
+from chaos.task_loss import compare
+from worker.devstack.stack import Signalled, StackError
 
 T = TypeVar("T")
 

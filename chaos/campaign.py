@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, func, select
 
-from chaos.judge import calls_of, still_waiting
+from chaos.checker import calls_of, still_waiting
 from chaos.postgres import running_postgres
-from worker.cli.stack import Stack, running_stack, signals_noted, start_beat, start_worker
-from worker.domain.campaign import RunState
+from worker.campaigns.draft import Wish, plan, start_time
+from worker.devstack.stack import Stack, running_stack, signals_noted, start_beat, start_worker
+from worker.domain.campaigns.campaign import RunState
 from worker.domain.lane import LANES
 from worker.domain.status import State
-from worker.ledger import audiences, campaigns
-from worker.ledger.audiences import Member
+from worker.ledger.campaigns import audiences, campaigns
+from worker.ledger.campaigns.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import recipient_status, runs
-from worker.plan import Wish, plan, start_time
 
 TIMEOUTS = {"SMS_READ_TIMEOUT": "1", "SMS_CONNECT_TIMEOUT": "1", "SMS_MAX_MOBILES": "5"}
 GATEWAY = ("--latency-ms", "40", "--report-delay-ms", "200", "--push-retry-ms", "500", "--max-push-attempts", "0")

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import intake
 from worker.domain.lane import QUEUES
+from worker.redis_store import intake
 
 _SUBMISSIONS = text(
     """

@@ -15,10 +15,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from chaos.world import WORKERS, Flush, World
-from worker import intake
 from worker.domain.lane import LANES
 from worker.domain.push import Reply, StatusReport
 from worker.gateway.push import parse_push
+from worker.redis_store import intake
 
 FROZEN_GATEWAY_SECONDS = 4
 """Longer than the read timeout of 2 s that chaos gives the workers."""

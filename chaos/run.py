@@ -19,14 +19,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from chaos.door import Door, open_door
+from chaos.checker import Verdict, judge
 from chaos.faults import Deck, Repliers
-from chaos.judge import Verdict, judge
 from chaos.postgres import Postgres, running_postgres
+from chaos.proxy import Door, open_door
 from chaos.settle import settle
-from chaos.traffic import Ledgerless, Traffic
+from chaos.workload import Ledgerless, Traffic
 from chaos.world import WORKERS, World, put_right
-from worker.cli.stack import Stack, running_stack, signals_noted, start_worker
+from worker.devstack.stack import Stack, running_stack, signals_noted, start_worker
 from worker.ledger.engine import open_engine
 
 CONCURRENCY = 16

@@ -8,7 +8,7 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from chaos.causes import causes
-from chaos.judge import Waiting, still_waiting
+from chaos.checker import Waiting, still_waiting
 from chaos.world import World
 
 QUIET_LOOKS = 3

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from chaos.door import Door
 from chaos.postgres import Postgres
-from worker.cli.stack import Stack
+from chaos.proxy import Door
+from worker.devstack.stack import Stack
 
 WORKERS = ("worker", "worker2")
 RESTART_SECONDS = 1.0

@@ -4,7 +4,7 @@ A thread is held by a request that is slow to arrive, for seconds at the most (c
 all the same be a proxy that hands requests over whole: nginx.conf does.
 """
 
-from worker import log_filter
+from worker.runtime import log_filter
 
 bind = "127.0.0.1:8000"  # for the proxy of this machine; docker-compose.yml has the container's own network
 worker_class = "callback_app.server.Worker"

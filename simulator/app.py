@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from simulator.behaviour import Behaviour
-from simulator.conduct import Conduct
 from simulator.control_api import build_control_app
+from simulator.fault_script import Conduct
 from simulator.pusher import Pusher, PushSettings
 from simulator.rules import Rules
 from simulator.send_api import send

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from simulator.conduct import Conduct
+from simulator.fault_script import Conduct
 from simulator.push_http import TIMEOUT_SECONDS, PushAnswer, post_cut_short, post_push
 from simulator.push_queue import Push, PushQueue
 from simulator.push_xml import Batch, Reply, Report, push_body

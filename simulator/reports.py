@@ -1,6 +1,6 @@
 """What a taken call comes to: a status report for each mobile, and the reply that a mobile will make."""
 
-from simulator.conduct import Conduct
+from simulator.fault_script import Conduct
 from simulator.push_xml import Reply, Report
 from simulator.rules import Call
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from simulator.call_log import CallLog
-from simulator.conduct import Conduct
+from simulator.fault_script import Conduct
 from simulator.pusher import Pusher
 from simulator.rules import Rules
 

@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 from sqlalchemy import Engine, func, select
 
-from worker.cli.stack import Stack, running_stack
+from worker.devstack.stack import Stack, running_stack
 from worker.gateway.push import Unreadable, parse_push
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import pushes

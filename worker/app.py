@@ -8,14 +8,14 @@ from celery.signals import beat_init, celeryd_init, worker_init, worker_process_
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
-from worker import log_filter
-from worker.broker import broker_tls
 from worker.config import ConfigError, load_settings, revealed
-from worker.connection import AMQP, NAMESPACE, UNACKED_KEY
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
-from worker.ledger.accounts import RenamedAccount, refuse_renames
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
+from worker.ledger.sending.accounts import RenamedAccount, refuse_renames
+from worker.redis_store.celery_connection import AMQP, NAMESPACE, UNACKED_KEY
+from worker.redis_store.connect import broker_tls
+from worker.runtime import log_filter
 
 
 def celery_settings() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def celery_settings() -> dict[str, Any]:
         "broker_write_url": broker,
         "broker_use_ssl": broker and broker_tls(broker),
         "broker_connection_retry_on_startup": True,
-        # Without end: a hundred tries, Celery's own bound, would be over in three minutes (worker/connection.py).
+        # Without end: a hundred tries, Celery's own bound, would be over in three minutes (worker/redis_store/celery_connection.py).
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             # A task that comes again finds that its rows have moved on; what it would lose is found by the tick.
@@ -61,7 +61,7 @@ def celery_settings() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_publish_retry_policy": {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
-        "worker_consumer": "worker.foreign:Consumer",
+        "worker_consumer": "worker.redis_store.foreign:Consumer",
         "worker_prefetch_multiplier": 1,
         "worker_disable_rate_limits": True,
         "timezone": "UTC",

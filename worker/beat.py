@@ -8,9 +8,9 @@ from celery.beat import Scheduler
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker import bells
-from worker.broker import open_redis
 from worker.domain.lane import UPKEEP_QUEUE
+from worker.redis_store import bells
+from worker.redis_store.connect import open_redis
 
 log = logging.getLogger(__name__)
 

@@ -27,13 +27,14 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from worker import bells, intake
-from worker.broker import open_redis
 from worker.domain.key import KeyUsed, clashes, day_of, named, so_far
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
-from worker.headroom import FULL_SHARE, Headroom
-from worker.redis_clock import RedisClock
+from worker.redis_store import accounts as announced
+from worker.redis_store import bells, intake
+from worker.redis_store.clock import RedisClock
+from worker.redis_store.connect import open_redis
+from worker.redis_store.headroom import FULL_SHARE, Headroom
 
 __all__ = ["Fault", "Full", "KeyUsed", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
 
@@ -257,7 +258,7 @@ class Accounts:
         """
         is_new = self._names is None or (isinstance(wanted, str) and wanted not in self._names)
         if is_new or self._monotonic() - self._looked_at >= LOOK_SECONDS:
-            self._names = intake.known_accounts(self._redis)
+            self._names = announced.known(self._redis)
             self._looked_at = self._monotonic()
         return self._names
 

@@ -1,6 +1,7 @@
 """The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
 
 import logging
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -10,17 +11,23 @@ from celery.signals import worker_process_shutdown, worker_shutdown, worker_shut
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
-from worker import bells, intake, upkeep
-from worker.accept import accept_by_name
 from worker.app import app
-from worker.broker import is_redis_away
-from worker.clock import WrongClock
+from worker.campaigns.start_due import start_due
+from worker.domain.clock import WrongClock
 from worker.domain.lane import PUSH_QUEUE
-from worker.ledger.patience import patient
-from worker.limits.alone import alone
-from worker.process_push import keep_pushes, process_push
-from worker.serve import Server
-from worker.wiring import STOPPING, Launches, Parts, parts
+from worker.inbound.process_push import keep_pushes, process_push
+from worker.ledger.errors import retried
+from worker.maintenance.retention import forget
+from worker.maintenance.settle import settle as settle_unknown
+from worker.maintenance.tick import tick as do_tick
+from worker.redis_store import bells, intake
+from worker.redis_store.connect import is_redis_away
+from worker.redis_store.lock import alone
+from worker.runtime.process import STOPPING
+from worker.runtime.retry import retried as retried_while
+from worker.sending.accept import accept_by_name
+from worker.sending.serve import Server
+from worker.wiring import Launches, Parts, parts
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
@@ -56,7 +63,9 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
-    put = patient(accept_by_name, STOPPING.wait, away=is_redis_away, whom="Redis, which takes messages by name,")
+    put = retried_while(
+        accept_by_name, STOPPING.wait, is_away=is_redis_away, store="Redis, which takes messages by name,"
+    )
     try:
         lane = put(here.redis, message, task.request.id, caller=caller, queue=queue, now=here.clock.now())
     except (RedisError, WrongClock) as why:
@@ -98,7 +107,7 @@ def process_kept_push(no: int) -> None:
         bells.send(here.redis, "sms.process_push", no, queue=PUSH_QUEUE)
         return
     try:
-        process = patient(process_push, STOPPING.wait)
+        process = retried(process_push, STOPPING.wait)
         process(here.push_engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words)
     finally:
         here.push_room.release()
@@ -108,7 +117,7 @@ def process_kept_push(no: int) -> None:
 def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and has them applied."""
     here = _parts()
-    for no in patient(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
+    for no in retried(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
         bells.send(here.redis, "sms.process_push", no, queue=PUSH_QUEUE)
 
 
@@ -118,8 +127,13 @@ def tick() -> None:
     here = _parts()
     with alone(here.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
         if mine:
-            busy = upkeep.tick(
-                here.engine, here.redis, here.settings, may_send=here.may_send, window=here.window, now=here.clock.now()
+            busy = do_tick(
+                here.engine,
+                here.redis,
+                here.settings,
+                may_send=here.may_send,
+                start_due=partial(start_due, window=here.window),
+                now=here.clock.now(),
             )
             # Ticks and bells may go to two workers in turn, always the same to each, and only this one be able to send.
             for lane in busy:
@@ -133,8 +147,8 @@ def settle() -> None:
     # A report that is missed may be in a push that came while the ledger was away.
     unread = intake.depth(here.redis)[intake.PUSHES]
     settings, now = here.settings, here.clock.now()
-    upkeep.settle(here.engine, probable=() if unread else settings.probable_lanes, now=now)
-    upkeep.forget(here.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
+    settle_unknown(here.engine, probable=() if unread else settings.probable_lanes, now=now)
+    forget(here.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
 
 
 @worker_shutting_down.connect
@@ -155,7 +169,7 @@ def _finish(**_: Any) -> None:
 def _parts() -> Parts:
     # One thread builds them; the others wait for it.
     with _building:
-        here = patient(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
+        here = retried(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
         _to_finish.update(here.servers.values(), [here.launches])
     while not here.clock.may_work():
         # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from chaos.load.trouble import Spell
 from chaos.load.watch import Look
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 from worker.domain.lane import LANES
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from worker.cli.stack import Stack
 from worker.client import Refused, SmsClient
+from worker.devstack.stack import Stack
 from worker.domain.lane import QUEUES
 
 NEVER = "9999-12-31T23:59:59+00:00"

@@ -12,20 +12,20 @@ from random import Random
 from typing import Any
 
 from chaos.campaign import MEMBERS, start_campaign
-from chaos.door import open_door
-from chaos.judge import Waiting, calls_of
+from chaos.checker import Waiting, calls_of
+from chaos.load.checker import Bounds, Figure, figures, otp_seconds, unaccounted
 from chaos.load.evidence import Evidence, rows_of
-from chaos.load.judge import Bounds, Figure, figures, otp_seconds, unaccounted
 from chaos.load.poison import Poison
 from chaos.load.senders import FOREIGN, Flood, Otps, Pushes, at_work, flooding
 from chaos.load.show import line, show
 from chaos.load.trouble import Gateway, Sick, Trouble, sick_worker, timetable
 from chaos.load.watch import Watch, watching
 from chaos.postgres import Postgres
+from chaos.proxy import open_door
 from chaos.run import kept_place, postgres_for
 from chaos.settle import settle
 from chaos.world import WORKERS, World, put_right
-from worker.cli.stack import Stack, running_stack, signals_noted, start_worker
+from worker.devstack.stack import Stack, running_stack, signals_noted, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger.engine import open_engine
 

@@ -14,8 +14,8 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from simulator.push_xml import Report, push_body
-from worker.cli.stack import ACCOUNT, Stack
 from worker.client import SmsClient
+from worker.devstack.stack import ACCOUNT, Stack
 
 FLOOD, OTP, FOREIGN = "130", "131", "139"
 """How the mobiles begin of whom each sends to. Every mobile is in one message alone, so a second call to it is one too many."""

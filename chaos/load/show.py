@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from chaos.load.judge import Figure
+from chaos.load.checker import Figure
 from chaos.load.watch import Watch
 
 WIDTH = 80

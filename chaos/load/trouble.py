@@ -10,7 +10,7 @@ from typing import Any
 
 from chaos.load.poison import Poison
 from chaos.world import World
-from worker.cli.stack import Stack, start_worker
+from worker.devstack.stack import Stack, start_worker
 
 SHORT_SECONDS = 120
 """A run of less has one spell of a bad gateway, any other has three."""

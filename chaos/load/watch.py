@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from worker import intake
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 from worker.domain.lane import LANES
+from worker.redis_store import heartbeat, intake
 
 LOOK_SECONDS = 0.25
 SLOW_SECONDS = 2
@@ -65,7 +65,7 @@ class Watch:
                     self.failed.append(repr(why)[:200])
 
     def _look(self, redis: Redis, engine: Engine, now: float) -> Look:
-        tick = intake.last_tick(redis)
+        tick = heartbeat.last_tick(redis)
         in_redis = sum(count for place, count in intake.depth(redis).items() if place != intake.PUSHES)
         with engine.connect() as connection:
             came = [*_of_ledger(connection), *_of_redis(redis)]

@@ -9,18 +9,18 @@ from zoneinfo import ZoneInfo
 from ledger_of import LANES, NOW, Ledger, mobile
 from sqlalchemy import Connection, select
 
-from worker.accept import accept
-from worker.domain.campaign import Window, hours_of, window
+from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.feed import Launched, launch
+from worker.campaigns.start_due import start_due
+from worker.domain.campaigns.campaign import Window, hours_of, window
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
-from worker.launch import Launched, launch
-from worker.ledger import audiences, campaigns
-from worker.ledger.audiences import Member
-from worker.ledger.campaigns import Campaign, Run
+from worker.ledger.campaigns import audiences, campaigns
+from worker.ledger.campaigns.audiences import Member
+from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.ledger.tables import campaigns as table
 from worker.ledger.tables import recipients
-from worker.plan import Wish, plan, start_time
-from worker.schedule import start_due
+from worker.sending.accept import accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
 WISH = Wish("spring", "people", "春装上市，拒收请回复R")

@@ -8,20 +8,21 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, select
 
-from worker.accept import Count, Room, accept
 from worker.domain.hours import earliest
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message, read_message
 from worker.domain.optout import OPTOUT_WORDS
-from worker.ledger import accounts, pushes, submissions, turns
-from worker.ledger.accounts import MsgIds
-from worker.ledger.submissions import Recorded
+from worker.inbound.process_push import process_push
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import accounts, claims, submissions
+from worker.ledger.sending.accounts import MsgIds
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, recipient_status, recipients
 from worker.ledger.tables import submissions as submissions_table
-from worker.ledger.turns import Claimed
-from worker.limits.rate import Grant
-from worker.process_push import process_push
-from worker.pull import NO_LOOK, Allow, Look, Pulled, pull
+from worker.redis_store.rate import Grant
+from worker.sending.accept import Count, Room, accept
+from worker.sending.pull import NO_LOOK, Allow, Look, Pulled, pull
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -102,7 +103,7 @@ class Ledger:
 
     def claim(self, nos: Sequence[int], now: datetime = NOW) -> list[Claimed]:
         with self.engine.begin() as connection:
-            return turns.claim(connection, nos, now=now, lease=LEASE)
+            return claims.claim(connection, nos, now=now, lease=LEASE)
 
     def pull(
         self,
@@ -129,7 +130,7 @@ class Ledger:
         account_id = self.account_ids["default"]
         [msg_id] = self.msg_ids.take(account_id, 1)
         with self.engine.begin() as connection:
-            return turns.claim_probe(connection, account_id, lanes_now(now), msg_id=msg_id, now=now, lease=LEASE)
+            return claims.claim_probe(connection, account_id, lanes_now(now), msg_id=msg_id, now=now, lease=LEASE)
 
     def record(self, *outcomes: Recorded, now: datetime = NOW) -> int:
         with self.engine.begin() as connection:

@@ -9,14 +9,15 @@ from campaign_of import Campaigns, window_of
 from ledger_of import NOW, Ledger, message
 from sqlalchemy import Engine, make_url
 
+from worker.campaigns.feed import Launched
+from worker.campaigns.start_due import start_due
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
-from worker.launch import Launched
-from worker.ledger import accounts, pushes
-from worker.ledger.accounts import RenamedAccount
 from worker.ledger.engine import open_engine
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import accounts
+from worker.ledger.sending.accounts import RenamedAccount
 from worker.ledger.tables import campaigns, messages, metadata, submissions
-from worker.schedule import start_due
 
 Keys = dict[str, tuple[int, str]]
 

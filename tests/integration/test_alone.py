@@ -2,7 +2,7 @@
 
 from redis import Redis
 
-from worker.limits.alone import alone
+from worker.redis_store.lock import alone
 
 
 def test_one_does_a_thing_and_the_next_when_it_is_done(redis: Redis) -> None:

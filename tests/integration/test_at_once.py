@@ -8,10 +8,11 @@ from ledger_of import ACCOUNT_KEYS, LEASE, NOW, Ledger, message, mobile, reply_p
 from sqlalchemy import Engine
 
 from worker.domain.optout import OPTOUT_WORDS
-from worker.ledger import pushes, turns
+from worker.inbound.process_push import process_push
 from worker.ledger.engine import open_engine
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import claims
 from worker.ledger.tables import first_replies, replies, reports
-from worker.process_push import process_push
 
 PROCESSES = 5
 
@@ -29,7 +30,7 @@ def claim_in_threads(ledger_url: str, no: int) -> int:
 
     def claim(_: int) -> int:
         with engine.begin() as connection:
-            return len(turns.claim(connection, [no], now=NOW, lease=LEASE))
+            return len(claims.claim(connection, [no], now=NOW, lease=LEASE))
 
     assert _start is not None
     _start.wait(60)

@@ -8,12 +8,12 @@ import pytest
 from campaign_of import WISH, Campaigns
 from ledger_of import NOW, Ledger, mobile
 
-from worker.audience.table import Table, open_table
-from worker.domain.audience import LeftOut, NoAudience, Refusal, Row
+from worker.campaigns.files.table import Table, open_table
+from worker.campaigns.import_audience import ABANDONED, import_audience, remove_audience
+from worker.domain.campaigns.audience import LeftOut, NoAudience, Refusal, Row
 from worker.domain.mobile import MobileFault
-from worker.import_audience import ABANDONED, import_audience, remove_audience
-from worker.ledger import audiences
-from worker.ledger.audiences import PART, Audience, Member
+from worker.ledger.campaigns import audiences
+from worker.ledger.campaigns.audiences import PART, Audience, Member
 from worker.ledger.engine import reading
 from worker.ledger.tables import audiences as audiences_table
 from worker.ledger.tables import members

@@ -7,9 +7,9 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from worker import bells
+from worker.campaigns.feed import Launched, launch_part
 from worker.domain.lane import LANES
-from worker.launch import Launched, launch_part
+from worker.redis_store import bells
 
 QUEUE = "sms.notice"
 OF_ITS_OWN = {"id", "root_id", "correlation_id", "delivery_tag", "body"}

@@ -14,13 +14,13 @@ from sqlalchemy import Engine, update
 
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
-from worker import intake
-from worker.bells import FEW
 from worker.domain.lane import PUSHES_QUEUED
-from worker.ledger import pushes as pushes_kept
+from worker.inbound.process_push import keep_pushes
 from worker.ledger.engine import open_engine
+from worker.ledger.inbound import pushes as pushes_kept
 from worker.ledger.tables import pushes
-from worker.process_push import keep_pushes
+from worker.redis_store import intake
+from worker.redis_store.bells import FEW
 
 TOKEN = "0123456789abcdef"
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -12,14 +12,15 @@ from ledger_of import NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy import event as engine_event
 
-from worker.domain.figures import Figures
+from worker.domain.campaigns.figures import Figures
 from worker.domain.status import State
-from worker.ledger import campaign_views, campaigns
-from worker.ledger.campaign_views import Answer, Breakdown
-from worker.ledger.campaigns import Campaign, Run
+from worker.ledger.campaigns import campaign_queries, campaigns
+from worker.ledger.campaigns.campaign_queries import Answer, Breakdown
+from worker.ledger.campaigns.campaigns import Campaign, Run
+from worker.ledger.dialect import ROWS
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.statements import ROWS
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import (
     audiences,
     members,
@@ -34,7 +35,6 @@ from worker.ledger.tables import (
     submissions,
 )
 from worker.ledger.tables import campaigns as campaigns_table
-from worker.ledger.turns import Claimed
 
 WAIT = timedelta(hours=72)
 EACH = replace(WISH, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
@@ -52,19 +52,19 @@ def under_way(people: Campaigns) -> tuple[Campaign, list[Run]]:
 def look(people: Campaigns, of: list[Run] | None = None, now: datetime = NOW) -> Figures:
     campaign, every = under_way(people)
     with reading(people.engine) as connection:
-        return campaign_views.look(connection, campaign, every if of is None else of, report_wait=WAIT, now=now)
+        return campaign_queries.look(connection, campaign, every if of is None else of, report_wait=WAIT, now=now)
 
 
 def breakdown(people: Campaigns, now: datetime = NOW) -> Breakdown:
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        return campaign_views.breakdown(connection, campaign, of, report_wait=WAIT, now=now)
+        return campaign_queries.breakdown(connection, campaign, of, report_wait=WAIT, now=now)
 
 
 def answers(people: Campaigns) -> list[Answer]:
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        return list(campaign_views.answers(connection, campaign, of, report_wait=WAIT, now=NOW))
+        return list(campaign_queries.answers(connection, campaign, of, report_wait=WAIT, now=NOW))
 
 
 def call(
@@ -282,7 +282,7 @@ def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -
     found = [one.mobile for one in answers(people)]
     of = people.runs()
     with reading(people.engine) as connection:
-        rows = [row.mobile for row in campaign_views.recipient_rows(connection, of)]
+        rows = [row.mobile for row in campaign_queries.recipient_rows(connection, of)]
     everybody = sorted(map(mobile, range(many)))
     assert sorted(found) == sorted(rows) == everybody
 
@@ -292,7 +292,7 @@ def test_it_takes_as_many_statements_for_many_recipients_as_for_one(people: Camp
         counts = []
         campaign, of = under_way(people)
         with reading(people.engine) as connection:
-            for ask in (campaign_views.look, campaign_views.breakdown):
+            for ask in (campaign_queries.look, campaign_queries.breakdown):
                 statements.clear()
                 ask(connection, campaign, of, report_wait=WAIT, now=NOW)
                 counts.append(len(statements))
@@ -323,7 +323,7 @@ def test_postgresql_reads_what_it_joins_once_each_though_it_has_no_statistics_of
     engine_event.listen(engine, "before_cursor_execute", explain)
     with reading(engine) as connection:
         campaign = of.find()
-        campaign_views.look(
+        campaign_queries.look(
             connection, campaign, campaigns.runs_of(connection, campaign.no), report_wait=timedelta(hours=72), now=NOW
         )
         assert connection.exec_driver_sql("SHOW enable_nestloop").scalar() == "on"
@@ -341,9 +341,9 @@ def test_a_list_of_campaigns_tells_how_far_each_has_come_by_two_statements(
     with reading(people.engine) as connection:
         found = campaigns.listed(connection, limit=10)
         statements.clear()
-        walks = campaign_views.walks(connection, found)
+        walks = campaign_queries.walks(connection, found)
         assert len(statements) == 2
-        assert campaign_views.walks(connection, []) == {}
+        assert campaign_queries.walks(connection, []) == {}
     told = {one.name: (walks[one.no].members, walks[one.no].made, walks[one.no].remaining) for one in found}
     assert told == {"spring": (3, 3, 0), "summer": (4, 0, 4)}
 
@@ -421,8 +421,8 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     assert told.figures == figures
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        walk = campaign_views.walks(connection, [campaign])[campaign.no]
-        rows = list(campaign_views.recipient_rows(connection, of))
+        walk = campaign_queries.walks(connection, [campaign])[campaign.no]
+        rows = list(campaign_queries.recipient_rows(connection, of))
         query = select(recipient_status.c.status, func.count()).group_by(recipient_status.c.status)
         of_view = dict(connection.execute(query).all())
     assert (walk.members, walk.made, walk.refused, walk.remaining) == (

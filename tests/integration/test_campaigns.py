@@ -11,17 +11,17 @@ import pytest
 from campaign_of import WISH, Campaigns, window_of
 from ledger_of import NOW, Ledger, message, mobile, status_push
 
-from worker.domain.campaign import RunState
+from worker.campaigns.draft import BadCampaign, start_time
+from worker.campaigns.feed import LONGEST, Launched
+from worker.campaigns.start_due import start_due
+from worker.domain.campaigns.campaign import RunState
 from worker.domain.status import State
-from worker.launch import LONGEST, Launched
-from worker.ledger import gates, turns
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending import claims, gates
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import campaigns as table
 from worker.ledger.tables import messages
-from worker.ledger.turns import Claimed
-from worker.limits.rate import Grant
-from worker.plan import BadCampaign, start_time
-from worker.schedule import start_due
+from worker.redis_store.rate import Grant
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 AT_2059 = datetime(2026, 11, 22, 12, 59, tzinfo=UTC)
@@ -155,7 +155,7 @@ def test_of_a_paused_campaign_nothing_is_called_until_it_is_resumed(of: Campaign
     assert of.pause()
     assert (pull(of.ledger), of.find().reason) == ([], "wrong price")
     with of.engine.connect() as connection:
-        assert turns.queues(connection, "marketing", now=NOW) == []
+        assert claims.queues(connection, "marketing", now=NOW) == []
     of.tick()
     assert not of.pause()
     assert of.resume()
@@ -368,7 +368,7 @@ def test_a_message_of_a_run_is_known_as_its(of: Campaigns) -> None:
     ((run),) = of.runs()
     rows = of.ledger.rows(messages)
     assert [row["run_no"] for row in rows] == [run.no] * 3
-    assert {row["caller"] for row in of.ledger.rows(turns.submissions)} == {f"campaign/{run.no}"}
+    assert {row["caller"] for row in of.ledger.rows(claims.submissions)} == {f"campaign/{run.no}"}
 
 
 FAULTS = {

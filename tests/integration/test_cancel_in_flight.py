@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Engine, text
 
 from worker.domain.lane import LANES
 from worker.domain.status import State
-from worker.ledger import campaigns, submissions, turns, unknown
+from worker.ledger.campaigns import campaigns
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.submissions import Recorded
-from worker.ledger.turns import Claimed
-from worker.ledger.unknown import Which
+from worker.ledger.sending import claims, submissions, unknown
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
+from worker.ledger.sending.unknown import Which
 
 LATER = NOW + timedelta(minutes=1)
 
@@ -117,7 +118,7 @@ def test_what_is_claimed_while_its_campaign_is_being_cancelled_is_called_once_at
     claimed: list[Claimed] = []
     at_once(
         of.engine,
-        lambda connection: claimed.extend(turns.claim(connection, [no], now=NOW, lease=LEASE)),
+        lambda connection: claimed.extend(claims.claim(connection, [no], now=NOW, lease=LEASE)),
         lambda connection: campaigns.cancel(connection, of_campaign, reason="closed", by="alice", now=NOW),
     )
     assert of.ledger.states() == {"submitting": 1}

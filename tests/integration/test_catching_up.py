@@ -9,15 +9,17 @@ from ledger_of import NOW, Ledger, message, mobile, status_push
 from redis import Redis
 from sqlalchemy import Connection, insert, update
 
-from worker import intake, upkeep
 from worker.domain.message import read_message
 from worker.domain.status import State
-from worker.ledger import pushes, submissions, unknown
+from worker.ledger.dialect import ROWS
 from worker.ledger.engine import BATCHES_SECONDS, in_batches
-from worker.ledger.statements import ROWS
-from worker.ledger.submissions import Recorded
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import submissions, unknown
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import pushes as pushes_table
 from worker.ledger.tables import submissions as table
+from worker.maintenance import tick
+from worker.redis_store import intake
 
 MANY = 2 * ROWS + 500
 HOUR = timedelta(hours=1)
@@ -35,19 +37,19 @@ def fill(ledger: Ledger, state: State, rows: int = MANY, *, due_at: datetime | N
 
 def test_all_that_waits_for_its_reports_too_long_is_unreported(ledger: Ledger) -> None:
     fill(ledger, State.ACCEPTED)
-    upkeep.unreport(ledger.engine, wait=HOUR, now=NOW + HOUR)
+    tick.unreport(ledger.engine, wait=HOUR, now=NOW + HOUR)
     assert ledger.states() == {"unreported": MANY}
 
 
 def test_all_leases_that_are_over_end(ledger: Ledger) -> None:
     fill(ledger, State.SUBMITTING, due_at=NOW)
-    upkeep.expire_leases(ledger.engine, now=NOW)
+    tick.expire_leases(ledger.engine, now=NOW)
     assert ledger.states() == {"unknown": MANY}
 
 
 def test_all_that_is_past_its_validity_expires(ledger: Ledger) -> None:
     fill(ledger, State.HELD, due_at=NOW)
-    upkeep.expire(ledger.engine, now=NOW + HOUR)
+    tick.expire(ledger.engine, now=NOW + HOUR)
     assert ledger.states() == {"expired": MANY}
 
 
@@ -55,11 +57,11 @@ def test_all_pushes_that_lost_their_tasks_get_others_until_their_queue_is_long(l
     late = NOW + pushes.STRAY_AFTER
     row = {"body": b"", "source": "", "received_at": NOW, "state": pushes.RECEIVED, "due_at": late}
     with ledger.engine.begin() as connection:
-        connection.execute(insert(pushes_table), [row] * (upkeep.PUSHES_QUEUED + MANY))
+        connection.execute(insert(pushes_table), [row] * (tick.PUSHES_QUEUED + MANY))
     published: list[int] = []
-    for more in (upkeep.PUSHES_QUEUED, MANY):
+    for more in (tick.PUSHES_QUEUED, MANY):
         before = len(published)
-        upkeep.requeue_pushes(
+        tick.requeue_pushes(
             ledger.engine, redis, lambda no: (published.append(no), redis.rpush("sms.push", no)), now=late
         )
         assert len(published) == before + more

@@ -7,13 +7,13 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from chaos.causes import causes
-from worker import intake
 from worker.domain.lane import LANES
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.status import State
-from worker.keep_gate import keep_gate
-from worker.ledger import pushes
-from worker.ledger.submissions import Recorded
+from worker.ledger.inbound import pushes
+from worker.ledger.sending.submissions import Recorded
+from worker.redis_store import intake
+from worker.sending.breaker import keep_gate
 
 LATER = NOW + timedelta(minutes=10)
 

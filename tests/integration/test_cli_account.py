@@ -6,7 +6,7 @@ import pytest
 from ledger_of import NOW, Ledger
 from sms_command import sms, told
 
-from worker.ledger import gates
+from worker.ledger.sending import gates
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ from ledger_of import NOW, Ledger, mobile
 from redis import Redis
 from sms_command import sms, told
 
-from worker import intake
 from worker.domain.message import from_json
 from worker.ledger.tables import campaigns as table
+from worker.redis_store import intake
 
 TEXT = "尊敬的{{ 姓名 }}，您的账单已出"
 

@@ -13,8 +13,8 @@ from sms_command import sms, told
 
 from worker.domain.caps import Cap, Capped
 from worker.domain.lane import LANES
-from worker.ledger import optouts
-from worker.limits import caps
+from worker.ledger.sending import optouts
+from worker.redis_store import caps
 
 TEXT = "尊敬的{{ 姓名 }}，详情见 t.cn/A1b2，回T退订"
 CONFIG = """

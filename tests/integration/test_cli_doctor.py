@@ -20,14 +20,17 @@ from redis import Redis
 from sms_command import sms, sms_process
 from sqlalchemy import text
 
-from worker import intake, reachability
-from worker.clock import ClockGuard
-from worker.complaints import name
 from worker.domain.status import State
-from worker.ledger import gates, messages, pushes
 from worker.ledger.engine import open_engine
-from worker.ledger.submissions import Recorded
-from worker.reachability import Sick
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import gates, messages
+from worker.ledger.sending.submissions import Recorded
+from worker.maintenance.clock_guard import ClockGuard
+from worker.redis_store import accounts as announced
+from worker.redis_store import heartbeat, intake
+from worker.redis_store.complaints import name
+from worker.sending import reachability
+from worker.sending.reachability import Sick
 
 CERTIFICATE = Path(__file__).parents[1] / "samples" / "self-signed.pem"
 """For 127.0.0.1, and signed by nobody but itself."""
@@ -46,8 +49,8 @@ def gateway_url() -> Iterator[str]:
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str, redis: Redis, redis_url: str, gateway_url: str) -> None:
     redis.config_set("appendonly", "yes")
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
-    intake.note_tick(redis, now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
+    heartbeat.note_tick(redis, now=datetime.now(UTC))
     monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     monkeypatch.setenv("SMS_GATEWAY_URL", gateway_url)
@@ -148,7 +151,7 @@ def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     ledger.accept(message("m"), now=long_ago)
     intake.put(redis, [message("n")], now=long_ago)
-    intake.note_tick(redis, now=long_ago)
+    heartbeat.note_tick(redis, now=long_ago)
     checks = found(exit_code=1)
     assert checks["submissions queued"][0] == "look"
     assert "1, 1 of them overdue → a closed gate, the account's rate or the hours" in checks["submissions queued"][1]
@@ -357,9 +360,9 @@ def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redi
 def test_what_waits_for_an_account_that_workers_do_not_have_is_to_be_looked_at(ledger: Ledger, redis: Redis) -> None:
     ledger.accept(message("m"), message("n", at="2026-11-23T04:00:00+00:00"))
     # Ten minutes later, so that the account of the fixture is forgotten.
-    intake.announce(redis, ["shop"], now=datetime.now(UTC) + timedelta(minutes=11))
-    intake.announce(redis, ["shop"], now=datetime.now(UTC))
-    intake.note_tick(redis, now=datetime.now(UTC))
+    announced.announce(redis, ["shop"], now=datetime.now(UTC) + timedelta(minutes=11))
+    announced.announce(redis, ["shop"], now=datetime.now(UTC))
+    heartbeat.note_tick(redis, now=datetime.now(UTC))
     valid_until = datetime.now(UTC) + timedelta(minutes=1)
     intake.park(redis, "otp", "new", {b"p": valid_until})
     intake.park(redis, "notice", "new", {b"q": valid_until, b"r": valid_until})
@@ -390,7 +393,7 @@ def test_an_intake_in_which_nothing_waits_but_for_an_unknown_account_is_not_wron
 def test_what_waits_while_a_workers_clock_is_wrong_waits_for_that_clock(redis: Redis, ledger: Ledger) -> None:
     long_ago = datetime.now(UTC) - timedelta(minutes=5)
     intake.put(redis, [message("n")], now=long_ago)
-    intake.note_tick(redis, now=long_ago)
+    heartbeat.note_tick(redis, now=long_ago)
     off = timedelta(hours=1)
     guard = ClockGuard(
         redis, ledger.engine, "host-7:4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: 0.0
@@ -413,7 +416,7 @@ def test_a_gate_says_who_opens_it_and_one_that_no_worker_needs_is_not_wrong(ledg
     assert state == "wrong"
     assert said.endswith("UTC by operator:eve: wrong text → put that right; it waits for `sms account resume default`")
     # Ten minutes later, so that the account of the fixture is forgotten.
-    intake.announce(redis, ["shop"], now=now + timedelta(minutes=11))
+    announced.announce(redis, ["shop"], now=now + timedelta(minutes=11))
     state, said = found(exit_code=0)["gate of default"]
     assert state == "look"
     assert "no worker has this account any more" in said
@@ -508,8 +511,8 @@ def test_a_command_that_reads_needs_the_ledger_and_nothing_else(ledger: Ledger, 
 
 
 def test_send_needs_redis_and_nothing_else(redis: Redis, redis_url: str) -> None:
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
-    intake.note_tick(redis, now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
+    heartbeat.note_tick(redis, now=datetime.now(UTC))
     process = sms_process("send", "--to", mobile(1), "--content", "您好", SMS_REDIS_URL=redis_url)
     assert (process.returncode, process.stderr) == (0, "")
     assert intake.find(redis, process.stdout.strip())

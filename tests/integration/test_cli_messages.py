@@ -9,15 +9,16 @@ from redis import Redis
 from rich.cells import cell_len
 from sms_command import sms, told
 
-from worker import intake
-from worker.accept import accept_from_intake
-from worker.accept import refuse as keep_refused
 from worker.domain.lane import LANES
 from worker.domain.message import Refused, read_message
 from worker.domain.status import State
-from worker.ledger import gates, message_views
 from worker.ledger.engine import reading
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending import gates, message_queries
+from worker.ledger.sending.submissions import Recorded
+from worker.redis_store import accounts as announced
+from worker.redis_store import intake
+from worker.sending.accept import accept_from_intake
+from worker.sending.accept import refuse as keep_refused
 
 LONG_ID = "01a20346-6bd1-7ef9-9530-deb074fa32cf"
 
@@ -159,7 +160,7 @@ def test_show_tells_that_no_worker_has_the_account(
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     ledger.accept(message("m"))
     assert told("show", "m")["recipients"][0]["reason"] is None
-    intake.announce(redis, ["shop"], now=datetime.now(UTC))
+    announced.announce(redis, ["shop"], now=datetime.now(UTC))
     assert told("show", "m")["recipients"][0]["reason"] == (
         "no worker has the account default; put it back into their settings, or it expires"
     )
@@ -258,7 +259,7 @@ def test_messages_make_as_many_statements_for_fifty_as_for_one(ledger: Ledger, s
     def made() -> int:
         statements.clear()
         with reading(ledger.engine) as connection:
-            message_views.newest(connection, limit=100, status="queued")
+            message_queries.newest(connection, limit=100, status="queued")
         return len(statements)
 
     ledger.accept(message("m"))

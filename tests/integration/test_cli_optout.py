@@ -10,7 +10,7 @@ import pytest
 from ledger_of import NOW, Ledger, message, mobile, reply_push
 from sms_command import sms, told
 
-from worker.ledger import accounts, optouts
+from worker.ledger.sending import accounts, optouts
 from worker.ledger.tables import optouts as table
 
 

@@ -8,9 +8,9 @@ from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, st
 from sms_command import sms, told
 
 from worker.domain.optout import OPTOUT_WORDS
-from worker.ledger import push_views, pushes
+from worker.inbound.process_push import process_push
 from worker.ledger.engine import reading
-from worker.process_push import process_push
+from worker.ledger.inbound import push_queries, pushes
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +65,8 @@ def test_a_page_of_pushes_makes_as_many_statements_as_one_push(ledger: Ledger, s
     def made() -> int:
         statements.clear()
         with reading(ledger.engine) as connection:
-            push_views.newest(connection, limit=100)
-            push_views.newest_replies(connection, limit=100)
+            push_queries.newest(connection, limit=100)
+            push_queries.newest_replies(connection, limit=100)
         return len(statements)
 
     ledger.push(status_push((mobile(1), 777, 1)))

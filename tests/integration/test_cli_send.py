@@ -11,12 +11,12 @@ from openpyxl import Workbook
 from redis import Redis
 from sms_command import sms, told
 
-from worker import intake
 from worker.domain.key import day_of, id_of_key
 from worker.domain.lane import LANES
 from worker.domain.message import Key, Message, from_json
 from worker.domain.status import State
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending.submissions import Recorded
+from worker.redis_store import accounts as announced
 
 AUDIENCE = Path(__file__).parents[1] / "samples" / "audience.csv"
 TEXT = ("--content", "您的订单已发货")
@@ -96,7 +96,7 @@ def test_what_cannot_be_sent_is_refused_with_the_reason_and_nothing_is_enqueued(
 
 
 def test_an_account_that_nobody_has_is_refused(redis: Redis) -> None:
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
     sent = sms("send", "--to", mobile(1), *TEXT, "--account", "nobodys")
     assert sent.exit_code == 1
     assert "'nobodys' is unknown; the accounts are: default" in sent.stderr

@@ -14,11 +14,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
-from worker import intake
 from worker.client import PUT_AT_ONCE, Accounts, KeyUsed, NotPermitted, Refused, SmsClient, Unavailable
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import read_message
-from worker.headroom import Headroom, memory_share
+from worker.redis_store import accounts as announced
+from worker.redis_store import intake
+from worker.redis_store.headroom import Headroom, memory_share
 
 
 def tasks(redis: Redis, queue: str) -> list[dict[str, object]]:
@@ -67,20 +68,20 @@ def test_of_many_messages_none_is_enqueued_if_one_is_refused(redis: Redis, redis
 
 def test_an_account_that_the_workers_do_not_know_is_refused(redis: Redis, redis_url: str) -> None:
     client = SmsClient(redis_url)
-    intake.announce(redis, ["default", "shop"], now=datetime.now(UTC))
+    announced.announce(redis, ["default", "shop"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="shop")
     with pytest.raises(Refused, match="account 'other' is unknown; the accounts are: default, shop"):
         client.send("13800138000", "您好", account="other")
-    intake.announce(redis, ["default", "shop", "other"], now=datetime.now(UTC))
+    announced.announce(redis, ["default", "shop", "other"], now=datetime.now(UTC))
     client.send("13800138000", "您好", account="other")
 
 
 def test_an_account_that_was_removed_is_known_no_longer_a_minute_later(redis: Redis) -> None:
     now = [0.0]
     accounts = Accounts(redis, lambda: now[0])
-    intake.announce(redis, ["default", "shop"], now=datetime.now(UTC))
+    announced.announce(redis, ["default", "shop"], now=datetime.now(UTC))
     assert accounts.names("shop") == {"default", "shop"}
-    intake.announce(redis, ["default"], now=datetime.now(UTC) + timedelta(minutes=11))
+    announced.announce(redis, ["default"], now=datetime.now(UTC) + timedelta(minutes=11))
     now[0] = 59
     assert accounts.names("shop") == {"default", "shop"}
     now[0] = 60
@@ -179,7 +180,7 @@ def test_a_hundred_thousand_keys_take_less_than_80_bytes_of_redis_each(redis: Re
 
 def test_a_message_with_a_key_takes_one_round_trip_and_one_connection(redis: Redis, redis_url: str) -> None:
     client = SmsClient(redis_url)
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
     client.send("13800138000", "一", key="k")
     before = redis.info("commandstats")
     client.send("13800138000", "二", key="l")
@@ -236,7 +237,7 @@ def test_of_a_message_that_a_silent_redis_was_given_the_error_says_that_it_is_pe
     redis: Redis, redis_url: str
 ) -> None:
     client = SmsClient(redis_url)
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
     client.send("13800138000", "您好")
     with silent(redis):
         started = time.monotonic()
@@ -259,7 +260,7 @@ def test_of_a_message_that_a_silent_redis_was_not_given_the_error_says_that_noth
 
 def test_of_many_messages_the_error_says_which_are_enqueued_and_which_perhaps(redis: Redis, redis_url: str) -> None:
     client = SmsClient(redis_url)
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
     stopping = ExitStack()
 
     def messages() -> Iterator[dict[str, str]]:
@@ -316,7 +317,7 @@ def test_where_no_worker_has_ever_been_the_client_warns_once(
     assert warned.startswith("no worker has ever been at work in database 7 of the Redis at 127.0.0.1:")
     assert "s3cret" not in warned
     caplog.clear()
-    intake.announce(redis, ["default"], now=datetime.now(UTC))
+    announced.announce(redis, ["default"], now=datetime.now(UTC))
     SmsClient(redis_url).send("13800138000", "您好")
     assert caplog.records == []
 

@@ -6,9 +6,16 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine
 
-from worker.broker import open_redis
-from worker.clock import CHECK_SECONDS, CHECK_SECONDS_WRONG, ClockGuard, WrongClock, skews, wrong_clocks
 from worker.ledger.engine import open_engine
+from worker.maintenance.clock_guard import (
+    CHECK_SECONDS,
+    CHECK_SECONDS_WRONG,
+    ClockGuard,
+    WrongClock,
+    skews,
+    wrong_clocks,
+)
+from worker.redis_store.connect import open_redis
 
 NOWHERE = "redis://127.0.0.1:1/0"
 

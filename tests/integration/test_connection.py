@@ -8,7 +8,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 from redis import Redis
 
-from worker.connection import AMQP, UNACKED_KEY
+from worker.redis_store.celery_connection import AMQP, UNACKED_KEY
 
 NAME = "sms.otp"
 QUEUE = Queue(NAME, Exchange(NAME), routing_key=NAME)

@@ -12,12 +12,12 @@ from sqlalchemy import update
 from worker.domain.gate import PROBE_AFTER, PROBE_AGAIN, PROBE_MOST, Gate, next_probe
 from worker.domain.outcome import BACKOFF_FIRST, Outcome, Verdict
 from worker.domain.status import State
-from worker.keep_gate import FORGOTTEN, InARow, keep_gate, unknown_in_a_row
-from worker.ledger import accounts, gates, turns
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending import accounts, claims, gates
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import recipients
 from worker.ledger.tables import submissions as table
-from worker.ledger.turns import Claimed
+from worker.sending.breaker import FORGOTTEN, InARow, keep_gate, unknown_in_a_row
 
 MINUTE = timedelta(minutes=1)
 WRONG_PASSWORD = Outcome(Verdict.ACCOUNT, "-3", "Key验证失败")
@@ -43,7 +43,7 @@ def fails(ledger: Ledger, claimed: Claimed, now: datetime, outcome: Outcome = WR
 
 def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
     with ledger.engine.connect() as connection:
-        return turns.to_be_probed(connection, lambda _: lanes_now(now), now=now)
+        return claims.to_be_probed(connection, lambda _: lanes_now(now), now=now)
 
 
 @pytest.fixture

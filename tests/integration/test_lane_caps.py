@@ -13,10 +13,10 @@ from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker.broker import open_redis
 from worker.domain.caps import Cap, Capped
 from worker.domain.lane import LANES
-from worker.limits.caps import AT_ONCE, count, room
+from worker.redis_store.caps import AT_ONCE, count, room
+from worker.redis_store.connect import open_redis
 
 OTP = LANES["otp"]
 ONE = Capped("default", "otp", mobile(1))

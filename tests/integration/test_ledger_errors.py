@@ -10,7 +10,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.patience import patient
+from worker.ledger.errors import retried
 
 CODE, TO = "您的验证码是 804217", "13911112222"
 SECRETS = "804217", "1391111", "2222"
@@ -36,7 +36,7 @@ def test_what_is_logged_of_a_connection_that_is_dropped_in_a_statement_has_no_te
 
     def accept() -> None:
         try:
-            patient(ledger.accept, lambda _seconds: True)(message("m", TO, content=CODE, lane="otp"))
+            retried(ledger.accept, lambda _seconds: True)(message("m", TO, content=CODE, lane="otp"))
         except DBAPIError as error:
             log.exception("a task failed")
             dropped.append(error)

@@ -59,7 +59,7 @@ def fail(one):
         raise RuntimeError(f"the second: {one}") from why
 
 def speak():
-    for name in ("", "worker.submit", "celery.task", "celery.redirected", "gunicorn.error", "urllib3.util", "other"):
+    for name in ("", "worker.sending.submit", "celery.task", "celery.redirected", "gunicorn.error", "urllib3.util", "other"):
         log = logging.getLogger(name)
         for level in range(logging.DEBUG, logging.CRITICAL + 1, 10):
             for one in said:

@@ -15,8 +15,9 @@ from ledger_of import NOW, Ledger, mobile, reply_push
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from worker.ledger import accounts, schema
+from worker.ledger import schema
 from worker.ledger.engine import open_engine
+from worker.ledger.sending import accounts
 from worker.ledger.tables import BUILT_BESIDE, first_replies, metadata, replies, submissions
 
 Row = tuple[int, datetime, str]

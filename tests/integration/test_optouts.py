@@ -17,14 +17,14 @@ from worker.domain.message import Message
 from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.push import Reply
 from worker.domain.status import State
-from worker.ledger import accounts, gates, message_views, optouts
-from worker.ledger import pushes as kept
+from worker.inbound.process_push import process_push
 from worker.ledger.engine import reading
-from worker.ledger.optouts import OptOut, Undone
-from worker.ledger.submissions import Recorded
+from worker.ledger.inbound import pushes as kept
+from worker.ledger.sending import accounts, gates, message_queries, optouts
+from worker.ledger.sending.optouts import OptOut, Undone
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, recipients, replies, submissions
 from worker.ledger.tables import optouts as table
-from worker.process_push import process_push
 
 MINUTE = timedelta(minutes=1)
 
@@ -46,7 +46,7 @@ def opted_out(ledger: Ledger) -> dict[str, tuple[object, ...]]:
 def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
     ids = [str(row["id"]) for row in ledger.rows(messages)]
     with reading(ledger.engine) as connection:
-        return message_views.counts_by_id(connection, ids)
+        return message_queries.counts_by_id(connection, ids)
 
 
 def reasons(ledger: Ledger) -> dict[str, object]:

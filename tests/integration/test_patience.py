@@ -8,7 +8,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.ledger.engine import open_engine
-from worker.ledger.patience import PAUSES, is_away, patient
+from worker.ledger.errors import is_away, retried
+from worker.runtime.retry import PAUSES
+from worker.runtime.retry import retried as retried_while
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 
@@ -26,13 +28,13 @@ def test_a_ledger_that_refuses_connections_is_tried_again_at_growing_pauses_unti
         return len(pauses) > len(PAUSES)
 
     with pytest.raises(OperationalError):
-        patient(run, pause)(open_engine(NOWHERE), "SELECT 1")
+        retried(run, pause)(open_engine(NOWHERE), "SELECT 1")
     assert pauses == [*PAUSES, PAUSES[-1]]
 
 
 def test_what_was_begun_while_the_ledger_was_away_is_done_once_it_is_back(engine: Engine) -> None:
     engines = [open_engine(NOWHERE), engine]
-    assert patient(lambda: run(engines.pop(0), "SELECT 1"), _no_end)() == 1
+    assert retried(lambda: run(engines.pop(0), "SELECT 1"), _no_end)() == 1
 
 
 def test_what_else_may_be_away_is_waited_for_where_it_is_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -43,7 +45,9 @@ def test_what_else_may_be_away_is_waited_for_where_it_is_told(caplog: pytest.Log
             return answer
         raise ConnectionRefusedError
 
-    asked = patient(ask, _no_end, away=lambda error: isinstance(error, ConnectionRefusedError), whom="the oracle")
+    asked = retried_while(
+        ask, _no_end, is_away=lambda error: isinstance(error, ConnectionRefusedError), store="the oracle"
+    )
     assert asked() == "there"
     assert [one.getMessage() for one in caplog.records] == ["the oracle is away, tasks wait for it: "]
 
@@ -59,7 +63,7 @@ def test_a_ledger_that_takes_no_writes_is_waited_for(ledger_url: str, engine: En
         return False
 
     make_read_only(engine, True)
-    patient(run_write, pause)(engine, write)
+    retried(run_write, pause)(engine, write)
     assert len(tries) == 2
 
 
@@ -95,7 +99,7 @@ def test_a_ledger_whose_disk_is_full_is_waited_for(sqlite_url: str) -> None:
         return False
 
     room(1)
-    patient(run_write, pause)(engine, "CREATE TABLE filler (text)")
+    retried(run_write, pause)(engine, "CREATE TABLE filler (text)")
     engine.dispose()
 
 
@@ -107,7 +111,7 @@ def test_a_server_whose_disk_or_memory_is_full_is_away(error: type[psycopg.Error
 @pytest.mark.parametrize("sql", ["SELECT * FROM no_such_table", "SELEC 1", "INSERT INTO accounts (name) VALUES (NULL)"])
 def test_a_statement_that_is_wrong_is_not_tried_again(engine: Engine, sql: str) -> None:
     with pytest.raises(DBAPIError):
-        patient(run, _never)(engine, sql)
+        retried(run, _never)(engine, sql)
 
 
 def test_a_connection_that_the_server_ends_is_replaced(postgres_url: str) -> None:
@@ -121,7 +125,7 @@ def test_a_connection_that_the_server_ends_is_replaced(postgres_url: str) -> Non
         with engine.begin() as connection:
             return endings.pop(0)(connection)
 
-    assert patient(write, _no_end)() == 1
+    assert retried(write, _no_end)() == 1
     engine.dispose()
 
 
@@ -150,7 +154,7 @@ def test_what_was_ended_for_its_process_was_frozen_is_done_again(postgres_url: s
         write()
     assert ended.value.connection_invalidated
     tries.clear()
-    assert patient(write, _no_end)() == 1
+    assert retried(write, _no_end)() == 1
     assert len(tries) == 2
     for one in (engine, other):
         one.dispose()

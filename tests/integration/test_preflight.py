@@ -9,14 +9,15 @@ import pytest
 from campaign_rows import NAME, add_campaign
 from ledger_of import NOW, Ledger, mobile
 
+from worker.campaigns.preflight import EXAMPLES, OTHER, REASONS, Preflight, Room, Unmade, preflight
+from worker.campaigns.template import TemplateFault
 from worker.domain.caps import Cap, Capped
 from worker.domain.lane import LANES, Lane
 from worker.domain.rate import Rate
 from worker.domain.text import Risk
-from worker.ledger import campaigns, optouts
+from worker.ledger.campaigns import campaigns
 from worker.ledger.engine import reading
-from worker.preflight import EXAMPLES, OTHER, REASONS, Preflight, Room, Unmade, preflight
-from worker.template import TemplateFault
+from worker.ledger.sending import optouts
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 MARKETING = LANES["marketing"]

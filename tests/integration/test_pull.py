@@ -10,11 +10,11 @@ from ledger_of import NOW, Ledger, message, mobile
 from sqlalchemy import text
 
 from worker.domain.lane import Lane
-from worker.ledger import accounts, gates, turns
+from worker.ledger.sending import accounts, claims, gates
+from worker.ledger.sending.claims import _QUEUES
 from worker.ledger.tables import submissions
-from worker.ledger.turns import _QUEUES
-from worker.limits.rate import Grant
-from worker.pull import LOOK_AGAIN, NO_LOOK, Pulled
+from worker.redis_store.rate import Grant
+from worker.sending.pull import LOOK_AGAIN, NO_LOOK, Pulled
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def test_accounts_have_equal_shares_however_many_callers_each_has(two_accounts: 
 def test_of_more_callers_than_places_each_has_its_turn(ledger: Ledger) -> None:
     for n in range(15):
         many(ledger, f"c{n:02}", 20, caller=f"c{n:02}")
-    turns = sum((by_caller(ledger, ledger.pull(most=5)) for _ in range(40)), Counter[str]())
-    assert len(turns) == 15
+    claims = sum((by_caller(ledger, ledger.pull(most=5)) for _ in range(40)), Counter[str]())
+    assert len(claims) == 15
 
 
 def test_the_oldest_of_a_caller_go_first(ledger: Ledger) -> None:
@@ -138,7 +138,7 @@ def test_the_queues_of_a_lane_are_found_by_the_index_however_much_waits_in_them(
 
 
 def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn(two_accounts: Ledger) -> None:
-    some = 5 * turns.MOST_QUEUES // 2
+    some = 5 * claims.MOST_QUEUES // 2
     two_accounts.accept(*(message(f"m{n:04}", mobile(n), content=f"{n}", caller=f"u{n:04}") for n in range(some)))
     many(two_accounts, "later", 3, caller="zz")
     many(two_accounts, "shop", 20, caller="a", account="shop")
@@ -146,9 +146,9 @@ def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn
     looks = 0
     while True:
         with two_accounts.engine.connect() as connection:
-            looked_at = turns.queues(connection, "notice", now=NOW, after=look.after)
+            looked_at = claims.queues(connection, "notice", now=NOW, after=look.after)
         counts = Counter(queue.account_id for queue in looked_at)
-        assert max(counts.values(), default=0) <= turns.MOST_QUEUES
+        assert max(counts.values(), default=0) <= claims.MOST_QUEUES
         pulled = two_accounts.pull(most=50, last=look)
         assert pulled.claimed or look.queues or not pulled.more, "a new look says that there is more, and finds none"
         got += by_caller(two_accounts, pulled)
@@ -166,7 +166,7 @@ def test_a_look_begins_after_a_caller_and_goes_around_past_those_who_wait_for_th
     with ledger.engine.connect() as connection:
 
         def callers(after: str) -> list[str]:
-            return [queue.caller for queue in turns.queues(connection, "notice", now=NOW, after=after)]
+            return [queue.caller for queue in claims.queues(connection, "notice", now=NOW, after=after)]
 
         assert callers("") == ["a", "b", "d", ""]
         assert callers("a") == ["b", "d", "", "a"]

@@ -16,9 +16,9 @@ from sqlalchemy import delete
 from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
-from worker.ledger import pushes as kept
+from worker.inbound.process_push import process_push
+from worker.ledger.inbound import pushes as kept
 from worker.ledger.tables import first_replies, optouts, pushes, replies, reports
-from worker.process_push import process_push
 
 Item = tuple[str, int, int] | tuple[str, str, str]
 

@@ -12,20 +12,20 @@ import pytest
 from ledger_of import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine, select, text, update
 
-from worker import log_filter
 from worker.domain.caps import Cap
 from worker.domain.lane import LANES
 from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
-from worker.ledger import accounts
-from worker.ledger import pushes as kept
+from worker.inbound.process_push import process_push
 from worker.ledger.engine import LOCK_WAIT, open_engine
-from worker.ledger.submissions import Recorded
+from worker.ledger.inbound import pushes as kept
+from worker.ledger.sending import accounts
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import first_replies, optouts, pushes, reports, submissions
 from worker.ledger.tables import recipient_status as recipient_status_view
-from worker.process_push import process_push
+from worker.runtime import log_filter
 
 
 def accepted(ledger: Ledger, *to: str, message_id: str = "m") -> int:
@@ -308,7 +308,7 @@ def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied
 
 
 def test_a_push_writes_no_line_of_its_own_into_the_log(ledger: Ledger, tmp_path: Path) -> None:
-    logger, handler = logging.getLogger("worker.process_push"), logging.FileHandler(tmp_path / "log")
+    logger, handler = logging.getLogger("worker.inbound.process_push"), logging.FileHandler(tmp_path / "log")
     handler.setFormatter(logging.Formatter("[%(levelname)s] %(message)s"))
     logger.addHandler(handler)
     before = logging.getLogRecordFactory()

@@ -15,9 +15,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-from worker.broker import open_redis
 from worker.domain.rate import Rate
-from worker.limits.rate import Grant, take
+from worker.redis_store.connect import open_redis
+from worker.redis_store.rate import Grant, take
 
 START = 1_790_000_000.0
 

@@ -10,9 +10,10 @@ import pytest
 from redis import Redis
 from sim_harness import eventually
 
-from worker.complaints import name
 from worker.domain.outcome import Outcome, Verdict
-from worker.reachability import ALL, IN_A_ROW, LEFT_TO_OTHERS, SEEN_FOR, Reachability, Sick, sick_workers, tell
+from worker.redis_store.complaints import name
+from worker.redis_store.sick_workers import SEEN_FOR, Sick, sick_workers, tell
+from worker.sending.reachability import ALL, IN_A_ROW, LEFT_TO_OTHERS, Reachability
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 NO_WAY = Outcome(Verdict.NOT_SENT, tips="no connection: ConnectionRefusedError")

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, select
 
 from worker.domain.status import State
 from worker.ledger.engine import open_engine
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import submissions
-from worker.ledger.turns import Claimed
-from worker.record import recorder
+from worker.sending.record import recorder
 
 DEADLINE = 10
 

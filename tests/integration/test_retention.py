@@ -7,13 +7,14 @@ from ledger_of import NOW, Ledger, message, mobile, reply_push
 from sms_command import sms, told
 from sqlalchemy import update
 
-from worker import upkeep
 from worker.domain.status import State
-from worker.ledger import messages as kept_messages
-from worker.ledger import pushes, retention
-from worker.ledger.submissions import Recorded
+from worker.ledger import retention
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import messages as kept_messages
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
+from worker.maintenance.retention import forget as forget_old
 
 DAY = timedelta(days=1)
 KEEP = 90 * DAY
@@ -21,7 +22,7 @@ LATER = NOW + timedelta(hours=1)
 
 
 def forget(ledger: Ledger, *, codes: bool = True) -> None:
-    upkeep.forget(ledger.engine, codes=codes, keep=KEEP, now=NOW)
+    forget_old(ledger.engine, codes=codes, keep=KEEP, now=NOW)
 
 
 def texts(ledger: Ledger) -> dict[str, str]:

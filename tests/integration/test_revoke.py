@@ -8,11 +8,12 @@ from sms_command import sms, told
 from sqlalchemy import update
 
 from worker.domain.optout import OPTOUT_WORDS
-from worker.ledger import optouts, pushes
+from worker.inbound.process_push import process_push
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import optouts
 from worker.ledger.tables import optouts as optouts_table
 from worker.ledger.tables import pushes as table
 from worker.ledger.tables import replies, reports
-from worker.process_push import process_push
 
 MINUTE = timedelta(minutes=1)
 

@@ -18,27 +18,16 @@ from sqlalchemy.exc import OperationalError
 from attack.ledger_users import CHANGES, SCHEMA, SERVER
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
-from worker.cli.stack import StackError, running_stack
+from worker.devstack.stack import StackError, running_stack
 from worker.domain.status import State
-from worker.ledger import (
-    accounts,
-    audiences,
-    campaign_views,
-    campaigns,
-    gates,
-    health,
-    message_views,
-    optouts,
-    push_views,
-    retention,
-    roles,
-    schema,
-    unknown,
-)
-from worker.ledger import pushes as pushes_of
+from worker.ledger import backlog, retention, roles, schema
+from worker.ledger.campaigns import audiences, campaign_queries, campaigns
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
+from worker.ledger.inbound import push_queries
+from worker.ledger.inbound import pushes as pushes_of
 from worker.ledger.roles import RIGHTS, SEQUENCES
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending import accounts, gates, message_queries, optouts, unknown
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import pushes, recipient_status, submissions
 
 TOKEN = "0123456789abcdef"
@@ -243,14 +232,14 @@ def test_no_role_may_connect_to_another_ledger_of_the_server(url: str, postgres_
 def test_a_worker_does_what_workers_and_the_sms_command_do(url: str) -> None:
     with as_role(url, "worker") as engine:
         schema.check(engine)
-        health.write(engine)
-        assert health.ledger_time(engine)
+        backlog.write(engine)
+        assert backlog.ledger_time(engine)
         ledger = Ledger(engine)
         assert ledger.statuses()[mobile(3)] == "delivered"
         assert [mark["name"] for mark in ledger.rows(roles.metadata.tables["marks"])] == ["settle"]
         with engine.begin() as connection:
             assert accounts.numbers(connection) == {"default": 1}
-            assert health.quarantined_pushes(connection) == 1
+            assert backlog.quarantined_pushes(connection) == 1
             assert optouts.of(connection, 1, [mobile(1), mobile(9)]) == {mobile(1)}
 
 
@@ -283,25 +272,25 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
     with as_role(url, "web") as engine:
         schema.check(engine)
         with reading(engine) as connection:
-            found = message_views.find(connection, "a")
+            found = message_queries.find(connection, "a")
             assert found is not None
             assert (found.content, found.counts) == ("您好", {"delivered": 2})
-            assert len(message_views.recipients(connection, found.no)) == 2
-            assert message_views.sent_with(connection, found.no).caller is None
-            assert message_views.newest(connection, limit=10)
-            assert {reply.content for reply in push_views.newest_replies(connection, limit=10)} == {"退订", "谢谢"}
-            assert push_views.newest(connection, limit=10, state="quarantined")
+            assert len(message_queries.recipients(connection, found.no)) == 2
+            assert message_queries.sent_with(connection, found.no).caller is None
+            assert message_queries.newest(connection, limit=10)
+            assert {reply.content for reply in push_queries.newest_replies(connection, limit=10)} == {"退订", "谢谢"}
+            assert push_queries.newest(connection, limit=10, state="quarantined")
             assert optouts.newest(connection, limit=10)
             assert [audience.name for audience in audiences.listed(connection)][-1] == "people"
             assert unknown.newest(connection, unknown.Which(), limit=10) == []
             assert [gate.is_open for gate in gates.gates(connection)] == [False]
-            assert health.waiting(connection, overdue_since=NOW)
-            assert health.refused(connection, since=NOW) == 0
+            assert backlog.waiting(connection, overdue_since=NOW)
+            assert backlog.refused(connection, since=NOW) == 0
             [campaign] = campaigns.listed(connection, limit=10)
             runs = campaigns.runs_of(connection, campaign.no)
-            campaign_views.walks(connection, [campaign])
-            campaign_views.look(connection, campaign, runs, report_wait=timedelta(hours=72), now=NOW)
-            assert list(campaign_views.recipient_rows(connection, runs))
+            campaign_queries.walks(connection, [campaign])
+            campaign_queries.look(connection, campaign, runs, report_wait=timedelta(hours=72), now=NOW)
+            assert list(campaign_queries.recipient_rows(connection, runs))
 
 
 def test_an_analyst_counts_what_was_sent_and_what_came_of_it(url: str) -> None:

@@ -9,10 +9,11 @@ from ledger_of import LEASE, NOW, Ledger, message, mobile
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
+from worker.domain.message import MSG_ID_END
 from worker.domain.status import State
-from worker.ledger import accounts as ledger_accounts
-from worker.ledger.accounts import BLOCK, MSG_ID_END, reserve_msg_ids
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending import accounts as ledger_accounts
+from worker.ledger.sending.accounts import BLOCK, reserve_msg_ids
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import accounts, messages, recipients, submissions
 
 ACCEPTED = Recorded(0, 1, State.ACCEPTED, None, "1", "成功")

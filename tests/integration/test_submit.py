@@ -18,11 +18,12 @@ from worker import wiring
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import read_message
 from worker.domain.status import State
-from worker.ledger import pushes
+from worker.gateway.client import endpoint
+from worker.inbound.process_push import process_push
+from worker.ledger.inbound import pushes
 from worker.ledger.tables import recipient_status, submissions
-from worker.process_push import process_push
-from worker.pull import Pulled
-from worker.submit import submit
+from worker.sending.pull import Pulled
+from worker.sending.submit import submit
 from worker.wiring import Parts
 
 READ_TIMEOUT = 0.5
@@ -337,7 +338,7 @@ def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_on
 
 def test_a_lease_outlasts_the_longest_call(worker: Callable[..., Parts]) -> None:
     settings = worker(SMS_READ_TIMEOUT="300", SMS_CONNECT_TIMEOUT="60").settings
-    assert settings.lease > wiring.endpoint(settings).longest
+    assert settings.lease > endpoint(settings).longest
 
 
 def test_the_parts_do_not_connect_to_redis(worker: Callable[..., Parts], redis: Redis) -> None:

@@ -16,16 +16,18 @@ from sms_command import sms, told
 from sqlalchemy import event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from worker.broker import open_redis
 from worker.cli.waiting import wait_for
 from worker.domain.caps import Cap
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message
-from worker.ledger import health, message_views, unknown
+from worker.ledger import backlog
 from worker.ledger.engine import reading
+from worker.ledger.sending import message_queries, unknown
 from worker.ledger.tables import messages, recipients, submissions
-from worker.limits import caps
-from worker.wiring import Parts, counter, parts
+from worker.redis_store import caps
+from worker.redis_store.caps import counter
+from worker.redis_store.connect import open_redis
+from worker.wiring import Parts, parts
 
 ONCE_A_MINUTE = LANES | {name: replace(LANES[name], caps=(Cap(1, 60),)) for name in ("otp", "notice")}
 THREE_AN_HOUR = LANES | {"notice": replace(LANES["notice"], caps=(Cap(3, 3600),))}
@@ -45,7 +47,7 @@ def accept(
 def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
     ids = [str(row["id"]) for row in ledger.rows(messages)]
     with reading(ledger.engine) as connection:
-        return message_views.counts_by_id(connection, ids)
+        return message_queries.counts_by_id(connection, ids)
 
 
 def code(message_id: str, *to: str, **fields: object) -> Message:
@@ -137,7 +139,7 @@ def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
     settings: Any = SimpleNamespace(lanes=ONCE_A_MINUTE)
     room = partial(caps.room, redis, ONCE_A_MINUTE, now=NOW)
     away = open_redis("redis://127.0.0.1:1/0", patience_seconds=0.2)
-    ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings, lambda: NOW))
+    ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings.lanes, lambda: NOW))
     assert "1 recipients are sent to and not counted by the caps" in caplog.text
     # As if each had looked before the other had counted.
     for message_id in ("n", "o"):
@@ -145,7 +147,7 @@ def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
             code(message_id),
             lanes=ONCE_A_MINUTE,
             room=lambda wanted: dict.fromkeys(wanted, 1),
-            count=counter(redis, settings, lambda: NOW),
+            count=counter(redis, settings.lanes, lambda: NOW),
         )
     assert "1 recipients are sent to beyond a cap" in caplog.text
     assert fates(ledger) == {message_id: {"queued": 1} for message_id in "mno"}
@@ -185,7 +187,7 @@ def test_a_report_from_elsewhere_changes_nothing_for_who_was_left_out(ledger: Le
     ledger.push(status_push((mobile(0), 100, 1)))
     assert fates(ledger) == {"m": {"delivered": 1}, "n": {"suppressed": 1}}
     with ledger.engine.begin() as connection:
-        assert health.unknown(connection) == 0
+        assert backlog.unknown(connection) == 0
         assert unknown.accept_reported(connection, now=NOW) == 0
 
 

@@ -15,9 +15,9 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from worker.app import celery_settings
-from worker.broker import open_redis
 from worker.client import SmsClient, Unavailable
-from worker.connection import AMQP
+from worker.redis_store.celery_connection import AMQP
+from worker.redis_store.connect import open_redis
 
 CERTIFICATE = Path(__file__).parents[1] / "samples" / "self-signed.pem"
 """For 127.0.0.1, and signed by nobody but itself."""

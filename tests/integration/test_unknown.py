@@ -7,15 +7,15 @@ import pytest
 from ledger_of import LEASE, NOW, Ledger, message, mobile, status_push
 from sqlalchemy import Connection, text
 
-from worker import upkeep
 from worker.domain.lane import LANES
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
-from worker.ledger import unknown
-from worker.ledger.submissions import Recorded
+from worker.ledger.sending import unknown
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
+from worker.ledger.sending.unknown import Which
 from worker.ledger.tables import reports, submissions
-from worker.ledger.turns import Claimed
-from worker.ledger.unknown import Which
+from worker.maintenance.settle import settle as settle_reported
 
 LOST = NOW + LEASE
 AGAIN = LOST + BACKOFF_FIRST
@@ -151,10 +151,10 @@ def test_a_report_of_one_recipient_shows_that_the_call_was_taken_and_the_others_
     ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, "no reply"))
     if not report_first:
         ledger.push(body)
-    upkeep.settle(ledger.engine, now=LOST)
+    settle_reported(ledger.engine, now=LOST)
     assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): "accepted", mobile(3): "unknown"}
     settle(ledger, Report.UNDELIVERED, Which(ids=["n"]))
-    upkeep.settle(ledger.engine, now=LOST)
+    settle_reported(ledger.engine, now=LOST)
     assert {row["no"]: row["state"] for row in ledger.rows(submissions)} == {one.no: "accepted", other.no: "unknown"}
 
 

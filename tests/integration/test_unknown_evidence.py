@@ -9,12 +9,12 @@ from ledger_of import NOW, Ledger, message, mobile, status_push
 from sms_command import sms, told
 from sqlalchemy import event, select, text, update
 
-from worker import upkeep
 from worker.domain.status import State
-from worker.ledger import evidence
-from worker.ledger import pushes as kept
-from worker.ledger.submissions import Recorded
+from worker.ledger.inbound import pushes as kept
+from worker.ledger.sending import evidence
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import reports, submissions
+from worker.maintenance.settle import resend_probable, settle
 
 LATER = NOW + timedelta(minutes=10)
 
@@ -87,19 +87,19 @@ def test_what_an_older_version_called_has_no_time_of_its_call_and_is_open(ledger
 
 def test_a_lane_that_says_so_has_it_sent_once_more_and_no_other_lane(ledger: Ledger) -> None:
     calls(ledger, "aaauaaa")
-    upkeep.settle(ledger.engine, probable=["marketing"], now=LATER)
+    settle(ledger.engine, probable=["marketing"], now=LATER)
     assert ledger.states()["unknown"] == 1
-    upkeep.settle(ledger.engine, probable=["notice"], now=LATER)
+    settle(ledger.engine, probable=["notice"], now=LATER)
     [again] = ledger.pull(LATER).claimed
     assert (again.resent, again.attempt) == (True, 2)
     ledger.record(Recorded(again.no, 2, State.UNKNOWN, None, None, None), now=LATER)
-    upkeep.settle(ledger.engine, probable=["notice"], now=LATER + timedelta(minutes=5))
+    settle(ledger.engine, probable=["notice"], now=LATER + timedelta(minutes=5))
     assert ledger.states()["unknown"] == 1
 
 
 def test_by_itself_nothing_is_sent_once_more_that_is_not_valid_any_more(ledger: Ledger) -> None:
     calls(ledger, "aaauaaa", lane="otp")
-    upkeep.settle(ledger.engine, probable=["otp"], now=LATER)
+    settle(ledger.engine, probable=["otp"], now=LATER)
     assert ledger.states()["unknown"] == 1
 
 
@@ -138,7 +138,7 @@ def test_one_settle_judges_what_it_has_time_for_and_the_next_goes_on_after_it(
     sent_again = []
     for _ in range(3):
         statements.clear()
-        upkeep.resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
+        resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
         # Three walks for each, and a few for the page.
         assert len([one for one in statements if one.startswith("SELECT")]) <= 3 * evidence.PAGE + 10
         sent_again.append(ledger.states()["held"])
@@ -149,9 +149,9 @@ def test_one_settle_judges_what_it_has_time_for_and_the_next_goes_on_after_it(
 def test_after_the_last_unknown_one_it_begins_anew_and_finds_what_was_open_before(ledger: Ledger) -> None:
     many_unknown(ledger, evidence.PAGE + 1)
     for _ in range(2):
-        upkeep.resend_probable(ledger.engine, ["notice"], now=NOW + timedelta(seconds=100), clock=count().__next__)
+        resend_probable(ledger.engine, ["notice"], now=NOW + timedelta(seconds=100), clock=count().__next__)
     assert ledger.states()["held"] == 0
-    upkeep.resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
+    resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
     assert ledger.states()["held"] == evidence.PAGE
 
 
@@ -160,7 +160,7 @@ def test_those_that_cannot_be_sent_again_take_nothing_of_its_time(ledger: Ledger
     with ledger.engine.begin() as connection:
         connection.execute(update(submissions).values(expires_at=LATER))
     statements.clear()
-    upkeep.resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
+    resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
     assert len([one for one in statements if one.startswith("SELECT")]) == 2
     assert ledger.states()["held"] == 0
 

@@ -15,20 +15,24 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy.exc import OperationalError
 
-from worker import bells, intake, upkeep
-from worker.accept import accept_by_name, accept_each, accept_from_intake, refuse
+from worker.campaigns.start_due import start_due
 from worker.config import Account, Settings
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import Message, is_id, to_json
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
-from worker.ledger import accounts as ledger_accounts
-from worker.ledger import gates, pushes
-from worker.ledger.submissions import Recorded
+from worker.inbound.process_push import keep_pushes
+from worker.ledger.inbound import pushes
+from worker.ledger.sending import accounts as ledger_accounts
+from worker.ledger.sending import gates
+from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
-from worker.process_push import keep_pushes
-from worker.wiring import announcing
+from worker.maintenance import tick
+from worker.redis_store import accounts as announced
+from worker.redis_store import bells, intake
+from worker.redis_store.accounts import announcing
+from worker.sending.accept import accept_by_name, accept_each, accept_from_intake, refuse
 
 
 class Published:
@@ -42,7 +46,14 @@ class Published:
 
     def tick(self, now: datetime) -> list[tuple[str, object]]:
         """The tasks that it put into each queue, each with its argument; but for the one of every minute."""
-        upkeep.tick(self.ledger.engine, self.redis, self.settings, may_send=may_send, window=window_of, now=now)
+        tick.tick(
+            self.ledger.engine,
+            self.redis,
+            self.settings,
+            may_send=may_send,
+            start_due=partial(start_due, window=window_of),
+            now=now,
+        )
         tasks = [(queue, *task) for queue in QUEUES for task in self._drained(queue)]
         return [(name, argument) for _, name, argument in tasks if name != "settle"]
 
@@ -176,7 +187,7 @@ def test_a_push_whose_task_was_lost_gets_another(beat: Published) -> None:
 def test_behind_a_long_queue_a_push_gets_no_second_task(beat: Published) -> None:
     with beat.ledger.engine.begin() as connection:
         pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
-    beat.redis.rpush("sms.push", *range(upkeep.PUSHES_QUEUED))
+    beat.redis.rpush("sms.push", *range(tick.PUSHES_QUEUED))
     assert beat.tick(NOW + pushes.STRAY_AFTER) == []
 
 
@@ -196,7 +207,7 @@ def test_once_a_minute_the_tick_has_settled_what_is_unknown(beat: Published) -> 
         beat.tick(NOW)
     assert 0 < beat.redis.ttl("sms:settle") <= 60
     beat.redis.delete("sms:settle")  # as if the minute were over
-    upkeep.settle_by_and_by(beat.redis)
+    tick.settle_by_and_by(beat.redis)
     assert [name for name, _ in beat._drained("sms.upkeep")] == ["settle"]
 
 
@@ -204,14 +215,14 @@ def test_each_worker_tells_clients_its_accounts_once_a_minute(redis: Redis) -> N
     now = [0.0]
     announce = announcing(redis, ["default"], lambda: NOW, lambda: now[0])
     announce()
-    assert intake.known_accounts(redis) == {"default"}
+    assert announced.known(redis) == {"default"}
     redis.delete("sms:accounts:known")
     now[0] = 59
     announce()
-    assert intake.known_accounts(redis) is None
+    assert announced.known(redis) is None
     now[0] = 60
     announce()
-    assert intake.known_accounts(redis) == {"default"}
+    assert announced.known(redis) == {"default"}
 
 
 def test_what_the_ledger_has_is_taken_out_of_the_intake(beat: Published) -> None:
@@ -376,13 +387,13 @@ def test_a_message_whose_account_no_worker_knows_is_refused_when_it_is_past_its_
 
 
 def test_the_accounts_of_workers_with_other_settings_stay_known_and_those_of_none_are_forgotten(redis: Redis) -> None:
-    intake.announce(redis, ["default", "old"], now=NOW)
-    intake.announce(redis, ["default", "new"], now=NOW + timedelta(seconds=1))
-    assert intake.known_accounts(redis) == {"default", "old", "new"}
-    assert intake.all_accounts(redis, now=NOW + timedelta(minutes=9)) is None
+    announced.announce(redis, ["default", "old"], now=NOW)
+    announced.announce(redis, ["default", "new"], now=NOW + timedelta(seconds=1))
+    assert announced.known(redis) == {"default", "old", "new"}
+    assert announced.known_to_all(redis, now=NOW + timedelta(minutes=9)) is None
     later = NOW + timedelta(minutes=11)
-    intake.announce(redis, ["default", "new"], now=later)
-    assert intake.known_accounts(redis) == intake.all_accounts(redis, now=later) == {"default", "new"}
+    announced.announce(redis, ["default", "new"], now=later)
+    assert announced.known(redis) == announced.known_to_all(redis, now=later) == {"default", "new"}
 
 
 TASK_ID = "0ddba11f-0000-4000-8000-000000000001"

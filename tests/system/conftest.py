@@ -8,13 +8,13 @@ from redis import Redis
 from sqlalchemy import Engine, func, select, text
 from stack_of import refused_rights
 
-from worker import intake
-from worker.cli.stack import Stack, running_stack
-from worker.connection import UNACKED_KEY
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import submissions
+from worker.redis_store import intake
+from worker.redis_store.celery_connection import UNACKED_KEY
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -53,7 +53,7 @@ def stack(_running: Stack) -> Iterator[Stack]:
     _running.check()
     with Redis.from_url(_running.redis_url) as redis:
         refused = redis.acl_log()
-        assert not refused, "what a role of worker/redis.acl needs, it may do"
+        assert not refused, "what a role of worker/redis_store/redis.acl needs, it may do"
     assert not refused_rights(_running.ledger_url), "what a role of worker/ledger/roles.py needs, it may do"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import make_url, select, text
 
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 from worker.ledger.tables import submissions
 

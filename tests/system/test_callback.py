@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from callback_app.body import MAX_BODY_BYTES
-from worker.cli.stack import Stack
-from worker.ledger import push_views
-from worker.ledger import pushes as inbox
+from worker.devstack.stack import Stack
 from worker.ledger.engine import reading
-from worker.ledger.push_views import PushView
+from worker.ledger.inbound import push_queries
+from worker.ledger.inbound import pushes as inbox
+from worker.ledger.inbound.push_queries import PushView
 from worker.ledger.tables import first_replies, pushes, reports
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -89,7 +89,7 @@ class Kept:
 
         def done() -> list[PushView] | None:
             with reading(self._ledger) as connection:
-                found = [push for push in push_views.newest(connection, limit=100) if push.no > self._before]
+                found = [push for push in push_queries.newest(connection, limit=100) if push.no > self._before]
             return None if any(push.state == "received" for push in found) else found
 
         return [] if not self.count() else self._stack.wait_for("pushes processed", done, seconds=20)

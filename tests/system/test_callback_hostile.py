@@ -15,7 +15,7 @@ from test_callback import GOOD, STATUS, SUCCESS, Kept, ask, chunked, head, path,
 from callback_app.body import MAX_BODY_BYTES
 from callback_app.server import ARRIVAL_SECONDS, GRACE_SECONDS
 from tests.fuzz_push import fuzz_http, fuzz_parser
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 from worker.gateway.push import MAX_ITEMS, Unreadable, parse_push
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))

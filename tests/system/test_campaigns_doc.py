@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from processes import SMS
 
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 
 pytestmark = pytest.mark.beside
 

@@ -13,16 +13,16 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, func, select
 
-from worker import bells, intake
-from worker.cli.stack import Stack, running_stack
+from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.feed import AHEAD
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import LANES, QUEUES
-from worker.launch import AHEAD
-from worker.ledger import audiences, campaigns
-from worker.ledger.audiences import Member
+from worker.ledger.campaigns import audiences, campaigns
+from worker.ledger.campaigns.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
-from worker.plan import Wish, plan, start_time
+from worker.redis_store import bells, heartbeat
 
 CONCURRENCY = 4
 SINGLES_AT_ONCE = 4
@@ -93,7 +93,7 @@ def test_a_flood_keeps_no_otp_no_push_and_no_tick_waiting_and_few_bells_wait(flo
             post_push(flooded, n + 1)
             while time.monotonic() < begun + SECONDS_OF_A_PROBE or not is_applied(engine, n + 1):
                 flooded.check()
-                ages.append((datetime.now(UTC) - (intake.last_tick(redis) or datetime.now(UTC))).total_seconds())
+                ages.append((datetime.now(UTC) - (heartbeat.last_tick(redis) or datetime.now(UTC))).total_seconds())
                 assert max(redis.llen(queue) for queue in QUEUES) <= bells.FEW
                 assert max(ages) < SOON_SECONDS, "no tick"
                 assert time.monotonic() - pushed[n + 1] < SOON_SECONDS, "a push is not applied"

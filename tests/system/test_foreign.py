@@ -14,13 +14,13 @@ from redis import Redis
 from sqlalchemy import Engine, select
 from test_send_by_name import arrives
 
-from worker import bells, intake
-from worker.cli.stack import Stack, StackError
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, StackError
 from worker.domain.message import id_of
-from worker.ledger import message_views
 from worker.ledger.engine import reading
+from worker.ledger.sending import message_queries
 from worker.ledger.tables import messages, refused
+from worker.redis_store import bells, heartbeat
 
 pytestmark = pytest.mark.beside
 
@@ -206,7 +206,7 @@ def test_a_task_that_was_moved_to_the_queue_of_a_lane_is_of_that_lane(stack: Sta
         redis.lmove("sms.opt", "sms.otp", "RIGHT", "LEFT")
     arrives(stack, ledger, task_id)
     with reading(ledger) as connection:
-        message = message_views.find(connection, task_id)
+        message = message_queries.find(connection, task_id)
     assert message is not None
     assert message.lane == "otp"
 
@@ -284,8 +284,8 @@ def test_a_key_that_is_a_queue_and_no_list_is_moved_aside_and_kept(stack: Stack,
         name, *others = stack.wait_for("it moved", lambda: redis.keys(f"{queue}:not-a-list:*"))
         assert (redis.get(name), others) == (b"somebody's", [])
         goes_on(stack, ledger)
-        tick = intake.last_tick(redis)
-        stack.wait_for("ticks", lambda: (last := intake.last_tick(redis)) and (not tick or last > tick))
+        tick = heartbeat.last_tick(redis)
+        stack.wait_for("ticks", lambda: (last := heartbeat.last_tick(redis)) and (not tick or last > tick))
         assert stack.log("worker").read_text().count(f"somebody wrote the key '{queue}'") == 1
         assert bells.moved_aside(redis) == [name.decode()]
         redis.delete(name)

@@ -10,10 +10,10 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 from stack_of import simulator
 
-from worker import intake
-from worker.cli.stack import Stack, running_stack
 from worker.client import Full, SmsClient, Unavailable
-from worker.headroom import FULL_SHARE, memory_share
+from worker.devstack.stack import Stack, running_stack
+from worker.redis_store import intake
+from worker.redis_store.headroom import FULL_SHARE, memory_share
 
 MAXMEMORY = 6_000_000
 AT_ONCE = 200

@@ -17,14 +17,14 @@ from processes import SMS
 from sim_harness import CallbackServer
 from sqlalchemy import Engine, func, select
 
-from worker.cli.stack import Stack, running_stack, start_worker
 from worker.client import SmsClient
 from worker.config import Settings
+from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
-from worker.ledger import gates
 from worker.ledger.engine import open_engine, reading
+from worker.ledger.sending import gates
 from worker.ledger.tables import submissions
-from worker.reachability import IN_A_ROW
+from worker.sending.reachability import IN_A_ROW
 
 MESSAGES = 3_000
 CONCURRENCY = 4

@@ -11,13 +11,13 @@ from redis import Redis
 from sqlalchemy import Engine, func, select
 from stack_of import simulator
 
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
-from worker.connection import UNACKED_KEY
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import CALLS_AT_ONCE, LANES
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages, recipients, submissions
+from worker.redis_store.celery_connection import UNACKED_KEY
 
 pytestmark = pytest.mark.beside
 

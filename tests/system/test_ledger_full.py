@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from stack_of import simulator, states
 
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, running_stack
 
 MESSAGES = 50
 

@@ -9,8 +9,8 @@ from sqlalchemy import Engine, text
 from stack_of import simulator, states
 
 from chaos.postgres import Postgres, running_postgres
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger.engine import open_engine, reading
 

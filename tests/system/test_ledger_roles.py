@@ -6,7 +6,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
 from stack_of import refused_rights
 
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 from worker.ledger.engine import open_engine
 from worker.ledger.roles import named
 

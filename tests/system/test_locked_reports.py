@@ -8,10 +8,10 @@ from redis import Redis
 from sqlalchemy import text
 from stack_of import states
 
-from worker import intake
-from worker.cli.stack import running_stack
 from worker.client import SmsClient
+from worker.devstack.stack import running_stack
 from worker.ledger.engine import open_engine
+from worker.redis_store import heartbeat
 
 CONCURRENCY = 4
 PUSHES = 5 * CONCURRENCY
@@ -34,7 +34,7 @@ def test_while_the_reports_are_locked_codes_go_out_and_the_tick_is_done(tmp_path
             SmsClient(stack.redis_url).send("13900139000", "您的验证码是 123456", lane="otp")
             stack.wait_for("the code", lambda: states(stack)["accepted"], seconds=2)
             stack.wait_for(
-                "ticks", lambda: (tick := intake.last_tick(redis)) and tick.timestamp() > begun + 1, seconds=4
+                "ticks", lambda: (tick := heartbeat.last_tick(redis)) and tick.timestamp() > begun + 1, seconds=4
             )
             # It ends us after ten seconds in which nothing is asked for; that the lock is held still is what was tested.
             assert other.execute(text("SELECT count(*) FROM reports")).scalar() == 0

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
-from worker.ledger import gates
+from worker.devstack.stack import Stack, running_stack
 from worker.ledger.engine import open_engine, reading
+from worker.ledger.sending import gates
 from worker.ledger.tables import submissions
 
 OTPS = 4

@@ -12,10 +12,10 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from worker import bells
-from worker.cli.stack import Stack
-from worker.connection import UNACKED_KEY
+from worker.devstack.stack import Stack
 from worker.domain.lane import UPKEEP_QUEUE
+from worker.redis_store import bells
+from worker.redis_store.celery_connection import UNACKED_KEY
 
 BACKEND = """
 import os

@@ -7,10 +7,10 @@ import pytest
 from redis import Redis
 from stack_of import states
 
-from worker import bells, intake
-from worker.cli.stack import running_stack
 from worker.client import SmsClient
+from worker.devstack.stack import running_stack
 from worker.domain.lane import CALLS_AT_ONCE, QUEUES
+from worker.redis_store import bells, heartbeat
 
 CONCURRENCY = 2
 
@@ -39,6 +39,6 @@ def test_a_prefork_worker_makes_as_many_calls_at_once_as_one_with_threads(tmp_pa
         for _ in range(50):
             bells.send(redis, "sms.work", "notice", queue="sms.notice")
         stack.wait_for("each process to be woken", lambda: not redis.llen("sms.notice"))
-        tick = intake.last_tick(redis)
-        stack.wait_for("another tick", lambda: intake.last_tick(redis) != tick)
+        tick = heartbeat.last_tick(redis)
+        stack.wait_for("another tick", lambda: heartbeat.last_tick(redis) != tick)
         assert states(stack)["submitting"] == CONCURRENCY * CALLS_AT_ONCE

@@ -11,7 +11,7 @@ from celery import Celery
 from processes import SMS
 from sqlalchemy import Engine, text
 
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 
 pytestmark = pytest.mark.beside
 

@@ -14,11 +14,11 @@ import pytest
 from redis import Redis
 from stack_of import simulator, states
 
-from worker import intake
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient, Unavailable
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.domain.status import WAITING
+from worker.redis_store import intake
 
 GOES_ON_WITHIN = 20
 NEW_CONNECTIONS_WITHIN = 60
@@ -36,7 +36,7 @@ MANY = 1500
 AWAY_SECONDS = 7
 """Long enough for a wait between tries to connect that grows to have grown."""
 SOON = 4
-"""Twice the longest wait between tries to connect (worker/connection.py)."""
+"""Twice the longest wait between tries to connect (worker/redis_store/celery_connection.py)."""
 SILENT_SECONDS = 12
 """Longer than a socket is waited for (5 s), and than a BRPOP without an answer is (1 + 5 s)."""
 

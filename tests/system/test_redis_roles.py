@@ -6,8 +6,8 @@ from celery import Celery
 from redis import Redis
 from stack_of import simulator
 
-from worker.cli.stack import Stack
 from worker.client import SmsClient
+from worker.devstack.stack import Stack
 
 
 def test_an_app_that_may_only_put_sends_by_client_and_by_name(stack: Stack) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy import Table, create_engine, func, make_url, select, text
 from stack_of import states
 
 from chaos.postgres import running_postgres
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import pushes, refused

@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, select
 
-from worker.cli.stack import Stack
-from worker.ledger import message_views
+from worker.devstack.stack import Stack
 from worker.ledger.engine import reading
+from worker.ledger.sending import message_queries
 from worker.ledger.tables import refused
 
 pytestmark = pytest.mark.beside
@@ -49,7 +49,7 @@ def arrives(stack: Stack, ledger: Engine, message_id: str, mobiles: int = 1) -> 
 
     def delivered() -> bool:
         with reading(ledger) as connection:
-            message = message_views.find(connection, message_id)
+            message = message_queries.find(connection, message_id)
         return message is not None and message.counts == {"delivered": mobiles}
 
     stack.wait_for(f"message {message_id} delivered", delivered, seconds=20)
@@ -67,7 +67,7 @@ def test_the_lane_follows_the_queue(stack: Stack, ledger: Engine, tmp_path: Path
     (task_id,) = send_by_name(stack, tmp_path, {"message": {"to": "13800138001", "content": "您的验证码是 123456"}})
     arrives(stack, ledger, task_id)
     with reading(ledger) as connection:
-        message = message_views.find(connection, task_id)
+        message = message_queries.find(connection, task_id)
     assert message is not None
     assert message.lane == "otp"
 

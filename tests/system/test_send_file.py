@@ -8,7 +8,7 @@ import pytest
 from processes import SMS
 
 from worker.cli.send_file import read_file
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 
 pytestmark = pytest.mark.beside
 

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 from processes import SMS
 
-from worker.cli.stack import Stack
+from worker.devstack.stack import Stack
 
 pytestmark = pytest.mark.beside
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from stack_of import simulator, states
 
-from worker.cli.stack import Stack, running_stack, start_worker
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 
 CONCURRENCY = 10

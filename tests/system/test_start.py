@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from worker.ledger import accounts
 from worker.ledger.engine import open_engine
+from worker.ledger.sending import accounts
 
 pytestmark = pytest.mark.beside
 

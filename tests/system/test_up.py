@@ -11,7 +11,7 @@ import psutil
 import pytest
 from processes import running_in, sms
 
-from worker.cli.stack import _setpriv
+from worker.devstack.stack import _setpriv
 
 SEND = """
 import os, sys
@@ -20,12 +20,12 @@ print(SmsClient(os.environ["SMS_REDIS_URL"]).send("13800138000", "您好"))
 """
 SHOW = """
 import os, sys, time
-from worker.ledger import message_views
+from worker.ledger.sending import message_queries
 from worker.ledger.engine import open_engine, reading
 deadline = time.monotonic() + 20
 while time.monotonic() < deadline:
     with reading(open_engine(os.environ["SMS_LEDGER_URL"])) as connection:
-        message = message_views.find(connection, sys.argv[1])
+        message = message_queries.find(connection, sys.argv[1])
     if message and message.counts == {"delivered": 1}:
         print("delivered")
         break

@@ -16,12 +16,12 @@ from redis import Redis
 from sqlalchemy import func, select
 from stack_of import simulator, states
 
-from worker import intake
-from worker.cli.stack import Stack, running_stack
 from worker.client import SmsClient
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages, pushes
+from worker.redis_store import intake
 
 AN_HOUR_AHEAD = "+3600"
 AN_HOUR_BEHIND = "-3600"

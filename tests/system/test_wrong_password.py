@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from worker.cli.stack import ACCOUNT, Stack, running_stack, start_worker
 from worker.client import SmsClient
+from worker.devstack.stack import ACCOUNT, Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.domain.outcome import BACKOFF_FIRST
-from worker.ledger import gates
 from worker.ledger.engine import open_engine, reading
+from worker.ledger.sending import gates
 from worker.ledger.tables import accounts, submissions
 
 pytestmark = pytest.mark.beside

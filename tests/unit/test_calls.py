@@ -6,7 +6,7 @@ import sys
 import textwrap
 from threading import Barrier, Event, get_ident
 
-from worker.calls import Calls
+from worker.runtime.calls import Calls
 
 
 def test_so_many_calls_as_are_allowed_are_made_at_the_same_time() -> None:
@@ -55,7 +55,7 @@ def test_a_call_for_which_there_is_no_thread_is_made_by_whoever_begins_it() -> N
     program = textwrap.dedent("""
         import logging, resource, sys
         from threading import Event, get_ident
-        from worker.calls import Calls
+        from worker.runtime.calls import Calls
         logging.basicConfig(stream=sys.stdout, format="%(message)s")
         in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, -1))

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from chaos.load.evidence import Evidence, Rows
-from chaos.load.judge import (
+from chaos.load.checker import (
     NEVER,
     RECOVERY_SECONDS,
     Bounds,
@@ -18,6 +17,7 @@ from chaos.load.judge import (
     percentile,
     unaccounted,
 )
+from chaos.load.evidence import Evidence, Rows
 from chaos.load.trouble import Spell
 from chaos.load.watch import Look
 

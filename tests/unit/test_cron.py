@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from worker.cron import BadCron, next_time
+from worker.campaigns.cron import BadCron, next_time
 
 SHANGHAI, BERLIN = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.cli.csv_file import cell, whole_file, write_sheet
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
 
 
 @pytest.mark.parametrize(

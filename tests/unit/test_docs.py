@@ -45,7 +45,7 @@ def test_the_table_of_fields_has_every_field_of_a_message_and_no_other() -> None
 
 def test_the_allow_lists_are_those_of_the_stores() -> None:
     security = (REPO / "docs/security.md").read_text()
-    assert (REPO / "worker/redis.acl").read_text().rstrip() in security
+    assert (REPO / "worker/redis_store/redis.acl").read_text().rstrip() in security
     rights = {
         table: f"| `{table}` | {' | '.join(right or '–' for right in asdict(said).values())} |"
         for table, said in RIGHTS.items()

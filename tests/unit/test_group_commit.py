@@ -7,7 +7,7 @@ from threading import Barrier, Event
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from worker.ledger.group_commit import GroupCommit
+from worker.runtime.group_commit import GroupCommit
 
 DEADLINE = 10
 

@@ -3,7 +3,7 @@
 import io
 import logging
 
-from worker import log_filter
+from worker.runtime import log_filter
 
 
 def test_what_is_logged_stays_on_its_line_and_a_traceback_begins_as_no_record_does() -> None:

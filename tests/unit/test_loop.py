@@ -10,7 +10,8 @@ from redis.exceptions import RedisError
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from worker.loop import Turns
+from worker.runtime.loop import Turns
+from worker.wiring import is_store_away
 
 PATIENCE_SECONDS = 10
 
@@ -22,7 +23,7 @@ class Done:
         self.did: SimpleQueue[str] = SimpleQueue()
         self.stopping = Event()
         self._do = do
-        self.turns: Turns[str] = Turns(self._do_part, name="launch", stopping=self.stopping)
+        self.turns: Turns[str] = Turns(self._do_part, name="launch", stopping=self.stopping, is_away=is_store_away)
 
     def _do_part(self, what: str) -> bool:
         self.did.put(what)

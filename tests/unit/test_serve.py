@@ -12,9 +12,10 @@ from threading import Barrier, Event, get_ident
 import pytest
 from redis.exceptions import RedisError
 
-from worker.ledger.turns import Claimed
-from worker.pull import Pulled
-from worker.serve import Server, Verbs
+from worker.ledger.sending.claims import Claimed
+from worker.sending.pull import Pulled
+from worker.sending.serve import Server, Verbs
+from worker.wiring import is_store_away
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 CALL = Claimed(1, 1, 1, 1, NOW, NOW, "notice", False, "您好", ("13800138000",))
@@ -57,6 +58,7 @@ class Lane:
             pull=self._pull,
             submit=self._call,
             ring=lambda: self.did.put("ring"),
+            is_away=is_store_away,
             only_waiter=lambda: nullcontext(only_waiter()),
         )
         self.server = Server("notice", verbs, calls_at_once=places, stopping=self.stopping)

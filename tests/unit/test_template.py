@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.campaigns.template import RowRefused, TemplateFault, compile_text
 from worker.domain.text import content_faults
-from worker.template import RowRefused, TemplateFault, compile_text
 
 HEADER = ("mobile", "姓名", "amount", "积分", "订单 号", "if", "A", "Ａ")
 ROW = ("13800138000", " 王芳 ", "941.83", "120", "NO-7", "", "half", "full")

@@ -50,14 +50,14 @@ class _Commands(TyperGroup):
         except (typer.Exit, typer.Abort, TyperException):
             raise
         except _expected() as error:
-            from worker.cli.failures import in_words  # noqa: PLC0415 - see _expected
+            from worker.cli.errors import in_words  # noqa: PLC0415 - see _expected
 
             typer.echo(f"Error: {in_words(error)}", err=True)
             raise typer.Exit(1) from error
 
 
 def _expected() -> tuple[type[Exception], ...]:
-    from worker.cli.failures import EXPECTED  # noqa: PLC0415 - it loads every library that can fail
+    from worker.cli.errors import EXPECTED  # noqa: PLC0415 - it loads every library that can fail
 
     return EXPECTED
 
@@ -96,8 +96,8 @@ def main() -> None:
 
 def _first_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     """Has all records filtered, this one too: most commands log nothing, and need not load what that takes."""
-    from worker import log_filter  # noqa: PLC0415 - it loads pydantic
     from worker.config import ConfigError, load_settings  # noqa: PLC0415 - it loads pydantic
+    from worker.runtime import log_filter  # noqa: PLC0415 - it loads pydantic
 
     log_filter.install()
     with suppress(ConfigError):

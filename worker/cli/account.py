@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, print_json, styled, table, utc
-from worker.cli.parts import ledger, ledger_engine, operator
 from worker.config import load_settings
-from worker.ledger import gates
+from worker.ledger.sending import gates
 
 account = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The account, as the list names it.", show_default=False)]

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from worker.audience.table import open_table
+from worker.campaigns.files.table import open_table
+from worker.campaigns.import_audience import import_audience, make_room, remove_audience
 from worker.cli.audience_file import print_left_out, refusals_file, summary, watched
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
-from worker.cli.parts import ledger, ledger_engine, operator
 from worker.config import load_settings
-from worker.domain.audience import LeftOut
-from worker.import_audience import import_audience, make_room, remove_audience
-from worker.ledger import audiences
-from worker.ledger.audiences import Audience
+from worker.domain.campaigns.audience import LeftOut
+from worker.ledger.campaigns import audiences
+from worker.ledger.campaigns.audiences import Audience
 
 FIRST = 5
 """Members that `show` shows."""

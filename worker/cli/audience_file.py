@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.progress import Progress
 
-from worker.audience.table import Table
+from worker.campaigns.files.table import Table
 from worker.cli.csv_file import noted_in
 from worker.cli.output import clean, console, table
-from worker.domain.audience import LeftOut, NobodyLeft, Refusal, Row, RowFault
+from worker.domain.campaigns.audience import LeftOut, NobodyLeft, Refusal, Row, RowFault
 
 ROWS_A_LOOK = 1000
 

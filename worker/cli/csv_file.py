@@ -10,7 +10,7 @@ from typing import IO, Annotated
 
 import typer
 
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
 from worker.cli.output import progress_bar
 from worker.domain.formula import as_cell
 

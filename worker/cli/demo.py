@@ -17,12 +17,13 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
-from worker.cli.stack import Signalled, Stack, running_stack, signals_noted
 from worker.client import SmsClient
+from worker.devstack.stack import Signalled, Stack, running_stack, signals_noted
 from worker.domain.message import MAX_RECIPIENTS
 from worker.domain.status import Report
-from worker.ledger import message_views, push_views
 from worker.ledger.engine import open_engine, reading
+from worker.ledger.inbound import push_queries
+from worker.ledger.sending import message_queries
 
 MOST_OF_A_CALL = 50
 SETTLE_SECONDS = 60
@@ -147,8 +148,8 @@ def _look(stack: Stack, engine: Engine, sent: Sequence[_Sent]) -> _Seen:
     sums = stack.ask_simulator("summary")
     calls = stack.ask_simulator(f"calls?limit={sums['calls_taken']}")["calls"]
     with reading(engine) as connection:
-        views = {one.name: message_views.find(connection, one.id) for one in sent}
-        found = push_views.newest_replies(connection, limit=100)
+        views = {one.name: message_queries.find(connection, one.id) for one in sent}
+        found = push_queries.newest_replies(connection, limit=100)
     ours = {one.id for one in sent}
     replies = [(reply.mobile, reply.content) for reply in found if reply.message in ours]
     return _Seen({name: view.counts if view else {} for name, view in views.items()}, replies, calls, sums)

@@ -9,15 +9,15 @@ import typer
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy.exc import OperationalError
 
-from worker.broker import open_redis
-from worker.cli import checks
-from worker.cli.checks import LOOK, OK, WRONG, Check
-from worker.cli.failures import in_words
+from worker.cli.errors import in_words
+from worker.cli.options import known_accounts, open_ledger
 from worker.cli.output import AsJson, clean, console, print_json, styled, table
-from worker.cli.parts import known_accounts, open_ledger
 from worker.config import ConfigError, Settings, load_settings, revealed
 from worker.ledger.engine import LOCK_WAIT, reading
-from worker.ledger.patience import is_locked
+from worker.ledger.errors import is_locked
+from worker.maintenance import checks
+from worker.maintenance.checks import LOOK, OK, WRONG, Check
+from worker.redis_store.connect import open_redis
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
+from worker.cli.options import Lane, Limit, Since, ledger
 from worker.cli.output import WIPED, AsJson, clean, console, counted, folded, print_json, shortened, styled, table, utc
-from worker.cli.parts import Lane, Limit, Since, ledger
 from worker.domain.lane import LANES
 from worker.domain.status import STATUSES
-from worker.ledger import message_views
+from worker.ledger.sending import message_queries
 
 # What mypy cannot see is read from the domain: the names are in one place.
 Status = StrEnum("Status", {str(status): str(status) for status in STATUSES})  # type: ignore[misc]
@@ -49,7 +49,7 @@ def messages(
         if refused:
             _refused(connection, as_json, limit=limit, since=since)
             return
-        found = message_views.newest(connection, limit=limit, lane=lane, account=account, status=status, since=since)
+        found = message_queries.newest(connection, limit=limit, lane=lane, account=account, status=status, since=since)
     if as_json:
         print_json([{name: value for name, value in asdict(one).items() if name != "no"} for one in found])
         return
@@ -66,7 +66,7 @@ def messages(
 
 
 def _refused(connection: Connection, as_json: bool, **narrowed: Any) -> None:
-    found = message_views.newest_refused(connection, **narrowed)
+    found = message_queries.newest_refused(connection, **narrowed)
     if as_json:
         print_json([asdict(one) for one in found])
         return

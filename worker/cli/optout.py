@@ -11,16 +11,17 @@ from sqlalchemy import Engine
 
 from worker.cli.audience_file import print_left_out
 from worker.cli.csv_file import STDOUT, write_sheet
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import Limit, Since, ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
-from worker.cli.parts import Limit, Since, ledger, ledger_engine, operator
 from worker.cli.send_file import read_file
 from worker.config import load_settings
 from worker.domain.mobile import NotAMobile, normalise
-from worker.ledger import accounts, optouts, push_views
+from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
-from worker.ledger.optouts import OptOut, Undone
-from worker.ledger.statements import chunks
+from worker.ledger.inbound import push_queries
+from worker.ledger.sending import accounts, optouts
+from worker.ledger.sending.optouts import OptOut, Undone
 
 SHOWN = 60
 """Characters of a reason that a table shows; JSON has it whole."""
@@ -147,7 +148,7 @@ def undo(
     """
     settings = load_settings("ledger")
     with ledger_engine(settings) as engine, engine.begin() as connection:
-        missing = [str(no) for no in pushes if push_views.find(connection, no) is None]
+        missing = [str(no) for no in pushes if push_queries.find(connection, no) is None]
         if missing:
             raise Failed(f"there is no push {', '.join(missing)}; nothing was changed; `sms pushes` lists them")
         undone = optouts.undo(connection, pushes, settings.optout_words, now=datetime.now(UTC))

@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import Limit, ledger, ledger_engine, operator
 from worker.cli.optout import told
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, styled, table, utc
-from worker.cli.parts import Limit, ledger, ledger_engine, operator
 from worker.config import load_settings
-from worker.ledger import push_views
-from worker.ledger import pushes as kept
-from worker.ledger.optouts import Undone
-from worker.ledger.push_views import PushView
-from worker.ledger.pushes import PROCESSED, QUARANTINED, RECEIVED
-from worker.revoke import Revocation, revoke_push
+from worker.inbound.revoke import Revocation, revoke_push
+from worker.ledger.inbound import push_queries
+from worker.ledger.inbound import pushes as kept
+from worker.ledger.inbound.push_queries import PushView
+from worker.ledger.inbound.pushes import PROCESSED, QUARANTINED, RECEIVED
+from worker.ledger.sending.optouts import Undone
 
 SHOWN = 200
 """Characters of a reason that the table shows; `show` has it whole."""
@@ -67,7 +67,7 @@ def list_pushes(state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = F
       sms pushes list --state received --limit 5
     """
     with ledger() as connection:
-        found = push_views.newest(connection, limit=limit, state=state)
+        found = push_queries.newest(connection, limit=limit, state=state)
     if as_json:
         print_json([asdict(one) for one in found])
         return
@@ -96,7 +96,7 @@ def show_push(
       sms pushes show 17
     """
     with ledger() as connection:
-        found = push_views.find(connection, no)
+        found = push_queries.find(connection, no)
     if found is None:
         raise Failed(f"there is no push {no}; `sms pushes` lists them")
     push, body = found

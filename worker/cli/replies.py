@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.options import Limit, Since, ledger
 from worker.cli.output import AsJson, clean, console, print_json, table, utc
-from worker.cli.parts import Limit, Since, ledger
 from worker.domain.mobile import NotAMobile, normalise
-from worker.ledger import push_views
+from worker.ledger.inbound import push_queries
 
 
 def _number(text: str) -> str:
@@ -35,7 +35,7 @@ def replies(
       sms replies --mobile 13800138000 --json
     """
     with ledger() as connection:
-        found = push_views.newest_replies(connection, limit=limit, mobile=mobile, since=since)
+        found = push_queries.newest_replies(connection, limit=limit, mobile=mobile, since=since)
     if as_json:
         print_json([asdict(one) for one in found])
         return

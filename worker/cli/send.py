@@ -11,16 +11,16 @@ import typer
 from sqlalchemy import Engine
 
 from worker.cli.audience_file import print_left_out, summary
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import NOTICE, Lane, client, ledger_engine
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled
-from worker.cli.parts import NOTICE, Lane, client, ledger_engine
-from worker.cli.reasons import reason
 from worker.cli.send_file import Recipients, a_key, check_fields, read_file, send_parts
 from worker.cli.waiting import FAILED, Fate, wait_for
 from worker.client import SmsClient
 from worker.config import load_settings
-from worker.ledger import message_views
 from worker.ledger.engine import reading
+from worker.ledger.sending import message_queries
+from worker.present.reasons import reason
 
 SHOWN = 50
 """Recipients whose status is told one by one."""
@@ -123,8 +123,8 @@ def _print_fate(engine: Engine, ids: list[str], fate: Fate) -> None:
     screen = console()
     if len(ids) == 1 and fate.counts.total() <= SHOWN:
         with reading(engine) as connection:
-            message = message_views.find(connection, ids[0])
-            for one in message_views.recipients(connection, message.no) if message else ():
+            message = message_queries.find(connection, ids[0])
+            for one in message_queries.recipients(connection, message.no) if message else ():
                 why = f" ({clean(sentence)})" if (sentence := reason(one)) else ""
                 screen.print(styled(f"{one.mobile} {one.status}{why}"), soft_wrap=True)
     else:

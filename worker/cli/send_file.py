@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from worker.audience.table import open_table
+from worker.campaigns.files.table import open_table
 from worker.cli.audience_file import refusals_file, watched
 from worker.cli.output import progress_bar
 from worker.client import SmsClient
-from worker.domain.audience import LeftOut, RowFault, good_rows, repeat
+from worker.domain.campaigns.audience import LeftOut, RowFault, good_rows, repeat
 from worker.domain.message import MAX_RECIPIENTS, read_message
-from worker.ledger.statements import chunks
+from worker.ledger.dialect import chunks
 
 ANYBODY = "13800138000"
 MOST_PARTS = 100_000

@@ -10,17 +10,17 @@ import typer
 from redis.exceptions import RedisError
 from sqlalchemy import Connection
 
-from worker import intake
-from worker.broker import open_redis
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import known_accounts, ledger
 from worker.cli.output import WIPED, AsJson, clean, console, counted, print_json, styled, table, utc
-from worker.cli.parts import known_accounts, ledger
-from worker.cli.reasons import in_the_way, reason
 from worker.config import Settings, load_settings, revealed
 from worker.domain.message import MAX_RECIPIENTS, Message, is_id
 from worker.domain.status import State
-from worker.ledger import gates, message_views
-from worker.ledger.message_views import MessageView, SentWith
+from worker.ledger.sending import gates, message_queries
+from worker.ledger.sending.message_queries import MessageView, SentWith
+from worker.present.reasons import in_the_way, reason
+from worker.redis_store import intake
+from worker.redis_store.connect import open_redis
 
 SHOWN = 50
 IN_INTAKE = "intake"
@@ -64,10 +64,10 @@ def show(
 
 
 def _kept(connection: Connection, settings: Settings, message_id: str, limit: int | None) -> dict[str, Any] | None:
-    if message := message_views.find(connection, message_id):
+    if message := message_queries.find(connection, message_id):
         waits = message.counts.keys() & {State.HELD, State.QUEUED}
         return _as_kept(connection, message, limit, _in_the_way(connection, settings, message) if waits else None)
-    refused = message_views.find_refused(connection, [message_id])
+    refused = message_queries.find_refused(connection, [message_id])
     return asdict(refused[0]) if refused else None
 
 
@@ -87,9 +87,9 @@ def _as_kept(connection: Connection, message: MessageView, limit: int | None, ob
             "tips": one.tips,
             "updated_at": one.updated_at,
         }
-        for one in message_views.recipients(connection, message.no, limit=limit)
+        for one in message_queries.recipients(connection, message.no, limit=limit)
     ]
-    return _told(message, message_views.sent_with(connection, message.no), message.counts, recipients)
+    return _told(message, message_queries.sent_with(connection, message.no), message.counts, recipients)
 
 
 def _told(

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection, Engine
 
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import Lane, Limit, Since, ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, folded, print_json, shortened, table, utc
-from worker.cli.parts import Lane, Limit, Since, ledger, ledger_engine, operator
 from worker.config import load_settings
 from worker.domain import lane as domain
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.status import Report
-from worker.ledger import evidence
-from worker.ledger import unknown as kept
+from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
-from worker.ledger.statements import chunks
-from worker.ledger.unknown import UnknownView, Which
+from worker.ledger.sending import evidence
+from worker.ledger.sending import unknown as kept
+from worker.ledger.sending.unknown import UnknownView, Which
 
 ID_WIDTH = 36
 RESENT = "calls to be made again at the next tick of beat: {submissions:,}"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import make_url
 
-from worker.cli.stack import Signalled, Stack, running_stack, signals_noted
+from worker.devstack.stack import Signalled, Stack, running_stack, signals_noted
 
 
 def up(

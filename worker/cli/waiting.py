@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
 from worker.domain.status import LeftOut, Report, State
-from worker.ledger import message_views
 from worker.ledger.engine import reading
+from worker.ledger.sending import message_queries
 
 FAILED = frozenset(
     {Report.UNDELIVERED, State.REJECTED, State.EXPIRED, State.CANCELLED, State.UNKNOWN, LeftOut.SUPPRESSED}
@@ -41,8 +41,8 @@ def wait_for(engine: Engine, ids: Sequence[str], seconds: float) -> Fate:
 
 def _fate(engine: Engine, ids: Sequence[str]) -> Fate:
     with reading(engine) as connection:
-        found = message_views.counts_by_id(connection, ids)
-        refused = message_views.find_refused(connection, ids) if len(found) < len(ids) else []
+        found = message_queries.counts_by_id(connection, ids)
+        refused = message_queries.find_refused(connection, ids) if len(found) < len(ids) else []
     if refused:
         raise Failed(f"message {refused[0].id} was refused by the worker: {'; '.join(refused[0].faults)}")
     counts: Counter[str] = Counter()

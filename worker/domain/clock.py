@@ -7,6 +7,10 @@ BOUND = timedelta(seconds=30)
 """A tenth of what an OTP is worth sending for, and more than machines without NTP drift apart in a month."""
 
 
+class WrongClock(RuntimeError):
+    """This machine's clock is far from those of Redis and the ledger, so nobody here knows what time it is."""
+
+
 def skew(before: datetime, theirs: datetime, after: datetime) -> timedelta:
     """How far our clock is ahead of another (below 0: behind), at the least: it told its time between two looks at ours."""
     if theirs < before:

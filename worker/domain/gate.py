@@ -7,7 +7,7 @@ from worker.domain.outcome import Outcome, Verdict
 
 CLOSING = frozenset({Verdict.ACCOUNT, Verdict.CLOCK})
 """One such outcome closes the gate. Of calls that are unanswered it takes several in a row; a worker that gets no connection
-(`not sent`), or no answer while others do, stops itself instead (`worker.reachability`)."""
+(`not sent`), or no answer while others do, stops itself instead (`worker.sending.reachability`)."""
 
 OPENING = frozenset({Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
 """A probe that is answered so opens the gate: the gateway answers for the message, not for itself or the account."""

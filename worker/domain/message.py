@@ -11,11 +11,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from worker.domain.campaign import CALLER
+from worker.domain.campaigns.campaign import CALLER
 from worker.domain.lane import LANES
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.text import content_faults
 
+MSG_ID_END = 2**31
+"""A msgId is positive and below this: the vendor's document calls it an int."""
 MAX_RECIPIENTS = 10_000
 """Mobiles of one message: keeps its way through Redis short. More is several messages."""
 MAX_METADATA_BYTES = 4096

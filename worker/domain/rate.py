@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 BURST_SECONDS = 0.2
-"""A bucket holds what flows in during this time (`limits/bucket.lua` says why), but at least LEAST_BURST tokens."""
+"""A bucket holds what flows in during this time (`redis_store/rate.lua` says why), but at least LEAST_BURST tokens."""
 LEAST_BURST = 2
 
 

@@ -9,15 +9,17 @@ from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 import requests
+from requests import Session
 from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_before_delay, wait_random
 
+from worker.config import Settings
 from worker.domain.mobile import mask
 from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict
 from worker.gateway import reply
 from worker.gateway.request import Call, Credentials, ReplyFormat, parameters
 from worker.gateway.transport import BROKEN, NotConnected, connect, kind, open_session, proxies_for
 
-__all__ = ["Call", "Credentials", "Endpoint", "open_session", "send", "why_unreachable"]
+__all__ = ["Call", "Credentials", "Endpoint", "Session", "endpoint", "open_session", "send", "why_unreachable"]
 
 TRIES = 3
 TRIES_WITHIN_SECONDS = 2.0
@@ -51,8 +53,19 @@ class Endpoint:
         return timedelta(seconds=TRIES_WITHIN_SECONDS + 3 * self.connect_timeout_seconds + self.read_timeout_seconds)
 
 
+def endpoint(settings: Settings) -> Endpoint:
+    """Where the gateway is and how it is called, by the settings."""
+    return Endpoint(
+        url=settings.gateway_url,
+        method=settings.gateway_method,
+        reply_format=settings.gateway_format,
+        connect_timeout_seconds=settings.connect_timeout,
+        read_timeout_seconds=settings.read_timeout,
+    )
+
+
 def send(
-    session: requests.Session,
+    session: Session,
     endpoint: Endpoint,
     credentials: Credentials,
     call: Call,
@@ -69,7 +82,7 @@ def send(
     return _RETRYING.copy(sleep=sleep)(_attempt, session, endpoint, credentials, call, clock, skew)
 
 
-def why_unreachable(session: requests.Session, endpoint: Endpoint) -> str | None:
+def why_unreachable(session: Session, endpoint: Endpoint) -> str | None:
     """Why no connection to the gateway comes about; None where one does. Nothing is said to it."""
     try:
         connect(session, endpoint.url, endpoint.connect_timeout_seconds)
@@ -87,7 +100,7 @@ _RETRYING = Retrying(
 
 
 def _attempt(
-    session: requests.Session,
+    session: Session,
     endpoint: Endpoint,
     credentials: Credentials,
     call: Call,

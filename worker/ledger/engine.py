@@ -34,7 +34,7 @@ gives way."""
 def open_engine(url: str | URL, *, connections: int = 5, lock_wait: str | None = None) -> Engine:
     """An engine with at most `connections` open at once (one on SQLite); it connects when it is first used.
 
-    Where a lock is not had within `lock_wait` the statement fails (`patience.is_locked`); on SQLite nothing changes.
+    Where a lock is not had within `lock_wait` the statement fails (`errors.is_locked`); on SQLite nothing changes.
 
     Its errors have the statement that failed, never a value: those are texts and mobiles, and errors are logged.
     Raises sqlalchemy.exc.ArgumentError where the URL is none.

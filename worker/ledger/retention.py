@@ -6,8 +6,8 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, select, upda
 
 from worker.domain.status import WAITING, State
 from worker.domain.text import check_of
-from worker.ledger.pushes import QUARANTINED, RECEIVED
-from worker.ledger.statements import ROWS, literally
+from worker.ledger.dialect import ROWS, literally
+from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
 from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, refused, submissions
 
 # What may be called once more needs its text; no other state leads there. A value is looked up by the indexes, for each of them. Of EXISTS

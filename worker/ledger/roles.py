@@ -1,4 +1,4 @@
-"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis.acl is for Redis. SQLite knows no users.
+"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis_store/redis.acl is for Redis. SQLite knows no users.
 
 Each part of the system has a role of its own, named after the database: `sms_owner`, `sms_worker` and so on where it is `sms`.
 A superuser makes them once (`make`). What is in RIGHTS they get in the transaction of each migration (`grant`): so there is no

@@ -39,7 +39,7 @@ from sqlalchemy import (
     table,
 )
 
-from worker.domain.campaign import CampaignState, Leftover, Missed, RunState, Stage
+from worker.domain.campaigns.campaign import CampaignState, Leftover, Missed, RunState, Stage
 from worker.domain.status import WAITING, Report, State
 
 

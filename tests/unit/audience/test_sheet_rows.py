@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from worker.audience.table import open_table
-from worker.domain.audience import NoAudience, Row
+from worker.campaigns.files.table import open_table
+from worker.domain.campaigns.audience import NoAudience, Row
 
 FIRST = "13800138000"
 moment = datetime.fromisoformat
@@ -186,7 +186,7 @@ def test_what_a_sheet_unpacks_to_is_counted_as_it_unpacks(path: Path, monkeypatc
         NoAudience, match="unpacks to more than 16 MiB, which no list of people in a file of its size does"
     ):
         read(path)
-    monkeypatch.setattr("worker.audience.archive.LEAST_UNPACKED", 32 << 20)
+    monkeypatch.setattr("worker.campaigns.files.archive.LEAST_UNPACKED", 32 << 20)
     assert read(path) == [(2, [FIRST])]
 
 
@@ -194,9 +194,9 @@ def test_a_large_file_may_unpack_to_a_hundred_times_its_size_but_to_no_more_than
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(path, ["m"], [FIRST], [FIRST])
-    monkeypatch.setattr("worker.audience.archive.LEAST_UNPACKED", 0)
+    monkeypatch.setattr("worker.campaigns.files.archive.LEAST_UNPACKED", 0)
     assert len(read(path)) == 2
-    monkeypatch.setattr("worker.audience.archive.MAX_UNPACKED", 1000)
+    monkeypatch.setattr("worker.campaigns.files.archive.MAX_UNPACKED", 1000)
     with pytest.raises(NoAudience, match="unpacks to more than"):
         read(path)
 
@@ -210,7 +210,7 @@ def test_the_texts_that_cells_share_have_a_number_and_a_size(
     space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     changed(path, STRINGS, lambda _: f"<sst xmlns='{space}'>{texts}</sst>".encode())
     assert read(path) == [(2, [FIRST])]
-    monkeypatch.setattr(f"worker.audience.shared_strings.{bound}", most)
+    monkeypatch.setattr(f"worker.campaigns.files.shared_strings.{bound}", most)
     with pytest.raises(NoAudience, match="in its sheets; save the one that you need as CSV"):
         read(path)
 

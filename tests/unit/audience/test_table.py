@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from worker.audience.table import open_table
-from worker.domain.audience import NoAudience, Row
+from worker.campaigns.files.table import open_table
+from worker.domain.campaigns.audience import NoAudience, Row
 
 FIRST, SECOND = "13800138000", "13900139000"
 

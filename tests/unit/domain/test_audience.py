@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.domain.audience import (
+from worker.domain.campaigns.audience import (
     MAX_COLUMNS,
     MAX_ROW,
     LeftOut,
@@ -15,7 +15,7 @@ from worker.domain.audience import (
     mobile_column,
     repeat,
 )
-from worker.domain.campaign import MAX_NAME, name_faults
+from worker.domain.campaigns.campaign import MAX_NAME, name_faults
 from worker.domain.mobile import MobileFault
 
 FIRST, SECOND = "13800138000", "13900139000"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.campaign import KNOWN_ENOUGH, Missed, Window, is_missed, too_many_bad, window
+from worker.domain.campaigns.campaign import KNOWN_ENOUGH, Missed, Window, is_missed, too_many_bad, window
 from worker.domain.hours import Hours, earliest, read_hours
 
 SHANGHAI, BERLIN, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")

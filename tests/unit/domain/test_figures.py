@@ -5,8 +5,8 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.campaign import CampaignState, RunState
-from worker.domain.figures import Figures, Walk, figures, walked
+from worker.domain.campaigns.campaign import CampaignState, RunState
+from worker.domain.campaigns.figures import Figures, Walk, figures, walked
 from worker.domain.status import STATUSES
 
 GOOD = 50

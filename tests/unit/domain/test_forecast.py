@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.campaign import Leftover
-from worker.domain.forecast import LONGEST, Forecast, forecast
+from worker.domain.campaigns.campaign import Leftover
+from worker.domain.campaigns.forecast import LONGEST, Forecast, forecast
 from worker.domain.hours import Hours, earliest
 from worker.domain.rate import Rate
 

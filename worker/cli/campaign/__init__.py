@@ -2,7 +2,7 @@
 
 import typer
 
-from worker.cli.campaign import move, try_out
+from worker.cli.campaign import lifecycle, proof
 from worker.cli.campaign.check import check
 from worker.cli.campaign.create import create
 from worker.cli.campaign.list_campaigns import list_campaigns
@@ -28,7 +28,7 @@ def about() -> None:
 
 
 for command in (
-    create, check, try_out.test, move.start, move.pause, move.resume, move.cancel, show, replies, report
+    create, check, proof.test, lifecycle.start, lifecycle.pause, lifecycle.resume, lifecycle.cancel, show, replies, report
 ):  # fmt: skip
     campaign.command(command.__name__)(command)
 campaign.command("list")(list_campaigns)

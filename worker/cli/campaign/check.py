@@ -12,22 +12,22 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.table import Table
 
-from worker.broker import open_redis
-from worker.cli.campaign.parts import Name, find
+from worker.campaigns.preflight import Preflight, Room, preflight
+from worker.campaigns.template import TemplateFault
+from worker.cli.campaign.options import Name, find
 from worker.cli.csv_file import noted_in
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table
-from worker.cli.parts import ledger
 from worker.config import Settings, load_settings, revealed
-from worker.domain.campaign import Leftover
+from worker.domain.campaigns.campaign import Leftover
 from worker.domain.caps import Capped
 from worker.domain.rate import Rate
-from worker.ledger import audiences
-from worker.ledger.audiences import Audience
-from worker.ledger.campaigns import Campaign
-from worker.limits import caps
-from worker.preflight import Preflight, Room, preflight
-from worker.template import TemplateFault
+from worker.ledger.campaigns import audiences
+from worker.ledger.campaigns.audiences import Audience
+from worker.ledger.campaigns.campaigns import Campaign
+from worker.redis_store import caps
+from worker.redis_store.connect import open_redis
 
 SHOWN = 5
 """Reasons that people are shown; JSON has them all, and --refusals every row."""

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.campaign.parts import Name
-from worker.cli.failures import Failed
-from worker.cli.parts import Lane, ledger_engine, operator
+from worker.campaigns.draft import BadCampaign, Wish, plan
+from worker.cli.campaign.options import Name
+from worker.cli.errors import Failed
+from worker.cli.options import Lane, ledger_engine, operator
 from worker.config import load_settings
-from worker.domain.campaign import Leftover, Missed
-from worker.plan import BadCampaign, Wish, plan
+from worker.domain.campaigns.campaign import Leftover, Missed
 
 MARKETING = Lane("marketing")
 

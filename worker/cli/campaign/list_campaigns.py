@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from worker.cli.campaign.told import local, share
+from worker.cli.campaign.format import local, share
+from worker.cli.options import Limit, ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
-from worker.cli.parts import Limit, ledger
-from worker.domain.figures import Walked
-from worker.ledger import campaign_views, campaigns
-from worker.ledger.campaigns import Campaign
+from worker.domain.campaigns.figures import Walked
+from worker.ledger.campaigns import campaign_queries, campaigns
+from worker.ledger.campaigns.campaigns import Campaign
 
 NAME_WIDTH = 26
 
@@ -25,7 +25,7 @@ def list_campaigns(limit: Limit = 20, as_json: AsJson = False) -> None:
     """
     with ledger() as connection:
         found = campaigns.listed(connection, limit=limit)
-        walks = campaign_views.walks(connection, found)
+        walks = campaign_queries.walks(connection, found)
     if as_json:
         print_json([_json(one, walks[one.no]) for one in found])
         return

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.campaign.parts import Name, find
-from worker.cli.campaign.told import RunNo, runs_wanted
+from worker.cli.campaign.format import RunNo, runs_wanted
+from worker.cli.campaign.options import Name, find
 from worker.cli.csv_file import STDOUT, ToSheet, write_sheet
+from worker.cli.options import ledger
 from worker.cli.output import AsJson, as_json, clean, console, styled, table, utc
-from worker.cli.parts import ledger
 from worker.config import load_settings
-from worker.ledger import campaign_views
-from worker.ledger.campaign_views import Answer
+from worker.ledger.campaigns import campaign_queries
+from worker.ledger.campaigns.campaign_queries import Answer
 
 SHOWN = 50
 
@@ -43,7 +43,7 @@ def replies(
         campaign = find(connection, name)
         of = runs_wanted(connection, campaign, run)
         now = datetime.now(UTC)
-        found = campaign_views.answers(connection, campaign, of, report_wait=report_wait, now=now)
+        found = campaign_queries.answers(connection, campaign, of, report_wait=report_wait, now=now)
         if csv:
             header = [field.name for field in fields(Answer)]
             rows = (

@@ -9,19 +9,19 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
-from worker.cli.campaign.parts import Name, find
+from worker.campaigns.report.page import html as page
+from worker.cli.campaign.format import RunNo, as_json, runs_wanted, share
+from worker.cli.campaign.options import Name, find
 from worker.cli.campaign.show import Seen, shown
-from worker.cli.campaign.told import RunNo, as_json, runs_wanted, share
 from worker.cli.csv_file import STDOUT, ToSheet, whole_file, write_sheet
-from worker.cli.failures import Failed
+from worker.cli.errors import Failed
+from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, table
-from worker.cli.parts import ledger
 from worker.config import load_settings
 from worker.domain.carrier import carrier_of
-from worker.ledger import audiences, campaign_views
-from worker.ledger.campaign_views import Breakdown
-from worker.ledger.campaigns import Run
-from worker.report import html as page
+from worker.ledger.campaigns import audiences, campaign_queries
+from worker.ledger.campaigns.campaign_queries import Breakdown
+from worker.ledger.campaigns.campaigns import Run
 
 PREFIXES_SHOWN = 10
 HEADER = ("mobile", "status", "reason", "result", "tips", "message", "msg_id", "updated_at")
@@ -52,7 +52,7 @@ def report(
         campaign = find(connection, name)
         of = runs_wanted(connection, campaign, run)
         now = datetime.now(UTC)
-        told = campaign_views.breakdown(connection, campaign, of, report_wait=report_wait, now=now)
+        told = campaign_queries.breakdown(connection, campaign, of, report_wait=report_wait, now=now)
         if html:
             audience = audiences.find(connection, campaign.audience)
             if audience is None:
@@ -73,7 +73,7 @@ def report(
 
 
 def _rows(connection: Connection, of: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-    for one in campaign_views.recipient_rows(connection, of):
+    for one in campaign_queries.recipient_rows(connection, of):
         yield one.mobile, one.status, one.suppressed, one.result, one.tips, one.message, one.msg_id, one.updated_at
 
 

@@ -13,16 +13,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from sqlalchemy import Connection
 
-from worker.cli.campaign.parts import Name, find
-from worker.cli.campaign.told import RunNo, as_json, local, runs_wanted, share
+from worker.cli.campaign.format import RunNo, as_json, local, runs_wanted, share
+from worker.cli.campaign.options import Name, find
+from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled, table
-from worker.cli.parts import ledger
 from worker.config import load_settings
-from worker.domain.campaign import CampaignState
-from worker.domain.figures import Figures
+from worker.domain.campaigns.campaign import CampaignState
+from worker.domain.campaigns.figures import Figures
 from worker.domain.status import WAITING, LeftOut, Report, State
-from worker.ledger import campaign_views
-from worker.ledger.campaigns import Campaign, Run
+from worker.ledger.campaigns import campaign_queries
+from worker.ledger.campaigns.campaigns import Campaign, Run
 
 REFRESH_SECONDS = 2.0
 RUNS_SHOWN = 5
@@ -108,7 +108,7 @@ def live(
 def _look(connection: Connection, name: str, run_no: int | None, report_wait: timedelta, now: datetime) -> Seen:
     campaign = find(connection, name)
     of = runs_wanted(connection, campaign, run_no)
-    return Seen(campaign, of, campaign_views.look(connection, campaign, of, report_wait=report_wait, now=now), now)
+    return Seen(campaign, of, campaign_queries.look(connection, campaign, of, report_wait=report_wait, now=now), now)
 
 
 def _watch(look: Callable[[], Seen], screen: Console) -> None:

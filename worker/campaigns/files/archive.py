@@ -1,0 +1,90 @@
+"""The parts of a zip archive from a stranger, unpacked as a stream: what unpacks to too much is refused while it unpacks.
+
+What the archive says of its own size is not believed.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+
+from worker.domain.campaigns.audience import NoAudience
+
+BLOCK = 32 << 10
+MAX_RATIO = 100
+"""What unpacks to more than this many times the size of its file is no list of people; real ones have 5 to 20."""
+LEAST_UNPACKED = 16 << 20
+"""Bytes that any file may unpack to, however small it is."""
+MAX_UNPACKED = 2 << 30
+"""Bytes that no file may unpack to more than: a million rows of forty columns."""
+MAX_DIRECTORY = 1 << 20
+"""Bytes of the list of parts: zipfile makes it objects of ten times the size. A part takes about 100, and a workbook has tens of them."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many bytes may still be had of a file, all its parts together."""
+
+    most: int
+    left: int
+
+    def spend(self, size: int) -> None:
+        """Raises NoAudience where there are no more so many."""
+        self.left -= size
+        if self.left < 0:
+            raise NoAudience(
+                f"unpacks to more than {self.most >> 20:,} MiB, which no list of people in a file of its size does; save its"
+                " sheet as CSV"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive, and what may still be unpacked of it."""
+
+    archive: ZipFile
+    budget: Budget
+
+    def __contains__(self, part: object) -> bool:
+        return part in self.archive.NameToInfo
+
+    def blocks(self, part: str) -> Iterator[bytes]:
+        """The content of a part. Raises KeyError where there is none, NoAudience where it is too much or packed otherwise."""
+        info = self.archive.getinfo(part)
+        # Of the others zipfile unpacks as much as there is, whatever it is asked for; and no workbook has them.
+        if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise NoAudience("is packed in a way that no workbook is; save it anew as .xlsx, or as CSV")
+        with self.archive.open(info) as content:
+            while block := content.read(BLOCK):
+                self.budget.spend(len(block))
+                yield block
+
+
+def open_archive(file: BinaryIO) -> Archive:
+    """The archive in a file, which stays the caller's to close. Raises BadZipFile, or NoAudience where it has too many parts."""
+    size = file.seek(0, os.SEEK_END)
+    most = min(MAX_UNPACKED, max(LEAST_UNPACKED, MAX_RATIO * size))
+    return Archive(ZipFile(_InSmallReads(file)), Budget(most, most))
+
+
+@dataclass(frozen=True, slots=True)
+class _InSmallReads:
+    """A file as zipfile uses it. All that it reads in one go, whatever its length, is the list of parts."""
+
+    file: BinaryIO
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.file.read(size if 0 <= size <= MAX_DIRECTORY else MAX_DIRECTORY + 1)
+        if len(content) > MAX_DIRECTORY:
+            raise NoAudience("has more parts than any workbook; save its sheet as CSV")
+        return content
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seekable(self) -> bool:
+        return True

@@ -1,0 +1,97 @@
+"""A file as a table: what kind of file it is, its header, and its rows."""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.campaigns.files.csv_rows import csv_rows
+from worker.domain.campaigns.audience import SAMPLE, NoAudience, Row, header_faults, mobile_column
+
+_ZIP = b"PK\x03\x04"
+_OLD_EXCEL = bytes.fromhex("D0CF11E0")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose rows can be gone through once, while its file is open.
+
+    `header` names the columns, `column` is the one of them that has the mobiles. Of `size` bytes `read()` have been read.
+    """
+
+    header: tuple[str, ...]
+    column: str
+    rows: Iterator[Row]
+    size: int
+    read: Callable[[], int]
+
+
+@contextmanager
+def open_table(path: Path, *, column: str | None = None, sheet: str | None = None) -> Iterator[Table]:
+    """The table in a CSV file, or in an Excel workbook: in its first sheet, unless one is named. The first bytes tell which it is.
+
+    Raises NoAudience where the file cannot be read, is no table or has no such column, and while its rows are gone through.
+    """
+    with _about(path):
+        file = path.open("rb")
+    with file:
+        with _about(path):
+            rows = _rows(file, sheet)
+        # Closed before the file is that they read from.
+        with closing(rows):
+            with _about(path):
+                header = _header(rows)
+                sample = list(islice(rows, SAMPLE))
+                if not sample:
+                    raise NoAudience("has no row below its header: there is nobody to send to")
+                found = mobile_column(header, sample, column)
+                size = os.fstat(file.fileno()).st_size
+            yield Table(header, found, chain(sample, _told(path, rows)), size, file.tell)
+
+
+def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
+    """The rows that have anything in them, the header first."""
+    begins = file.read(4)
+    file.seek(0)
+    if begins == _OLD_EXCEL:
+        raise NoAudience("is an old Excel file (.xls), or one with a password; save it as .xlsx without one, or as CSV")
+    if begins == _ZIP:
+        from worker.campaigns.files.sheet_rows import sheet_rows  # noqa: PLC0415 - openpyxl takes longer to load than all the rest
+
+        found = sheet_rows(file, sheet)
+    elif sheet is None:
+        found = csv_rows(file)
+    else:
+        raise NoAudience("is no Excel workbook and has no sheets; leave --sheet out")
+    return (row for row in found if any(row[1]))
+
+
+def _header(rows: Iterator[Row]) -> tuple[str, ...]:
+    _, row = next(rows, (0, ()))
+    header = [name.strip() for name in row]
+    # Spreadsheets keep columns that were only coloured.
+    while header and not header[-1]:
+        header.pop()
+    if not header:
+        raise NoAudience("is empty; its first line must name the columns")
+    if faults := header_faults(header):
+        raise NoAudience(f"has a header that cannot be used: {'; '.join(faults)}")
+    return tuple(header)
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as why:
+        raise NoAudience(f"{path} cannot be read: {why.strerror or why}; give the path of a CSV or Excel file") from why
+    except NoAudience as why:
+        raise NoAudience(f"{path} {why}") from why
+
+
+def _told(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    with _about(path):
+        yield from rows

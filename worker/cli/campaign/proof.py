@@ -1,0 +1,66 @@
+"""`sms campaign test`: the text of a campaign to a few numbers of your own, before anybody else gets it."""
+
+import re
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from worker.campaigns.draft import TRIED
+from worker.campaigns.template import RowRefused, compile_text
+from worker.cli.campaign.options import Name, find
+from worker.cli.errors import Failed
+from worker.cli.options import Lane, client, ledger
+from worker.config import load_settings
+from worker.ledger.campaigns import audiences
+from worker.ledger.campaigns.campaigns import Campaign
+
+
+def test(
+    name: Name,
+    to: Annotated[str, typer.Option(metavar="M[,M…]", help="Your own mobiles, with commas between.")],
+    line: Annotated[
+        int | None,
+        typer.Option(help="The line of the audience's file whose text is sent; else the first that makes one."),
+    ] = None,
+    lane: Annotated[
+        Lane | None, typer.Option(help="Another lane than the campaign's: marketing waits at night, notice does not.")
+    ] = None,
+) -> None:
+    """Sends the text of a campaign, as one row of its audience gets it, to a few numbers; the campaign stands where it stood.
+
+    Prints the id of the message: `sms show ID` tells what became of it.
+
+    \b
+    Example:
+      sms campaign test spring --to 13800138000
+    """
+    settings = load_settings("client", "ledger")
+    with ledger(settings) as connection:
+        campaign = find(connection, name)
+        content = _text(connection, campaign, line)
+    typer.echo(content)
+    message_id = client(settings).send(
+        re.split("[,，]", to),
+        content,
+        lane=lane.value if lane else campaign.lane,
+        account=campaign.account,
+        metadata={"campaign": name, "test": True},
+    )
+    typer.echo(message_id)
+
+
+def _text(connection: Connection, campaign: Campaign, line: int | None) -> str:
+    text = compile_text(campaign.content, campaign.header)
+    members = audiences.members_after(
+        connection, campaign.audience_no, 0 if line is None else line - 1, most=TRIED if line is None else 1
+    )
+    if line is not None and [member.line for member in members] != [line]:
+        raise Failed(f"line {line} of audience {campaign.audience!r} is no member; `sms audience show` names some")
+    why = "it has no members"
+    for member in members:
+        try:
+            return text.render(member.fields)
+        except RowRefused as refusal:
+            why = f"line {member.line}: {refusal}"
+    raise Failed(f"no row looked at makes a text; {why}")

@@ -1,0 +1,1 @@
+"""The processes of a whole system on one machine: for `sms demo`, `sms up`, tests, benchmarks and chaos."""

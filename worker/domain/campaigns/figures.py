@@ -1,0 +1,154 @@
+"""How a campaign stands, in numbers. Whatever has become of whom, they add up to its members."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worker.domain.campaigns.campaign import CampaignState, RunState
+from worker.domain.status import STATUSES, WAITING, LeftOut, Report, State
+
+MINUTE = timedelta(minutes=1)
+_SENT = (State.ACCEPTED, State.UNREPORTED, *Report)
+_NEVER = (State.EXPIRED, State.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How far runs that are in the same state have gone through their audience: `made` members became recipients, `refused`
+    could not, for their row makes no text that can be sent."""
+
+    state: RunState
+    made: int
+    refused: int
+    runs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """All members of some runs: those gone through, those still `remaining`, and those that never will be, for their run ended
+    before their turn."""
+
+    members: int
+    made: int
+    refused: int
+    remaining: int
+    cancelled: int
+    expired: int
+
+
+def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
+    """What the runs of a campaign have gone through of an audience of `good` members.
+
+    A campaign that never ran has all of them before it, or called them off; a run that was skipped has none.
+    """
+    begun = list(walks)
+    if not begun:
+        cancelled = good if state is CampaignState.CANCELLED else 0
+        return Walked(good, 0, 0, good - cancelled, cancelled, 0)
+    left = dict.fromkeys(RunState, 0)
+    for walk in begun:
+        left[walk.state] += walk.runs * good - walk.made - walk.refused
+    ended = {run_state: left.pop(run_state) for run_state in (RunState.CANCELLED, RunState.EXPIRED)}
+    del left[RunState.SKIPPED]
+    return Walked(
+        members=sum(walk.runs * good for walk in begun if walk.state is not RunState.SKIPPED),
+        made=sum(walk.made for walk in begun),
+        refused=sum(walk.refused for walk in begun),
+        remaining=sum(left.values()),
+        cancelled=ended[RunState.CANCELLED],
+        expired=ended[RunState.EXPIRED],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How a campaign stands, or one of its runs.
+
+    `statuses` counts its recipients, and with them the members that never became one, in the order of STATUSES, none left at 0;
+    `suppressed` tells the same of one of them by reason. `per_minute` is how many recipients were called in the last minute.
+    """
+
+    members: int
+    made: int
+    refused: int
+    remaining: int
+    statuses: Mapping[str, int]
+    suppressed: Mapping[str, int]
+    replies: int
+    optouts: int
+    first_call: datetime | None
+    last_call: datetime | None
+    per_minute: int
+
+    @property
+    def waiting(self) -> int:
+        """Those whose call is still to come, or under way."""
+        return self.remaining + self._of(*WAITING)
+
+    @property
+    def sent(self) -> int:
+        """Those whose call the gateway took."""
+        return self._of(*_SENT)
+
+    @property
+    def delivered(self) -> int:
+        return self._of(Report.DELIVERED)
+
+    @property
+    def unreported(self) -> int:
+        """Those whose call the gateway took, and of whom it has reported nothing yet, or never will."""
+        return self._of(State.ACCEPTED, State.UNREPORTED)
+
+    @property
+    def failed(self) -> int:
+        """Those whom the gateway refused, or reported as not delivered."""
+        return self._of(State.REJECTED, Report.UNDELIVERED)
+
+    @property
+    def unknown(self) -> int:
+        return self._of(State.UNKNOWN)
+
+    @property
+    def left_out(self) -> int:
+        """Those who were not sent to and will not be: nobody called the gateway for them."""
+        return self.refused + self._of(LeftOut.SUPPRESSED, *_NEVER)
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """How long the rest takes if it goes on as in the last minute."""
+        return MINUTE * (self.waiting / self.per_minute) if self.waiting and self.per_minute else None
+
+    def _of(self, *statuses: str) -> int:
+        return sum(self.statuses.get(status, 0) for status in statuses)
+
+
+def figures(
+    walk: Walked,
+    statuses: Mapping[str, int],
+    suppressed: Mapping[str, int],
+    *,
+    replies: int,
+    optouts: int,
+    first_call: datetime | None,
+    last_call: datetime | None,
+    per_minute: int,
+) -> Figures:
+    """The figures, out of how far the runs have gone and what has become of their recipients, by status and by reason.
+
+    The two may be counted one after the other while the campaign goes on: what was made in between is taken off what remains.
+    """
+    never = {State.CANCELLED: walk.cancelled, State.EXPIRED: walk.expired}
+    counts = {str(one): statuses.get(one, 0) + never.get(one, 0) for one in STATUSES}
+    return Figures(
+        members=walk.members,
+        made=sum(statuses.values()),
+        refused=walk.refused,
+        remaining=walk.members - walk.refused - sum(counts.values()),
+        statuses={status: count for status, count in counts.items() if count},
+        suppressed=suppressed,
+        replies=replies,
+        optouts=optouts,
+        first_call=first_call,
+        last_call=last_call,
+        per_minute=per_minute,
+    )

@@ -1,0 +1,63 @@
+"""How long a campaign takes, and when: its calls at the rate of its account, within the hours in which it may send."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+
+from worker.domain.campaigns.campaign import Leftover, window
+from worker.domain.hours import Hours
+from worker.domain.rate import Rate
+
+LONGEST = timedelta(days=366)
+"""What takes longer is told as taking this long, and its end as not known: nobody plans for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """When a campaign sends, if nothing else does and nothing stops it."""
+
+    takes: timedelta | None
+    """The time that its calls take, without those in which it waits for its hours; None where no rate is known."""
+    starts_at: datetime | None
+    """None where its hours have no moment in common: it would never send."""
+    ends_at: datetime | None
+    left_over: int
+    """Recipients who are not sent to, for the first window closes before it is their turn and the campaign ends with it."""
+
+
+def forecast(
+    recipients: int,
+    calls: int,
+    rate: Rate,
+    hours: Iterable[tuple[Hours, tzinfo]],
+    at: datetime,
+    leftover: Leftover,
+) -> Forecast:
+    """What is to be expected of so many recipients in so many calls, from `at` on; nobody can say how long it takes without a rate."""
+    hours = list(hours)
+    first = window(hours, at)
+    takes = _takes(recipients, calls, rate)
+    if first is None:
+        return Forecast(takes, None, None, 0)
+    if takes is None:
+        return Forecast(None, first.opens, None, 0)
+    if leftover is Leftover.EXPIRE and first.closes is not None and takes > first.closes - first.opens:
+        sent = int(recipients * ((first.closes - first.opens) / takes))
+        return Forecast(takes, first.opens, first.closes, recipients - sent)
+    return Forecast(takes, first.opens, _end(hours, at, takes), 0)
+
+
+def _takes(recipients: int, calls: int, rate: Rate) -> timedelta | None:
+    seconds = [count / limit for count, limit in ((calls, rate.calls), (recipients, rate.mobiles)) if limit]
+    return timedelta(seconds=min(max(seconds), LONGEST.total_seconds())) if seconds else None
+
+
+def _end(hours: Iterable[tuple[Hours, tzinfo]], at: datetime, left: timedelta) -> datetime | None:
+    """When what takes so long is done, window after window; None where that is too far away to say."""
+    until = at + LONGEST
+    while at < until and (here := window(hours, at)):
+        if here.closes is None or here.closes - here.opens >= left:
+            return here.opens + left
+        left -= here.closes - here.opens
+        at = here.closes
+    return None

@@ -1,0 +1,200 @@
+"""Audiences and their members: added in parts, each committed by itself, and whole once they are `ready`.
+
+While one is not, its `created_at` is when somebody last worked at it, and it is claimed by that time with each part: so he who
+was taken for dead adds nothing to what another has begun to remove, nor to an audience that has its number since.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Integer,
+    Select,
+    bindparam,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
+
+from worker.ledger.dialect import add_rows, among, chunks, insert_new
+from worker.ledger.tables import audiences, campaigns, members
+
+PART = 5000
+"""Members that are added or removed at a time: SQLite has one writer, and the workers are to have their turns."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_ANALYZE = text("ANALYZE members")
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """An audience. `source` is the file that it came from, `mobile_column` the one of its columns that has the mobiles."""
+
+    no: int
+    name: str
+    source: str
+    header: tuple[str, ...]
+    mobile_column: str
+    ready: bool
+    good: int
+    repeats: int
+    refused: int
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of an audience: the line on which his row begins, and what it has in each of the audience's columns."""
+
+    line: int
+    mobile: str
+    fields: tuple[str, ...]
+
+
+def begin(
+    connection: Connection,
+    name: str,
+    *,
+    source: str,
+    header: Sequence[str],
+    mobile_column: str,
+    by: str,
+    now: datetime,
+) -> int | None:
+    """An audience that has no members yet: its number. None where the name is taken."""
+    row = {
+        "name": name,
+        "source": source,
+        "header": _encode(header),
+        "mobile_column": mobile_column,
+        "ready": False,
+        "good": 0,
+        "repeats": 0,
+        "refused": 0,
+        "created_at": now,
+        "created_by": by,
+    }
+    no: int | None = connection.scalar(insert_new(connection, audiences).returning(audiences.c.no), row)
+    return no
+
+
+def claim(connection: Connection, audience_no: int, *, last: datetime, now: datetime) -> bool:
+    """Makes it an audience that is not ready and that somebody works at now; False if anybody has worked at it since `last`.
+
+    First in its transaction, whatever that does to the audience: it locks it.
+    """
+    unchanged = audiences.c.no == audience_no, audiences.c.created_at == last
+    return connection.execute(update(audiences).where(*unchanged).values(ready=False, created_at=now)).rowcount == 1
+
+
+def add(connection: Connection, audience_no: int, new: Sequence[Member]) -> dict[int, int]:
+    """Adds members, in the order of their lines; the lines of those whose mobile is there already, and the line where it is."""
+    added = add_rows(
+        connection,
+        insert_new(connection, members),
+        {"audience_no": audience_no},
+        ("line", "mobile", "fields"),
+        ((member.line, member.mobile, _encode(member.fields)) for member in new),
+        returning=(members.c.line,),
+        lines=("mobile", "fields"),
+    )
+    if len(added) == len(new):
+        return {}
+    there = {line for (line,) in added}
+    repeats = [member for member in new if member.line not in there]
+    earlier: dict[str, int] = {}
+    for some in chunks(member.mobile for member in repeats):
+        values = {"audience_no": audience_no, "mobiles": some}
+        earlier.update(connection.execute(_lines(connection.dialect.name), values).all())
+    return {member.line: earlier[member.mobile] for member in repeats}
+
+
+@cache
+def _lines(dialect: str) -> Select[str, int]:
+    query = select(members.c.mobile, members.c.line).where(members.c.audience_no == bindparam("audience_no"))
+    return query.where(among(dialect, members.c.mobile, "mobiles"))
+
+
+def finish(connection: Connection, audience_no: int, *, good: int, repeats: int, refused: int) -> None:
+    """Makes the audience ready, with what became of the rows of its file."""
+    values = {"ready": True, "good": good, "repeats": repeats, "refused": refused}
+    connection.execute(update(audiences).where(audiences.c.no == audience_no).values(values))
+    if connection.dialect.name == "postgresql":
+        # Else it is minutes until it knows how many members there are, and till then it sorts all of them to give the next.
+        connection.execute(_ANALYZE)
+
+
+def find(connection: Connection, name: str, *, to_use: bool = False) -> Audience | None:
+    """The audience of that name, if there is one; it may not be ready. With `to_use` nobody removes it before the transaction is over."""
+    query = select(audiences).where(audiences.c.name == name)
+    row = connection.execute(query.with_for_update(read=True) if to_use else query).first()
+    return _audience(row) if row else None
+
+
+def listed(connection: Connection) -> list[Audience]:
+    """All audiences, the newest first."""
+    return [_audience(row) for row in connection.execute(select(audiences).order_by(audiences.c.no.desc()))]
+
+
+# The same for a line on both databases, and about as many below any share of 1, wherever in the file: Knuth's
+# multiplicative hash. A line has 31 bits and the factor 32, so the product has its place in 64.
+_WHOLE = 2**32
+_PLACE = cast(members.c.line, BigInteger) * literal(2654435761, BigInteger) % literal(_WHOLE, BigInteger)
+_NEXT = (
+    select(members.c.line, members.c.mobile, members.c.fields)
+    .where(members.c.audience_no == bindparam("audience_no"), members.c.line > bindparam("after"))
+    .order_by(members.c.line)
+    .limit(bindparam("most", type_=Integer))
+)
+_NEXT_WITHIN = _NEXT.where(_PLACE.between(bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)))
+
+
+def members_after(
+    connection: Connection, audience_no: int, line: int, *, most: int, within: tuple[float, float] | None = None
+) -> list[Member]:
+    """The next members after that line, in the order of their lines, `most` of them at the most.
+
+    With `within`, (low, high) of 0 to 1, only those whose places are in it, low included and high not: each line has a place that
+    never changes, and the places of any file are spread evenly.
+    """
+    values: dict[str, Any] = {"audience_no": audience_no, "after": line, "most": most}
+    query = _NEXT
+    if within:
+        # Whole numbers are compared: a share times a power of two is exact.
+        first, behind = (math.ceil(share * _WHOLE) for share in within)
+        query, values = _NEXT_WITHIN, values | {"first": first, "last": behind - 1}
+    found = connection.execute(query, values)
+    return [Member(line, mobile, tuple(json.loads(fields))) for line, mobile, fields in found]
+
+
+def used_by(connection: Connection, audience_no: int) -> list[str]:
+    """The names of the campaigns of an audience."""
+    query = select(campaigns.c.name).where(campaigns.c.audience_no == audience_no)
+    return list(connection.scalars(query.order_by(campaigns.c.name)))
+
+
+def remove_part(connection: Connection, audience_no: int) -> bool:
+    """Removes some of the members of an audience, and with the last of them the audience: then it is True."""
+    of = members.c.audience_no == audience_no
+    some = select(members.c.line).where(of).order_by(members.c.line).limit(PART).subquery()
+    upto = select(func.max(some.c.line)).scalar_subquery()
+    if connection.execute(delete(members).where(of, members.c.line <= upto)).rowcount == PART:
+        return False
+    connection.execute(delete(audiences).where(audiences.c.no == audience_no))
+    return True
+
+
+def _audience(row: Any) -> Audience:
+    return Audience(**row._asdict() | {"header": tuple(json.loads(row.header))})

@@ -1,0 +1,63 @@
+"""What an error of the ledger's means: it is away, a row is locked, or the rows themselves are at fault."""
+
+import re
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from worker.ledger.engine import NO_LOCK
+from worker.runtime.retry import retried as retried_while
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SQLITE_ERROR = 1
+"""sqlite3's code for a statement that is wrong: no such table, a syntax error."""
+LIMIT_EXCEEDED = "54"
+"""PostgreSQL's class of what is too large or too complex, and will be so again. psycopg takes it for operational."""
+
+
+OWN_STATES = (LIMIT_EXCEEDED, "23502", "23514")
+OWN_NAMES = ("SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_TOOBIG", "SQLITE_MISMATCH")
+"""A row that is too large, has no value where there must be one, or breaks a CHECK."""
+TWICE, TWICE_SQLITE = "23505", re.compile(r"UNIQUE constraint failed: (\w+)\.")
+OWN_TABLE = "recipients"
+"""What is twice there is of one message. In other tables it is not: a msgId that is taken is another the next time."""
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the ledger could not be reached or could not serve, so that the same may succeed later."""
+    if isinstance(error, OperationalError):
+        wrong = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR
+        return not wrong and not str(getattr(error.orig, "sqlstate", None)).startswith(LIMIT_EXCEEDED)
+    return isinstance(error, NoConnectionFree) or (isinstance(error, DBAPIError) and error.connection_invalidated)
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Whether somebody held a lock for too long; where its engine has a `lock_wait`."""
+    return getattr(error.orig, "sqlstate", None) == NO_LOCK
+
+
+def is_its_own(error: Exception) -> bool:
+    """Whether the error is the fault of what was written, so that the same rows would fail again while others would not."""
+    if isinstance(error, DBAPIError):
+        codes = getattr(error.orig, "sqlstate", None), getattr(error.orig, "sqlite_errorname", None)
+        own = isinstance(error, DataError) or str(codes[0]).startswith(OWN_STATES) or codes[1] in OWN_NAMES
+        return own or _twice_in(error.orig) == OWN_TABLE
+    cause = error.orig if isinstance(error, StatementError) else error
+    return isinstance(cause, ValueError | TypeError | ArithmeticError | RecursionError)
+
+
+def _twice_in(error: object) -> str | None:
+    """The table in which something would be twice that may be there once."""
+    if getattr(error, "sqlstate", None) == TWICE:
+        return getattr(getattr(error, "diag", None), "table_name", None)
+    found = TWICE_SQLITE.match(str(error))
+    return found[1] if found else None
+
+
+def retried(run: Callable[P, R], pause: Callable[[float], bool | None]) -> Callable[P, R]:
+    """Returns `run` so that it is called again for as long as the ledger is away; `pause` as in `worker.runtime.retry`."""
+    return retried_while(run, pause, is_away=is_away, store="the ledger")

@@ -1,0 +1,138 @@
+"""What the ledger says about pushes and the replies they brought, for people: a statement or two for a whole page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, select, tuple_
+
+from worker.domain.message import MSG_ID_END
+from worker.ledger.tables import accounts, first_replies, messages, pushes, recipients, reports, submissions
+
+
+@dataclass(frozen=True, slots=True)
+class PushView:
+    """A push. `unmatched` counts its reports that belong to no recipient of ours, `reason` says what was odd about it."""
+
+    no: int
+    received_at: datetime
+    source: str
+    state: str
+    items: int | None
+    unmatched: int
+    reason: str | None
+    revoked_at: datetime | None = None
+    revoked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyView:
+    """What somebody wrote back. `message` is the id of the message that it answers, where we sent one under its msgId."""
+
+    received_at: datetime
+    account: str
+    mobile: str
+    content: str
+    msg_id: str
+    message: str | None
+
+
+_PUSHES = select(
+    pushes.c.no,
+    pushes.c.received_at,
+    pushes.c.source,
+    pushes.c.state,
+    pushes.c["items"],
+    pushes.c.reason,
+    pushes.c.revoked_at,
+    pushes.c.revoked_by,
+)
+
+
+def newest(connection: Connection, *, limit: int, state: str | None = None) -> list[PushView]:
+    """The newest pushes, the last first."""
+    query = _PUSHES.order_by(pushes.c.no.desc()).limit(limit)
+    if state is not None:
+        query = query.where(pushes.c.state == state)
+    page = connection.execute(query).all()
+    unmatched = _unmatched(connection, [row.no for row in page])
+    return [_view(row, unmatched.get(row.no)) for row in page]
+
+
+def find(connection: Connection, no: int) -> tuple[PushView, bytes] | None:
+    """The push of that number with its body, if there is one."""
+    row = connection.execute(_PUSHES.add_columns(pushes.c.body).where(pushes.c.no == no)).first()
+    return row and (_view(row, _unmatched(connection, [no]).get(no)), row.body)
+
+
+def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
+    count, msg_id = unmatched or (0, 0)
+    note = f"msgId nobody sent: {msg_id}" + (f" and {count - 1} more" if count > 1 else "") if count else None
+    reason = "; ".join(filter(None, (row.reason, note))) or None
+    revoked = row.revoked_at, row.revoked_by
+    return PushView(row.no, row.received_at, row.source, row.state, row.items, count, reason, *revoked)
+
+
+def _unmatched(connection: Connection, nos: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """For each push that has any: how many of its reports match no recipient, and one msgId of them."""
+    sent = exists().where(
+        submissions.c.account_id == reports.c.account_id,
+        submissions.c.msg_id == reports.c.msg_id,
+        recipients.c.submission_no == submissions.c.no,
+        recipients.c.mobile == reports.c.mobile,
+    )
+    query = (
+        select(reports.c.push_no, func.count(), func.min(reports.c.msg_id))
+        .where(reports.c.push_no.in_(nos), ~sent)
+        .group_by(reports.c.push_no)
+    )
+    return {no: (count, msg_id) for no, count, msg_id in connection.execute(query)}
+
+
+def newest_replies(
+    connection: Connection, *, limit: int, mobile: str | None = None, since: datetime | None = None
+) -> list[ReplyView]:
+    """The newest replies, the last first."""
+    query = (
+        select(
+            first_replies.c.received_at,
+            accounts.c.name,
+            first_replies.c.mobile,
+            first_replies.c.content,
+            first_replies.c.msg_id,
+            first_replies.c.account_id,
+        )
+        .join(accounts, accounts.c.id == first_replies.c.account_id)
+        .order_by(first_replies.c.received_at.desc(), first_replies.c.no.desc())
+        .limit(limit)
+    )
+    if mobile is not None:
+        query = query.where(first_replies.c.mobile == mobile)
+    if since is not None:
+        query = query.where(first_replies.c.received_at >= since)
+    page = connection.execute(query).all()
+    ours = _message_ids(connection, {(row.account_id, row.msg_id, row.mobile) for row in page})
+    return [ReplyView(*row[:-1], message=ours.get((row.account_id, row.msg_id, row.mobile))) for row in page]
+
+
+def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
+    """The id of the message that was sent under (account, msgId, mobile), for those that one was sent under.
+
+    A reply's msgId is kept as text, for it may be another program's.
+    """
+    numbers = {
+        (account_id, int(msg_id))
+        for account_id, msg_id, _ in keys
+        if msg_id.isascii() and msg_id.isdecimal() and int(msg_id) < MSG_ID_END
+    }
+    if not numbers:
+        return {}
+    query = (
+        select(submissions.c.account_id, submissions.c.msg_id, recipients.c.mobile, messages.c.id)
+        .join(recipients, recipients.c.submission_no == submissions.c.no)
+        .join(messages, messages.c.no == recipients.c.message_no)
+        .where(tuple_(submissions.c.account_id, submissions.c.msg_id).in_(numbers))
+    )
+    found = connection.execute(query)
+    return {(account_id, str(msg_id), mobile): message_id for account_id, msg_id, mobile, message_id in found}

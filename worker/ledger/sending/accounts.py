@@ -1,0 +1,117 @@
+"""The accounts as the ledger knows them: a small number for each name, and the msgIds it has given out."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from threading import Lock
+
+from sqlalchemy import Connection, Engine, select, update
+
+from worker.domain.message import MSG_ID_END
+from worker.ledger.dialect import insert_new
+from worker.ledger.tables import accounts, submissions
+
+log = logging.getLogger(__name__)
+
+BLOCK = 1000
+
+
+class RenamedAccount(ValueError):
+    """The settings give an account of the ledger another name; the text says what to do."""
+
+
+def refuse_renames(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
+    """Raises RenamedAccount where the settings have an account under another name than the ledger: eprId and userId tell which it is.
+
+    Its caps, keys, rate and waiting messages go by its name, in all workers and apps: so a name is for good.
+    """
+    rows = connection.execute(select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)).all()
+    names = {(row.epr_id, row.user_id): row.name for row in rows}
+    renamed = {name: names[keys] for name, keys in credentials.items() if names.get(keys, name) != name}
+    if renamed:
+        raise RenamedAccount(
+            "\n".join(
+                f"account {name!r} has the eprId and userId of {known!r} in the ledger: call it {known!r} again,"
+                " for caps, keys, campaigns and apps know it by that name"
+                for name, known in sorted(renamed.items())
+            )
+        )
+
+
+def note_credentials(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
+    """Notes the eprId and the userId of each account, by which it is known again. Writes only what is new."""
+    known = select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)
+    for name, epr_id, user_id in connection.execute(known).all():
+        keys = credentials.get(name)
+        if keys is None or keys == (epr_id, user_id):
+            continue
+        if epr_id is not None:
+            log.warning(
+                "account %s has another eprId or userId now: reports on what it sent before match nothing", name
+            )
+        values = {"epr_id": keys[0], "user_id": keys[1]}
+        connection.execute(update(accounts).where(accounts.c.name == name).values(values))
+
+
+def by_credentials(connection: Connection) -> dict[tuple[str, str], int]:
+    """The number of each account that there is or was, by eprId and userId as pushes have them."""
+    rows = select(accounts.c.epr_id, accounts.c.user_id, accounts.c.id).where(accounts.c.epr_id.is_not(None))
+    return {(str(epr_id), user_id): number for epr_id, user_id, number in connection.execute(rows)}
+
+
+def register(connection: Connection, names: Iterable[str], *, first_msg_id: int, now: datetime) -> dict[str, int]:
+    """The number of each account, made now where it has none yet; a new account's msgIds begin at `first_msg_id`."""
+    # An INSERT that finds its row there has taken a number all the same, and of those there are 32,767.
+    missing = set(names) - numbers(connection).keys()
+    if missing:
+        new = {"next_msg_id": first_msg_id, "gate": "open", "gate_since": now}
+        connection.execute(insert_new(connection, accounts), [{"name": name, **new} for name in sorted(missing)])
+    return numbers(connection)
+
+
+def numbers(connection: Connection) -> dict[str, int]:
+    """The number of each account that there is."""
+    return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name))}
+
+
+def reserve_msg_ids(connection: Connection, account_id: int) -> range:
+    """The next block of msgIds of an account that no submission in the ledger has. After the last one it begins again at 1."""
+    row = select(accounts.c.next_msg_id).where(accounts.c.id == account_id).with_for_update()
+    first = connection.execute(row).scalar_one()
+    while True:
+        if first + BLOCK > MSG_ID_END:
+            first = 1
+        block = range(first, first + BLOCK)
+        taken = select(submissions.c.no).where(
+            submissions.c.account_id == account_id, submissions.c.msg_id.between(block[0], block[-1])
+        )
+        first = block.stop
+        if connection.execute(taken.limit(1)).first() is None:
+            break
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(next_msg_id=first))
+    return block
+
+
+class MsgIds:
+    """Gives out msgIds, unique within their account across all processes: each process holds a block of its own.
+
+    So nobody waits for anybody's transaction to get one; a process that is killed wastes at most a block.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self._blocks: dict[int, Iterator[int]] = {}
+
+    def take(self, account_id: int, count: int) -> list[int]:
+        """`count` msgIds that nobody else gets. Not to be called within a transaction: it may need one of its own."""
+        with self._lock:
+            taken: list[int] = []
+            while len(taken) < count:
+                msg_id = next(self._blocks.get(account_id, iter(())), None)
+                if msg_id is None:
+                    with self._engine.begin() as connection:
+                        self._blocks[account_id] = iter(reserve_msg_ids(connection, account_id))
+                else:
+                    taken.append(msg_id)
+            return taken

@@ -1,0 +1,279 @@
+"""Whose turn it is: what of a lane is due, by account and caller, and the claim that makes it one worker's to call."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    null,
+    select,
+    text,
+    update,
+)
+
+from worker.domain.gate import PROBE_AGAIN
+from worker.domain.lane import LANES
+from worker.domain.status import State, sources
+from worker.ledger.sending import optouts
+from worker.ledger.sending.gates import OPEN, open_accounts, probed_accounts, take_probe
+from worker.ledger.sending.submissions import OVER, REPORTED, TO_BE_SENT, split_off
+from worker.ledger.tables import UtcTime, messages, recipients, submissions
+
+MOST_ATTEMPTS = 2**15 - 1
+HALF = 2**14
+"""An attempt is a small number of the database. After the last one it goes on in the middle of them: whoever still waits to record one
+is not half of them behind, and a wait that grows with the attempts has long stopped growing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits in a lane for one account and of one caller: a queue of its own, so that none has to stand behind another's."""
+
+    account_id: int
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A submission that may be claimed, its mobiles, which the rate counts, and since when it is due."""
+
+    no: int
+    mobiles: int
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A submission that this process alone may call now."""
+
+    no: int
+    account_id: int
+    msg_id: int
+    attempt: int
+    expires_at: datetime
+    until: datetime
+    """When its lease runs out: a call must be over by then."""
+    lane: str
+    resent: bool
+    content: str
+    mobiles: tuple[str, ...]
+    probe: bool = False
+    """Whether it is sent through a closed gate, to see whether that can be opened again."""
+    failed: int = 0
+    """How many of its attempts were answered with 0 失败."""
+
+
+MOST_QUEUES = 200
+"""So many queues of an account are looked at for one claim, of those in which something is due: an app may name a caller for each message."""
+
+# Callers that must not be claimed now: runs of campaigns that are paused, or outside of their window.
+_BLOCKED = """
+SELECT 'campaign/' || runs.no FROM runs JOIN campaigns ON campaigns.no = runs.campaign_no
+WHERE runs.state = 'running' AND NOT (
+    campaigns.state = 'active' AND runs.opens_at <= :now AND (runs.closes_at IS NULL OR runs.closes_at > :now)
+)
+"""
+_IS_DUE = f"CASE WHEN s.due_at <= :now AND s.caller NOT IN ({_BLOCKED}) THEN 1 ELSE 0 END"
+_NEXT = """
+    SELECT next.no FROM submissions next
+    WHERE next.lane = :lane AND next.state IN ('held', 'queued') AND next.account_id = {account} AND next.caller {caller}
+    ORDER BY next.caller, next.due_at LIMIT 1
+"""
+# From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each. Of each
+# account from the caller after :after on, and then from its first caller up to that one.
+_QUEUES = text(f"""
+WITH RECURSIVE heads AS (
+    SELECT s.account_id, s.caller, s.due_at, 0 AS lap, {_IS_DUE} AS due
+    FROM accounts JOIN submissions s ON s.no = ({_NEXT.format(account="accounts.id", caller="> :after")})
+    WHERE accounts.gate = :open
+    UNION ALL
+    SELECT s.account_id, s.caller, s.due_at, 1 AS lap, {_IS_DUE} AS due
+    FROM accounts JOIN submissions s ON s.no = ({_NEXT.format(account="accounts.id", caller="<= :after")})
+    WHERE accounts.gate = :open
+    UNION ALL
+    SELECT s.account_id, s.caller, s.due_at, heads.lap, heads.due + {_IS_DUE}
+    FROM heads JOIN submissions s ON s.no = ({_NEXT.format(account="heads.account_id", caller="> heads.caller")})
+    WHERE heads.due < :most AND (heads.lap = 0 OR s.caller <= :after)
+)
+SELECT account_id, caller FROM heads WHERE due_at <= :now AND caller NOT IN ({_BLOCKED}) ORDER BY account_id, lap, due
+""").bindparams(bindparam("now", type_=UtcTime), open=OPEN, most=MOST_QUEUES)  # noqa: S608 - all of it is ours
+
+
+def queues(connection: Connection, lane: str, *, now: datetime, after: str = "") -> list[Queue]:
+    """The queues of the lane in which something is due, behind open gates; up to MOST_QUEUES of each account.
+
+    They begin with that of the caller who comes next to `after`, by name, and go around.
+    """
+    found: defaultdict[int, list[Queue]] = defaultdict(list)
+    for row in connection.execute(_QUEUES, {"lane": lane, "now": now, "after": after}):
+        queue = Queue(*row)
+        if len(found[queue.account_id]) < MOST_QUEUES:
+            found[queue.account_id].append(queue)
+    return [queue for of_account in found.values() for queue in of_account]
+
+
+_ITS_TURN = text(f"submissions.caller NOT IN ({_BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
+
+
+def first(
+    connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime, since: datetime | None = None
+) -> list[Due]:
+    """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over.
+
+    Only those due at `since` or later, if it is given. What was claimed before stays in the index while somebody looks at an older
+    state of the ledger (a dump), and each look from its beginning goes past all of that.
+    """
+    rows = (
+        select(submissions.c.no, submissions.c.mobiles, submissions.c.due_at)
+        .where(
+            submissions.c.lane == lane,
+            submissions.c.account_id == queue.account_id,
+            submissions.c.caller == queue.caller,
+            TO_BE_SENT,
+            submissions.c.due_at <= now,
+            # The queue may have been found a moment ago, and its campaign paused since.
+            _ITS_TURN.bindparams(now=now),
+        )
+        .order_by(submissions.c.due_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    if since is not None:
+        rows = rows.where(submissions.c.due_at >= since)
+    return [Due(*row) for row in connection.execute(rows)]
+
+
+_NOW = bindparam("now", type_=submissions.c.updated_at.type)
+_LATE = submissions.c.expires_at <= _NOW
+# It was to be sent again, and since then it was reported: it was taken the first time.
+_TAKEN = and_(submissions.c.resent, REPORTED)
+_OVER = _TAKEN | _LATE
+
+
+def _taking(*only: ColumnElement[bool]) -> Update:
+    return (
+        update(submissions)
+        .where(
+            submissions.c.no.in_(bindparam("nos", expanding=True)),
+            submissions.c.state.in_(sources(State.SUBMITTING)),
+            submissions.c.due_at <= _NOW,
+            *only,
+        )
+        .values(
+            state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
+            due_at=case((_OVER, null()), else_=bindparam("until", type_=submissions.c.due_at.type)),
+            attempt=submissions.c.attempt + case((_OVER, 0), (submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
+            updated_at=_NOW,
+            called_at=case((_OVER, submissions.c.called_at), else_=_NOW),
+        )
+        .returning(
+            submissions.c.no,
+            submissions.c.state,
+            submissions.c.account_id,
+            submissions.c.msg_id,
+            submissions.c.attempt,
+            submissions.c.expires_at,
+            submissions.c.lane,
+            submissions.c.resent,
+            submissions.c.failed,
+        )
+    )
+
+
+# Built once: to build such a statement anew costs more than to run it.
+_CLAIM = _taking(submissions.c.account_id.in_(open_accounts))
+_PROBE = _taking()
+_CALLS = (
+    select(recipients.c.submission_no, recipients.c.mobile, messages.c.content)
+    .join(messages, messages.c.no == recipients.c.message_no)
+    .where(recipients.c.submission_no.in_(bindparam("nos", expanding=True)))
+)
+
+
+def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: timedelta) -> list[Claimed]:
+    """Claims those of the submissions that are due behind an open gate, until `now + lease`.
+
+    What is past its validity expires instead; what was to be sent again and has been reported since is accepted, for it was taken.
+    """
+    taken = connection.execute(_CLAIM, {"nos": nos, "now": now, "until": now + lease}).all()
+    return _claimed(connection, taken, now + lease, probe=False)
+
+
+def claim_probe(
+    connection: Connection, account_id: int, lanes: Iterable[str], *, msg_id: int, now: datetime, lease: timedelta
+) -> list[Claimed]:
+    """Claims one submission to be sent through the account's closed gate, of what is due in the first of these lanes, if it may be probed now.
+
+    It has one recipient, for nobody may ever know what came of a probe: one of several is made a submission of its own, with that
+    msgId. Not one whose recipients have all opted out: that is cancelled.
+    """
+    # Where the gateway hangs, the one before may take as long as its lease.
+    again = max(PROBE_AGAIN, lease)
+    for lane in lanes:
+        nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
+        while nos and LANES[lane].heeds_optouts and optouts.leave_out(connection, nos, now=now):
+            nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
+        if nos and take_probe(connection, account_id, now=now, again=again):
+            nos = [split_off(connection, no, msg_id, now=now) for no in nos]
+            taken = connection.execute(_PROBE, {"nos": nos, "now": now, "until": now + lease}).all()
+            return _claimed(connection, taken, now + lease, probe=True)
+    return []
+
+
+def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], *, now: datetime) -> list[int]:
+    """The accounts whose closed gate may be probed now, and that have something due to do it with in the lanes that `lanes` says."""
+    return [
+        account_id
+        for account_id in connection.execute(probed_accounts(now)).scalars().all()
+        if any(connection.execute(_due_of(account_id, lane, now)).first() for lane in lanes(account_id))
+    ]
+
+
+SOME = 100
+"""A probe is the cheapest of so many that are due: one recipient, and not one that must stay together with others."""
+
+
+def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
+    of_lane = submissions.c.lane == lane, submissions.c.account_id == account_id
+    its_turn = submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
+    some = select(submissions).where(*of_lane, TO_BE_SENT, *its_turn).limit(SOME).subquery()
+    return select(some.c.no).order_by(some.c.resent, some.c.mobiles).limit(1)
+
+
+def _claimed(
+    connection: Connection, taken: Sequence[Row[tuple[object, ...]]], until: datetime, *, probe: bool
+) -> list[Claimed]:
+    ours = {row.no: row for row in taken if row.state == State.SUBMITTING}
+    if not ours:
+        return []
+    content: dict[int, str] = {}
+    mobiles: dict[int, list[str]] = {no: [] for no in ours}
+    for no, mobile, its_content in connection.execute(_CALLS, {"nos": list(ours)}):
+        mobiles[no].append(mobile)
+        content[no] = its_content
+    return [
+        Claimed(
+            no,
+            row.account_id,
+            row.msg_id,
+            row.attempt,
+            row.expires_at,
+            until,
+            row.lane,
+            row.resent,
+            content[no],
+            tuple(mobiles[no]),
+            probe,
+            row.failed,
+        )
+        for no, row in ours.items()
+    ]

@@ -1,0 +1,184 @@
+"""What the ledger knows of the calls around an unknown one, for the rule of `domain.evidence`.
+
+Neighbours are found by msgId: msgIds are given out in order, so calls with nearby msgIds were made around the same time. That is a
+bounded walk along the unique index of submissions, whatever the size of the ledger.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, select, update
+
+from worker.domain.evidence import LEAST_SILENCE, Neighbour, neighbours, probably_not_taken
+from worker.domain.status import State
+from worker.ledger.dialect import ROWS, chunks, insert_new, literally
+from worker.ledger.engine import reading
+from worker.ledger.sending.submissions import EACH_REPORTED
+from worker.ledger.sending.unknown import may_be_resent, resend_probable
+from worker.ledger.tables import marks, pushes, recipients, reports, submissions
+
+WALKED = 500
+"""Submissions that are looked at on each side of an unknown one; those within a group of unknown ones come on top."""
+CLOSE = 2 * WALKED
+"""Unknown ones whose msgIds are no further apart are a group: their walks would meet."""
+PAGE = 50
+"""So many unknown ones are judged before the connection is given back: of those that lie far apart a tenth of a second."""
+MARK = "probable"
+_MARK = marks.c.name == MARK
+UNREAD_SECONDS = 10
+"""A push that waits this long may hold the report that is missed: nothing is judged before it is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """An unknown submission of which nothing was reported."""
+
+    no: int
+    account_id: int
+    msg_id: int
+    called_at: datetime
+
+
+Call = tuple[datetime, int]
+"""When a submission was called that was taken, and its number."""
+
+
+def probable(engine: Engine, *, now: datetime) -> list[int]:
+    """The unknown submissions that were probably not taken, however many: page by page, and each gives the connection back."""
+    found: list[int] = []
+    after: int | None = 0
+    while after is not None:
+        with reading(engine) as connection:
+            page, after = _page(connection, after, now)
+            found += _judged(connection, page, now)
+    return found
+
+
+def reasons(connection: Connection, nos: Iterable[int], *, now: datetime) -> dict[int, str]:
+    """Why, for those of these unknown submissions that were probably not taken."""
+    found: dict[int, str] = {}
+    for some in chunks(nos, PAGE):
+        found |= _judged(connection, some, now)
+    return found
+
+
+def resend_next(connection: Connection, lanes: Collection[str], *, now: datetime) -> tuple[int, bool]:
+    """Holds those of the next unknown submissions to be sent once more that are of these lanes and were probably not taken.
+
+    How many, and whether others follow: a mark says where the next call goes on, and after the last one it begins anew.
+    """
+    after = connection.execute(select(marks.c.no).where(_MARK)).scalar()
+    if after is None:
+        connection.execute(insert_new(connection, marks).values(name=MARK, no=0))
+    page, last = _page(connection, after or 0, now, submissions.c.lane.in_(lanes), *may_be_resent(now))
+    connection.execute(update(marks).where(_MARK).values(no=last or 0))
+    return resend_probable(connection, sorted(_judged(connection, page, now)), now=now), last is not None
+
+
+def _page(
+    connection: Connection, after: int, now: datetime, *only: ColumnElement[bool]
+) -> tuple[list[int], int | None]:
+    """The unknown submissions to be judged next, after that number, and the last one that was looked at; None at the end.
+
+    Both are bounded, however many there are and however few of them may be judged.
+    """
+    judged = and_(submissions.c.called_at <= now - LEAST_SILENCE, *only)
+    unknown = submissions.c.state == literally(State.UNKNOWN), submissions.c.no > after
+    rows = connection.execute(
+        select(submissions.c.no, judged).where(*unknown).order_by(submissions.c.no).limit(ROWS)
+    ).all()
+    page: list[int] = []
+    for no, is_judged in rows:
+        if is_judged:
+            page.append(no)
+            if len(page) == PAGE:
+                return page, no
+    return page, rows[-1].no if len(rows) == ROWS else None
+
+
+def _judged(connection: Connection, nos: Sequence[int], now: datetime) -> dict[int, str]:
+    """Why, for those of at most PAGE submissions that are unknown, were not reported on, and were probably not taken."""
+    if not nos or _pushes_unread(connection, now):
+        return {}
+    silent = select(submissions.c.no, submissions.c.account_id, submissions.c.msg_id, submissions.c.called_at).where(
+        submissions.c.no.in_(nos),
+        submissions.c.state == literally(State.UNKNOWN),
+        submissions.c.called_at.is_not(None),
+        ~EACH_REPORTED,
+    )
+    near: dict[Silent, Sequence[Call]] = {}
+    for group in _groups([Silent(*row) for row in connection.execute(silent)]):
+        taken = sorted(_taken_around(connection, group))
+        times = [called_at for called_at, _ in taken]
+        for one in group:
+            near[one] = [taken[n] for side in neighbours(one.called_at, times) for n in side]
+    reported = _first_reports(connection, {no for calls in near.values() for _, no in calls})
+    found = {
+        one.no: probably_not_taken(one.called_at, [Neighbour(at, reported[no]) for at, no in calls], now=now)
+        for one, calls in near.items()
+    }
+    return {no: why for no, why in found.items() if why}
+
+
+def _pushes_unread(connection: Connection, now: datetime) -> bool:
+    waits = pushes.c.due_at.is_not(None), pushes.c.received_at <= now - timedelta(seconds=UNREAD_SECONDS)
+    return bool(connection.execute(select(exists().where(*waits))).scalar_one())
+
+
+def _groups(unknown: Sequence[Silent]) -> Iterator[list[Silent]]:
+    """Those of an account whose msgIds are close together: they have their neighbours in common."""
+    of_account: defaultdict[int, list[Silent]] = defaultdict(list)
+    for one in sorted(unknown, key=lambda one: one.msg_id):
+        of_account[one.account_id].append(one)
+    for some in of_account.values():
+        group = some[:1]
+        for one in some[1:]:
+            if one.msg_id - group[-1].msg_id > CLOSE:
+                yield group
+                group = []
+            group.append(one)
+        yield group
+
+
+_FIRST_REPORT = (
+    select(func.min(reports.c.received_at))
+    .where(
+        recipients.c.submission_no == submissions.c.no,
+        reports.c.account_id == submissions.c.account_id,
+        reports.c.msg_id == submissions.c.msg_id,
+        reports.c.mobile == recipients.c.mobile,
+        reports.c.push_no.is_not(None),
+    )
+    .scalar_subquery()
+)
+
+
+def _taken_around(connection: Connection, group: Sequence[Silent]) -> list[Call]:
+    """The calls that were taken around these."""
+    msg_id = submissions.c.msg_id
+    first, last = group[0].msg_id, group[-1].msg_id
+    of_account = select(submissions.c.called_at, submissions.c.no, submissions.c.state).where(
+        submissions.c.account_id == group[0].account_id
+    )
+    walks = (
+        of_account.where(msg_id < first).order_by(msg_id.desc()).limit(WALKED),
+        of_account.where(msg_id > first, msg_id < last),
+        of_account.where(msg_id > last).order_by(msg_id).limit(WALKED),
+    )
+    found: list[Call] = []
+    for walk in walks if last > first else (walks[0], walks[2]):
+        walked = walk.subquery()
+        taken = walked.c.state.in_((State.ACCEPTED, State.UNREPORTED)), walked.c.called_at.is_not(None)
+        found += ((at, no) for at, no in connection.execute(select(walked.c.called_at, walked.c.no).where(*taken)))
+    return found
+
+
+def _first_reports(connection: Connection, nos: Iterable[int]) -> dict[int, datetime | None]:
+    """When the first report came of each of these submissions, if one did."""
+    return {
+        no: at
+        for some in chunks(sorted(nos))
+        for no, at in connection.execute(select(submissions.c.no, _FIRST_REPORT).where(submissions.c.no.in_(some)))
+    }

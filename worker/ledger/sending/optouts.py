@@ -1,0 +1,297 @@
+"""Opt-outs: which mobiles want no marketing from an account, since when, who said so and in what words."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Delete,
+    Select,
+    Update,
+    bindparam,
+    case,
+    delete,
+    func,
+    null,
+    select,
+    tuple_,
+    update,
+)
+
+from worker.domain.optout import is_optout
+from worker.domain.status import State, Suppression
+from worker.ledger.dialect import ROWS, add_rows, among, insert_new, listed
+from worker.ledger.inbound.pushes import which_repeat_none
+from worker.ledger.tables import accounts, optouts, pushes, recipients, replies, submissions
+
+REPLY = "reply"
+"""Who said so, where somebody replied it."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """A mobile that wants no marketing from the account of that name. `msg_id` is the reply's, where it was one, `push_no` its push."""
+
+    account: str
+    mobile: str
+    since: datetime
+    said_by: str
+    why: str
+    msg_id: str | None
+    push_no: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """How many are back on marketing, and how many opted out again by a later reply (`kept`)."""
+
+    back: int
+    kept: int
+
+
+def add(
+    connection: Connection,
+    account_id: int,
+    said: Iterable[tuple[str, str, str | None]],
+    *,
+    since: datetime,
+    said_by: str,
+    push_no: int | None = None,
+) -> None:
+    """Keeps who opted out: (mobile, in what words, the reply's msgId or None) each. Who opted out before did so then.
+
+    `push_no` is that of the push that brought it. Without one a person said so: then it stays though a push is undone that said it before.
+    """
+    first: dict[str, tuple[str, str, str | None]] = {}
+    dialect = connection.dialect.name
+    if push_no is not None:
+        said = list(said)
+        asked = {"of_account": account_id, "mobiles": [mobile for mobile, *_ in said]}
+        by_a_person = set(connection.execute(_by_a_person(dialect), asked).scalars())
+        said = [one for one in said if one[0] not in by_a_person]
+    # Sorted, so that two who add the same mobiles wait for each other instead of deadlocking.
+    for one in sorted(said):
+        first.setdefault(one[0], one)
+    add_rows(
+        connection,
+        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id", "push_no")),
+        {"account_id": account_id, "since": since, "said_by": said_by, "push_no": push_no},
+        ("mobile", "why", "msg_id"),
+        first.values(),
+    )
+    if push_no is None:
+        connection.execute(_vouch(dialect), {"of_account": account_id, "mobiles": list(first)})
+
+
+def _take_turns(connection: Connection, *, shared: bool) -> None:
+    """Until the transaction ends, whoever undoes a push is alone: who finds that a reply repeats one of it would not see it go."""
+    if connection.dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        connection.execute(select(lock(func.hashtext("sms: optouts"))))
+
+
+def new_replies(connection: Connection, nos: Collection[int], *, received_at: datetime) -> list[int]:
+    """Those of the replies of these numbers, which came at that time, by which somebody may opt out: they repeat none that counted."""
+    _take_turns(connection, shared=True)
+    return which_repeat_none(connection, nos, received_at=received_at)
+
+
+def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
+    """Those of the mobiles that the account ever had a message for, by one statement."""
+    asked = {"of_account": account_id, "mobiles": list(mobiles)}
+    return set(connection.execute(_sent_to(connection.dialect.name), asked).scalars())
+
+
+def undo(connection: Connection, push_nos: Collection[int], words: Collection[str], *, now: datetime) -> Undone:
+    """Puts back on marketing who opted out by those pushes alone.
+
+    A later reply that says so (one of `words`, folded) counts in their place, unless its push was undone too.
+    """
+    _take_turns(connection, shared=False)
+    connection.execute(update(pushes).where(pushes.c.no.in_(push_nos)).values(undone_at=now))
+    gone = connection.execute(_UNDO, {"of_pushes": list(push_nos)}).all()
+    since = {(row.account_id, row.mobile): row.since for row in gone}
+    meant: dict[tuple[int, str], Any] = {}
+    for account_id in sorted({account_id for account_id, _ in since}):
+        asked = {"of_account": account_id, "mobiles": [mobile for of, mobile in since if of == account_id]}
+        for reply in connection.execute(_replies_of(connection.dialect.name), asked):
+            key = account_id, reply.mobile
+            if reply.received_at >= since[key] and is_optout(reply.content, words):
+                meant.setdefault(key, reply)
+    by_push: defaultdict[tuple[int, int, datetime], list[tuple[str, str, str | None]]] = defaultdict(list)
+    for (account_id, mobile), reply in meant.items():
+        by_push[account_id, reply.push_no, reply.received_at].append((mobile, reply.content, reply.msg_id))
+    for (account_id, push_no, at), said in sorted(by_push.items()):
+        add(connection, account_id, said, since=at, said_by=REPLY, push_no=push_no)
+    return Undone(len(gone) - len(meant), len(meant))
+
+
+def of(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
+    """Those of the mobiles that opted out, however many there are, by one statement."""
+    asked = {"of_account": account_id, "mobiles": list(mobiles)}
+    return set(connection.execute(_of(connection.dialect.name), asked).scalars())
+
+
+def remove(connection: Connection, account_id: int, mobiles: Collection[str]) -> None:
+    """Puts the mobiles back on marketing."""
+    connection.execute(_remove(connection.dialect.name), {"of_account": account_id, "mobiles": list(mobiles)})
+
+
+# Built once each: to build such a statement anew costs as much as to run it.
+_UNDO = (
+    delete(optouts)
+    .where(optouts.c.push_no.in_(bindparam("of_pushes", expanding=True)))
+    .returning(optouts.c.account_id, optouts.c.mobile, optouts.c.since)
+)
+
+
+@cache
+def _replies_of(dialect: str) -> Select[Any]:
+    said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_no, replies.c.received_at)
+    of_them = replies.c.account_id == bindparam("of_account"), among(dialect, replies.c.mobile, "mobiles")
+    undone = select(pushes.c.no).where(pushes.c.no == replies.c.push_no, pushes.c.undone_at.is_not(None)).exists()
+    return said.where(*of_them, ~undone).order_by(replies.c.received_at, replies.c.no)
+
+
+@cache
+def _by_a_person(dialect: str) -> Select[Any]:
+    return select(optouts.c.mobile).where(*_these(dialect), optouts.c.push_no.is_(None))
+
+
+@cache
+def _vouch(dialect: str) -> Update:
+    return update(optouts).where(*_these(dialect), optouts.c.push_no.is_not(None)).values(push_no=None)
+
+
+@cache
+def _sent_to(dialect: str) -> Select[Any]:
+    # For each mobile the first that is found will do: somebody may have had thousands.
+    wanted = listed(dialect, recipients.c.mobile, "mobiles")
+    sent = select(recipients.c.mobile).join(submissions, submissions.c.no == recipients.c.submission_no)
+    its = recipients.c.mobile == wanted.c.value, submissions.c.account_id == bindparam("of_account")
+    return select(wanted.c.value).where(sent.where(*its).correlate(wanted).exists())
+
+
+@cache
+def _of(dialect: str) -> Select[Any]:
+    return select(optouts.c.mobile).where(*_these(dialect))
+
+
+@cache
+def _remove(dialect: str) -> Delete:
+    return delete(optouts).where(*_these(dialect))
+
+
+def _these(dialect: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return optouts.c.account_id == bindparam("of_account"), among(dialect, optouts.c.mobile, "mobiles")
+
+
+def _has_opted_out(account_id: ColumnElement[int]) -> ColumnElement[bool]:
+    # Of a recipient. A value is looked up by the primary key, for each of them. Of EXISTS PostgreSQL makes a join, and where it
+    # has no statistics yet, such as after an import, that goes through all optouts for each submission.
+    found = select(optouts.c.mobile).where(optouts.c.account_id == account_id, optouts.c.mobile == recipients.c.mobile)
+    return found.correlate(submissions, recipients).scalar_subquery().is_not(None)
+
+
+_NOS: BindParameter[Any] = bindparam("nos", expanding=True)
+_WAITING = submissions.c.state.in_([State.HELD, State.QUEUED])
+_OF_IT = select(func.count()).where(recipients.c.submission_no == submissions.c.no).correlate(submissions)
+_OPTED_OUT = _OF_IT.where(_has_opted_out(submissions.c.account_id)).scalar_subquery()
+# Locked, for nobody may claim it while its recipients are taken out. What is resent may have been taken: all of it stays.
+_WITH_OPTOUTS = (
+    select(submissions.c.no)
+    .where(submissions.c.no.in_(_NOS), _WAITING, ~submissions.c.resent, _OPTED_OUT > 0)
+    .with_for_update()
+)
+_ITS_ACCOUNT = select(submissions.c.account_id).where(submissions.c.no == recipients.c.submission_no)
+_LEAVE_OUT = (
+    update(recipients)
+    .where(recipients.c.submission_no.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(recipients).scalar_subquery()))
+    .values(submission_no=null(), suppressed=Suppression.OPTOUT)
+)
+_LEFT = _OF_IT.scalar_subquery()
+_NOW = bindparam("now", type_=submissions.c.updated_at.type)
+_SHRINK = (
+    update(submissions)
+    .where(submissions.c.no.in_(_NOS), _WAITING)
+    .values(
+        mobiles=_LEFT,
+        state=case((_LEFT == 0, State.CANCELLED), else_=submissions.c.state),
+        due_at=case((_LEFT == 0, null()), else_=submissions.c.due_at),
+        updated_at=case((_LEFT == 0, _NOW), else_=submissions.c.updated_at),
+    )
+)
+
+
+def leave_out(connection: Connection, nos: Sequence[int], *, now: datetime) -> int:
+    """Takes who has opted out of those of the submissions that wait to be sent; how many recipients. Where none is left, it is cancelled."""
+    found = connection.execute(_WITH_OPTOUTS, {"nos": nos}).scalars().all()
+    if not found:
+        return 0
+    left_out = connection.execute(_LEAVE_OUT, {"nos": found}).rowcount
+    connection.execute(_SHRINK, {"nos": found, "now": now})
+    return left_out
+
+
+_OPTOUTS = select(
+    accounts.c.name,
+    optouts.c.mobile,
+    optouts.c.since,
+    optouts.c.said_by,
+    optouts.c.why,
+    optouts.c.msg_id,
+    optouts.c.push_no,
+).join(accounts, accounts.c.id == optouts.c.account_id)
+
+
+def newest(
+    connection: Connection,
+    *,
+    limit: int,
+    account: str | None = None,
+    mobile: str | None = None,
+    since: datetime | None = None,
+) -> list[OptOut]:
+    """The newest opt-outs, the last first."""
+    newest_first = _OPTOUTS.order_by(optouts.c.since.desc(), optouts.c.mobile.desc(), accounts.c.name).limit(limit)
+    found = connection.execute(newest_first.where(*_narrowed(account, mobile, since)))
+    return [OptOut(*row) for row in found]
+
+
+def count(
+    connection: Connection, *, account: str | None = None, mobile: str | None = None, since: datetime | None = None
+) -> int:
+    """How many have opted out."""
+    query = select(func.count()).select_from(optouts).join(accounts, accounts.c.id == optouts.c.account_id)
+    return connection.execute(query.where(*_narrowed(account, mobile, since))).scalar_one()
+
+
+def by_replies(connection: Connection, *, since: datetime, until: datetime) -> int:
+    """How many opted out by a reply in that time."""
+    query = select(func.count()).where(optouts.c.since >= since, optouts.c.since < until, optouts.c.said_by == REPLY)
+    return connection.execute(query).scalar_one()
+
+
+def every(connection: Connection, *, account: str | None = None) -> Iterator[OptOut]:
+    """All opt-outs, by account and mobile, however many: they are read in pages."""
+    key = optouts.c.account_id, optouts.c.mobile
+    pages = _OPTOUTS.add_columns(optouts.c.account_id).where(*_narrowed(account, None, None)).order_by(*key).limit(ROWS)
+    page = connection.execute(pages).all()
+    while page:
+        yield from (OptOut(*row[:-1]) for row in page)
+        page = connection.execute(pages.where(tuple_(*key) > (page[-1].account_id, page[-1].mobile))).all()
+
+
+def _narrowed(account: str | None, mobile: str | None, since: datetime | None) -> Iterator[ColumnElement[bool]]:
+    if account is not None:
+        yield accounts.c.name == account
+    if mobile is not None:
+        yield optouts.c.mobile == mobile
+    if since is not None:
+        yield optouts.c.since >= since

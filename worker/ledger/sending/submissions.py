@@ -1,0 +1,266 @@
+"""Submissions: made, recorded, given up. Every change is a conditional UPDATE on the state it leaves
+(`domain.status.TRANSITIONS`): whoever changes no row has lost the race, and stops. How they are claimed is in `turns`."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    and_,
+    bindparam,
+    case,
+    exists,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from worker.domain.outcome import BACKOFF_FIRST
+from worker.domain.status import Report, State
+from worker.ledger.dialect import ROWS, add_rows, literally, oldest
+from worker.ledger.tables import recipients, reports, submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A submission to be made: one call, with its recipients: (number of the message, mobile) each."""
+
+    account_id: int
+    lane: str
+    caller: str
+    msg_id: int
+    recipients: Sequence[tuple[int, str]]
+    state: State
+    due_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where an attempt left its submission."""
+
+    no: int
+    attempt: int
+    state: State
+    due_at: datetime | None
+    result: str | None
+    tips: str | None
+    resent: bool = False
+    """Whether the attempt was, or the next is, made although the gateway may have taken the one before."""
+    failed: bool = False
+    """Whether it was answered with 0 失败."""
+
+
+TO_BE_SENT = submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
+"""The condition of the partial indexes over what waits to be sent."""
+# One of its recipients was reported: the gateway took the call. That a person calls it failed says nothing of the kind.
+_ITS_REPORT = (
+    recipients.c.submission_no == submissions.c.no,
+    reports.c.account_id == submissions.c.account_id,
+    reports.c.msg_id == submissions.c.msg_id,
+    reports.c.mobile == recipients.c.mobile,
+    or_(reports.c.push_no.is_not(None), reports.c.status == Report.DELIVERED),
+)
+REPORTED = exists().where(*_ITS_REPORT)
+# The same, looked up for each row. Of EXISTS over many rows PostgreSQL makes a join: with poor statistics one of all recipients
+# with all reports, which filled a disk.
+EACH_REPORTED = (
+    select(recipients.c.submission_no)
+    .where(*_ITS_REPORT)
+    .limit(1)
+    .correlate(submissions)
+    .scalar_subquery()
+    .is_not(None)
+)
+# What is past its validity was never taken, unless it is one that was to be sent again.
+OVER = case((submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
+
+
+_INSERT = insert(submissions)
+_INSERT_RECIPIENTS = insert(recipients)
+
+
+def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) -> None:
+    """Makes the submissions and their recipients."""
+    made = add_rows(
+        connection,
+        _INSERT,
+        {"attempt": 0, "resent": False, "called_off": False, "updated_at": now},
+        ("account_id", "lane", "msg_id", "caller", "mobiles", "state", "due_at", "expires_at"),
+        (
+            (
+                one.account_id,
+                one.lane,
+                one.msg_id,
+                one.caller,
+                len(one.recipients),
+                one.state,
+                one.due_at,
+                one.expires_at,
+            )
+            for one in planned
+        ),
+        returning=(submissions.c.account_id, submissions.c.msg_id, submissions.c.no),
+    )
+    number = {(account_id, msg_id): no for account_id, msg_id, no in made}
+    add_rows(
+        connection,
+        _INSERT_RECIPIENTS,
+        {},
+        ("message_no", "mobile", "submission_no"),
+        (
+            (message_no, mobile, number[one.account_id, one.msg_id])
+            for one in planned
+            for message_no, mobile in one.recipients
+        ),
+    )
+
+
+def split_off(connection: Connection, no: int, msg_id: int, *, now: datetime) -> int:
+    """Makes one recipient of a submission that waits, and was never unknown, a submission of its own; its number.
+
+    That of the submission itself where it has but one recipient, or may not be split: what may have been taken stays together.
+    """
+    many = submissions.c.no == no, TO_BE_SENT, submissions.c.mobiles > 1, ~submissions.c.resent
+    if connection.execute(update(submissions).where(*many).values(mobiles=submissions.c.mobiles - 1)).rowcount == 0:
+        return no
+    same = ("account_id", "lane", "state", "caller", "due_at", "expires_at", "attempt", "resent", "failed")
+    values = [submissions.c[name] for name in same]
+    copied = select(*values, literal(msg_id), literal(1), literal(now, submissions.c.updated_at.type))
+    added = insert(submissions).from_select(
+        [*same, "msg_id", "mobiles", "updated_at"], copied.where(submissions.c.no == no)
+    )
+    new: int = connection.execute(added.returning(submissions.c.no)).scalar_one()
+    of_it = recipients.c.submission_no == no
+    first = select(recipients.c.message_no, recipients.c.mobile).where(of_it).limit(1)
+    message_no, mobile = connection.execute(first.order_by(recipients.c.message_no, recipients.c.mobile)).one()
+    one = of_it, recipients.c.message_no == message_no, recipients.c.mobile == mobile
+    connection.execute(update(recipients).where(*one).values(submission_no=new))
+    return new
+
+
+_NEW_STATE = bindparam("new_state", type_=submissions.c.state.type)
+_NEW_DUE_AT = bindparam("new_due_at", type_=submissions.c.due_at.type)
+# Where the tick was first and gave the attempt up, what came of it still counts, in every state that may lead to another call.
+_STILL_COUNTS = or_(
+    and_(
+        submissions.c.attempt == bindparam("of_attempt"),
+        or_(
+            submissions.c.state == State.SUBMITTING,
+            and_(submissions.c.state == State.UNKNOWN, _NEW_STATE == State.REJECTED),
+            # It waits for its second call: the first was refused, or not sent. A person may have seen to one that is unknown.
+            and_(
+                submissions.c.state == State.HELD,
+                submissions.c.resent,
+                or_(_NEW_STATE == State.REJECTED, _NEW_STATE == State.HELD),
+            ),
+        ),
+    ),
+    # Taken is taken, whatever has been tried since.
+    and_(
+        submissions.c.attempt >= bindparam("of_attempt"),
+        # An IN cannot be sent for many rows at once.
+        or_(*(submissions.c.state == state for state in (State.SUBMITTING, State.UNKNOWN, State.HELD))),
+        _NEW_STATE == State.ACCEPTED,
+    ),
+)
+# Given up it was marked as resent; that the call was not sent takes it back.
+_RESENT = or_(
+    and_(submissions.c.resent, submissions.c.state == State.SUBMITTING), bindparam("new_resent", type_=Boolean)
+)
+_NO_MORE = and_(submissions.c.called_off, _NEW_STATE == State.HELD)
+_RECORD = (
+    update(submissions)
+    .where(submissions.c.no == bindparam("of_no"), _STILL_COUNTS)
+    .values(
+        {name: bindparam(f"new_{name}", type_=submissions.c[name].type) for name in ("result", "tips", "updated_at")}
+        | {
+            "state": case((and_(_NO_MORE, _RESENT), State.UNKNOWN), (_NO_MORE, State.CANCELLED), else_=_NEW_STATE),
+            "due_at": case((_NO_MORE, null()), else_=_NEW_DUE_AT),
+            "resent": _RESENT,
+            "failed": submissions.c.failed + bindparam("more_failed", type_=submissions.c.failed.type),
+        }
+    )
+)
+
+
+_FREE = (
+    select(submissions.c.no)
+    .where(submissions.c.no.in_(bindparam("nos", expanding=True)))
+    # As an UPDATE that leaves the key as it is: the foreign keys of rows that are added elsewhere do not stand in its way.
+    .with_for_update(skip_locked=True, key_share=True)
+)
+
+
+def lock_free(connection: Connection, nos: Collection[int]) -> set[int]:
+    """Those of the submissions whose rows nobody else holds; they are this transaction's now. On SQLite it has the whole ledger."""
+    if connection.dialect.name == "sqlite":
+        return set(nos)
+    return set(connection.execute(_FREE, {"nos": list(nos)}).scalars())
+
+
+def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetime) -> int:
+    """Writes what became of attempts; of how many it still counted: it was the last, or was taken.
+
+    What would be held to be called again, and is of a campaign that was cancelled meanwhile, is cancelled; unknown, if it was to be
+    sent again although it may have been taken.
+    """
+    rows = [
+        {
+            "of_no": one.no,
+            "of_attempt": one.attempt,
+            "new_state": one.state,
+            "new_due_at": one.due_at,
+            "new_result": one.result,
+            "new_tips": one.tips,
+            "new_resent": one.resent,
+            "more_failed": int(one.failed),
+            "new_updated_at": now,
+        }
+        for one in outcomes
+    ]
+    return connection.execute(_RECORD, rows).rowcount if rows else 0
+
+
+def expire(connection: Connection, *, now: datetime, most: int = 10 * ROWS) -> int:
+    """What waits to be sent and is past its validity waits no longer; how many."""
+    late = oldest(submissions.c.no, submissions.c.expires_at, now, most, TO_BE_SENT)
+    expired = late.values(state=OVER, due_at=null(), updated_at=now).returning(submissions.c.no)
+    return len(connection.execute(expired).all())
+
+
+def expire_leases(
+    connection: Connection, *, now: datetime, resend: Collection[str] = (), most: int = ROWS
+) -> list[tuple[int, State]]:
+    """Submissions of which no outcome was recorded in time become `unknown`: the gateway may have taken them.
+
+    Those of the lanes `resend` are held to be sent again, once and within their validity, unless they were called off. (Number, state now) of each.
+    """
+    at = now + BACKOFF_FIRST
+    again = and_(
+        submissions.c.lane.in_(resend), ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > at
+    )
+    leased = submissions.c.state == literally(State.SUBMITTING)
+    lost = oldest(submissions.c.no, submissions.c.due_at, now, most, leased).values(
+        state=case((again, State.HELD), else_=State.UNKNOWN),
+        due_at=case((again, literal(at, submissions.c.due_at.type)), else_=null()),
+        resent=or_(submissions.c.resent, again),
+        tips="no outcome was recorded before its lease ran out: the worker was lost, or the ledger away",
+        updated_at=now,
+    )
+    return [
+        (no, State(state)) for no, state in connection.execute(lost.returning(submissions.c.no, submissions.c.state))
+    ]
+
+
+def unreport(connection: Connection, *, before: datetime, now: datetime, most: int = ROWS) -> int:
+    """What the gateway took before then waits for its reports no longer, as far as any are missing; how many."""
+    accepted = submissions.c.state == literally(State.ACCEPTED)
+    waited = oldest(submissions.c.no, submissions.c.updated_at, before, most, accepted)
+    unreported = waited.values(state=State.UNREPORTED, updated_at=now).returning(submissions.c.no)
+    return len(connection.execute(unreported).all())

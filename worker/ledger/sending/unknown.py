@@ -1,0 +1,194 @@
+"""What is unknown and waits for a person: found, sent again, or settled by the word of the person. `domain.status` says what it means.
+
+A recipient is told by its submission, which is `unknown`, and by having no report: one that has is settled already.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    case,
+    distinct,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
+
+from worker.domain.lane import Lane
+from worker.domain.status import Report, State
+from worker.ledger.dialect import chunks, insert_new, literally
+from worker.ledger.sending.submissions import EACH_REPORTED
+from worker.ledger.tables import accounts, marks, messages, recipients, reports, submissions
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which of the unknown recipients: of these messages, or these (message, mobile); or all but those that a filter leaves out."""
+
+    ids: Collection[str] = ()
+    pairs: Collection[tuple[str, str]] = ()
+    lane: str | None = None
+    account: str | None = None
+    since: datetime | None = None
+    nos: Collection[int] | None = None
+    """Of these submissions alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownView:
+    """A submission that is unknown since then, with how many of its recipients are."""
+
+    no: int
+    message: str
+    account: str
+    lane: str
+    msg_id: int
+    recipients: int
+    since: datetime
+    resent: bool
+    result: str | None
+    tips: str | None
+
+
+def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownView]:
+    """The newest of the unknown submissions, the last first."""
+    columns = (
+        submissions.c.no,
+        messages.c.id,
+        accounts.c.name,
+        submissions.c.lane,
+        submissions.c.msg_id,
+        func.count(),
+        submissions.c.updated_at,
+        submissions.c.resent,
+        submissions.c.result,
+        submissions.c.tips,
+    )
+    query = _unknown(select(*columns), which).group_by(submissions.c.no, messages.c.id, accounts.c.name)
+    return [UnknownView(*row) for row in connection.execute(query.order_by(submissions.c.no.desc()).limit(limit))]
+
+
+def count(connection: Connection, which: Which) -> tuple[int, int]:
+    """How many submissions are unknown, and how many recipients."""
+    query = _unknown(select(func.count(distinct(submissions.c.no)), func.count()), which)
+    of_submissions, of_recipients = connection.execute(query).one()
+    return of_submissions, of_recipients
+
+
+def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, now: datetime) -> int:
+    """Holds the submissions to be sent again at once, under the same msgId; how many. What a cancelled campaign sent is not.
+
+    Each may go out for as long as its message might, but at least for as long as a new one of its lane.
+    """
+    at_least = case(
+        {name: literal(now + lane.validity, submissions.c.expires_at.type) for name, lane in lanes.items()},
+        value=submissions.c.lane,
+        else_=submissions.c.expires_at,
+    )
+    again = (
+        update(submissions)
+        .where(
+            submissions.c.no.in_(_unknown(select(submissions.c.no), which)),
+            submissions.c.state == State.UNKNOWN,
+            ~submissions.c.called_off,
+        )
+        .values(
+            state=State.HELD,
+            due_at=now,
+            resent=True,
+            expires_at=case((submissions.c.expires_at < at_least, at_least), else_=submissions.c.expires_at),
+            updated_at=now,
+        )
+    )
+    return connection.execute(again).rowcount
+
+
+def may_be_resent(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """The condition on which what is unknown is sent once more by itself: it never was before, and is still valid."""
+    return ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > now
+
+
+def resend_probable(connection: Connection, nos: Collection[int], *, now: datetime) -> int:
+    """Holds those of the submissions to be sent again at once that never were before, and are still valid; how many."""
+    return sum(
+        connection.execute(
+            update(submissions)
+            .where(submissions.c.no.in_(some), submissions.c.state == State.UNKNOWN, *may_be_resent(now))
+            .values(state=State.HELD, due_at=now, resent=True, updated_at=now)
+        ).rowcount
+        for some in chunks(nos)
+    )
+
+
+LOOKED_AT_ONCE = 20_000
+_UNKNOWN = submissions.c.state == literally(State.UNKNOWN)
+_MARK = marks.c.name == "settle"
+
+
+def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED_AT_ONCE) -> int:
+    """What is unknown, though one of its recipients was reported, was taken: the others wait for their reports now. How many.
+
+    It looks at so many of what is unknown, and the next time at those after them. So none escapes, whichever came first, the report
+    or the end of the call, and by whatever clock; and a bad hour that left many unknown is not paid for each minute.
+    """
+    after = connection.execute(select(marks.c.no).where(_MARK)).scalar_one()
+    next_ones = select(submissions.c.no).where(_UNKNOWN, submissions.c.no > after).order_by(submissions.c.no)
+    some = next_ones.limit(most).subquery()
+    last, found = connection.execute(select(func.max(some.c.no), func.count())).one()
+    connection.execute(update(marks).where(_MARK).values(no=last if found == most else 0))
+    if not found:
+        return 0
+    reported = update(submissions).where(_UNKNOWN, submissions.c.no > after, submissions.c.no <= last, EACH_REPORTED)
+    return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
+
+
+def settle(connection: Connection, which: Which, report: Report, *, said_by: str, now: datetime) -> int:
+    """Keeps a report of each of the recipients, by the word of a person; how many. A later one of the gateway's is kept beside it."""
+    said = _unknown(
+        select(
+            submissions.c.account_id,
+            submissions.c.msg_id,
+            recipients.c.mobile,
+            literal(report),
+            literal(said_by),
+            literal(now, reports.c.received_at.type),
+        ),
+        which,
+    )
+    names = ["account_id", "msg_id", "mobile", "status", "said_by", "received_at"]
+    statement = insert_new(connection, reports).from_select(names, said)
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
+
+
+def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any, ...]]:
+    reported = exists().where(
+        reports.c.account_id == submissions.c.account_id,
+        reports.c.msg_id == submissions.c.msg_id,
+        reports.c.mobile == recipients.c.mobile,
+    )
+    named = messages.c.id.in_(which.ids), tuple_(messages.c.id, recipients.c.mobile).in_(which.pairs)
+    return (
+        query.select_from(submissions)
+        .join(recipients, recipients.c.submission_no == submissions.c.no)
+        .join(messages, messages.c.no == recipients.c.message_no)
+        .join(accounts, accounts.c.id == submissions.c.account_id)
+        .where(
+            submissions.c.state == literally(State.UNKNOWN),
+            ~reported,
+            or_(*named) if which.ids or which.pairs else true(),
+            submissions.c.lane == which.lane if which.lane else true(),
+            accounts.c.name == which.account if which.account else true(),
+            submissions.c.updated_at >= which.since if which.since else true(),
+            submissions.c.no.in_(which.nos) if which.nos is not None else true(),
+        )
+    )

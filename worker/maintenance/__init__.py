@@ -1,0 +1,1 @@
+"""What runs every second so that nothing waits in vain, and what `sms doctor` checks."""

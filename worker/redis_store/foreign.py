@@ -1,0 +1,191 @@
+"""Frames in our queues that are no tasks of ours: none ends a worker, none is lost in silence, and no log shows what is in them.
+
+Anybody who can write to Redis can put one there: by a wrong name (`send_task("sms.sned", …)`), with arguments that nothing can
+read, or by hand. Celery logs such a task whole, with its mobiles and its text, and drops it; kombu's transport ends the worker for
+what is no frame at all. Here each goes into the intake, and from there, as whatever cannot be sent, among the refused of the ledger.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+import celery.worker.consumer
+import kombu.transport.redis
+from celery import signals
+from kombu.exceptions import ContentDisallowed, SerializationError
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import loads
+from redis import Redis
+from redis.exceptions import RedisError
+
+from worker.config import load_settings, revealed
+from worker.domain.lane import LANES, lane_of_queue
+from worker.domain.message import Fault, id_of, is_id
+from worker.redis_store import intake
+from worker.redis_store.connect import open_redis
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2
+"""Celery reads no further frame meanwhile."""
+UNREADABLE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
+    *(SerializationError, ContentDisallowed),
+)
+"""What reading something of an unknown form may raise."""
+TEXTS = {"task": str, "id": str, "shadow": str | None, "origin": str | None}
+"""Headers that Celery reads as a text, and the last `sms.send`."""
+FARTHEST = timedelta(days=366)
+"""As `at` of a message. A time beyond it is a mistake, and one that no clock can hold has Celery log the task whole and drop it."""
+AFTERWARDS = {"callbacks", "errbacks", "chain", "chord"}
+"""What Celery writes beside a task's arguments: what to run after it. Of ours nothing is, and what is no task would end the thread
+before the frame is acknowledged. Anything else there would take the place of a header."""
+
+
+@cache
+def _redis() -> Redis:
+    return open_redis(revealed(load_settings().redis_url), patience_seconds=PATIENCE_SECONDS)
+
+
+def keep(queue: str, name: str | None, frame: bytes, fault: str) -> bool:
+    """Puts a frame of that queue into the intake, to be refused for that fault under its name or one made for it.
+
+    Whether it was kept.
+    """
+    lane = lane_of_queue(queue) or next(iter(LANES))
+    item_id = name if name is not None and is_id(name) else id_of(frame)
+    try:
+        intake.put_foreign(_redis(), lane, item_id, frame, [Fault("what came", fault)], now=datetime.now(UTC))
+    except RedisError as why:
+        log.warning("a frame of %d bytes in %s cannot be done and cannot be kept: %s", len(frame), queue, why)
+        return False
+    log.error("a frame in %s cannot be done: it %s; see `sms show %s`", queue, fault, item_id)
+    return True
+
+
+class Channel(kombu.transport.redis.Channel):
+    """kombu's, that passes over what is no frame of kombu's."""
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        client = super()._create_client(asynchronous)
+        client.parse_response = partial(self._answer, client.parse_response)
+        return client
+
+    def _answer(self, read: Callable[..., Any], connection: Any, command: str, **options: Any) -> Any:
+        answer = read(connection, command, **options)
+        if command != "BRPOP" or not answer or self._is_frame(answer[1]):
+            return answer
+        keep(bytes_to_str(answer[0]).partition(self.sep)[0], None, answer[1], "is no task of Celery's")
+        # As if nothing had come in time.
+        return None
+
+    def _is_frame(self, frame: bytes) -> bool:
+        try:
+            message = self.Message(loads(bytes_to_str(frame)), channel=self)
+            where = message.delivery_info["exchange"], message.delivery_info["routing_key"]
+        except UNREADABLE:
+            return False
+        return isinstance(message.headers, dict) and all(map(_is_text, (message.delivery_tag, *where)))
+
+
+class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has no type hints
+    """Celery's, that keeps what it cannot do instead of logging and dropping it."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
+        """The function that is called with each message."""
+        do = super().create_task_handler(*args, **kwargs)
+
+        def do_or_keep(message: Any) -> None:
+            try:
+                if fault := _fault(message):
+                    self._keep(message, fault)
+                else:
+                    do(message)
+            except UNREADABLE as why:
+                self._keep(message, f"cannot be read ({type(why).__name__})")
+
+        return do_or_keep
+
+    def on_unknown_message(self, _body: Any, message: Any) -> None:
+        """Called with what is no task."""
+        self._keep(message, "is no task of Celery's")
+        signals.task_rejected.send(sender=self, message=message, exc=None)
+
+    def on_unknown_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        """Called with a task of a name that none of ours has."""
+        name = str(message.headers.get("task"))
+        self._keep(
+            message, f"is for the task {name[:60]!r}, which this version does not have; is it sms.send that was meant?"
+        )
+        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=message.headers.get("id"))
+
+    def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        """Called with a task whose arguments or options are none."""
+        self._keep(
+            message, f"cannot be read ({type(exc).__name__}): its arguments or its options are none that Celery writes"
+        )
+        signals.task_rejected.send(sender=self, message=message, exc=exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Called with a task whose body cannot be decoded."""
+        self._keep(message, f"cannot be read ({type(exc).__name__}): its body is not what its content type says")
+
+    def _keep(self, message: Any, fault: str) -> None:
+        headers, body = message.headers or {}, message.body
+        told = {"task": headers.get("task"), "content_type": message.content_type, "body": _text(body)}
+        name = headers.get("id") if isinstance(headers.get("id"), str) else None
+        queue = str(message.delivery_info.get("routing_key"))
+        if keep(queue, name, json.dumps(told, default=str).encode(), fault):
+            message.ack_log_error(log, self.connection_errors)
+        else:
+            # It goes back, for in the hands of this worker it would take a place for ever.
+            message.reject_log_error(log, self.connection_errors, requeue=True)
+
+
+def _text(body: Any) -> Any:
+    return body.decode("utf-8", "backslashreplace") if isinstance(body, bytes) else body
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be a name in Redis: one half of a surrogate pair cannot be written."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
+
+
+def _time_fault(headers: Any, now: datetime) -> str | None:
+    """What is wrong with the times of a task that Celery would drop it for, or hold it for ever. What is no time, Celery refuses."""
+    times = {}
+    for name in ("eta", "expires"):
+        try:
+            time = datetime.fromisoformat(headers.get(name) or "")
+        except (TypeError, ValueError):
+            continue
+        times[name] = time.replace(tzinfo=time.tzinfo or UTC)
+    if odd := [name for name, time in times.items() if abs(time - now) > FARTHEST]:
+        return f"is a task whose {odd[0]} is more than {FARTHEST.days} days from now"
+    if "expires" in times and times["expires"] < now:
+        return "is a task that expired before a worker took it"
+    return None
+
+
+def _fault(message: Any) -> str | None:
+    """What would fail where Celery does not look for it: a number for a name, arguments that are no list."""
+    if "task" not in message.headers:
+        return None
+    if odd := [name for name, kind in TEXTS.items() if not isinstance(message.headers.get(name), kind)]:
+        return f"is a task whose {odd[0]} is no text"
+    if fault := _time_fault(message.headers, datetime.now(UTC)):
+        return fault
+    if message.errors or message.content_type != "application/json":
+        return None
+    match message.payload:
+        case [list(), dict(), dict() | None as options]:
+            odd = sorted((options or {}).keys() - AFTERWARDS)
+        case {"args": list() | None, "kwargs": dict() | None} as options:
+            odd = []
+        case _:
+            return "is a task without arguments that Celery could read"
+    odd += [name for name in sorted(AFTERWARDS) if message.headers.get(name) or (options or {}).get(name)]
+    return f"is a task with the option {odd[0][:60]!r}: nothing can be done with it, leave it out" if odd else None

@@ -1,0 +1,1 @@
+"""The way of a message: taken in, claimed, called, recorded."""

@@ -1,0 +1,47 @@
+"""Call: what was claimed is sent to the gateway, unless too little of its lease is left."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from worker.config import Settings
+from worker.domain.outcome import Outcome, Verdict
+from worker.gateway.client import Call, Credentials, Session, endpoint, send
+from worker.ledger.sending.claims import Claimed
+
+
+def open_gateway(
+    settings: Settings, account_ids: Mapping[str, int], session: Session, clock: Callable[[], datetime]
+) -> Callable[[Claimed], Outcome]:
+    """Returns the function that makes the call of a claimed submission. It remembers how far the gateway's clock is off."""
+    where = endpoint(settings)
+    endpoints = {
+        account_ids[name]: replace(where, not_taken=account.not_taken) for name, account in settings.accounts.items()
+    }
+    credentials = {
+        account_ids[name]: Credentials(account.epr_id, account.user_id, account.password)
+        for name, account in settings.accounts.items()
+    }
+    # How far the gateway's clock is ahead of ours, as last seen when it found our timestamp out of date.
+    skews: dict[int, timedelta] = {}
+
+    def call(claimed: Claimed) -> Outcome:
+        if claimed.account_id not in credentials:
+            # Not its gate: other workers may have it.
+            return Outcome(Verdict.BUSY, tips="this worker does not have the account", retry_after=timedelta(0))
+        if clock() > claimed.until - where.longest:
+            # The ledger or this process stood still. A call now could outlast its lease and be taken for lost meanwhile.
+            return Outcome(Verdict.BUSY, tips="too little of its lease was left for a call", retry_after=timedelta(0))
+        outcome = send(
+            session,
+            endpoints[claimed.account_id],
+            credentials[claimed.account_id],
+            Call(claimed.msg_id, claimed.mobiles, claimed.content),
+            clock=clock,
+            skew=skews.get(claimed.account_id, timedelta(0)),
+        )
+        if outcome.verdict is Verdict.CLOCK and outcome.skew is not None:
+            skews[claimed.account_id] = outcome.skew
+        return outcome
+
+    return call

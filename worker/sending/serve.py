@@ -1,0 +1,139 @@
+"""Serve a lane: accept what waits in its intake, claim what is due, and call; for as long as there is something to do.
+
+A bell wakes this up and is done with at once, so no task of Celery's ever waits for the gateway, and pushes and the tick have
+their turn however much there is to send. Each lane has threads of its own for accepting, for claiming and for its calls: none
+waits for another. No more is claimed than there are threads free to call at once.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+
+from worker.ledger.sending.claims import Claimed
+from worker.runtime.calls import Calls
+from worker.runtime.loop import Loop
+from worker.sending.pull import Pulled
+
+PULLED_AT_ONCE = 50
+"""Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
+REST = 2
+"""In a backlog where few places are free, the next claim waits so many times as long as the last one took: more places share it."""
+LONGEST_REST_SECONDS = 0.1
+LOOK_SECONDS = 0.5
+"""From one look whether a thread is free, or the clock is right, to the next."""
+PASS_ON_SECONDS = 0.05
+LONGEST_PASS_ON_SECONDS = 1.0
+"""How long a worker that may not call keeps a bell, at first and at most."""
+RING_SECONDS = 0.1
+"""From one bell for the other workers to the next: each of them is there for as long as there is something to do."""
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """What serving a lane consists of."""
+
+    may_work: Callable[[], bool]
+    """Whether this process may take anything on now: its clock is right."""
+    most_calls: Callable[[], int]
+    """How many calls this process may take on now, as far as it reaches the gateway."""
+    take_in: Callable[[], bool]
+    """Accepts some of what waits in the intake; whether there may be more."""
+    pull: Callable[[int], Pulled]
+    """Claims up to so many calls."""
+    submit: Callable[[Claimed], object]
+    """Makes a call that was claimed, and writes down what became of it."""
+    ring: Callable[[], object]
+    """Tells another worker that there is more to do than this one can."""
+    is_away: Callable[[Exception], bool]
+    """Whether an error says that a store is away, or that this machine does not know the time."""
+    only_waiter: Callable[[], AbstractContextManager[bool]]
+    """Whether this process alone, of all, waits for tokens of the lane within the block."""
+
+
+class Server:
+    """Serves one lane in one process, from the first bell on. `stopping` is set when this process is told to end."""
+
+    def __init__(self, name: str, verbs: Verbs, *, calls_at_once: int, stopping: Event) -> None:
+        self._verbs = verbs
+        self._stopping = stopping
+        self._calls = Calls(calls_at_once, name=f"call-{name}")
+        self._accepting = Loop(self._accept, name=f"accept-{name}", is_away=verbs.is_away)
+        self._sending = Loop(self._send, name=f"send-{name}", is_away=verbs.is_away)
+        self._worth_a_claim = min(PULLED_AT_ONCE, calls_at_once // 2)
+        self._rung_at = self._passed_on_at = -math.inf
+        self._pass_on_seconds = PASS_ON_SECONDS
+
+    def wake(self) -> None:
+        """Has what there is to do begun; returns at once."""
+        self._accepting.wake()
+        self._sending.wake()
+
+    def call(self, claimed: Claimed) -> None:
+        """Has a call begun that was claimed elsewhere: a probe of a closed gate."""
+        self._calls.begin(partial(self._verbs.submit, claimed))
+
+    def finish(self) -> None:
+        """Returns when all calls under way are over and recorded. `stopping` is set by then, so no others begin."""
+        self._accepting.finish()
+        self._sending.finish()
+        self._calls.finish()
+
+    def _accept(self) -> None:
+        more = True
+        while more and self._goes_on():
+            more = self._verbs.take_in()
+            self._sending.wake()
+
+    def _send(self) -> None:
+        rest = 0.0
+        while self._goes_on():
+            places = self._calls.free(wait_seconds=LOOK_SECONDS)
+            if places and rest:
+                places = self._calls.free(at_least=self._worth_a_claim, wait_seconds=rest)
+            if not places:
+                continue
+            # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
+            most = self._verbs.most_calls()
+            if not most:
+                break
+            begun = time.monotonic()
+            pulled = self._verbs.pull(min(places, most, PULLED_AT_ONCE))
+            rest = min(REST * (time.monotonic() - begun), LONGEST_REST_SECONDS) if pulled.more else 0
+            for claimed in pulled.claimed:
+                self._calls.begin(partial(self._verbs.submit, claimed))
+            if pulled.more:
+                self._call_for_help()
+            elif pulled.wait and not pulled.claimed:
+                with self._verbs.only_waiter() as mine:
+                    if not mine:
+                        return
+                    # No longer: another account of the lane may have tokens for what comes meanwhile.
+                    self._stopping.wait(min(pulled.wait, LOOK_SECONDS))
+            elif not pulled.wait:
+                return
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Rings for another worker. The bell may come back, where none reaches the gateway: so later each time."""
+        soon = time.monotonic() - self._passed_on_at > 2 * LONGEST_PASS_ON_SECONDS
+        self._pass_on_seconds = PASS_ON_SECONDS if soon else min(2 * self._pass_on_seconds, LONGEST_PASS_ON_SECONDS)
+        self._stopping.wait(self._pass_on_seconds)
+        self._passed_on_at = time.monotonic()
+        self._verbs.ring()
+
+    def _goes_on(self) -> bool:
+        """Whether something may be taken on. Waits while it may not; False when it is time to end."""
+        while not self._verbs.may_work():
+            if self._stopping.wait(LOOK_SECONDS):
+                break
+        return not self._stopping.is_set()
+
+    def _call_for_help(self) -> None:
+        now = time.monotonic()
+        if now - self._rung_at >= RING_SECONDS:
+            self._rung_at = now
+            self._verbs.ring()
