@@ -45,7 +45,7 @@ def address(stack: Stack) -> Seen:
 
 
 def images(_: Stack) -> Seen:
-    """Whether a service may write a core, and whether the SBOM is that of the lock. What the lock has is in tests/unit/test_deploy.py."""
+    """Whether a service may write a core, and whether the SBOM is that of the lock. What the lock has is in tests/unit/deploy/test_deploy.py."""
     said = COMPOSE.read_text(encoding="utf-8").partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
     services = re.split(r"^  (?=\w+:$)", said, flags=re.MULTILINE)[1:]
     dumps = [

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from ledger_of import NOW, Ledger
+from ledger_driver import NOW, Ledger
 from sqlalchemy import delete, insert
 
 from worker.ledger.tables import audiences, campaigns, members

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from ledger_of import Ledger
+from ledger_driver import Ledger
 from sqlalchemy import Engine, event
 
 

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from ledger_of import Ledger, mobile, reply_push
+from ledger_driver import Ledger, mobile, reply_push
 from sms_command import sms
 
 DOC = Path(__file__).parents[2] / "docs" / "security.md"

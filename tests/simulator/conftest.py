@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from sim_harness import CallbackServer, Simulator, running_simulator
+from simulator_driver import CallbackServer, Simulator, running_simulator
 
 
 @pytest.fixture(scope="session")

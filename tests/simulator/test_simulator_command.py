@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from sim_harness import PASSWORD, ROOT, eventually, running_simulator, sim_command, sim_environment
+from simulator_driver import PASSWORD, ROOT, eventually, running_simulator, sim_command, sim_environment
 
 
 def test_it_ends_at_sigterm_at_once_though_a_call_hangs() -> None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 import requests
-from sim_harness import Simulator
+from simulator_driver import Simulator
 
 
 def test_a_taken_call_is_logged_whole(sim: Simulator) -> None:

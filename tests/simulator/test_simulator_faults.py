@@ -6,7 +6,7 @@ import time
 
 import pytest
 import requests
-from sim_harness import Simulator, eventually
+from simulator_driver import Simulator, eventually
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from sim_harness import EPR_ID, USER_ID, CallbackServer, Simulator, eventually
+from simulator_driver import EPR_ID, USER_ID, CallbackServer, Simulator, eventually
 
 MOBILES = [f"138{n:08d}" for n in range(1, 21)]
 

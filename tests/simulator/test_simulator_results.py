@@ -5,7 +5,7 @@ import time
 
 import pytest
 import requests
-from sim_harness import Simulator
+from simulator_driver import Simulator
 
 OLD = str(int(time.time() * 1000) - 601_000)
 

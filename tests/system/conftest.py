@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, func, select, text
-from stack_of import refused_rights
+from stack_probe import refused_rights
 
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES

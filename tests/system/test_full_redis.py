@@ -8,7 +8,7 @@ import psutil
 import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
-from stack_of import simulator
+from stack_probe import simulator
 
 from worker.client import Full, SmsClient, Unavailable
 from worker.devstack.stack import Stack, running_stack

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from processes import SMS
-from sim_harness import CallbackServer
+from simulator_driver import CallbackServer
 from sqlalchemy import Engine, func, select
 
 from worker.client import SmsClient

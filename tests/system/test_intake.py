@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 from sqlalchemy import Engine, func, select
-from stack_of import simulator
+from stack_probe import simulator
 
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 from sqlalchemy import create_engine, text
-from stack_of import simulator, states
+from stack_probe import simulator, states
 
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack

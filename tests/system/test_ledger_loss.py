@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine, text
-from stack_of import simulator, states
+from stack_probe import simulator, states
 
 from chaos.postgres import Postgres, running_postgres
 from worker.client import SmsClient

@@ -4,7 +4,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import OperationalError
-from stack_of import refused_rights
+from stack_probe import refused_rights
 
 from worker.devstack.stack import Stack
 from worker.ledger.engine import open_engine

@@ -6,7 +6,7 @@ from urllib.request import Request, build_opener
 
 from redis import Redis
 from sqlalchemy import text
-from stack_of import states
+from stack_probe import states
 
 from worker.client import SmsClient
 from worker.devstack.stack import running_stack

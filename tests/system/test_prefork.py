@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from stack_of import states
+from stack_probe import states
 
 from worker.client import SmsClient
 from worker.devstack.stack import running_stack

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
-from stack_of import simulator, states
+from stack_probe import simulator, states
 
 from worker.client import SmsClient, Unavailable
 from worker.devstack.stack import Stack, running_stack

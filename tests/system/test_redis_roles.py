@@ -4,7 +4,7 @@ import psutil
 import pytest
 from celery import Celery
 from redis import Redis
-from stack_of import simulator
+from stack_probe import simulator
 
 from worker.client import SmsClient
 from worker.devstack.stack import Stack

@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 from sqlalchemy import Table, create_engine, func, make_url, select, text
-from stack_of import states
+from stack_probe import states
 
 from chaos.postgres import running_postgres
 from worker.client import SmsClient

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from stack_of import simulator, states
+from stack_probe import simulator, states
 
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack, start_worker

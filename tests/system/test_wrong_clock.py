@@ -14,7 +14,7 @@ import pytest
 from processes import SMS
 from redis import Redis
 from sqlalchemy import func, select
-from stack_of import simulator, states
+from stack_probe import simulator, states
 
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack

@@ -1,0 +1,138 @@
+"""A campaign to test with: an audience of so many, the verbs that beat and the workers do, and a clock that is told."""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from functools import partial
+from os import urandom
+from zoneinfo import ZoneInfo
+
+from ledger_driver import LANES, NOW, Ledger, mobile
+from sqlalchemy import Connection, select
+
+from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.feed import Launched, launch
+from worker.campaigns.start_due import start_due
+from worker.domain.campaigns.campaign import Window, hours_of, window
+from worker.domain.hours import earliest, read_hours
+from worker.domain.message import Message
+from worker.ledger.campaigns import audiences, campaigns
+from worker.ledger.campaigns.audiences import Member
+from worker.ledger.campaigns.campaigns import Campaign, Run
+from worker.ledger.tables import campaigns as table
+from worker.ledger.tables import recipients
+from worker.sending.accept import accept
+
+ZONE = ZoneInfo("Asia/Shanghai")
+WISH = Wish("spring", "people", "春装上市，拒收请回复R")
+
+
+def window_of(campaign: Campaign, at: datetime) -> Window | None:
+    own = read_hours(campaign.hours) if campaign.hours else None
+    return window(hours_of(LANES[campaign.lane].hours, ZONE, own, ZoneInfo(campaign.time_zone)), at)
+
+
+class Campaigns:
+    """The campaigns of a ledger, at the time NOW unless told otherwise. `rung` are the lanes that were rung."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.engine = ledger.engine
+        self.rung: list[str] = []
+
+    def audience(self, count: int, name: str = "people", fields: Sequence[Sequence[str]] = ()) -> None:
+        """An audience of so many mobiles, on the lines from 2 on, with a name each unless they are given."""
+        given = fields or [(mobile(number), f"客户{number}") for number in range(count)]
+        header = ("mobile", "姓名", *(f"c{number}" for number in range(2, len(given[0]))))
+        people = [Member(line, row[0], tuple(row)) for line, row in enumerate(given, 2)]
+        with self.engine.begin() as connection:
+            no = audiences.begin(
+                connection, name, source="people.csv", header=header, mobile_column="mobile", by="test", now=NOW
+            )
+            assert no is not None
+            audiences.add(connection, no, people)
+            audiences.finish(connection, no, good=len(people), repeats=0, refused=0)
+
+    def plan(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
+        with self.engine.begin() as connection:
+            plan(connection, wish, lanes=LANES, zones={"default": ZONE}, by="operator:alice", now=now)
+        return self.find(wish.name)
+
+    def start(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
+        campaign = self.plan(wish, now)
+        with self.engine.begin() as connection:
+            assert campaigns.start(connection, campaign.no, next_at=start_time(campaign, now=now), by="alice", now=now)
+        return self.find(wish.name)
+
+    def find(self, name: str = "spring") -> Campaign:
+        with self.engine.connect() as connection:
+            found = campaigns.find(connection, name)
+        assert found is not None
+        return found
+
+    def runs(self) -> list[Run]:
+        with self.engine.connect() as connection:
+            nos = connection.execute(select(table.c.no)).scalars().all()
+            return [run for no in nos for run in campaigns.runs_of(connection, no)]
+
+    def pause(self, now: datetime = NOW, reason: str = "wrong price") -> bool:
+        no = self.find().no
+        with self.engine.begin() as connection:
+            return campaigns.pause(connection, no, reason=reason, by="alice", now=now)
+
+    def resume(self, now: datetime = NOW) -> bool:
+        no = self.find().no
+        with self.engine.begin() as connection:
+            return campaigns.resume(connection, no, by="alice", now=now)
+
+    def cancel(self, now: datetime = NOW) -> bool:
+        no = self.find().no
+        with self.engine.begin() as connection:
+            return campaigns.cancel(connection, no, reason="closed", by="alice", now=now)
+
+    def tick(self, now: datetime = NOW) -> None:
+        """What beat has done of campaigns every second."""
+        start_due(self.engine, window=window_of, now=now)
+        with self.engine.connect() as connection:
+            running = campaigns.running(connection, now=now)
+        for run_no, _ in running:
+            self.launch(run_no, now)
+
+    def launch(
+        self,
+        run_no: int,
+        now: datetime = NOW,
+        here: Collection[str] = ("default",),
+        anywhere: Collection[str] | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> Launched:
+        return launch(
+            self.engine,
+            run_no,
+            accept=partial(self._accept, now),
+            window=window_of,
+            ring=self.rung.append,
+            here=here,
+            anywhere=lambda: anywhere,
+            random=urandom,
+            clock=clock or (lambda: now),
+        )
+
+    def _accept(self, now: datetime, messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
+        return accept(
+            self.engine,
+            self.ledger.msg_ids,
+            self.ledger.account_ids,
+            messages,
+            max_mobiles=lambda _account, _lane: 50,
+            lanes=LANES,
+            earliest=lambda _account, lane, at: earliest(lane.hours, ZONE, at),
+            room=dict.fromkeys,
+            count=len,
+            now=now,
+            only_if=only_if,
+        )
+
+    def mobiles(self) -> list[str]:
+        """Who has become a recipient."""
+        with self.engine.connect() as connection:
+            return list(connection.execute(select(recipients.c.mobile)).scalars())

@@ -1,0 +1,171 @@
+"""`sms pushes` and `sms replies`."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ledger_driver import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
+from sms_command import sms, told
+
+from worker.domain.optout import OPTOUT_WORDS
+from worker.inbound.process_push import process_push
+from worker.ledger.engine import reading
+from worker.ledger.inbound import push_queries, pushes
+
+
+@pytest.fixture(autouse=True)
+def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
+    monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
+
+
+def sent(ledger: Ledger, message_id: str, *to: str) -> int:
+    """A message that the gateway was called with; its msgId."""
+    [nos] = ledger.accept(message(message_id, *to)).values()
+    return ledger.claim(nos)[0].msg_id
+
+
+def test_pushes_come_newest_first_with_what_became_of_them(ledger: Ledger) -> None:
+    msg_id = sent(ledger, "m", mobile(1))
+    first = ledger.push(status_push((mobile(1), msg_id, 1)))
+    second = ledger.push(b"no xml at all")
+    with ledger.engine.begin() as connection:
+        third = pushes.add(connection, b"<later/>", source="203.0.113.9", received_at=NOW)
+    found = told("pushes")
+    assert [(one["no"], one["state"], one["items"], one["unmatched"]) for one in found] == [
+        (third, "received", None, 0),
+        (second, "quarantined", 0, 0),
+        (first, "processed", 1, 0),
+    ]
+    assert found[0]["source"] == "203.0.113.9"
+    assert "it is no XML" in found[1]["reason"]
+    assert found == told("pushes", "list")
+    assert [one["no"] for one in told("pushes", "--state", "quarantined")] == [second]
+    assert [one["no"] for one in told("pushes", "list", "--limit", 1)] == [third]
+    assert "quarantined" in sms("pushes").stdout
+
+
+def test_a_report_that_matches_no_recipient_is_counted_and_named(ledger: Ledger) -> None:
+    msg_id = sent(ledger, "m", mobile(1))
+    ledger.push(status_push((mobile(1), msg_id, 1), (mobile(1), 777, 1), (mobile(2), msg_id, -1)))
+    [push] = told("pushes")
+    assert push["unmatched"] == 2
+    assert push["reason"] == f"msgId nobody sent: {min(msg_id, 777)} and 1 more"
+
+
+def test_a_report_that_came_before_its_message_matches_once_that_is_there(ledger: Ledger) -> None:
+    ledger.push(status_push((mobile(1), 777, 1)))
+    assert told("pushes")[0]["unmatched"] == 1
+    with ledger.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE accounts SET next_msg_id = 777")
+    assert sent(ledger, "m", mobile(1)) == 777
+    assert told("pushes")[0]["unmatched"] == 0
+
+
+def test_a_page_of_pushes_makes_as_many_statements_as_one_push(ledger: Ledger, statements: list[str]) -> None:
+    def made() -> int:
+        statements.clear()
+        with reading(ledger.engine) as connection:
+            push_queries.newest(connection, limit=100)
+            push_queries.newest_replies(connection, limit=100)
+        return len(statements)
+
+    ledger.push(status_push((mobile(1), 777, 1)))
+    ledger.push(reply_push((mobile(1), "777", "T")))
+    for_one = made()
+    for number in range(10):
+        ledger.push(status_push((mobile(number), number, 1)))
+        ledger.push(reply_push((mobile(number), str(number), "T")))
+    assert made() == for_one
+
+
+def test_a_push_is_shown_with_its_body_an_element_to_a_line(ledger: Ledger) -> None:
+    no = ledger.push(status_push((mobile(1), 777, 1)))
+    shown = sms("pushes", "show", no).stdout
+    assert f"push {no} from 127.0.0.1, received 2026-11-22 04:00:00 UTC" in shown
+    assert f"\n<mobile>{mobile(1)}</mobile>\n" in shown
+    assert told("pushes", "show", no)["unmatched"] == 1
+
+
+@pytest.mark.parametrize("body", ["<a>中文".encode(), "<a>中文".encode("gb18030")])
+def test_a_body_that_is_no_xml_is_shown_as_text(ledger: Ledger, body: bytes) -> None:
+    assert told("pushes", "show", ledger.push(body))["body"] == "<a>中文"
+
+
+def test_a_body_of_bytes_and_commands_to_the_terminal_is_shown_harmless(ledger: Ledger) -> None:
+    shown = sms("pushes", "show", ledger.push(b"\x1b[2J\xff\x9b"))
+    assert shown.exit_code == 0
+    assert "\x1b" not in shown.stdout
+    assert "\\x1b[2J" in shown.stdout
+
+
+def test_a_bodys_entities_are_not_expanded(ledger: Ledger) -> None:
+    bomb = b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>'
+    assert "root:" not in told("pushes", "show", ledger.push(bomb))["body"]
+
+
+def test_a_push_that_is_not_there_is_told(ledger: Ledger) -> None:
+    shown = sms("pushes", "show", 99)
+    assert shown.exit_code == 1
+    assert "there is no push 99" in shown.stderr
+    assert sms("pushes", "show", 10**30).exit_code == 2
+
+
+def test_a_push_that_is_replayed_is_read_again_and_is_not_there_twice(ledger: Ledger) -> None:
+    ours = reply_push((mobile(1), "7", "T"))
+    good = ledger.push(ours)
+    no = ledger.push(ours.replace("<type>2", "<type>9").replace(">T<", ">N<"))
+    assert told("pushes", "replay", no, good) == [good, no]
+    assert [(one["state"], one["items"], one["reason"]) for one in told("pushes")] == [("received", None, None)] * 2
+    with ledger.engine.begin() as connection:
+        assert pushes.overdue(connection, now=datetime.now(UTC)) == [good, no]
+    for each in (good, no):
+        process_push(ledger.engine, each, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+    assert [one["state"] for one in told("pushes")] == ["quarantined", "processed"]
+    assert [one["content"] for one in told("replies")] == ["T"]
+
+
+def test_all_that_is_quarantined_is_replayed_and_nothing_else(ledger: Ledger) -> None:
+    bad = [ledger.push(b"no xml"), ledger.push(b"none either")]
+    ledger.push(status_push((mobile(1), 7, 1)))
+    assert told("pushes", "replay", "--state", "quarantined") == bad
+    assert told("pushes", "replay", "--state", "quarantined") == []
+    assert "0 pushes are to be read again" in sms("pushes", "replay", "--state", "quarantined").stdout
+
+
+@pytest.mark.parametrize("given", [(), (1, "--state", "quarantined"), (0,), ("--state", "processed")])
+def test_a_replay_of_nothing_or_of_too_much_is_refused(given: tuple[object, ...], ledger: Ledger) -> None:
+    assert sms("pushes", "replay", *given).exit_code == 2
+
+
+def test_a_replay_tells_what_is_not_there_and_does_the_rest(ledger: Ledger) -> None:
+    no = ledger.push(b"no xml")
+    replayed = sms("pushes", "replay", no, 99)
+    assert (replayed.exit_code, "there is no push 99" in replayed.stderr) == (1, True)
+    assert told("pushes")[0]["state"] == "received"
+
+
+def test_replies_come_newest_first_with_the_message_that_they_answer(ledger: Ledger) -> None:
+    msg_id = sent(ledger, "m", mobile(1))
+    ledger.push(reply_push((mobile(1), str(msg_id), "TD")))
+    ledger.push(reply_push((mobile(2), "x-9", "你好[/red]")), received_at=NOW + timedelta(seconds=1))
+    assert [(one["mobile"], one["content"], one["msg_id"], one["message"]) for one in told("replies")] == [
+        (mobile(2), "你好[/red]", "x-9", None),
+        (mobile(1), "TD", str(msg_id), "m"),
+    ]
+    shown = sms("replies").stdout
+    assert "你好[/red]" in shown
+    assert "msgId x-9, which we did not send" in shown
+
+
+def test_replies_are_narrowed_by_number_in_any_writing_and_by_age(ledger: Ledger) -> None:
+    ledger.push(reply_push((mobile(1), "1", "a"), (mobile(2), "1", "b"), ("10086", "1", "c")))
+    assert [one["content"] for one in told("replies", "--mobile", f"+86 {mobile(2)}")] == ["b"]
+    assert [one["content"] for one in told("replies", "--mobile", "10086")] == ["c"]
+    assert told("replies", "--since", "2026-11-23") == []
+    assert len(told("replies", "--since", NOW.isoformat(), "--limit", 2)) == 2
+
+
+def test_an_empty_list_is_told_to_people_and_is_an_empty_list_to_programs(ledger: Ledger) -> None:
+    assert sms("replies").stdout == "nobody has replied yet\n"
+    assert sms("replies", "--since", "1h").stdout == "no such reply\n"
+    assert json.loads(sms("pushes", "--json").stdout) == []
