@@ -27,7 +27,7 @@ SCHEMA = {
     "change a table": "ALTER TABLE marks ADD COLUMN mine int",
     "change a view": "CREATE OR REPLACE VIEW recipient_status AS SELECT 1",
     "put a trigger on a table": "CREATE TRIGGER mine BEFORE INSERT ON marks EXECUTE FUNCTION suppress_redundant_updates_trigger()",
-    "set a sequence back": "SELECT setval('pushes_no_seq', 1)",
+    "set a sequence back": "SELECT setval('pushes_id_seq', 1)",
     "change whose a message is": "UPDATE messages SET account_id = 2",
     "forget a message": "DELETE FROM messages",
     "forget a submission": "DELETE FROM submissions",
@@ -41,9 +41,9 @@ CHANGES = {
     "say that the ledger is of another version": "UPDATE alembic_version SET version_num = '0'",
     "open a gate": "UPDATE accounts SET gate = 'open'",
     "send again": "UPDATE submissions SET state = 'held'",
-    "lock what is to be sent": "SELECT no FROM submissions FOR UPDATE",
-    "put a message": "INSERT INTO messages (id) VALUES ('m')",
-    "take numbers for messages": "SELECT nextval('messages_no_seq')",
+    "lock what is to be sent": "SELECT id FROM submissions FOR UPDATE",
+    "put a message": "INSERT INTO messages (public_id) VALUES ('m')",
+    "take numbers for messages": "SELECT nextval('messages_id_seq')",
     "change a text": "UPDATE messages SET content = ''",
     "forget what was refused": "DELETE FROM refused",
     "forget a report": "DELETE FROM reports",
@@ -52,7 +52,7 @@ CHANGES = {
     "opt somebody in again": "DELETE FROM optouts",
     "start a campaign": "UPDATE campaigns SET state = 'active'",
     "have a push forgotten": "UPDATE pushes SET state = 'processed'",
-    "lock pushes": "SELECT no FROM pushes FOR UPDATE",
+    "lock pushes": "SELECT id FROM pushes FOR UPDATE",
 }
 """Only a worker may."""
 

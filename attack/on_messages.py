@@ -62,9 +62,9 @@ def texts_of_codes(stack: Stack) -> Seen:
     SmsClient(stack.redis_url_of("producer"), caller="shop").send(
         str(next(_mobiles)), "您的验证码是 123456", lane="otp"
     )
-    sent = select(messages.c.no).where(messages.c.lane == "otp")
+    sent = select(messages.c.id).where(messages.c.lane == "otp")
     stack.wait_for("a code is accepted", lambda: _rows(stack, sent))
-    due = select(submissions.c.no).where(submissions.c.lane == "otp", submissions.c.due_at.is_not(None))
+    due = select(submissions.c.id).where(submissions.c.lane == "otp", submissions.c.due_at.is_not(None))
     stack.wait_for("all codes went out", lambda: not _rows(stack, due))
     with Redis.from_url(stack.redis_url) as redis:
         bells.send(redis, "sms.settle", queue=UPKEEP_QUEUE)

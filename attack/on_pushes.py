@@ -91,9 +91,9 @@ def forged_optouts(stack: Stack) -> Seen:
     body = replies((ours, "TD"), *((str(13000000000 + n), "TD") for n in range(FORGED)))
     if (status := push(stack, body)) != 200:
         return Seen(None, f"the push was answered with {status}")
-    no = _processed(stack, body)
+    push_id = _processed(stack, body)
     out = _rows(stack, optouts)
-    undone = sms(stack, "optout", "undo", "--push", str(no)).stdout.strip()
+    undone = sms(stack, "optout", "undo", "--push", str(push_id)).stdout.strip()
     return Seen((out, _rows(stack, optouts)) == (1, 0), f"{out} of {FORGED + 1:,} opted out; undone: {undone}")
 
 
@@ -142,7 +142,7 @@ def _rows(stack: Stack, table: Any) -> int:
 
 def _processed(stack: Stack, body: bytes) -> int:
     """The number of the push with that body, once it is processed. The gateway pushes meanwhile."""
-    query = select(func.max(pushes.c.no)).where(pushes.c.body == body, pushes.c.state != "received")
+    query = select(func.max(pushes.c.id)).where(pushes.c.body == body, pushes.c.state != "received")
     return int(stack.wait_for("it is processed", lambda: _asked(stack, query)))
 
 

@@ -14,49 +14,49 @@ CHUNK_MESSAGES = 1000 * PERIOD_MESSAGES
 # message and its place there: no two of a message are the same, and they come in no order.
 _STEPS = (
     """
-    INSERT INTO messages (no, id, account_id, lane, content, created_at, accepted_at)
-    SELECT no, md5(no::text), :account, 'notice', '您的订单' || no || '已发货，预计明天送达，请注意查收。', at, at
+    INSERT INTO messages (id, public_id, account_id, lane, content, created_at, accepted_at)
+    SELECT id, md5(id::text), :account, 'notice', '您的订单' || id || '已发货，预计明天送达，请注意查收。', at, at
     FROM (
-        SELECT no, now() - interval '30 days' * (1 - no / CAST(:messages AS float8)) AS at
-        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS no
+        SELECT id, now() - interval '30 days' * (1 - id / CAST(:messages AS float8)) AS at
+        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS id
     ) AS one
     """,
     """
     INSERT INTO submissions
-        (no, account_id, lane, msg_id, state, caller, mobiles, expires_at, attempt, resent, result, updated_at)
+        (id, account_id, lane, msg_id, state, caller, mobiles, expires_at, attempt, resent, result, updated_at)
     SELECT
-        no, account_id, lane, no,
+        id, account_id, lane, id,
         CASE
-            WHEN no % 100 = 0 THEN 'rejected'
+            WHEN id % 100 = 0 THEN 'rejected'
             WHEN created_at > now() - interval '71 hours' THEN 'accepted'
             ELSE 'unreported'
         END,
-        'app-' || no % 4, CASE WHEN no % 54 < 50 THEN 1 ELSE 50 END,
-        created_at + interval '1 day', 1, false, CASE WHEN no % 100 = 0 THEN '-1' ELSE '1' END, created_at
-    FROM messages WHERE no BETWEEN :first AND :last
-    ORDER BY no
+        'app-' || id % 4, CASE WHEN id % 54 < 50 THEN 1 ELSE 50 END,
+        created_at + interval '1 day', 1, false, CASE WHEN id % 100 = 0 THEN '-1' ELSE '1' END, created_at
+    FROM messages WHERE id BETWEEN :first AND :last
+    ORDER BY id
     """,
     """
-    INSERT INTO recipients (message_no, mobile, submission_no)
-    SELECT no, '13' || lpad(((no * 50 + place) * 7919 % 1000000000)::text, 9, '0'), no
+    INSERT INTO recipients (message_id, mobile, submission_id)
+    SELECT id, '13' || lpad(((id * 50 + place) * 7919 % 1000000000)::text, 9, '0'), id
     FROM submissions CROSS JOIN LATERAL generate_series(1, mobiles) AS place
-    WHERE no BETWEEN :first AND :last
+    WHERE id BETWEEN :first AND :last
     """,
     """
-    INSERT INTO pushes (no, received_at, source, body, state, items)
-    SELECT 1 + no / 20, max(updated_at), '127.0.0.1', '<returnForm/>', 'processed', sum(mobiles)
-    FROM submissions WHERE no BETWEEN :first AND :last
+    INSERT INTO pushes (id, received_at, source, body, state, items)
+    SELECT 1 + id / 20, max(updated_at), '127.0.0.1', '<returnForm/>', 'processed', sum(mobiles)
+    FROM submissions WHERE id BETWEEN :first AND :last
     GROUP BY 1 ORDER BY 1
     ON CONFLICT DO NOTHING
     """,
     """
-    INSERT INTO reports (account_id, msg_id, mobile, status, push_no, received_at)
+    INSERT INTO reports (account_id, msg_id, mobile, status, push_id, received_at)
     SELECT
         account_id, msg_id, mobile,
         CASE WHEN mobile::bigint % 20 = 0 THEN 'undelivered' ELSE 'delivered' END,
-        1 + no / 20, updated_at + interval '5 seconds'
-    FROM submissions JOIN recipients ON submission_no = no
-    WHERE no BETWEEN :first AND :last AND state <> 'rejected'
+        1 + id / 20, updated_at + interval '5 seconds'
+    FROM submissions JOIN recipients ON submission_id = submissions.id
+    WHERE id BETWEEN :first AND :last AND state <> 'rejected'
     ORDER BY msg_id, mobile
     """,
 )
@@ -80,7 +80,7 @@ def fill(ledger: Engine, recipients: int, watch: Callable[[int], object]) -> int
         watch(last * PERIOD_RECIPIENTS // PERIOD_MESSAGES)
     with ledger.begin() as connection:
         for table in ("messages", "submissions", "pushes"):
-            connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'no'), max(no)) FROM {table}"))
+            connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"))
         connection.execute(text("UPDATE accounts SET next_msg_id = :next"), {"next": messages + 1})
     with reading(ledger) as connection:
         # What would else be done in the background, while somebody measures.

@@ -156,13 +156,13 @@ def _send(stack: Stack, options: Options, postgres: int, watch: Callable[[float]
 
 def _last(ledger: Engine) -> int:
     with reading(ledger) as connection:
-        return connection.scalar(select(func.max(submissions.c.no))) or 0
+        return connection.scalar(select(func.max(submissions.c.id))) or 0
 
 
 def _recorded(stack: Stack, ledger: Engine, before: int, wanted: int, watch: Callable[[float], object]) -> float:
     """Waits until so many submissions after that one are accepted; when the last one was."""
     accepted = select(func.count(), func.max(submissions.c.updated_at)).where(
-        submissions.c.no > before, submissions.c.state == State.ACCEPTED
+        submissions.c.id > before, submissions.c.state == State.ACCEPTED
     )
     seen, since = 0, time.monotonic()
     while True:

@@ -67,8 +67,8 @@ def _seconds(ledger: Engine, do: Callable[[Connection], object]) -> float:
 def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, ago: str) -> None:
     """Submissions of one recipient each, all of one message; nothing looks at their mobiles."""
     of_it = text("""
-        INSERT INTO recipients (message_no, mobile, submission_no)
-        SELECT (SELECT min(no) FROM messages), CAST(no AS varchar), no FROM submissions
+        INSERT INTO recipients (message_id, mobile, submission_id)
+        SELECT (SELECT min(id) FROM messages), CAST(id AS varchar), id FROM submissions
         WHERE account_id = :account AND msg_id > :first
     """)
     add = text("""
@@ -122,8 +122,8 @@ def _pulls(ledger: Engine) -> tuple[float, float]:
         before = mean(pull_some() for _ in range(PULLS))
         with ledger.begin() as connection:
             sent = text("""
-                UPDATE submissions SET state = 'submitting' WHERE no IN (
-                    SELECT no FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
+                UPDATE submissions SET state = 'submitting' WHERE id IN (
+                    SELECT id FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
                     ORDER BY due_at LIMIT :sent
                 )
             """)
@@ -139,8 +139,8 @@ def _writers(ledger: Engine, account_id: int) -> tuple[float, float]:
             first = REPORTED + (writer * PUSHES_OF_EACH + number) * ITEMS
             some = [StatusReport("13800000000", first + n, Report.DELIVERED) for n in range(ITEMS)]
             with ledger.begin() as connection:
-                no = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
-                pushes.add_reports(connection, account_id, some, push_no=no, received_at=_now())
+                push_id = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
+                pushes.add_reports(connection, account_id, some, push_id=push_id, received_at=_now())
 
     before = _members(ledger)
     waits = [0.0]

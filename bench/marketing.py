@@ -17,19 +17,19 @@ _FILL = text("""
 WITH wanted AS (
     SELECT n FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n
 ), message AS (
-    INSERT INTO messages (id, account_id, lane, content, created_at, accepted_at)
+    INSERT INTO messages (public_id, account_id, lane, content, created_at, accepted_at)
     SELECT 'fill-' || n, :account, 'marketing', '会员日全场八折，编号' || n || '，回T退订', now(), now() FROM wanted
-    RETURNING no, id
+    RETURNING id, public_id
 ), submission AS (
     INSERT INTO submissions (account_id, lane, msg_id, state, caller, mobiles, due_at, expires_at, attempt, resent, updated_at)
     SELECT :account, 'marketing', :msg_id + n, 'queued', 'campaign', :mobiles, now(), now() + :validity, 0, false, now()
     FROM wanted
-    RETURNING no, msg_id
+    RETURNING id, msg_id
 )
-INSERT INTO recipients (message_no, mobile, submission_no)
-SELECT message.no, '13' || lpad((n::bigint * :mobiles + place)::text, 9, '0'), submission.no
+INSERT INTO recipients (message_id, mobile, submission_id)
+SELECT message.id, '13' || lpad((n::bigint * :mobiles + place)::text, 9, '0'), submission.id
 FROM wanted
-JOIN message ON message.id = 'fill-' || n
+JOIN message ON message.public_id = 'fill-' || n
 JOIN submission ON submission.msg_id = :msg_id + n
 CROSS JOIN generate_series(0, :mobiles - 1) AS place
 """)

@@ -128,7 +128,7 @@ def push(stack: Stack, load: Load, first: int, postgres: int, watch: Callable[[f
     _push_all(stack, [_body(first + nth, 1) for nth in range(WARM_UP)], None, lambda _: None)
     _settle(stack, ledger)
     with reading(ledger) as connection:
-        before = connection.scalar(select(func.max(pushes.c.no)))
+        before = connection.scalar(select(func.max(pushes.c.id)))
     first += WARM_UP
     bodies = [_body(first + nth * load.size, load.size) for nth in range(load.pushes)]
     pids = {name: process.pid for name, process in stack.processes.items()}
@@ -143,7 +143,7 @@ def push(stack: Stack, load: Load, first: int, postgres: int, watch: Callable[[f
     machine.sample()
     used = {name: use.cpu_seconds for name, use in meter.used().items()}
     with reading(ledger) as connection:
-        applied = connection.scalar(select(func.count()).where(reports.c.push_no > before)) or 0
+        applied = connection.scalar(select(func.count()).where(reports.c.push_id > before)) or 0
     ledger.dispose()
     if applied != load.size * load.pushes:
         raise StackError(f"{load.pushes} pushes of {load.size} reports were acknowledged, {applied} reports are there")

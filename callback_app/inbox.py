@@ -59,13 +59,13 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
                 raise BudgetSpent(
                     "the ledger has taken as many bytes of pushes within an hour as SMS_PUSH_HOURLY_MIB says"
                 )
-            no = pushes.add(connection, body, source=source, received_at=now)
+            push_id = pushes.add(connection, body, source=source, received_at=now)
     except SQLAlchemyError as why:
         log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
         _keep_in_redis(inbox, body, source, now)
     else:
         # With so many before it, the tick has it read in time: a flood of pushes is no flood of tasks.
-        _publish(inbox, "sms.process_push", no, fewer_than=PUSHES_QUEUED)
+        _publish(inbox, "sms.process_push", push_id, fewer_than=PUSHES_QUEUED)
 
 
 def _now(inbox: Inbox) -> datetime:

@@ -90,7 +90,7 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
         Member(line, f"{MEMBERS}{line:08}", (f"{MEMBERS}{line:08}", f"客户{line}")) for line in range(2, count + 2)
     ]
     with engine.begin() as connection:
-        no = audiences.begin(
+        audience_id = audiences.begin(
             connection,
             "people",
             source="people.csv",
@@ -99,12 +99,12 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
             by="chaos",
             now=now,
         )
-        if no is None:
+        if audience_id is None:
             raise RuntimeError("the ledger is not empty")
-        audiences.add(connection, no, people)
-        audiences.finish(connection, no, good=count, repeats=0, refused=0)
+        audiences.add(connection, audience_id, people)
+        audiences.finish(connection, audience_id, good=count, repeats=0, refused=0)
         campaign = plan(connection, replace(WISH, content=content), lanes=LANES, zones={}, by="chaos", now=now)
-        campaigns.start(connection, campaign.no, next_at=start_time(campaign, now=now), by="chaos", now=now)
+        campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="chaos", now=now)
 
 
 def _kill_until_it_is_done(stack: Stack, engine: Engine, dice: Random, every: float) -> int:

@@ -81,7 +81,7 @@ def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: W
     calls = calls_of(world.stack)
     taken = Counter(mobile for call in calls for mobile in call["mobiles"])
     with reading(engine) as connection:
-        kept = set(connection.execute(select(messages.c.id)).scalars())
+        kept = set(connection.execute(select(messages.c.public_id)).scalars())
         turned_away = set(connection.execute(select(refused.c.id)).scalars())
         statuses = _statuses(connection)
         lost_reports = _reports_lost(connection, calls, world.flushes)
@@ -145,7 +145,10 @@ def _reports_lost(
 ) -> list[tuple[int, str]]:
     """Each mobile of a call that was taken has a report, and once all was pushed each has been acknowledged."""
     made = {(call["msg_id"], mobile) for call in calls for mobile in call["mobiles"]}
-    known = {(no, mobile) for no, mobile in connection.execute(select(reports.c.msg_id, reports.c.mobile))}
+    known = {
+        (submission_id, mobile)
+        for submission_id, mobile in connection.execute(select(reports.c.msg_id, reports.c.mobile))
+    }
     return sorted(made - known - {report for flush in flushes for report in flush.reports})
 
 
@@ -158,9 +161,11 @@ def _unknown(connection: Connection) -> tuple[set[int], Counter[str]]:
 
 def _probably_not_taken(engine: Engine) -> set[int]:
     """The msgIds of the unknown calls that the ledger says were probably not taken."""
-    nos = list(evidence.probable(engine, now=datetime.now(UTC) + LATER))
+    submission_ids = list(evidence.probable(engine, now=datetime.now(UTC) + LATER))
     with reading(engine) as connection:
-        return set(connection.execute(select(submissions.c.msg_id).where(submissions.c.no.in_(nos))).scalars())
+        return set(
+            connection.execute(select(submissions.c.msg_id).where(submissions.c.id.in_(submission_ids))).scalars()
+        )
 
 
 def _went_with(sent: Sent, flushes: Sequence[Flush]) -> bool:

@@ -83,7 +83,7 @@ def _pause(stack: Stack, seconds: float) -> None:
 
 def _kept(engine: Engine) -> set[str]:
     with reading(engine) as connection:
-        return set(connection.execute(select(messages.c.id)).scalars())
+        return set(connection.execute(select(messages.c.public_id)).scalars())
 
 
 def _by_client(redis_url: str, numbers: Sequence[int]) -> Sequence[str]:

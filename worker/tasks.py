@@ -83,9 +83,9 @@ def work_on(lane: str) -> None:
 
 
 @app.task(name="sms.launch", bind=True)
-def launch_run(task: Task, run_no: int) -> None:
+def launch_run(task: Task, run_id: int) -> None:
     """Has the next messages of that run of a campaign made."""
-    _parts().launches.begin((run_no, _queue(task)))
+    _parts().launches.begin((run_id, _queue(task)))
 
 
 @app.task(name="sms.probe", bind=True, throws=AWAY)
@@ -100,15 +100,15 @@ def probe(task: Task, account_id: int) -> None:
 
 
 @app.task(name="sms.process_push", throws=AWAY)
-def process_kept_push(no: int) -> None:
+def process_kept_push(push_id: int) -> None:
     """Applies the push of that number. Where as many are under way as may be, it goes to the end of the queue."""
     here = _parts()
     if not here.push_room.acquire(timeout=ROOM_SECONDS):
-        bells.send(here.redis, "sms.process_push", no, queue=PUSH_QUEUE)
+        bells.send(here.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
         return
     try:
         process = retried(process_push, STOPPING.wait)
-        process(here.push_engine, no, here.accounts_of_pushes, optout_words=here.settings.optout_words)
+        process(here.push_engine, push_id, here.accounts_of_pushes, optout_words=here.settings.optout_words)
     finally:
         here.push_room.release()
 
@@ -117,8 +117,8 @@ def process_kept_push(no: int) -> None:
 def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and has them applied."""
     here = _parts()
-    for no in retried(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
-        bells.send(here.redis, "sms.process_push", no, queue=PUSH_QUEUE)
+    for push_id in retried(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
+        bells.send(here.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
 
 
 @app.task(name="sms.tick", throws=AWAY)

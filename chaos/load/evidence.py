@@ -74,7 +74,7 @@ def rows_of(stack: Stack, engine: Engine, *, foreign: str, campaign: str) -> Row
 
         of_foreign = column("SELECT count(*) FROM reports WHERE mobile LIKE :like", like=f"{foreign}%")[0]
         return Rows(
-            messages=set(column("SELECT id FROM messages")),
+            messages=set(column("SELECT public_id FROM messages")),
             refused=set(column("SELECT id FROM refused")),
             in_intake={name.decode(errors="replace") for name in names},
             states=pairs("SELECT state, count(*) FROM submissions GROUP BY state"),

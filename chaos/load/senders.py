@@ -144,7 +144,9 @@ class Pushes:
         account = ACCOUNT["SMS_EPR_ID"], ACCOUNT["SMS_USER_ID"]
         first = self.reports + 1
         return push_body(
-            tuple(Report(*account, f"{FOREIGN}{no:08}", str(no), "1") for no in range(first, first + REPORTS))
+            tuple(
+                Report(*account, f"{FOREIGN}{number:08}", str(number), "1") for number in range(first, first + REPORTS)
+            )
         )
 
     def _is_acknowledged(self, body: bytes) -> bool:

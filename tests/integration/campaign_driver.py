@@ -45,12 +45,12 @@ class Campaigns:
         header = ("mobile", "姓名", *(f"c{number}" for number in range(2, len(given[0]))))
         people = [Member(line, row[0], tuple(row)) for line, row in enumerate(given, 2)]
         with self.engine.begin() as connection:
-            no = audiences.begin(
+            audience_id = audiences.begin(
                 connection, name, source="people.csv", header=header, mobile_column="mobile", by="test", now=NOW
             )
-            assert no is not None
-            audiences.add(connection, no, people)
-            audiences.finish(connection, no, good=len(people), repeats=0, refused=0)
+            assert audience_id is not None
+            audiences.add(connection, audience_id, people)
+            audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)
 
     def plan(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
         with self.engine.begin() as connection:
@@ -60,7 +60,7 @@ class Campaigns:
     def start(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
         campaign = self.plan(wish, now)
         with self.engine.begin() as connection:
-            assert campaigns.start(connection, campaign.no, next_at=start_time(campaign, now=now), by="alice", now=now)
+            assert campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="alice", now=now)
         return self.find(wish.name)
 
     def find(self, name: str = "spring") -> Campaign:
@@ -71,35 +71,35 @@ class Campaigns:
 
     def runs(self) -> list[Run]:
         with self.engine.connect() as connection:
-            nos = connection.execute(select(table.c.no)).scalars().all()
-            return [run for no in nos for run in campaigns.runs_of(connection, no)]
+            submission_ids = connection.execute(select(table.c.id)).scalars().all()
+            return [run for submission_id in submission_ids for run in campaigns.runs_of(connection, submission_id)]
 
     def pause(self, now: datetime = NOW, reason: str = "wrong price") -> bool:
-        no = self.find().no
+        submission_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.pause(connection, no, reason=reason, by="alice", now=now)
+            return campaigns.pause(connection, submission_id, reason=reason, by="alice", now=now)
 
     def resume(self, now: datetime = NOW) -> bool:
-        no = self.find().no
+        submission_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.resume(connection, no, by="alice", now=now)
+            return campaigns.resume(connection, submission_id, by="alice", now=now)
 
     def cancel(self, now: datetime = NOW) -> bool:
-        no = self.find().no
+        submission_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.cancel(connection, no, reason="closed", by="alice", now=now)
+            return campaigns.cancel(connection, submission_id, reason="closed", by="alice", now=now)
 
     def tick(self, now: datetime = NOW) -> None:
         """What beat has done of campaigns every second."""
         start_due(self.engine, window=window_of, now=now)
         with self.engine.connect() as connection:
             running = campaigns.running(connection, now=now)
-        for run_no, _ in running:
-            self.launch(run_no, now)
+        for run_id, _ in running:
+            self.launch(run_id, now)
 
     def launch(
         self,
-        run_no: int,
+        run_id: int,
         now: datetime = NOW,
         here: Collection[str] = ("default",),
         anywhere: Collection[str] | None = None,
@@ -107,7 +107,7 @@ class Campaigns:
     ) -> Launched:
         return launch(
             self.engine,
-            run_no,
+            run_id,
             accept=partial(self._accept, now),
             window=window_of,
             ring=self.rung.append,

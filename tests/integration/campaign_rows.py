@@ -24,8 +24,8 @@ def add_campaign(
     with ledger.engine.begin() as connection:
         for table in (campaigns, members, audiences):
             connection.execute(delete(table))
-        audience_no = connection.execute(
-            insert(audiences).returning(audiences.c.no),
+        audience_id = connection.execute(
+            insert(audiences).returning(audiences.c.id),
             {
                 "name": "customers",
                 "source": "customers.csv",
@@ -40,7 +40,7 @@ def add_campaign(
             },
         ).scalar_one()
         rows = [
-            {"audience_no": audience_no, "line": line, "mobile": row[0], "fields": json.dumps(row)}
+            {"audience_id": audience_id, "line": line, "mobile": row[0], "fields": json.dumps(row)}
             for line, row in enumerate(people, 2)
         ]
         if rows:
@@ -49,7 +49,7 @@ def add_campaign(
             "name": NAME,
             "account_id": ledger.account_ids["default"],
             "lane": "marketing",
-            "audience_no": audience_no,
+            "audience_id": audience_id,
             "content": content,
             "state": "draft",
             "since": NOW,

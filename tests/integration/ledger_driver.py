@@ -74,7 +74,7 @@ class Ledger:
         count: Count = len,
     ) -> dict[str, list[int]]:
         """The numbers of the submissions made, under the id of each message that was not there before."""
-        before = {row["id"] for row in self.rows(messages)}
+        before = {row["public_id"] for row in self.rows(messages)}
         accept(
             self.engine,
             self.msg_ids,
@@ -88,22 +88,22 @@ class Ledger:
             now=now,
         )
         made: dict[str, list[int]] = {}
-        of = select(messages.c.id, recipients.c.submission_no).join(
-            recipients, recipients.c.message_no == messages.c.no
+        of = select(messages.c.public_id, recipients.c.submission_id).join(
+            recipients, recipients.c.message_id == messages.c.id
         )
         with self.engine.connect() as connection:
-            for message_id, no in connection.execute(of.distinct().order_by(recipients.c.submission_no)):
-                if message_id not in before and no is not None:
-                    made.setdefault(message_id, []).append(no)
+            for message_id, submission_id in connection.execute(of.distinct().order_by(recipients.c.submission_id)):
+                if message_id not in before and submission_id is not None:
+                    made.setdefault(message_id, []).append(submission_id)
         return made
 
     def sent_to(self, *mobiles: str) -> None:
         """The account had a notice for each of them."""
         self.accept(message("sent", *mobiles))
 
-    def claim(self, nos: Sequence[int], now: datetime = NOW) -> list[Claimed]:
+    def claim(self, submission_ids: Sequence[int], now: datetime = NOW) -> list[Claimed]:
         with self.engine.begin() as connection:
-            return claims.claim(connection, nos, now=now, lease=LEASE)
+            return claims.claim(connection, submission_ids, now=now, lease=LEASE)
 
     def pull(
         self,
@@ -142,7 +142,7 @@ class Ledger:
 
     def expire_leases(self, now: datetime, resend: Collection[str] = ()) -> list[int]:
         with self.engine.begin() as connection:
-            return [no for no, _ in submissions.expire_leases(connection, now=now, resend=resend)]
+            return [submission_id for submission_id, _ in submissions.expire_leases(connection, now=now, resend=resend)]
 
     def unreport(self, before: datetime, most: int = 1000) -> int:
         with self.engine.begin() as connection:
@@ -152,9 +152,9 @@ class Ledger:
         """Keeps and processes a push."""
         raw = body.encode() if isinstance(body, str) else body
         with self.engine.begin() as connection:
-            no = pushes.add(connection, raw, source="127.0.0.1", received_at=received_at)
-        process_push(self.engine, no, {ACCOUNT_KEYS: self.account_ids["default"]}, optout_words=OPTOUT_WORDS)
-        return no
+            push_id = pushes.add(connection, raw, source="127.0.0.1", received_at=received_at)
+        process_push(self.engine, push_id, {ACCOUNT_KEYS: self.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+        return push_id
 
     def rows(self, table: object) -> list[dict[str, object]]:
         with self.engine.connect() as connection:

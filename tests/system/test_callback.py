@@ -74,13 +74,13 @@ class Kept:
     def __init__(self, stack: Stack, ledger: Engine) -> None:
         self._stack, self._ledger = stack, ledger
         with reading(ledger) as connection:
-            self._before = connection.execute(select(func.coalesce(func.max(pushes.c.no), 0))).scalar_one()
+            self._before = connection.execute(select(func.coalesce(func.max(pushes.c.id), 0))).scalar_one()
 
     def count(self) -> int:
         with reading(self._ledger) as connection:
             return int(
                 connection.execute(
-                    select(func.count()).where(pushes.c.no > self._before).select_from(pushes)
+                    select(func.count()).where(pushes.c.id > self._before).select_from(pushes)
                 ).scalar_one()
             )
 
@@ -89,14 +89,14 @@ class Kept:
 
         def done() -> list[PushView] | None:
             with reading(self._ledger) as connection:
-                found = [push for push in push_queries.newest(connection, limit=100) if push.no > self._before]
+                found = [push for push in push_queries.newest(connection, limit=100) if push.id > self._before]
             return None if any(push.state == "received" for push in found) else found
 
         return [] if not self.count() else self._stack.wait_for("pushes processed", done, seconds=20)
 
     def bodies(self) -> list[bytes]:
         with reading(self._ledger) as connection:
-            rows = connection.execute(select(pushes.c.body).where(pushes.c.no > self._before).order_by(pushes.c.no))
+            rows = connection.execute(select(pushes.c.body).where(pushes.c.id > self._before).order_by(pushes.c.id))
             return list(rows.scalars())
 
     def effect(self, msg_id: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -108,7 +108,7 @@ class Kept:
             said = connection.execute(
                 select(first_replies.c.mobile, first_replies.c.content)
                 .where(first_replies.c.msg_id == msg_id)
-                .order_by(first_replies.c.no)
+                .order_by(first_replies.c.id)
             ).all()
         return [(row[0], row[1]) for row in told], [(row[0], row[1]) for row in said]
 
@@ -248,5 +248,5 @@ def test_a_quarantined_push_that_is_replayed_is_read_again(stack: Stack, kept: K
     assert post(stack, "您好".encode()) == SUCCESS
     [push] = kept.processed()
     with ledger.begin() as connection:
-        assert inbox.replay(connection, nos=[push.no], now=datetime.now(UTC)) == [push.no]
+        assert inbox.replay(connection, push_ids=[push.id], now=datetime.now(UTC)) == [push.id]
     assert [one.state for one in kept.processed()] == ["quarantined"]

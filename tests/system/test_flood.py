@@ -127,12 +127,14 @@ def test_forty_campaigns_that_begin_at_once_keep_no_push_waiting_with_one_thread
         engine = open_engine(stack.ledger_url)
         start_campaigns(engine)
         stack.wait_for("the first messages", lambda: made(engine) > 0)
-        no = 0
+        push_id = 0
         while made(engine) < CAMPAIGNS * AHEAD:
-            no += 1
-            post_push(stack, no)
-            stack.wait_for("the push applied", lambda no=no: is_applied(engine, no), seconds=SOON_SECONDS)
-        assert no > 1, "all was made before the first push was applied"
+            push_id += 1
+            post_push(stack, push_id)
+            stack.wait_for(
+                "the push applied", lambda push_id=push_id: is_applied(engine, push_id), seconds=SOON_SECONDS
+            )
+        assert push_id > 1, "all was made before the first push was applied"
         stack.check()
         engine.dispose()
 
@@ -142,18 +144,18 @@ def start_campaigns(engine: Engine) -> None:
     now = datetime.now(UTC)
     people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, MEMBERS + 2)]
     with engine.begin() as connection:
-        no = audiences.begin(
+        audience_id = audiences.begin(
             connection, "people", source="p.csv", header=("mobile", "姓名"), mobile_column="mobile", by="test", now=now
         )
-        assert no is not None
-        audiences.add(connection, no, people)
-        audiences.finish(connection, no, good=len(people), repeats=0, refused=0)
+        assert audience_id is not None
+        audiences.add(connection, audience_id, people)
+        audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)
         for number in range(CAMPAIGNS):
             wish = Wish(f"campaign-{number}", "people", "{{ 姓名 }}，您的订单已发货", lane="notice")
             plan(connection, wish, lanes=LANES, zones={"default": ZoneInfo("Asia/Shanghai")}, by="test", now=now)
             campaign = campaigns.find(connection, wish.name)
             assert campaign is not None
-            assert campaigns.start(connection, campaign.no, next_at=start_time(campaign, now=now), by="test", now=now)
+            assert campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="test", now=now)
 
 
 def post_push(stack: Stack, msg_id: int) -> None:

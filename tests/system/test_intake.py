@@ -52,18 +52,18 @@ def states(ledger: Engine) -> dict[str, int]:
 
 def ids(ledger: Engine) -> set[str]:
     with reading(ledger) as connection:
-        return set(connection.execute(select(messages.c.id)).scalars())
+        return set(connection.execute(select(messages.c.public_id)).scalars())
 
 
 def submissions_in(ledger: Engine, state: State) -> set[int]:
     with reading(ledger) as connection:
-        return set(connection.execute(select(submissions.c.no).where(submissions.c.state == state)).scalars())
+        return set(connection.execute(select(submissions.c.id).where(submissions.c.state == state)).scalars())
 
 
-def mobiles_of(ledger: Engine, nos: set[int]) -> set[str]:
+def mobiles_of(ledger: Engine, submission_ids: set[int]) -> set[str]:
     with reading(ledger) as connection:
-        rows = connection.execute(select(recipients.c.submission_no, recipients.c.mobile))
-        return {mobile for no, mobile in rows if no in nos}
+        rows = connection.execute(select(recipients.c.submission_id, recipients.c.mobile))
+        return {mobile for submission_id, mobile in rows if submission_id in submission_ids}
 
 
 @pytest.mark.timeout(240)

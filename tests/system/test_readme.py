@@ -68,5 +68,5 @@ def test_the_readmes_task_by_name_sends_a_message(stack: Stack, ledger: Engine) 
 
 def has(ledger: Engine, message_id: str) -> bool:
     with ledger.connect() as connection:
-        found = connection.execute(text("SELECT 1 FROM messages WHERE id = :id"), {"id": message_id})
+        found = connection.execute(text("SELECT 1 FROM messages WHERE public_id = :id"), {"id": message_id})
         return found.first() is not None

@@ -84,7 +84,7 @@ def plan(
     else:
         try:
             text = compile_text(wish.content, audience.header)
-            if (why := _refuses_all(connection, audience.no, text)) is not None:
+            if (why := _refuses_all(connection, audience.id, text)) is not None:
                 fault("--text", f"makes no text of any row: {why}")
         except TemplateFault as why:
             faults += [Fault("--text", one) for one in why.faults]
@@ -100,7 +100,7 @@ def plan(
         "name": wish.name,
         "account_id": known[wish.account],
         "lane": wish.lane,
-        "audience_no": audience.no,
+        "audience_id": audience.id,
         "content": wish.content,
         "next_at": next_at,
         "cron": wish.cron,
@@ -128,10 +128,10 @@ def start_time(campaign: Campaign, *, now: datetime) -> datetime:
     return campaign.next_at or now
 
 
-def _refuses_all(connection: Connection, audience_no: int, text: Text) -> str | None:
+def _refuses_all(connection: Connection, audience_id: int, text: Text) -> str | None:
     """Why the text cannot be made of the first members, if it can be made of none of them."""
     why = None
-    for member in audiences.members_after(connection, audience_no, 0, most=TRIED):
+    for member in audiences.members_after(connection, audience_id, 0, most=TRIED):
         try:
             text.render(member.fields)
         except RowRefused as refusal:

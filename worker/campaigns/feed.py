@@ -60,17 +60,17 @@ class Launched(Enum):
 
 def launch_part(redis: Redis, launch_one: Callable[[int], Launched], of: tuple[int, str]) -> bool:
     """Makes some of the next messages of a run, by its number and queue, if no other process does; whether there are more to make."""
-    run_no, queue = of
-    with alone(redis, f"launch:{run_no}", lost_seconds=LAUNCH_SECONDS) as mine:
-        launched = launch_one(run_no) if mine else Launched.ENOUGH
-    if launched is Launched.NOT_HERE and redis.set(f"sms:passed-on:{run_no}", 1, nx=True, px=PASSED_ON_MS):
-        bells.ring(redis, "sms.launch", run_no, queue=queue, fewer_than=bells.FEW)
+    run_id, queue = of
+    with alone(redis, f"launch:{run_id}", lost_seconds=LAUNCH_SECONDS) as mine:
+        launched = launch_one(run_id) if mine else Launched.ENOUGH
+    if launched is Launched.NOT_HERE and redis.set(f"sms:passed-on:{run_id}", 1, nx=True, px=PASSED_ON_MS):
+        bells.ring(redis, "sms.launch", run_id, queue=queue, fewer_than=bells.FEW)
     return launched is Launched.MORE
 
 
 def launch(
     engine: Engine,
-    run_no: int,
+    run_id: int,
     *,
     accept: Accept,
     window: Callable[[Campaign, datetime], Window | None],
@@ -86,7 +86,7 @@ def launch(
     only elsewhere is left to those workers, and one of an account that is nowhere is paused.
     """
     begun = clock()
-    found = _under_way(engine, run_no)
+    found = _under_way(engine, run_id)
     if found is not None and found[0].account not in here:
         nowhere = _is_paused_without_account(engine, found[0], anywhere(), begun)
         return Launched.ENOUGH if nowhere else Launched.NOT_HERE
@@ -101,7 +101,7 @@ def launch(
             text = text or compile_text(campaign.content, campaign.header)
             members = audiences.members_after(
                 connection,
-                campaign.audience_no,
+                campaign.audience_id,
                 run.line,
                 most=MEMBERS_OF_MANY if text.personal else MEMBERS_OF_ONE_TEXT,
                 within=_part(campaign, run),
@@ -115,13 +115,13 @@ def launch(
             ring(campaign.lane)
         if clock() - begun >= LONGEST:
             return Launched.MORE
-        found = _under_way(engine, run_no)
+        found = _under_way(engine, run_id)
     return Launched.ENOUGH
 
 
-def _under_way(engine: Engine, run_no: int) -> tuple[Campaign, Run] | None:
+def _under_way(engine: Engine, run_id: int) -> tuple[Campaign, Run] | None:
     with reading(engine) as connection:
-        return campaigns.under_way(connection, run_no)
+        return campaigns.under_way(connection, run_id)
 
 
 def _is_paused_without_account(
@@ -132,7 +132,7 @@ def _is_paused_without_account(
         return False
     reason = f"no worker has the account {campaign.account!r}: put it back into the settings, then resume"
     with engine.begin() as connection:
-        paused = campaigns.pause(connection, campaign.no, reason=reason, by=campaigns.ITSELF, now=now)
+        paused = campaigns.pause(connection, campaign.id, reason=reason, by=campaigns.ITSELF, now=now)
     if paused:
         log.warning("campaign %s is paused: %s", campaign.name, reason)
     return True
@@ -153,7 +153,7 @@ def _is_shut(
         if opens is not None:
             campaigns.open_again(connection, run, opens)
         elif campaigns.end(connection, run, RunState.EXPIRED, reason="its window closed", now=now):
-            log.warning("campaign %s: run %d expired, its window closed before all were sent to", campaign.name, run.no)
+            log.warning("campaign %s: run %d expired, its window closed before all were sent to", campaign.name, run.id)
     return True
 
 
@@ -170,7 +170,7 @@ def _goes_badly(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> 
         return False
     reason = f"{bad:,} of {known:,} results are rejected, undelivered or unknown, more than {campaign.stop_share:.1%}"
     with engine.begin() as connection:
-        paused = campaigns.pause(connection, campaign.no, reason=reason, by=campaigns.ITSELF, now=now)
+        paused = campaigns.pause(connection, campaign.id, reason=reason, by=campaigns.ITSELF, now=now)
     if paused:
         log.warning("campaign %s is paused: %s", campaign.name, reason)
     return paused
@@ -205,8 +205,8 @@ def _messages(
             account=campaign.account,
             created_at=now,
             valid_for=expires_at - now,
-            caller=campaigns.caller(run.no),
-            run_no=run.no,
+            caller=campaigns.caller(run.id),
+            run_id=run.id,
         )
         for content, of_text in mobiles.items()
         for some in chunks(of_text, RECIPIENTS)
@@ -224,4 +224,4 @@ def _conclude(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> No
             if campaigns.end_first_stage(connection, run, reason=reason, now=now):
                 log.info("campaign %s is paused: %s", campaign.name, reason)
         elif campaigns.end(connection, run, RunState.DONE, now=now):
-            log.info("run %d of campaign %s is done", run.no, campaign.name)
+            log.info("run %d of campaign %s is done", run.id, campaign.name)

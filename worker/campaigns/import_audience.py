@@ -44,7 +44,7 @@ def import_audience(
             )
         counts = {"good": good, "repeats": left_out.repeats, "refused": left_out.refused.total()}
         with hold.working() as connection:
-            audiences.finish(connection, hold.no, **counts)
+            audiences.finish(connection, hold.id, **counts)
         undo.pop_all()
     return good
 
@@ -82,7 +82,7 @@ class _Hold:
     """An audience that is not ready, and when he who holds it last worked at it: nobody else does until he is given up."""
 
     engine: Engine
-    no: int
+    id: int
     name: str
     last: datetime
     clock: Clock
@@ -92,7 +92,7 @@ class _Hold:
         """A transaction on the audience. Raises NoAudience where somebody else has it by now."""
         now = self.clock()
         with self.engine.begin() as connection:
-            if not audiences.claim(connection, self.no, last=self.last, now=now):
+            if not audiences.claim(connection, self.id, last=self.last, now=now):
                 raise NoAudience(f"somebody else is importing or removing the audience {self.name!r}; look again later")
             yield connection
         self.last = now
@@ -101,12 +101,12 @@ class _Hold:
 def _begin(engine: Engine, name: str, table: Table, source: str, by: str, clock: Clock) -> _Hold:
     now = clock()
     with engine.begin() as connection:
-        no = audiences.begin(
+        audience_id = audiences.begin(
             connection, name, source=source, header=table.header, mobile_column=table.column, by=by, now=now
         )
-    if no is None:
+    if audience_id is None:
         raise NoAudience(f"somebody else has just begun to import an audience {name!r}; look again later")
-    return _Hold(engine, no, name, now, clock)
+    return _Hold(engine, audience_id, name, now, clock)
 
 
 def _fill(hold: _Hold, table: Table, left_out: LeftOut) -> int:
@@ -116,7 +116,7 @@ def _fill(hold: _Hold, table: Table, left_out: LeftOut) -> int:
     rows = good_rows(table.rows, len(table.header), position, left_out.add)
     for part in chunks((Member(line, mobile, tuple(values)) for line, mobile, values in rows), PART):
         with hold.working() as connection:
-            earlier = audiences.add(connection, hold.no, part)
+            earlier = audiences.add(connection, hold.id, part)
         good += len(part) - len(earlier)
         for member in part if earlier else ():
             if member.line in earlier:
@@ -125,14 +125,14 @@ def _fill(hold: _Hold, table: Table, left_out: LeftOut) -> int:
 
 
 def _remove(engine: Engine, audience: Audience, clock: Clock) -> None:
-    hold = _Hold(engine, audience.no, audience.name, audience.created_at, clock)
+    hold = _Hold(engine, audience.id, audience.name, audience.created_at, clock)
     if not audience.ready and clock() - audience.created_at < ABANDONED:
         raise NoAudience(
             f"the audience {audience.name!r} is being imported or removed, by {audience.created_by}; if that was killed, try again"
             f" {ABANDONED.total_seconds():.0f} seconds after it"
         )
     with hold.working() as connection:
-        if names := audiences.used_by(connection, audience.no):
+        if names := audiences.used_by(connection, audience.id):
             raise NoAudience(
                 f"the audience {audience.name!r} is that of {', '.join(names)}; it stays as long as they do"
             )
@@ -144,4 +144,4 @@ def _empty(hold: _Hold) -> None:
     gone = False
     while not gone:
         with hold.working() as connection:
-            gone = audiences.remove_part(connection, hold.no)
+            gone = audiences.remove_part(connection, hold.id)

@@ -177,7 +177,7 @@ def preflight(
 
 def _pages(connection: Connection, campaign: Campaign) -> Iterator[Sequence[Member]]:
     line = 0
-    while page := audiences.members_after(connection, campaign.audience_no, line, most=PAGE):
+    while page := audiences.members_after(connection, campaign.audience_id, line, most=PAGE):
         yield page
         line = page[-1].line
 

@@ -30,7 +30,7 @@ def start_due(engine: Engine, *, window: Callable[[Campaign, datetime], Window |
         elif opens is None:
             skip = "its hours and those of its lane have no moment in common"
         with engine.begin() as connection:
-            run_no = campaigns.begin_run(
+            run_id = campaigns.begin_run(
                 connection,
                 campaign,
                 campaign.next_at,
@@ -39,7 +39,7 @@ def start_due(engine: Engine, *, window: Callable[[Campaign, datetime], Window |
                 skip=skip,
                 now=now,
             )
-        if run_no is not None:
-            log.info("campaign %s: run %d begins", campaign.name, run_no)
+        if run_id is not None:
+            log.info("campaign %s: run %d begins", campaign.name, run_id)
         elif skip:
             log.warning("campaign %s: the run of %s is skipped: %s", campaign.name, campaign.next_at, skip)

@@ -130,8 +130,8 @@ def show_audience(name: _Name, as_json: AsJson = False) -> None:
         if not found:
             names = ", ".join(one.name for one in audiences.listed(connection))
             raise Failed(f"there is no audience {clean(name)!r}; the audiences are: {clean(names) or 'none yet'}")
-        first = audiences.members_after(connection, found.no, 0, most=FIRST)
-        campaigns = audiences.used_by(connection, found.no)
+        first = audiences.members_after(connection, found.id, 0, most=FIRST)
+        campaigns = audiences.used_by(connection, found.id)
     if as_json:
         print_json({**_told(found), "campaigns": campaigns, "first": [asdict(one) for one in first]})
         return
@@ -171,4 +171,4 @@ def _people(one: Audience) -> str:
 
 
 def _told(one: Audience) -> dict[str, Any]:
-    return {name: value for name, value in asdict(one).items() if name != "no"}
+    return {name: value for name, value in asdict(one).items() if name != "id"}

@@ -51,7 +51,7 @@ def messages(
             return
         found = message_queries.newest(connection, limit=limit, lane=lane, account=account, status=status, since=since)
     if as_json:
-        print_json([{name: value for name, value in asdict(one).items() if name != "no"} for one in found])
+        print_json([{name: value for name, value in asdict(one).items() if name != "row_id"} for one in found])
         return
     least = {"created (UTC)": len("2026-11-22"), "lane": max(map(len, LANES)), "recipients": max(map(len, STATUSES))}
     listed = table("message", *least, fixed={"message": ID_WIDTH}, least=least)

@@ -84,7 +84,7 @@ def list_optouts(
     for one in found:
         listed.add_row(
             one.mobile, utc(one.since).replace(" ", "\n"), clean(one.account), clean(one.said_by),
-            str(one.push_no or ""), shortened(one.why, SHOWN),
+            str(one.push_id or ""), shortened(one.why, SHOWN),
         )  # fmt: skip
     screen = console()
     screen.print(listed if found else "no such opt-out")
@@ -148,7 +148,7 @@ def undo(
     """
     settings = load_settings("ledger")
     with ledger_engine(settings) as engine, engine.begin() as connection:
-        missing = [str(no) for no in pushes if push_queries.find(connection, no) is None]
+        missing = [str(push_id) for push_id in pushes if push_queries.find(connection, push_id) is None]
         if missing:
             raise Failed(f"there is no push {', '.join(missing)}; nothing was changed; `sms pushes` lists them")
         undone = optouts.undo(connection, pushes, settings.optout_words, now=datetime.now(UTC))

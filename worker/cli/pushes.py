@@ -71,10 +71,10 @@ def list_pushes(state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = F
     if as_json:
         print_json([asdict(one) for one in found])
         return
-    listed = table("no", "received (UTC)", "source", "state", "items", "unmatched", "reason", fixed={"no": 4})
+    listed = table("id", "received (UTC)", "source", "state", "items", "unmatched", "reason", fixed={"id": 4})
     for one in found:
         listed.add_row(
-            str(one.no), utc(one.received_at).replace(" ", "\n"), clean(one.source),
+            str(one.id), utc(one.received_at).replace(" ", "\n"), clean(one.source),
             "revoked" if one.revoked_at else styled(one.state),
             _number(one.items), _number(one.unmatched), shortened(one.reason or "", SHOWN),
         )  # fmt: skip
@@ -83,9 +83,9 @@ def list_pushes(state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = F
 
 @pushes.command("show")
 def show_push(
-    no: Annotated[
+    push_id: Annotated[
         int,
-        typer.Argument(min=1, max=2**63 - 1, metavar="NO", help="The number that the list shows.", show_default=False),
+        typer.Argument(min=1, max=2**63 - 1, metavar="ID", help="The id that the list shows.", show_default=False),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -96,9 +96,9 @@ def show_push(
       sms pushes show 17
     """
     with ledger() as connection:
-        found = push_queries.find(connection, no)
+        found = push_queries.find(connection, push_id)
     if found is None:
-        raise Failed(f"there is no push {no}; `sms pushes` lists them")
+        raise Failed(f"there is no push {push_id}; `sms pushes` lists them")
     push, body = found
     if as_json:
         print_json(asdict(push) | {"body": readable(body)})
@@ -108,9 +108,9 @@ def show_push(
 
 @pushes.command("replay")
 def replay(
-    nos: Annotated[
+    push_ids: Annotated[
         list[int] | None,
-        typer.Argument(min=1, max=2**63 - 1, metavar="NO...", help="The numbers that the list shows."),
+        typer.Argument(min=1, max=2**63 - 1, metavar="ID...", help="The ids that the list shows."),
     ] = None,
     state: Annotated[Replayable | None, typer.Option("--state", help="All in this state, instead of numbers.")] = None,
     as_json: AsJson = False,
@@ -122,26 +122,24 @@ def replay(
       sms pushes replay 17 18
       sms pushes replay --state quarantined
     """
-    if bool(nos) == bool(state):
+    if bool(push_ids) == bool(state):
         raise typer.BadParameter("give the numbers of pushes, or --state quarantined")
     with ledger_engine(load_settings("ledger")) as engine, engine.begin() as connection:
-        again = kept.replay(connection, nos=nos or (), state=state, now=datetime.now(UTC))
+        again = kept.replay(connection, push_ids=push_ids or (), state=state, now=datetime.now(UTC))
     if as_json:
         print_json(sorted(again))
     elif again or state:
         console().print(f"{_pushes(len(again))} to be read again at the next tick of beat")
-    if left := sorted({*(nos or ())} - {*again}):
+    if left := sorted({*(push_ids or ())} - {*again}):
         why = "it waits to be read already, it is revoked, or its body is kept no longer"
         raise Failed(f"there is no push {', '.join(map(str, left))}, or {why}")
 
 
 @pushes.command("revoke")
 def revoke(
-    nos: Annotated[
+    push_ids: Annotated[
         list[int],
-        typer.Argument(
-            min=1, max=2**63 - 1, metavar="NO...", help="The numbers that the list shows.", show_default=False
-        ),
+        typer.Argument(min=1, max=2**63 - 1, metavar="ID...", help="The ids that the list shows.", show_default=False),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -158,25 +156,25 @@ def revoke(
     done: dict[int, Revocation] = {}
     with ledger_engine(settings) as engine, progress_bar() as progress:
         looking = progress.add_task("pushes that said the same", total=None)
-        for no in dict.fromkeys(nos):
+        for push_id in dict.fromkeys(push_ids):
             revoked = revoke_push(
-                engine, no, words=settings.optout_words, by=operator(), now=datetime.now(UTC),
+                engine, push_id, words=settings.optout_words, by=operator(), now=datetime.now(UTC),
                 passed=lambda: progress.advance(looking),
             )  # fmt: skip
             if revoked:
-                done[no] = revoked
+                done[push_id] = revoked
     if as_json:
-        print_json([{"no": no} | asdict(one) for no, one in done.items()])
+        print_json([{"id": push_id} | asdict(one) for push_id, one in done.items()])
     else:
         _print_revoked(done)
-    if left := [str(no) for no in nos if no not in done]:
+    if left := [str(push_id) for push_id in push_ids if push_id not in done]:
         raise Failed(f"there is no push {', '.join(left)}; `sms pushes` lists them")
 
 
 def _print_revoked(done: Mapping[int, Revocation]) -> None:
     screen = console()
-    for no, one in done.items():
-        screen.print(f"push {no} is revoked: {one.reports:,} reports and {one.replies:,} replies taken back")
+    for push_id, one in done.items():
+        screen.print(f"push {push_id} is revoked: {one.reports:,} reports and {one.replies:,} replies taken back")
         screen.print(told(Undone(one.optouts, one.optouts_kept)))
         if one.read_again:
             screen.print(f"{_pushes(one.read_again)} to be read again at the next tick of beat: they said the same")
@@ -188,7 +186,7 @@ def _pushes(count: int) -> str:
 
 def _print(push: PushView, body: str) -> None:
     screen = console()
-    screen.print(f"push {push.no} from {clean(push.source)}, received {utc(push.received_at)} UTC")
+    screen.print(f"push {push.id} from {clean(push.source)}, received {utc(push.received_at)} UTC")
     if push.revoked_at:
         by = clean(push.revoked_by or "?")
         screen.print(f"revoked {utc(push.revoked_at)} UTC by {by}: what it said does not count")

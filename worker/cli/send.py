@@ -124,7 +124,7 @@ def _print_fate(engine: Engine, ids: list[str], fate: Fate) -> None:
     if len(ids) == 1 and fate.counts.total() <= SHOWN:
         with reading(engine) as connection:
             message = message_queries.find(connection, ids[0])
-            for one in message_queries.recipients(connection, message.no) if message else ():
+            for one in message_queries.recipients(connection, message.row_id) if message else ():
                 why = f" ({clean(sentence)})" if (sentence := reason(one)) else ""
                 screen.print(styled(f"{one.mobile} {one.status}{why}"), soft_wrap=True)
     else:

@@ -87,9 +87,9 @@ def _as_kept(connection: Connection, message: MessageView, limit: int | None, ob
             "tips": one.tips,
             "updated_at": one.updated_at,
         }
-        for one in message_queries.recipients(connection, message.no, limit=limit)
+        for one in message_queries.recipients(connection, message.row_id, limit=limit)
     ]
-    return _told(message, message_queries.sent_with(connection, message.no), message.counts, recipients)
+    return _told(message, message_queries.sent_with(connection, message.row_id), message.counts, recipients)
 
 
 def _told(

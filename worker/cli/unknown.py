@@ -61,9 +61,9 @@ def list_unknown(
     """
     with ledger() as connection:
         found = kept.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
-        whys = evidence.reasons(connection, [one.no for one in found], now=datetime.now(UTC))
+        whys = evidence.reasons(connection, [one.id for one in found], now=datetime.now(UTC))
     if as_json:
-        print_json([_told(one, whys.get(one.no)) for one in found])
+        print_json([_told(one, whys.get(one.id)) for one in found])
         return
     least = {"since (UTC)": len("2026-11-22"), "lane": max(map(len, domain.LANES)), "recipients": 10}
     known = "message, and what is known"
@@ -76,8 +76,8 @@ def list_unknown(
         )  # fmt: skip
     console().print(listed if found else "nothing is unknown")
     for one in found:
-        if one.no in whys:
-            typer.echo(f"{clean(one.message)} was probably not taken: {whys[one.no]}")
+        if one.id in whys:
+            typer.echo(f"{clean(one.message)} was probably not taken: {whys[one.id]}")
 
 
 @unknown.command("resolve")
@@ -128,10 +128,14 @@ def resolve(
     report = Report.DELIVERED if delivered else Report.UNDELIVERED if failed else None
     settings = load_settings("ledger")
     with ledger_engine(settings) as engine:
-        nos = evidence.probable(engine, now=datetime.now(UTC)) if probable else None
+        submission_ids = evidence.probable(engine, now=datetime.now(UTC)) if probable else None
         with reading(engine) as connection:
             which = _named(connection, names) if names else Which(lane=lane, account=account, since=since)
-            whiches = [which] if nos is None else [replace(which, nos=some) for some in chunks(nos)]
+            whiches = (
+                [which]
+                if submission_ids is None
+                else [replace(which, submission_ids=some) for some in chunks(submission_ids)]
+            )
             calls, recipients = map(sum, zip((0, 0), *(kept.count(connection, one) for one in whiches), strict=True))
         if resend and which.pairs:
             raise typer.BadParameter("--resend takes whole messages: a call goes to all of its recipients")
@@ -148,7 +152,7 @@ def resolve(
 
 def _told(one: UnknownView, why: str | None) -> dict[str, Any]:
     fields = asdict(one)
-    del fields["no"]
+    del fields["id"]
     return fields | {"probably_not_taken": why}
 
 

@@ -71,7 +71,7 @@ class Message:
     valid_for: timedelta | None = None
     metadata: Mapping[str, Any] | None = None
     caller: str = ""
-    run_no: int | None = None
+    run_id: int | None = None
     """Of the run of a campaign that makes it, if one does."""
     key: Key | None = None
     """Makes its id, once it is known when it was first used (worker/domain/key.py)."""

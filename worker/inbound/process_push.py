@@ -32,16 +32,16 @@ def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
     if not found:
         return []
     with engine.begin() as connection:
-        nos = [
+        push_ids = [
             pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
             for push in found.values()
         ]
     intake.remove_pushes(redis, found.keys())
-    return nos
+    return push_ids
 
 
 def process_push(
-    engine: Engine, no: int, account_ids: Mapping[tuple[str, str], int], *, optout_words: Collection[str]
+    engine: Engine, push_id: int, account_ids: Mapping[tuple[str, str], int], *, optout_words: Collection[str]
 ) -> None:
     """Applies the reports and replies of a push. `account_ids` are ours, by (eprId, userId) as the gateway writes them.
 
@@ -52,9 +52,9 @@ def process_push(
     What cannot be used is quarantined with its reason: the whole push, or those of its items.
     """
     with reading(engine) as connection:
-        raw = pushes.read(connection, no)
+        raw = pushes.read(connection, push_id)
     if raw is None:
-        log.warning("push %d is not in the ledger", no)
+        log.warning("push %d is not in the ledger", push_id)
         return
     push, said = _read(engine, raw.body, account_ids)
     opted_out = 0
@@ -63,33 +63,33 @@ def process_push(
             # First: whoever revokes it meanwhile waits, and takes back all of this; or it is revoked, and there is nothing to do.
             if not pushes.finish(
                 connection,
-                no,
+                push_id,
                 items=len(push.items),
                 reason="; ".join([*push.faults, *([push.note] if push.note else [])]) or None,
                 quarantined=bool(push.faults),
             ):
                 return
             for account_id, (reports, _) in said:
-                pushes.add_reports(connection, account_id, reports, push_no=no, received_at=raw.received_at)
+                pushes.add_reports(connection, account_id, reports, push_id=push_id, received_at=raw.received_at)
             for account_id, (_, replies) in said:
-                new = pushes.add_replies(connection, account_id, replies, push_no=no, received_at=raw.received_at)
-                opted_out += _opt_out(connection, account_id, new, optout_words, since=raw.received_at, push_no=no)
+                new = pushes.add_replies(connection, account_id, replies, push_id=push_id, received_at=raw.received_at)
+                opted_out += _opt_out(connection, account_id, new, optout_words, since=raw.received_at, push_id=push_id)
     except OperationalError as why:
         if not is_locked(why):
             raise
         log.warning(
             "push %d is put back and read again within %d s, for somebody holds a lock on what it adds to: see pg_locks and"
             " pg_stat_activity for who does",
-            no, pushes.STRAY_AFTER.total_seconds(),
+            push_id, pushes.STRAY_AFTER.total_seconds(),
         )  # fmt: skip
         return
     if opted_out > USUAL_OPTOUTS:
         log.warning(
             "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
-            no, raw.source, opted_out, no,
+            push_id, raw.source, opted_out, push_id,
         )  # fmt: skip
     if push.faults:
-        log.warning("push %d is quarantined: %s", no, "; ".join(push.faults)[:500])
+        log.warning("push %d is quarantined: %s", push_id, "; ".join(push.faults)[:500])
 
 
 Said = Sequence[tuple[int, tuple[list[StatusReport], list[Reply]]]]
@@ -126,26 +126,28 @@ def _opt_out(
     words: Collection[str],
     *,
     since: datetime,
-    push_no: int,
+    push_id: int,
 ) -> int:
     """Takes off marketing who asks for it in one of these replies, which were not there before, under their numbers; how many.
 
     Not for one that repeats an earlier one: a person may have put its mobile back on meanwhile. Not for a mobile that the account never sent
     to: whoever forges a push could name any.
     """
-    said = {no: reply for no, reply in new.items() if is_mobile(reply.mobile) and is_optout(reply.content, words)}
+    said = {
+        push_id: reply for push_id, reply in new.items() if is_mobile(reply.mobile) and is_optout(reply.content, words)
+    }
     if not said:
         return 0
     ours = optouts.sent_to(connection, account_id, {reply.mobile for reply in said.values()})
     counts = optouts.new_replies(connection, said, received_at=since)
-    first = [said[no] for no in counts if said[no].mobile in ours]
+    first = [said[push_id] for push_id in counts if said[push_id].mobile in ours]
     if strange := {reply.mobile for reply in said.values()} - ours:
         log.info(
             "push %d: %d mobiles that were never sent to do not opt out by it; `sms replies` has them, `sms optout add` takes them off",
-            push_no, len(strange),
+            push_id, len(strange),
         )  # fmt: skip
     rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
-    optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY, push_no=push_no)
+    optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY, push_id=push_id)
     return len(first)
 
 

@@ -26,7 +26,7 @@ class Revocation:
 
 def revoke_push(
     engine: Engine,
-    no: int,
+    push_id: int,
     *,
     words: Collection[str],
     by: str,
@@ -39,26 +39,28 @@ def revoke_push(
     `words` opt out, `passed` is called for each of those that are looked at. None where there is no such push.
     """
     with reading(engine) as connection:
-        raw = pushes.read(connection, no)
+        raw = pushes.read(connection, push_id)
     if raw is None:
         return None
     with engine.begin() as connection:
-        gone, replies = pushes.revoke(connection, no, by=by, now=now)
-        undone = optouts.undo(connection, [no], words, now=now)
+        gone, replies = pushes.revoke(connection, push_id, by=by, now=now)
+        undone = optouts.undo(connection, [push_id], words, now=now)
     # From here on, whoever is processed keeps its own reports.
     # Its body has what was taken back by one that was broken off; or it is kept no longer.
-    again = list(_that_said(engine, no, gone | _reports(raw.body), passed))
+    again = list(_that_said(engine, push_id, gone | _reports(raw.body), passed))
     with engine.begin() as connection:
-        pushes.replay(connection, nos=again, now=now)
+        pushes.replay(connection, push_ids=again, now=now)
     return Revocation(len(gone), replies, undone.back, undone.kept, len(again))
 
 
-def _that_said(engine: Engine, no: int, said: Collection[StatusReport], passed: Callable[[], object]) -> Iterator[int]:
+def _that_said(
+    engine: Engine, push_id: int, said: Collection[StatusReport], passed: Callable[[], object]
+) -> Iterator[int]:
     """The pushes with one of these reports, of those that did not come before that one."""
     if not said:
         return
     with reading(engine) as connection:
-        for other, body in pushes.later(connection, no):
+        for other, body in pushes.later(connection, push_id):
             if not _reports(body).isdisjoint(said):
                 yield other
             passed()

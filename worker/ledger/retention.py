@@ -13,26 +13,26 @@ from worker.ledger.tables import HAS_BODY, messages, pushes, recipients, refused
 # What may be called once more needs its text; no other state leads there. A value is looked up by the indexes, for each of them. Of EXISTS
 # PostgreSQL makes a join, which goes through all submissions.
 _NEEDED = (
-    select(submissions.c.no)
-    .join(recipients, recipients.c.submission_no == submissions.c.no)
-    .where(recipients.c.message_no == messages.c.no, submissions.c.state.in_([*WAITING, State.UNKNOWN]))
+    select(submissions.c.id)
+    .join(recipients, recipients.c.submission_id == submissions.c.id)
+    .where(recipients.c.message_id == messages.c.id, submissions.c.state.in_([*WAITING, State.UNKNOWN]))
     .limit(1)
     .correlate(messages)
     .scalar_subquery()
 )
 _CODES = (
-    select(messages.c.no, messages.c.content)
+    select(messages.c.id, messages.c.content)
     .where(messages.c.lane == literally("otp"), messages.c.content != literally(""), _NEEDED.is_(None))
-    .order_by(messages.c.no)
+    .order_by(messages.c.id)
 )
 _WIPE = (
-    update(messages).where(messages.c.no == bindparam("of_no")).values(content="", text_check=bindparam("its_check"))
+    update(messages).where(messages.c.id == bindparam("of_id")).values(content="", text_check=bindparam("its_check"))
 )
 
 
 def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:
     """Empties the texts of OTPs of which nothing can be sent any more; how many."""
-    wiped = [{"of_no": row.no, "its_check": check_of(row.content)} for row in connection.execute(_CODES.limit(most))]
+    wiped = [{"of_id": row.id, "its_check": check_of(row.content)} for row in connection.execute(_CODES.limit(most))]
     if wiped:
         connection.execute(_WIPE, wiped)
     return len(wiped)
@@ -40,7 +40,7 @@ def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:
 
 def wipe_bodies(connection: Connection, *, before: datetime, most: int = ROWS) -> int:
     """Empties the bodies of pushes that came before then and were read; how many."""
-    old = select(pushes.c.no).where(HAS_BODY, pushes.c.received_at < before, pushes.c.state != RECEIVED)
+    old = select(pushes.c.id).where(HAS_BODY, pushes.c.received_at < before, pushes.c.state != RECEIVED)
     return _wipe(connection, old.order_by(pushes.c.received_at).limit(most))
 
 
@@ -49,15 +49,15 @@ def wipe_quarantined(connection: Connection, *, most_bytes: int, before: datetim
 
     Not of those that came at `before` or later: they count in what the ledger takes of pushes.
     """
-    newer = func.sum(func.coalesce(pushes.c.size, func.length(pushes.c.body))).over(order_by=pushes.c.no.desc())
+    newer = func.sum(func.coalesce(pushes.c.size, func.length(pushes.c.body))).over(order_by=pushes.c.id.desc())
     which = pushes.c.state == literally(QUARANTINED), HAS_BODY
-    kept = select(pushes.c.no, pushes.c.received_at, newer.label("bytes")).where(*which).subquery()
+    kept = select(pushes.c.id, pushes.c.received_at, newer.label("bytes")).where(*which).subquery()
     too_many = kept.c.bytes > most_bytes, kept.c.received_at < before
-    return _wipe(connection, select(kept.c.no).where(*too_many).order_by(kept.c.no).limit(most))
+    return _wipe(connection, select(kept.c.id).where(*too_many).order_by(kept.c.id).limit(most))
 
 
-def _wipe(connection: Connection, nos: Select[tuple[int]]) -> int:
-    return connection.execute(update(pushes).where(pushes.c.no.in_(nos)).values(body=b"", size=0)).rowcount
+def _wipe(connection: Connection, push_ids: Select[tuple[int]]) -> int:
+    return connection.execute(update(pushes).where(pushes.c.id.in_(push_ids)).values(body=b"", size=0)).rowcount
 
 
 def forget_refused(connection: Connection, *, before: datetime, most: int = ROWS) -> int:

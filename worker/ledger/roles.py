@@ -41,7 +41,7 @@ RIGHTS = {
         callback=NOTHING,
         web=READ,
         # No text, and none of what the app sent along with it.
-        readonly="SELECT (no, id, account_id, lane, created_at, accepted_at, run_no)",
+        readonly="SELECT (id, public_id, account_id, lane, created_at, accepted_at, run_id)",
     ),
     "submissions": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
     "recipients": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
@@ -55,9 +55,9 @@ RIGHTS = {
     "pushes": Rights(
         worker="SELECT, INSERT, UPDATE",
         # Its number is the ledger's to give, and is handed to the task. The others' sizes say whether there is room.
-        callback="SELECT (no, received_at, size), INSERT (received_at, source, body, size, state, due_at)",
-        web="SELECT (no, received_at, source, state, reason, items, due_at, size, revoked_at, revoked_by, undone_at)",
-        readonly="SELECT (no, received_at, source, state, items, due_at, size, revoked_at, undone_at)",
+        callback="SELECT (id, received_at, size), INSERT (received_at, source, body, size, state, due_at)",
+        web="SELECT (id, received_at, source, state, reason, items, due_at, size, revoked_at, revoked_by, undone_at)",
+        readonly="SELECT (id, received_at, source, state, items, due_at, size, revoked_at, undone_at)",
     ),
     # Reports and replies are deleted where their push is revoked.
     "reports": Rights("SELECT, INSERT, UPDATE, DELETE", NOTHING, READ, READ),
@@ -66,34 +66,34 @@ RIGHTS = {
         callback=NOTHING,
         web=READ,
         # Nor the digest, from which a short text can be guessed.
-        readonly="SELECT (no, account_id, mobile, msg_id, push_no, received_at, nth)",
+        readonly="SELECT (id, account_id, mobile, msg_id, push_id, received_at, nth)",
     ),
     "optouts": Rights(
         worker="SELECT, INSERT, UPDATE, DELETE",
         callback=NOTHING,
         web=READ,
-        readonly="SELECT (account_id, mobile, since, said_by, msg_id, push_no)",
+        readonly="SELECT (account_id, mobile, since, said_by, msg_id, push_id)",
     ),
     "audiences": Rights(
         worker="SELECT, INSERT, UPDATE, DELETE",
         callback=NOTHING,
         web=READ,
         # Nor where its file lay, and what its columns are called.
-        readonly="SELECT (no, name, ready, good, repeats, refused, created_at, created_by)",
+        readonly="SELECT (id, name, ready, good, repeats, refused, created_at, created_by)",
     ),
     "members": Rights(
         # MAINTAIN is for ANALYZE. PostgreSQL has it since 17; before, only the owner may, and it is left to autovacuum.
         worker="SELECT, INSERT, DELETE, MAINTAIN",
         callback=NOTHING,
-        web="SELECT (audience_no, line, mobile)",
-        readonly="SELECT (audience_no, line, mobile)",
+        web="SELECT (audience_id, line, mobile)",
+        readonly="SELECT (audience_id, line, mobile)",
     ),
     "campaigns": Rights(
         worker="SELECT, INSERT, UPDATE",
         callback=NOTHING,
         web=READ,
         # All but its text.
-        readonly="SELECT (no, name, account_id, lane, audience_no, state, since, said_by, next_at, cron, time_zone, hours,"
+        readonly="SELECT (id, name, account_id, lane, audience_id, state, since, said_by, next_at, cron, time_zone, hours,"
         " leftover, missed, first_share, stop_share, created_at, created_by)",
     ),
     "runs": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
@@ -103,7 +103,7 @@ RIGHTS = {
         worker=READ,
         callback=NOTHING,
         web=READ,
-        readonly="SELECT (no, account_id, mobile, msg_id, push_no, received_at)",
+        readonly="SELECT (id, account_id, mobile, msg_id, push_id, received_at)",
     ),
 }
 

@@ -108,8 +108,8 @@ accounts = Table(
 messages = Table(
     "messages",
     metadata,
-    Column("no", Serial, primary_key=True),
-    Column("id", String(64), nullable=False, unique=True),
+    Column("id", Serial, primary_key=True),
+    Column("public_id", String(64), nullable=False, unique=True),
     _account(),
     Column("lane", String(16), nullable=False),
     Column("content", Text, nullable=False),
@@ -119,12 +119,12 @@ messages = Table(
     # Of a text that was wiped: see domain.text.check_of.
     Column("text_check", SmallInteger),
     # Of the run of a campaign that made it, if one did. No foreign key: SQLite would copy the table to add one.
-    Column("run_no", Serial),
+    Column("run_id", Serial),
 )
 # The codes whose texts are there still (retention.wipe_codes).
 Index(
     "ix_messages_codes",
-    messages.c.no,
+    messages.c.id,
     postgresql_where=and_(messages.c.lane == "otp", messages.c.content != ""),
     sqlite_where=and_(messages.c.lane == "otp", messages.c.content != ""),
     postgresql_concurrently=True,
@@ -132,16 +132,16 @@ Index(
 # Small where there are no campaigns: only what a run made is in it.
 Index(
     "ix_messages_run",
-    messages.c.run_no,
-    messages.c.no,
-    postgresql_where=messages.c.run_no.is_not(None),
-    sqlite_where=messages.c.run_no.is_not(None),
+    messages.c.run_id,
+    messages.c.id,
+    postgresql_where=messages.c.run_id.is_not(None),
+    sqlite_where=messages.c.run_id.is_not(None),
 )
 
 submissions = Table(
     "submissions",
     metadata,
-    Column("no", Serial, primary_key=True),
+    Column("id", Serial, primary_key=True),
     _account(),
     Column("lane", String(16), nullable=False),
     Column("msg_id", Integer, nullable=False),
@@ -181,7 +181,7 @@ Index(
 # Small at any size of the ledger: what waits for a person.
 Index(
     "ix_submissions_unknown",
-    submissions.c.no,
+    submissions.c.id,
     postgresql_where=submissions.c.state == State.UNKNOWN,
     sqlite_where=submissions.c.state == State.UNKNOWN,
 )
@@ -212,12 +212,12 @@ Index(
 recipients = Table(
     "recipients",
     metadata,
-    Column("message_no", Serial, ForeignKey("messages.no"), primary_key=True, autoincrement=False),
+    Column("message_id", Serial, ForeignKey("messages.id"), primary_key=True, autoincrement=False),
     Column("mobile", String(16), primary_key=True),
     # The call that it is sent in, or why it is left out: the value of a Suppression.
-    Column("submission_no", Serial, ForeignKey("submissions.no"), index=True),
+    Column("submission_id", Serial, ForeignKey("submissions.id"), index=True),
     Column("suppressed", String(16)),
-    CheckConstraint("(submission_no IS NULL) = (suppressed IS NOT NULL)", name="sent_or_suppressed"),
+    CheckConstraint("(submission_id IS NULL) = (suppressed IS NOT NULL)", name="sent_or_suppressed"),
 )
 
 # Whether an account ever sent to a mobile.
@@ -235,7 +235,7 @@ refused = Table(
 pushes = Table(
     "pushes",
     metadata,
-    Column("no", Serial, primary_key=True),
+    Column("id", Serial, primary_key=True),
     Column("received_at", UtcTime, nullable=False),
     Column("source", String(64), nullable=False),
     Column("body", LargeBinary, nullable=False),
@@ -275,7 +275,7 @@ Index(
 # Small at any size of the ledger, unless somebody pushes what nobody can read.
 Index(
     "ix_pushes_quarantined",
-    pushes.c.no,
+    pushes.c.id,
     postgresql_where=pushes.c.state == "quarantined",
     sqlite_where=pushes.c.state == "quarantined",
     postgresql_concurrently=True,
@@ -289,35 +289,35 @@ reports = Table(
     Column("mobile", String(32), nullable=False),
     Column("status", String(12), nullable=False),
     # Of the push that brought it, or who said so where no push did.
-    Column("push_no", Serial, index=True),
+    Column("push_id", Serial, index=True),
     Column("said_by", String(64)),
     Column("received_at", UtcTime, nullable=False),
     # In the order in which the view looks a report up.
     PrimaryKeyConstraint("account_id", "msg_id", "mobile", "status"),
     _one_of(Report, "status"),
-    CheckConstraint("(push_no IS NULL) = (said_by IS NOT NULL)", name="origin"),
+    CheckConstraint("(push_id IS NULL) = (said_by IS NOT NULL)", name="origin"),
 )
 
 replies = Table(
     "replies",
     metadata,
-    Column("no", Serial, primary_key=True),
+    Column("id", Serial, primary_key=True),
     _account(),
     Column("mobile", String(32), nullable=False),
     Column("msg_id", String(64), nullable=False),
     Column("content", Text, nullable=False),
     # Of the push that brought it.
-    Column("push_no", Serial, nullable=False),
+    Column("push_id", Serial, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     # The how-manieth of the same reply in that push, and what is the same for the same reply (see pushes).
     Column("nth", Integer, nullable=False),
     Column("digest", LargeBinary(16), nullable=False),
     # So a push that is processed again adds nothing.
-    UniqueConstraint("push_no", "digest", "nth"),
+    UniqueConstraint("push_id", "digest", "nth"),
     # In the order in which the view looks for an earlier one.
-    Index("ix_replies_same", "digest", "nth", "received_at", "push_no"),
-    Index("ix_replies_newest", "received_at", "no"),
-    Index("ix_replies_of", "mobile", "received_at", "no"),
+    Index("ix_replies_same", "digest", "nth", "received_at", "push_id"),
+    Index("ix_replies_newest", "received_at", "id"),
+    Index("ix_replies_of", "mobile", "received_at", "id"),
 )
 
 optouts = Table(
@@ -331,7 +331,7 @@ optouts = Table(
     Column("why", Text, nullable=False),
     # Of the reply, where it was one: what we sent before it, and the push that brought it.
     Column("msg_id", String(64)),
-    Column("push_no", Serial),
+    Column("push_id", Serial),
     PrimaryKeyConstraint("account_id", "mobile"),
     Index("ix_optouts_newest", "since", "mobile"),
 )
@@ -339,7 +339,7 @@ optouts = Table(
 audiences = Table(
     "audiences",
     metadata,
-    Column("no", Serial, primary_key=True),
+    Column("id", Serial, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
     # The file that it came from, its columns as a JSON list, and which of them has the mobiles.
     Column("source", Text, nullable=False),
@@ -358,24 +358,24 @@ members = Table(
     "members",
     metadata,
     # No foreign key: it would be looked up for each of a million rows, and they come and go with their audience alone.
-    Column("audience_no", Serial, nullable=False, autoincrement=False),
+    Column("audience_id", Serial, nullable=False, autoincrement=False),
     # Where its row begins in the file: that is the order in which they are sent to.
     Column("line", Integer, nullable=False, autoincrement=False),
     Column("mobile", String(16), nullable=False),
     # What the row has in each of the audience's columns, as a JSON list.
     Column("fields", Text, nullable=False),
-    PrimaryKeyConstraint("audience_no", "line"),
-    UniqueConstraint("audience_no", "mobile"),
+    PrimaryKeyConstraint("audience_id", "line"),
+    UniqueConstraint("audience_id", "mobile"),
 )
 
 campaigns = Table(
     "campaigns",
     metadata,
-    Column("no", Serial, primary_key=True),
+    Column("id", Serial, primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
     _account(),
     Column("lane", String(16), nullable=False),
-    Column("audience_no", Serial, ForeignKey("audiences.no"), nullable=False, index=True),
+    Column("audience_id", Serial, ForeignKey("audiences.id"), nullable=False, index=True),
     # The text, or a template of it: {{ column }}.
     Column("content", Text, nullable=False),
     # Where it stands, since when, and who or what brought it there, and why.
@@ -411,8 +411,8 @@ Index(
 runs = Table(
     "runs",
     metadata,
-    Column("no", Serial, primary_key=True),
-    Column("campaign_no", Serial, ForeignKey("campaigns.no"), nullable=False),
+    Column("id", Serial, primary_key=True),
+    Column("campaign_id", Serial, ForeignKey("campaigns.id"), nullable=False),
     # The time that it is the run of: two who start it at the same time start one.
     Column("due_at", UtcTime, nullable=False),
     Column("state", String(12), nullable=False),
@@ -430,15 +430,15 @@ runs = Table(
     Column("ended_at", UtcTime),
     # When its results were last looked at, and the last message that a person has seen the results of.
     Column("looked_at", UtcTime),
-    Column("seen_message_no", Serial),
-    UniqueConstraint("campaign_no", "due_at"),
+    Column("seen_message_id", Serial),
+    UniqueConstraint("campaign_id", "due_at"),
     _one_of(RunState, "state"),
     _one_of(Stage, "stage"),
 )
 # Small whatever has been: only what is under way is in it, and of a campaign one at a time.
 Index(
     "ix_runs_running",
-    runs.c.campaign_no,
+    runs.c.campaign_id,
     unique=True,
     postgresql_where=runs.c.state == RunState.RUNNING,
     sqlite_where=runs.c.state == RunState.RUNNING,
@@ -449,7 +449,7 @@ marks = Table(
     metadata,
     # What goes round the rows of a table, some at a time, and the last of them that it has looked at.
     Column("name", String(32), primary_key=True),
-    Column("no", BigInteger, nullable=False),
+    Column("last_id", BigInteger, nullable=False),
 )
 
 BUILT_BESIDE = tuple(
@@ -462,7 +462,7 @@ BUILT_BESIDE = tuple(
 
 recipient_status = table(
     "recipient_status",
-    column("message_no", BigInteger),
+    column("message_id", BigInteger),
     column("mobile", String),
     column("status", String),
     column("suppressed", String),
@@ -478,12 +478,12 @@ What is of its submission (from `account_id` to `tips`) is null where it has non
 
 first_replies = table(
     "first_replies",
-    column("no", BigInteger),
+    column("id", BigInteger),
     column("account_id", SmallInteger),
     column("mobile", String),
     column("msg_id", String),
     column("content", Text),
-    column("push_no", BigInteger),
+    column("push_id", BigInteger),
     column("received_at", UtcTime),
 )
 """A view: the replies without those that repeat an earlier one, by the rule of `domain.push.first_replies`."""

@@ -76,8 +76,13 @@ def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime
 
     in_batches(engine, expire_some, most=ROWS)
     for state in sorted({state for _, state in lost}):
-        nos = [no for no, its_state in lost if its_state == state]
-        log.warning("%d submissions are %s, no outcome was recorded in time: %s", len(nos), state, nos[:20])
+        submission_ids = [submission_id for submission_id, its_state in lost if its_state == state]
+        log.warning(
+            "%d submissions are %s, no outcome was recorded in time: %s",
+            len(submission_ids),
+            state,
+            submission_ids[:20],
+        )
 
 
 def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:
@@ -91,8 +96,8 @@ def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object
     while len(some) == ROWS and redis.llen(PUSH_QUEUE) < PUSHES_QUEUED:
         with engine.begin() as connection:
             some = pushes.overdue(connection, now=now, most=ROWS)
-        for no in some:
-            publish(no)
+        for submission_id in some:
+            publish(submission_id)
 
 
 def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, now: datetime) -> None:
@@ -103,8 +108,8 @@ def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, no
     with reading(engine) as connection:
         running = campaigns.running(connection, now=now)
     first = int(now.timestamp()) % max(len(running), 1)
-    for place, (run_no, lane) in enumerate([*running[first:], *running[:first]]):
-        launch(run_no, lane, bells.FEW + place)
+    for place, (run_id, lane) in enumerate([*running[first:], *running[:first]]):
+        launch(run_id, lane, bells.FEW + place)
 
 
 def settle_by_and_by(redis: Redis) -> None:
@@ -130,7 +135,12 @@ def tick(
     expire(engine, now=now)
     expire_leases(engine, resend=settings.resend_lanes, now=now)
     unreport(engine, wait=settings.report_wait, now=now)
-    requeue_pushes(engine, redis, lambda no: bells.send(redis, "sms.process_push", no, queue=PUSH_QUEUE), now=now)
+    requeue_pushes(
+        engine,
+        redis,
+        lambda submission_id: bells.send(redis, "sms.process_push", submission_id, queue=PUSH_QUEUE),
+        now=now,
+    )
     probe_gates(
         engine,
         lambda account_id: [lane.name for lane in lanes if may_send(account_id, lane, now)],
@@ -144,8 +154,8 @@ def tick(
     start_due(engine, now=now)
     launch_runs(
         engine,
-        lambda run_no, lane, fewer_than: bells.ring(
-            redis, "sms.launch", run_no, queue=settings.lanes[lane].queue, fewer_than=fewer_than
+        lambda run_id, lane, fewer_than: bells.ring(
+            redis, "sms.launch", run_id, queue=settings.lanes[lane].queue, fewer_than=fewer_than
         ),
         now=now,
     )

@@ -71,7 +71,7 @@ def unknown_in_a_row(
         own = here[claimed.account_id]
         own.append(now)
         try:
-            times = _note(redis, _key(accounts, claimed.account_id), f"{claimed.no}/{claimed.attempt}", now, most)
+            times = _note(redis, _key(accounts, claimed.account_id), f"{claimed.id}/{claimed.attempt}", now, most)
         except RedisError as why:
             log.warning("calls that are unknown are counted in this process alone, for Redis is away: %s", why)
             times = list(own)

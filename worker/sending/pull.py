@@ -69,7 +69,7 @@ def pull(
     have their turn where there are more of them than places. Of very many callers some are looked at, and the next ones the next time:
     `last` is the look of the last pull. Whoever has opted out by then is left out, in a lane that heeds it.
     """
-    nos: list[int] = []
+    submission_ids: list[int] = []
     waits: dict[int, float] = {}
     more = False
     dry: set[Queue] = set()
@@ -79,7 +79,7 @@ def pull(
         queues = [queue for queue in look.queues if may_send(queue.account_id, lane, now)]
         shares = _shares(queues, most, random)
         for queue, share in shares:
-            places = min(share, most - len(nos))
+            places = min(share, most - len(submission_ids))
             if queue.account_id in waits or not places:
                 continue
             due = claims.first(connection, lane.name, queue, most=places, now=now, since=since.get(queue))
@@ -87,23 +87,23 @@ def pull(
                 dry.add(queue)
             grant = allow(queue.account_id, lane, [one.mobiles for one in due]) if due else Grant(0, 0)
             for one in due[: grant.granted]:
-                nos.append(one.no)
+                submission_ids.append(one.id)
                 since[queue] = one.due_at
             if grant.granted < len(due):
                 waits[queue.account_id] = grant.wait
             elif len(due) == places:
                 more = True
-        if nos and lane.heeds_optouts:
-            optouts.leave_out(connection, nos, now=now)
-        claimed = claims.claim(connection, nos, now=now, lease=lease) if nos else []
+        if submission_ids and lane.heeds_optouts:
+            optouts.leave_out(connection, submission_ids, now=now)
+        claimed = claims.claim(connection, submission_ids, now=now, lease=lease) if submission_ids else []
     lasts = _lasts(queues)
     # One by chance: the callers between those of two accounts have their turn another time.
     after = list(lasts.values())[int(random() * len(lasts))] if lasts else last.after
     # Where an older look has nothing more to give, others may have come meanwhile.
-    more = more or not lasts.keys() <= waits.keys() or (look is last and bool(dry or not nos))
+    more = more or not lasts.keys() <= waits.keys() or (look is last and bool(dry or not submission_ids))
     left = [queue for queue in look.queues if queue not in dry]
     # Of a queue that gives one at a time nobody knows whether it has another.
-    goes_on = left and all(share > 1 for _, share in shares) and 0 < len(claimed) == len(nos)
+    goes_on = left and all(share > 1 for _, share in shares) and 0 < len(claimed) == len(submission_ids)
     look = Look(look.at, left, since, after) if goes_on else Look(after=after)
     return Pulled(claimed, more, min(waits.values(), default=0), look)
 

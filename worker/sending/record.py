@@ -26,12 +26,12 @@ def recorder(
 
     def record_free(outcomes: Sequence[Recorded]) -> list[bool]:
         with engine.begin() as connection:
-            free = submissions.lock_free(connection, [one.no for one in outcomes])
-            ours = [one for one in outcomes if one.no in free]
+            free = submissions.lock_free(connection, [one.id for one in outcomes])
+            ours = [one for one in outcomes if one.id in free]
             written = submissions.record(connection, ours, now=clock())
         if written < len(ours):
             log.warning("%d outcomes came after their submission had moved on", len(ours) - written)
-        return [one.no in free for one in outcomes]
+        return [one.id in free for one in outcomes]
 
     together = GroupCommit(retried(record_free, pause))
 
@@ -42,7 +42,7 @@ def recorder(
                 log.warning(
                     "submission %d, attempt %d: its outcome %s waits to be recorded, for its row is locked: see who holds it in"
                     " pg_locks and pg_stat_activity",
-                    outcome.no, outcome.attempt, outcome.state,
+                    outcome.id, outcome.attempt, outcome.state,
                 )  # fmt: skip
             pause(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1

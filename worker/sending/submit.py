@@ -43,11 +43,11 @@ def submit(
     if outcome.verdict is not Verdict.ACCEPTED:
         log.warning(
             "submission %d, attempt %d: %s (%s %s), now %s",
-            claimed.no, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
+            claimed.id, claimed.attempt, outcome.verdict, outcome.result, outcome.tips, step.state,
         )  # fmt: skip
     record(
         Recorded(
-            claimed.no,
+            claimed.id,
             claimed.attempt,
             step.state,
             step.due_at,

@@ -72,7 +72,7 @@ def after(ledger: Ledger, line: int, most: int, within: tuple[float, float] | No
     found = find(ledger)
     assert found
     with reading(ledger.engine) as connection:
-        return audiences.members_after(connection, found.no, line, most=most, within=within)
+        return audiences.members_after(connection, found.id, line, most=most, within=within)
 
 
 def is_empty(ledger: Ledger) -> bool:
@@ -82,11 +82,11 @@ def is_empty(ledger: Ledger) -> bool:
 def leave_behind(ledger: Ledger, count: int) -> None:
     """What an import leaves that was killed after so many members."""
     with ledger.engine.begin() as connection:
-        no = audiences.begin(
+        audience_id = audiences.begin(
             connection, "spring", source="people.csv", header=("m", "name"), mobile_column="m", by="alice", now=NOW
         )
-        assert no is not None
-        audiences.add(connection, no, [Member(line, row[0], tuple(row)) for line, row in many(count)])
+        assert audience_id is not None
+        audiences.add(connection, audience_id, [Member(line, row[0], tuple(row)) for line, row in many(count)])
 
 
 def test_each_mobile_is_a_member_once_with_all_that_its_row_has(ledger: Ledger, path: Path) -> None:
@@ -97,7 +97,7 @@ def test_each_mobile_is_a_member_once_with_all_that_its_row_has(ledger: Ledger, 
     left_out = LeftOut(told.append)
     assert take_in(ledger, path, left_out=left_out) == 2
     assert find(ledger) == Audience(
-        no=1,
+        id=1,
         name="spring",
         source="people.csv",
         header=("姓名", "手机", "note"),

@@ -74,7 +74,7 @@ def call(
     claimed = people.ledger.pull(now, lane="marketing").claimed
     ends = [*states, *[State.ACCEPTED] * len(claimed)]
     people.ledger.record(
-        *(Recorded(one.no, one.attempt, end, None, result, tips) for one, end in zip(claimed, ends, strict=False)),
+        *(Recorded(one.id, one.attempt, end, None, result, tips) for one, end in zip(claimed, ends, strict=False)),
         now=now,
     )
     return claimed
@@ -179,7 +179,7 @@ def test_the_rate_is_that_of_the_last_minute_and_the_calls_have_a_first_and_a_la
     started(people, 5)
     later = NOW + timedelta(seconds=90)
     [*some] = people.ledger.pull(NOW, lane="marketing", most=2).claimed
-    people.ledger.record(*(Recorded(one.no, one.attempt, State.ACCEPTED, None, "1", None) for one in some))
+    people.ledger.record(*(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", None) for one in some))
     call(people, now=later)
     figures = look(people, now=later + timedelta(seconds=30))
     assert figures.per_minute == 3
@@ -202,7 +202,7 @@ def test_over_time_steps_fit_the_length_and_what_came_after_is_told_apart(people
     for hours in range(3):
         at = NOW + timedelta(hours=hours, minutes=7)
         some = people.ledger.pull(at, lane="marketing", most=3).claimed
-        people.ledger.record(*(Recorded(one.no, one.attempt, State.ACCEPTED, None, "1", None) for one in some), now=at)
+        people.ledger.record(*(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", None) for one in some), now=at)
         people.ledger.push(status_push((some[0].mobiles[0], some[0].msg_id, 1)), at + timedelta(minutes=1))
         people.ledger.push(status_push((some[1].mobiles[0], some[1].msg_id, -1)), at + timedelta(days=2))
     told = breakdown(people).over_time
@@ -218,7 +218,7 @@ def test_what_the_gateway_answered_is_told_by_frequency_and_the_rest_in_one_sum(
     claimed = people.ledger.pull(NOW, lane="marketing").claimed
     people.ledger.record(
         *(
-            Recorded(one.no, one.attempt, State.REJECTED, None, "-9", f"tips {max(0, place - 4)}")
+            Recorded(one.id, one.attempt, State.REJECTED, None, "-9", f"tips {max(0, place - 4)}")
             for place, one in enumerate(claimed)
         )
     )
@@ -259,7 +259,7 @@ def test_replies_belong_to_the_run_whose_message_they_answer(people: Campaigns) 
         (two.mobiles[0], "T", True),
     }
     with people.engine.connect() as connection:
-        ids = dict(connection.execute(select(recipients.c.mobile, messages.c.id).join(messages)).all())
+        ids = dict(connection.execute(select(recipients.c.mobile, messages.c.public_id).join(messages)).all())
     assert all(one.message == ids[one.mobile] for one in found)
 
 
@@ -300,7 +300,7 @@ def test_it_takes_as_many_statements_for_many_recipients_as_for_one(people: Camp
 
     started(people, 300)
     [first, *_] = people.ledger.pull(NOW, lane="marketing", most=1).claimed
-    people.ledger.record(Recorded(first.no, first.attempt, State.ACCEPTED, None, "1", None))
+    people.ledger.record(Recorded(first.id, first.attempt, State.ACCEPTED, None, "1", None))
     for_one = made()
     call(people)
     assert made() == for_one
@@ -324,7 +324,7 @@ def test_postgresql_reads_what_it_joins_once_each_though_it_has_no_statistics_of
     with reading(engine) as connection:
         campaign = of.find()
         campaign_queries.look(
-            connection, campaign, campaigns.runs_of(connection, campaign.no), report_wait=timedelta(hours=72), now=NOW
+            connection, campaign, campaigns.runs_of(connection, campaign.id), report_wait=timedelta(hours=72), now=NOW
         )
         assert connection.exec_driver_sql("SHOW enable_nestloop").scalar() == "on"
     engine.dispose()
@@ -344,7 +344,7 @@ def test_a_list_of_campaigns_tells_how_far_each_has_come_by_two_statements(
         walks = campaign_queries.walks(connection, found)
         assert len(statements) == 2
         assert campaign_queries.walks(connection, []) == {}
-    told = {one.name: (walks[one.no].members, walks[one.no].made, walks[one.no].remaining) for one in found}
+    told = {one.name: (walks[one.id].members, walks[one.id].made, walks[one.id].remaining) for one in found}
     assert told == {"spring": (3, 3, 0), "summer": (4, 0, 4)}
 
 
@@ -380,7 +380,7 @@ class Story:
                 if not claimed:
                     return
                 end = ENDS[number % 3]
-                self.ledger.record(*(Recorded(one.no, one.attempt, end, None, str(number), None) for one in claimed))
+                self.ledger.record(*(Recorded(one.id, one.attempt, end, None, str(number), None) for one in claimed))
                 self.called += claimed
             case "report" if self.called:
                 one = self.called[number % len(self.called)]
@@ -421,7 +421,7 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     assert told.figures == figures
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        walk = campaign_queries.walks(connection, [campaign])[campaign.no]
+        walk = campaign_queries.walks(connection, [campaign])[campaign.id]
         rows = list(campaign_queries.recipient_rows(connection, of))
         query = select(recipient_status.c.status, func.count()).group_by(recipient_status.c.status)
         of_view = dict(connection.execute(query).all())

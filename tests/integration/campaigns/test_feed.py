@@ -40,7 +40,7 @@ def pull(ledger: Ledger, now: datetime = NOW, most: int = 10_000) -> list[Claime
 
 def accepted(ledger: Ledger, claimed: list[Claimed], now: datetime = NOW) -> None:
     if claimed:
-        ledger.record(*(Recorded(one.no, one.attempt, State.ACCEPTED, None, "1", "成功") for one in claimed), now=now)
+        ledger.record(*(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", "成功") for one in claimed), now=now)
 
 
 def send_all(of: Campaigns, now: datetime = NOW) -> list[Claimed]:
@@ -143,7 +143,7 @@ def test_a_launch_makes_some_messages_however_long_it_takes_to_look_at_the_resul
     of.start(replace(WISH, stop_at="10%"))
     start_due(of.engine, window=window_of, now=NOW)
     late = chain([NOW], repeat(NOW + LONGEST))
-    assert of.launch(of.runs()[0].no, clock=lambda: next(late)) is Launched.MORE
+    assert of.launch(of.runs()[0].id, clock=lambda: next(late)) is Launched.MORE
     assert len(of.mobiles()) == 200
 
 
@@ -194,7 +194,7 @@ def test_what_may_have_been_taken_is_unknown_when_its_campaign_is_cancelled(of: 
     of.start()
     of.tick()
     (call,) = pull(of.ledger)
-    of.ledger.record(Recorded(call.no, call.attempt, State.HELD, NOW + MINUTE, None, None, resent=True))
+    of.ledger.record(Recorded(call.id, call.attempt, State.HELD, NOW + MINUTE, None, None, resent=True))
     of.cancel()
     assert of.ledger.states() == {"unknown": 1}
 
@@ -356,7 +356,7 @@ def test_a_text_that_is_rejected_or_nobody_knows_about_stops_it_too(of: Campaign
     of.start(replace(WISH, stop_at="50%"))
     of.tick()
     calls = pull(of.ledger, most=3)
-    of.ledger.record(*(Recorded(one.no, one.attempt, bad, None, None, "签名不对") for one in calls))
+    of.ledger.record(*(Recorded(one.id, one.attempt, bad, None, None, "签名不对") for one in calls))
     of.tick(NOW + 5 * SECOND)
     assert of.find().reason == "150 of 150 results are rejected, undelivered or unknown, more than 50.0%"
 
@@ -367,8 +367,8 @@ def test_a_message_of_a_run_is_known_as_its(of: Campaigns) -> None:
     of.tick()
     ((run),) = of.runs()
     rows = of.ledger.rows(messages)
-    assert [row["run_no"] for row in rows] == [run.no] * 3
-    assert {row["caller"] for row in of.ledger.rows(claims.submissions)} == {f"campaign/{run.no}"}
+    assert [row["run_id"] for row in rows] == [run.id] * 3
+    assert {row["caller"] for row in of.ledger.rows(claims.submissions)} == {f"campaign/{run.id}"}
 
 
 FAULTS = {

@@ -26,7 +26,7 @@ def test_each_cause_has_a_line_with_how_many_and_the_greatest_comes_first(engine
     ledger = Ledger(engine)
     ledger.claim([ledger.accept(message("called"))["called"][0]])
     (failed,) = ledger.claim([ledger.accept(message("failed"))["failed"][0]])
-    ledger.record(Recorded(failed.no, 1, State.HELD, LATER, None, "no route\nto it"))
+    ledger.record(Recorded(failed.id, 1, State.HELD, LATER, None, "no route\nto it"))
     ledger.accept(*(message(str(number)) for number in range(3)))
     with engine.begin() as connection:
         pushes.add(connection, b"", source="127.0.0.1", received_at=NOW)

@@ -33,7 +33,7 @@ def spring(ledger: Ledger) -> Campaigns:
     people.start(WISH)
     people.tick()
     [one] = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(one.no, one.attempt, State.ACCEPTED, None, "1", "成功"))
+    ledger.record(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", "成功"))
     ledger.push(status_push(*((mobile(number), one.msg_id, 1 if number < 3 else -1) for number in range(4))))
     ledger.push(reply_push((mobile(1), str(one.msg_id), escape(EVIL)), (mobile(2), str(one.msg_id), "T")))
     people.tick()
@@ -72,10 +72,10 @@ def test_show_to_a_pipe_is_one_table_though_it_is_to_be_watched(spring: Campaign
 
 def test_a_run_is_shown_by_itself_and_one_that_is_not_there_is_refused(spring: Campaigns) -> None:
     [run] = told("campaign", "show", "spring")["runs"]
-    assert told("campaign", "show", "spring", "--run", run["no"])["figures"]["made"] == 10
+    assert told("campaign", "show", "spring", "--run", run["id"])["figures"]["made"] == 10
     wrong = sms("campaign", "show", "spring", "--run", 999)
     assert wrong.exit_code == 1
-    assert f"spring has no run 999; its runs are: {run['no']}" in wrong.stderr
+    assert f"spring has no run 999; its runs are: {run['id']}" in wrong.stderr
 
 
 @pytest.mark.parametrize("command", ["show", "replies", "report"])
@@ -159,7 +159,7 @@ def test_the_report_is_a_page_on_which_no_text_is_markup(ledger: Ledger, tmp_pat
     people.start(replace(WISH, name="<script>1</script>", audience="<b>people</b>", content="<i>好</i>，拒收请回复R"))
     people.tick()
     [one] = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(one.no, one.attempt, State.REJECTED, None, "-8", EVIL))
+    ledger.record(Recorded(one.id, one.attempt, State.REJECTED, None, "-8", EVIL))
     path = tmp_path / "page.html"
     result = sms("campaign", "report", "<script>1</script>", "--html", path)
     assert result.exit_code == 0, result.output

@@ -284,13 +284,13 @@ def test_a_process_whose_clock_is_wrong_is_shown_for_as_long_as_it_says_so(redis
 
 @pytest.mark.usefixtures("settings")
 def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Ledger) -> None:
-    nos = [
-        no
+    push_ids = [
+        push_id
         for queued in ledger.accept(message("m", mobile(1), mobile(2)), message("n", lane="otp")).values()
-        for no in queued
+        for push_id in queued
     ]
-    claimed = ledger.claim(nos)
-    ledger.record(*(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, None) for one in claimed))
+    claimed = ledger.claim(push_ids)
+    ledger.record(*(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, None) for one in claimed))
     first = next(one for one in claimed if len(one.mobiles) == 2)
     ledger.push(status_push((mobile(1), first.msg_id, 1)))
     ledger.push("no xml")

@@ -32,10 +32,10 @@ def submitted(
     ledger: Ledger, message_id: str, *to: str, state: State = State.ACCEPTED, **said: str | None
 ) -> list[int]:
     """A message of one call, which ended in this state; its msgIds."""
-    [nos] = ledger.accept(message(message_id, *to)).values()
-    claimed = ledger.claim(nos)
+    [submission_ids] = ledger.accept(message(message_id, *to)).values()
+    claimed = ledger.claim(submission_ids)
     ledger.record(
-        *(Recorded(one.no, one.attempt, state, None, said.get("result"), said.get("tips")) for one in claimed)
+        *(Recorded(one.id, one.attempt, state, None, said.get("result"), said.get("tips")) for one in claimed)
     )
     return [one.msg_id for one in claimed]
 
@@ -238,10 +238,10 @@ def test_messages_come_newest_first_with_their_counts(ledger: Ledger) -> None:
 def test_messages_are_narrowed_by_lane_status_account_and_age(ledger: Ledger) -> None:
     fresh = datetime.now(UTC)
     ledger.accept(message("old"))
-    [nos] = ledger.accept(message("code", lane="otp")).values()
-    ledger.claim(nos)
+    [submission_ids] = ledger.accept(message("code", lane="otp")).values()
+    ledger.claim(submission_ids)
     with ledger.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE messages SET created_at = '2020-01-01 00:00:00' WHERE id = 'old'")
+        connection.exec_driver_sql("UPDATE messages SET created_at = '2020-01-01 00:00:00' WHERE public_id = 'old'")
 
     def ids(*args: object) -> list[str]:
         return [one["id"] for one in told("messages", *args)]

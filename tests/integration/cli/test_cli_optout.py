@@ -160,7 +160,7 @@ def test_what_is_exported_can_be_imported(ledger: Ledger, tmp_path: Path) -> Non
         "mobile": mobile(1),
         "since": NOW.isoformat(),
         "said_by": "reply",
-        "push_no": "1",
+        "push_id": "1",
         "why": " 退订。",
         "msg_id": "100",
     }
@@ -227,7 +227,7 @@ def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledge
     ledger.sent_to(mobile(1), mobile(2), mobile(3))
     forged = ledger.push(reply_push((mobile(1), "100", "TD"), (mobile(2), "100", "TD")), NOW)
     ledger.push(reply_push((mobile(2), "101", "TD"), (mobile(3), "100", "TD")), NOW + timedelta(minutes=1))
-    assert {one["mobile"]: one["push_no"] for one in told("optout", "list")} == {
+    assert {one["mobile"]: one["push_id"] for one in told("optout", "list")} == {
         mobile(1): forged,
         mobile(2): forged,
         mobile(3): forged + 1,
@@ -242,10 +242,10 @@ def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledge
 def test_a_push_that_was_forged_again_and_again_is_undone_in_any_order_and_told_once(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1), mobile(2))
     forged = reply_push((mobile(1), "100", "TD"), (mobile(2), "100", "TD"))
-    nos = [ledger.push(forged, NOW + timedelta(minutes=n)) for n in range(3)]
-    done = sms("optout", "undo", *(option for no in reversed(nos) for option in ("--push", str(no))))
+    push_ids = [ledger.push(forged, NOW + timedelta(minutes=n)) for n in range(3)]
+    done = sms("optout", "undo", *(option for push_id in reversed(push_ids) for option in ("--push", str(push_id))))
     assert done.stdout == "2 back on marketing\n"
     assert told("optout", "list") == []
     ledger.push(reply_push((mobile(2), "100", "T")), NOW + timedelta(minutes=9))
-    assert sms("optout", "undo", "--push", str(nos[0])).stdout == "0 back on marketing\n"
+    assert sms("optout", "undo", "--push", str(push_ids[0])).stdout == "0 back on marketing\n"
     assert [one["mobile"] for one in told("optout", "list")] == [mobile(2)]

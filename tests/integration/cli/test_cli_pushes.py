@@ -20,8 +20,8 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 
 def sent(ledger: Ledger, message_id: str, *to: str) -> int:
     """A message that the gateway was called with; its msgId."""
-    [nos] = ledger.accept(message(message_id, *to)).values()
-    return ledger.claim(nos)[0].msg_id
+    [submission_ids] = ledger.accept(message(message_id, *to)).values()
+    return ledger.claim(submission_ids)[0].msg_id
 
 
 def test_pushes_come_newest_first_with_what_became_of_them(ledger: Ledger) -> None:
@@ -31,7 +31,7 @@ def test_pushes_come_newest_first_with_what_became_of_them(ledger: Ledger) -> No
     with ledger.engine.begin() as connection:
         third = pushes.add(connection, b"<later/>", source="203.0.113.9", received_at=NOW)
     found = told("pushes")
-    assert [(one["no"], one["state"], one["items"], one["unmatched"]) for one in found] == [
+    assert [(one["id"], one["state"], one["items"], one["unmatched"]) for one in found] == [
         (third, "received", None, 0),
         (second, "quarantined", 0, 0),
         (first, "processed", 1, 0),
@@ -39,8 +39,8 @@ def test_pushes_come_newest_first_with_what_became_of_them(ledger: Ledger) -> No
     assert found[0]["source"] == "203.0.113.9"
     assert "it is no XML" in found[1]["reason"]
     assert found == told("pushes", "list")
-    assert [one["no"] for one in told("pushes", "--state", "quarantined")] == [second]
-    assert [one["no"] for one in told("pushes", "list", "--limit", 1)] == [third]
+    assert [one["id"] for one in told("pushes", "--state", "quarantined")] == [second]
+    assert [one["id"] for one in told("pushes", "list", "--limit", 1)] == [third]
     assert "quarantined" in sms("pushes").stdout
 
 
@@ -79,11 +79,11 @@ def test_a_page_of_pushes_makes_as_many_statements_as_one_push(ledger: Ledger, s
 
 
 def test_a_push_is_shown_with_its_body_an_element_to_a_line(ledger: Ledger) -> None:
-    no = ledger.push(status_push((mobile(1), 777, 1)))
-    shown = sms("pushes", "show", no).stdout
-    assert f"push {no} from 127.0.0.1, received 2026-11-22 04:00:00 UTC" in shown
+    push_id = ledger.push(status_push((mobile(1), 777, 1)))
+    shown = sms("pushes", "show", push_id).stdout
+    assert f"push {push_id} from 127.0.0.1, received 2026-11-22 04:00:00 UTC" in shown
     assert f"\n<mobile>{mobile(1)}</mobile>\n" in shown
-    assert told("pushes", "show", no)["unmatched"] == 1
+    assert told("pushes", "show", push_id)["unmatched"] == 1
 
 
 @pytest.mark.parametrize("body", ["<a>中文".encode(), "<a>中文".encode("gb18030")])
@@ -113,12 +113,12 @@ def test_a_push_that_is_not_there_is_told(ledger: Ledger) -> None:
 def test_a_push_that_is_replayed_is_read_again_and_is_not_there_twice(ledger: Ledger) -> None:
     ours = reply_push((mobile(1), "7", "T"))
     good = ledger.push(ours)
-    no = ledger.push(ours.replace("<type>2", "<type>9").replace(">T<", ">N<"))
-    assert told("pushes", "replay", no, good) == [good, no]
+    push_id = ledger.push(ours.replace("<type>2", "<type>9").replace(">T<", ">N<"))
+    assert told("pushes", "replay", push_id, good) == [good, push_id]
     assert [(one["state"], one["items"], one["reason"]) for one in told("pushes")] == [("received", None, None)] * 2
     with ledger.engine.begin() as connection:
-        assert pushes.overdue(connection, now=datetime.now(UTC)) == [good, no]
-    for each in (good, no):
+        assert pushes.overdue(connection, now=datetime.now(UTC)) == [good, push_id]
+    for each in (good, push_id):
         process_push(ledger.engine, each, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert [one["state"] for one in told("pushes")] == ["quarantined", "processed"]
     assert [one["content"] for one in told("replies")] == ["T"]
@@ -138,8 +138,8 @@ def test_a_replay_of_nothing_or_of_too_much_is_refused(given: tuple[object, ...]
 
 
 def test_a_replay_tells_what_is_not_there_and_does_the_rest(ledger: Ledger) -> None:
-    no = ledger.push(b"no xml")
-    replayed = sms("pushes", "replay", no, 99)
+    push_id = ledger.push(b"no xml")
+    replayed = sms("pushes", "replay", push_id, 99)
     assert (replayed.exit_code, "there is no push 99" in replayed.stderr) == (1, True)
     assert told("pushes")[0]["state"] == "received"
 

@@ -25,9 +25,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 
 def made_unknown(ledger: Ledger, message_id: str, *to: str, lane: str = "notice", tips: str = "no reply came") -> int:
     """A message of one call that nobody knows the end of; its msgId."""
-    [nos] = ledger.accept(message(message_id, *to, lane=lane)).values()
-    [one] = ledger.claim(nos)
-    ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, tips))
+    [submission_ids] = ledger.accept(message(message_id, *to, lane=lane)).values()
+    [one] = ledger.claim(submission_ids)
+    ledger.record(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, tips))
     return one.msg_id
 
 

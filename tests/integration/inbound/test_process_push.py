@@ -30,9 +30,9 @@ from worker.runtime import log_filter
 
 def accepted(ledger: Ledger, *to: str, message_id: str = "m") -> int:
     """A message that the gateway took; its msgId."""
-    (no,) = ledger.accept(message(message_id, *to))[message_id]
-    (claimed,) = ledger.claim([no])
-    ledger.record(Recorded(no, 1, State.ACCEPTED, None, "1", "成功"))
+    (submission_id,) = ledger.accept(message(message_id, *to))[message_id]
+    (claimed,) = ledger.claim([submission_id])
+    ledger.record(Recorded(submission_id, 1, State.ACCEPTED, None, "1", "成功"))
     return claimed.msg_id
 
 
@@ -68,7 +68,7 @@ def test_a_report_keeps_the_time_of_the_earliest_push_that_brought_it(ledger: Le
     late = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + timedelta(minutes=2))
     early = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + timedelta(minutes=1))
     (row,) = ledger.rows(reports)
-    assert (row["received_at"], row["push_no"]) == (NOW + timedelta(minutes=1), early) != (NOW, late)
+    assert (row["received_at"], row["push_id"]) == (NOW + timedelta(minutes=1), early) != (NOW, late)
 
 
 def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> None:
@@ -141,8 +141,8 @@ def test_the_same_reply_to_two_accounts_is_two_replies(ledger: Ledger) -> None:
     body = reply_push((mobile(1), "7", "1"))
     for name in ("default", "other"):
         process_push(ledger.engine, ledger.push(body), {ACCOUNT_KEYS: ids["default"]}, optout_words=OPTOUT_WORDS)
-        no = ledger.push(body.replace("sword123", name))
-        process_push(ledger.engine, no, {("1", name): ids[name]}, optout_words=OPTOUT_WORDS)
+        push_id = ledger.push(body.replace("sword123", name))
+        process_push(ledger.engine, push_id, {("1", name): ids[name]}, optout_words=OPTOUT_WORDS)
     assert Counter(row["account_id"] for row in ledger.rows(first_replies)) == Counter(ids.values())
 
 
@@ -197,9 +197,9 @@ QUARANTINED = {
 
 @pytest.mark.parametrize(("body", "reason"), QUARANTINED.values(), ids=QUARANTINED)
 def test_a_push_that_cannot_be_used_is_kept_with_its_reason(ledger: Ledger, body: str, reason: str) -> None:
-    no = ledger.push(body)
+    push_id = ledger.push(body)
     (row,) = ledger.rows(pushes)
-    assert (row["no"], row["state"], row["body"]) == (no, "quarantined", body.encode())
+    assert (row["id"], row["state"], row["body"]) == (push_id, "quarantined", body.encode())
     assert reason in str(row["reason"])
     assert ledger.rows(reports) == ledger.rows(first_replies) == []
 
@@ -276,12 +276,12 @@ def test_a_thousand_items_are_a_handful_of_statements(
 
 def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(engine: Engine) -> None:
     with engine.begin() as connection:
-        no = kept.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
+        push_id = kept.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
         assert kept.overdue(connection, now=NOW + timedelta(seconds=29)) == []
-        assert kept.overdue(connection, now=NOW + timedelta(seconds=30)) == [no]
+        assert kept.overdue(connection, now=NOW + timedelta(seconds=30)) == [push_id]
         assert kept.overdue(connection, now=NOW + timedelta(seconds=31)) == []
-        assert kept.overdue(connection, now=NOW + timedelta(seconds=60)) == [no]
-    process_push(engine, no, {}, optout_words=OPTOUT_WORDS)
+        assert kept.overdue(connection, now=NOW + timedelta(seconds=60)) == [push_id]
+    process_push(engine, push_id, {}, optout_words=OPTOUT_WORDS)
     with engine.begin() as connection:
         assert kept.overdue(connection, now=NOW + timedelta(days=1)) == []
         assert connection.execute(select(pushes.c.state)).scalar_one() == "quarantined"
@@ -295,14 +295,14 @@ def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied
     body = status_push((mobile(1), 7, 1))
     with engine.begin() as other:
         other.execute(text("LOCK TABLE reports IN SHARE MODE"))
-        no = ledger.push(body)
+        push_id = ledger.push(body)
         assert [row["state"] for row in ledger.rows(pushes)] == ["received"]
     assert [line.getMessage().partition(",")[0] for line in caplog.records] == [
-        f"push {no} is put back and read again within 30 s"
+        f"push {push_id} is put back and read again within 30 s"
     ]
     with engine.begin() as connection:
-        assert kept.overdue(connection, now=NOW + kept.STRAY_AFTER) == [no]
-    process_push(engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+        assert kept.overdue(connection, now=NOW + kept.STRAY_AFTER) == [push_id]
+    process_push(engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert [row["state"] for row in ledger.rows(pushes)] == ["processed"]
     engine.dispose()
 

@@ -68,13 +68,13 @@ def left_by(ledger: Ledger, come: Comings) -> tuple[object, ...]:
     with ledger.engine.begin() as connection:
         for table in (reports, replies, optouts, pushes):
             connection.execute(delete(table))
-        nos = [kept.add(connection, one.body, source="127.0.0.1", received_at=one.at) for one, _ in come]
+        push_ids = [kept.add(connection, one.body, source="127.0.0.1", received_at=one.at) for one, _ in come]
     # Those that are processed again are so after all others.
     for turn in (1, 2):
-        for no, (_, times) in zip(reversed(nos), reversed(come), strict=True):
+        for push_id, (_, times) in zip(reversed(push_ids), reversed(come), strict=True):
             if turn <= times:
                 process_push(
-                    ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS
+                    ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS
                 )
     assert {row["state"] for row in ledger.rows(pushes)} == {"processed"}
     return (
@@ -99,7 +99,9 @@ def test_the_same_pushes_in_any_order_repeated_and_split_leave_the_same_ledger(
     ledger: Ledger, come: tuple[list[Coming], Comings]
 ) -> None:
     sent = [message("a", mobile(1), mobile(2)), message("b", mobile(3), mobile(4))]
-    ledger.claim([no for nos in ledger.accept(*sent).values() for no in nos])
+    ledger.claim(
+        [submission_id for submission_ids in ledger.accept(*sent).values() for submission_id in submission_ids]
+    )
     assert left_by(ledger, come[1]) == left_by(ledger, once(come[0]))
 
 

@@ -23,14 +23,14 @@ def _settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
     monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
 
 
-def process(ledger: Ledger, no: int) -> None:
-    process_push(ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+def process(ledger: Ledger, push_id: int) -> None:
+    process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
 
 
 def submitted(ledger: Ledger, *mobiles: str) -> int:
     """The msgId of a call that was made."""
-    [nos] = ledger.accept(message("m", *mobiles)).values()
-    [claimed] = ledger.claim(nos)
+    [submission_ids] = ledger.accept(message("m", *mobiles)).values()
+    [claimed] = ledger.claim(submission_ids)
     return claimed.msg_id
 
 
@@ -49,7 +49,7 @@ def test_what_a_revoked_push_said_is_gone_and_what_a_later_one_said_of_the_same_
     with ledger.engine.begin() as connection:
         assert pushes.overdue(connection, now=NOW + timedelta(days=99999)) == [true]
     process(ledger, true)
-    assert {(row["mobile"], row["push_no"]) for row in ledger.rows(reports)} == {(mobile(2), true), (mobile(9), other)}
+    assert {(row["mobile"], row["push_id"]) for row in ledger.rows(reports)} == {(mobile(2), true), (mobile(9), other)}
     assert ledger.statuses()[mobile(1)] != "delivered"
     assert ledger.statuses()[mobile(2)] == "delivered"
 
@@ -66,21 +66,21 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
         assert pushes.revoke(connection, forged, by="x", now=NOW)[1] == 0
     assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
-    assert [row["push_no"] for row in ledger.rows(reports)] == [true]
+    assert [row["push_id"] for row in ledger.rows(reports)] == [true]
 
 
 def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     forged = ledger.push(reply_push((mobile(1), "7", "TD")))
     assert told("pushes", "revoke", str(forged)) == [
-        {"no": forged, "reports": 0, "replies": 1, "optouts": 1, "optouts_kept": 0, "read_again": 0}
+        {"id": forged, "reports": 0, "replies": 1, "optouts": 1, "optouts_kept": 0, "read_again": 0}
     ]  # fmt: skip
     replayed = sms("pushes", "replay", str(forged))
     assert (replayed.exit_code, "it is revoked" in replayed.stderr) == (1, True)
     process(ledger, forged)  # a task that was on its way
     assert (ledger.rows(replies), ledger.rows(optouts_table)) == ([], [])
     assert told("pushes", "revoke", str(forged)) == [
-        {"no": forged, "reports": 0, "replies": 0, "optouts": 0, "optouts_kept": 0, "read_again": 0}
+        {"id": forged, "reports": 0, "replies": 0, "optouts": 0, "optouts_kept": 0, "read_again": 0}
     ]
     missing = sms("pushes", "revoke", "99")
     assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)
@@ -91,9 +91,9 @@ def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
 def test_a_push_that_waits_to_be_read_can_be_revoked_and_is_read_no_more(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     with ledger.engine.begin() as connection:
-        no = pushes.add(connection, reply_push((mobile(1), "7", "TD")).encode(), source="s", received_at=NOW)
-    assert sms("pushes", "revoke", str(no)).exit_code == 0
-    process(ledger, no)
+        push_id = pushes.add(connection, reply_push((mobile(1), "7", "TD")).encode(), source="s", received_at=NOW)
+    assert sms("pushes", "revoke", str(push_id)).exit_code == 0
+    process(ledger, push_id)
     [row] = ledger.rows(table)
     assert (row["state"], row["due_at"], row["items"]) == ("processed", None, None)
     assert ledger.rows(optouts_table) == []
@@ -102,20 +102,20 @@ def test_a_push_that_waits_to_be_read_can_be_revoked_and_is_read_no_more(ledger:
 def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) -> None:
     """Whoever processes it holds its row, and the other waits."""
     ledger.sent_to(mobile(1))
-    no = ledger.push(reply_push((mobile(1), "7", "TD")))
+    push_id = ledger.push(reply_push((mobile(1), "7", "TD")))
     with ledger.engine.begin() as connection:
-        assert pushes.finish(connection, no, items=1, reason=None, quarantined=False)
-        assert pushes.revoke(connection, no, by="x", now=NOW) == (set(), 1)
-        assert optouts.undo(connection, [no], OPTOUT_WORDS, now=NOW).back == 1
-        assert not pushes.finish(connection, no, items=1, reason=None, quarantined=False)
+        assert pushes.finish(connection, push_id, items=1, reason=None, quarantined=False)
+        assert pushes.revoke(connection, push_id, by="x", now=NOW) == (set(), 1)
+        assert optouts.undo(connection, [push_id], OPTOUT_WORDS, now=NOW).back == 1
+        assert not pushes.finish(connection, push_id, items=1, reason=None, quarantined=False)
 
 
 def test_a_push_that_is_forged_again_and_again_is_revoked_in_one_go(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     body = reply_push((mobile(1), "7", "TD"))
-    nos = [ledger.push(body, NOW + n * MINUTE) for n in range(3)]
+    push_ids = [ledger.push(body, NOW + n * MINUTE) for n in range(3)]
     assert [row["mobile"] for row in ledger.rows(optouts_table)] == [mobile(1)]
-    done = sms("pushes", "revoke", *map(str, nos))
+    done = sms("pushes", "revoke", *map(str, push_ids))
     assert done.exit_code == 0, done.output
     assert (ledger.rows(optouts_table), ledger.rows(replies)) == ([], [])
 
@@ -125,7 +125,7 @@ def test_what_others_said_counts_also_where_the_body_of_the_forged_push_is_wiped
     forged = ledger.push(status_push((mobile(1), msg_id, 1)))
     true = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + MINUTE)
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.no == forged).values(body=b"", size=0))
+        connection.execute(update(table).where(table.c.id == forged).values(body=b"", size=0))
     assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
     assert ledger.statuses() == {mobile(1): "delivered"}

@@ -38,8 +38,8 @@ def test_reports_that_are_being_kept_do_not_delay_who_reserves_msg_ids(postgres:
     ledger = Ledger(postgres)
     account_id = ledger.account_ids["default"]
     with postgres.begin() as keeping:
-        no = pushes.add(keeping, b"", source="127.0.0.1", received_at=NOW)
-        pushes.add_reports(keeping, account_id, reports(0), push_no=no, received_at=NOW)
+        push_id = pushes.add(keeping, b"", source="127.0.0.1", received_at=NOW)
+        pushes.add_reports(keeping, account_id, reports(0), push_id=push_id, received_at=NOW)
         with postgres.begin() as reserving:
             assert len(accounts.reserve_msg_ids(reserving, account_id)) == accounts.BLOCK
 
@@ -49,8 +49,8 @@ def test_who_reserves_msg_ids_does_not_delay_reports(postgres: Engine) -> None:
     with postgres.begin() as reserving:
         accounts.reserve_msg_ids(reserving, account_id)
         with postgres.begin() as keeping:
-            no = pushes.add(keeping, b"", source="127.0.0.1", received_at=NOW)
-            pushes.add_reports(keeping, account_id, reports(0), push_no=no, received_at=NOW)
+            push_id = pushes.add(keeping, b"", source="127.0.0.1", received_at=NOW)
+            pushes.add_reports(keeping, account_id, reports(0), push_id=push_id, received_at=NOW)
 
 
 def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(postgres: Engine) -> None:
@@ -59,7 +59,7 @@ def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(post
     with postgres.begin() as accepting:
         for table, other in ((messages, {"id": "n"}), (submissions, {"msg_id": 7})):
             row = ledger.rows(table)[0] | other
-            del row["no"]
+            del row["id"]
             accepting.execute(table.insert(), row)
         with postgres.begin() as reserving:
             accounts.reserve_msg_ids(reserving, ledger.account_ids["default"])
@@ -136,13 +136,13 @@ def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.launch(run.no, here={"shop"}, anywhere={"shop"}) is Launched.ENOUGH
+    assert of.launch(run.id, here={"shop"}, anywhere={"shop"}) is Launched.ENOUGH
     [row] = ledger.rows(campaigns)
     assert row["state"] == "paused"
     assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
     assert ledger.rows(messages) == []
     of.resume()
-    of.launch(run.no, NOW + timedelta(seconds=1))
+    of.launch(run.id, NOW + timedelta(seconds=1))
     assert len(ledger.rows(messages)) == 1
 
 
@@ -155,6 +155,6 @@ def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.launch(run.no, here={"shop"}, anywhere=anywhere) is Launched.NOT_HERE
+    assert of.launch(run.id, here={"shop"}, anywhere=anywhere) is Launched.NOT_HERE
     assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
     assert ledger.rows(messages) == []

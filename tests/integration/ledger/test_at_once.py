@@ -24,13 +24,13 @@ def remember(start: Barrier) -> None:
     _start = start
 
 
-def claim_in_threads(ledger_url: str, no: int) -> int:
+def claim_in_threads(ledger_url: str, submission_id: int) -> int:
     """How many of ten claims this process wins."""
     engine = open_engine(ledger_url)
 
     def claim(_: int) -> int:
         with engine.begin() as connection:
-            return len(claims.claim(connection, [no], now=NOW, lease=LEASE))
+            return len(claims.claim(connection, [submission_id], now=NOW, lease=LEASE))
 
     assert _start is not None
     _start.wait(60)
@@ -41,17 +41,21 @@ def claim_in_threads(ledger_url: str, no: int) -> int:
 
 
 def test_of_50_threads_of_5_processes_that_claim_one_submission_one_wins(ledger: Ledger, ledger_url: str) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
+    (submission_id,) = ledger.accept(message("m"))["m"]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(PROCESSES, context, remember, (context.Barrier(PROCESSES),)) as pool:
-        won = list(pool.map(claim_in_threads, [ledger_url] * PROCESSES, [no] * PROCESSES))
+        won = list(pool.map(claim_in_threads, [ledger_url] * PROCESSES, [submission_id] * PROCESSES))
     assert sum(won) == 1
 
 
-def process_at_once(ledger: Ledger, nos: list[int]) -> None:
+def process_at_once(ledger: Ledger, push_ids: list[int]) -> None:
     account_ids = {ACCOUNT_KEYS: ledger.account_ids["default"]}
-    with ThreadPoolExecutor(len(nos)) as threads:
-        list(threads.map(lambda no: process_push(ledger.engine, no, account_ids, optout_words=OPTOUT_WORDS), nos))
+    with ThreadPoolExecutor(len(push_ids)) as threads:
+        list(
+            threads.map(
+                lambda push_id: process_push(ledger.engine, push_id, account_ids, optout_words=OPTOUT_WORDS), push_ids
+            )
+        )
 
 
 def kept(engine: Engine, *bodies: str) -> list[int]:
@@ -62,8 +66,8 @@ def kept(engine: Engine, *bodies: str) -> list[int]:
 
 def test_a_push_that_eight_process_at_once_takes_effect_once(ledger: Ledger) -> None:
     twice = reply_push((mobile(1), "7", "T"), (mobile(1), "7", "T"))
-    for no in kept(ledger.engine, status_push((mobile(1), 7, 1), (mobile(1), 7, -1)), twice):
-        process_at_once(ledger, [no] * 8)
+    for submission_id in kept(ledger.engine, status_push((mobile(1), 7, 1), (mobile(1), 7, -1)), twice):
+        process_at_once(ledger, [submission_id] * 8)
     assert (len(ledger.rows(reports)), len(ledger.rows(replies)), len(ledger.rows(first_replies))) == (2, 2, 2)
 
 

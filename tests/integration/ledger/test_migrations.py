@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 
@@ -80,14 +80,14 @@ def test_replies_of_version_0001_are_all_there_and_still_known_when_they_come_ag
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     ledger = Ledger(engine)
     before = shown(ledger)
-    assert [(row["push_no"], row["received_at"], row["content"]) for row in before] == rows
-    assert {row["no"]: row["nth"] for row in ledger.rows(replies) if row["content"] == "T"} == {2: 1, 3: 2, 4: 3, 5: 1}
+    assert [(row["push_id"], row["received_at"], row["content"]) for row in before] == rows
+    assert {row["id"]: row["nth"] for row in ledger.rows(replies) if row["content"] == "T"} == {2: 1, 3: 2, 4: 3, 5: 1}
     ledger.push(reply_push(*((mobile(1), "7", content) for content in ("T", "T", "T", "退订", "2099"))), late)
     assert shown(ledger) == before
 
 
 def shown(ledger: Ledger) -> list[dict[str, object]]:
-    return sorted(ledger.rows(first_replies), key=itemgetter("no"))
+    return sorted(ledger.rows(first_replies), key=itemgetter("id"))
 
 
 def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_none(engine: Engine) -> None:
@@ -104,21 +104,22 @@ def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_n
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert {index["name"] for index in inspect(connection).get_indexes("recipients")} == {
             "ix_recipients_mobile",
-            "ix_recipients_submission_no",
+            "ix_recipients_submission_id",
         }
         assert {key["name"] for key in inspect(connection).get_foreign_keys("recipients")} == {
-            "fk_recipients_message_no",
-            "fk_recipients_submission_no",
+            "fk_recipients_message_id",
+            "fk_recipients_submission_id",
         }
         assert inspect(connection).get_pk_constraint("recipients")["name"] == "pk_recipients"
         after = connection.execute(text("SELECT * FROM recipient_status ORDER BY mobile")).mappings().all()
-    assert [dict(row) | {"suppressed": None} for row in before] == [dict(row) for row in after]
+    renamed = [{"message_id": row["message_no"]} | dict(row) | {"suppressed": None} for row in before]
+    assert [{key: row[key] for key in row if key != "message_no"} for row in renamed] == [dict(row) for row in after]
     assert [row["status"] for row in after] == ["delivered", "accepted"]
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        connection.execute(text(f"INSERT INTO recipients (message_no, mobile) VALUES (1, '{mobile(3)}')"))
+        connection.execute(text(f"INSERT INTO recipients (message_id, mobile) VALUES (1, '{mobile(3)}')"))
     with engine.begin() as connection:
         connection.execute(
-            text(f"INSERT INTO recipients (message_no, mobile, suppressed) VALUES (1, '{mobile(3)}', 'cap')")
+            text(f"INSERT INTO recipients (message_id, mobile, suppressed) VALUES (1, '{mobile(3)}', 'cap')")
         )
     assert Ledger(engine).statuses() == {mobile(1): "delivered", mobile(2): "accepted", mobile(3): "suppressed"}
 
@@ -215,7 +216,7 @@ def test_what_version_0005_held_after_its_campaign_was_cancelled_is_cancelled(en
             connection.execute(text(statement), now)
     schema.migrate(engine)
     with engine.connect() as connection:
-        query = select(submissions.c.no, submissions.c.state, submissions.c.called_off).order_by(submissions.c.no)
+        query = select(submissions.c.id, submissions.c.state, submissions.c.called_off).order_by(submissions.c.id)
         assert [tuple(row) for row in connection.execute(query)] == [
             (1, "cancelled", True),
             (2, "unknown", True),
@@ -224,6 +225,37 @@ def test_what_version_0005_held_after_its_campaign_was_cancelled_is_cancelled(en
             (5, "held", False),
         ]
 
+
+def test_columns_are_not_renamed_under_a_worker_that_has_yet_to_record_a_call(engine: Engine) -> None:
+    go_back(engine, "0009")
+    with engine.begin() as connection:
+        connection.execute(text(A_CALL_OF_0009), {"until": datetime.now(UTC) + timedelta(minutes=1)})
+    with pytest.raises(schema.LedgerInUse, match=r"1 calls to the gateway are under way.*\nStop the workers"):
+        schema.migrate(engine, pause=lambda _: True)
+    assert schema.version(engine) == "0009"
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE submissions SET due_at = '2026-11-22 04:00:00' WHERE no = 7"))
+    schema.migrate(engine)
+    assert [row["id"] for row in Ledger(engine).rows(submissions)] == [7]
+
+
+def test_on_postgresql_every_name_of_an_upgraded_ledger_is_that_of_a_new_one(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    query = text("""
+        SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+        UNION ALL SELECT conname FROM pg_constraint 
+        WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+    """)
+    with engine.connect() as connection:
+        assert [name for name in connection.execute(query).scalars() if name.endswith("_no") or "_no_" in name] == []
+    engine.dispose()
+
+
+A_CALL_OF_0009 = """
+INSERT INTO submissions
+    (no, account_id, lane, msg_id, state, caller, mobiles, due_at, expires_at, attempt, resent, called_off, updated_at)
+VALUES (7, 1, 'notice', 1, 'submitting', 'app', 1, :until, :until, 1, false, false, :until)
+"""
 
 KEPT_BY_0005 = """
 INSERT INTO accounts (id, name, next_msg_id, gate, gate_since) VALUES (1, 'default', 100, 'open', :now);

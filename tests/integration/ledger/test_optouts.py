@@ -44,7 +44,7 @@ def opted_out(ledger: Ledger) -> dict[str, tuple[object, ...]]:
 
 
 def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
-    ids = [str(row["id"]) for row in ledger.rows(messages)]
+    ids = [str(row["public_id"]) for row in ledger.rows(messages)]
     with reading(ledger.engine) as connection:
         return message_queries.counts_by_id(connection, ids)
 
@@ -74,8 +74,8 @@ def test_the_words_are_those_of_the_settings(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1), mobile(2))
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "1", "TD"), (mobile(2), "1", "QX")).encode()
-        no = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
-    process_push(ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words={folded("qx")})
+        push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
+    process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words={folded("qx")})
     assert list(opted_out(ledger)) == [mobile(2)]
 
 
@@ -115,9 +115,9 @@ def test_after_a_push_was_undone_who_says_so_himself_opts_out_at_once(ledger: Le
 def test_what_a_person_said_before_the_push_was_read_stays_when_that_is_undone(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     opt_out(ledger, mobile(1), now=NOW + MINUTE)
-    no = ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
+    push_id = ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
     with ledger.engine.begin() as connection:
-        assert optouts.undo(connection, [no], OPTOUT_WORDS, now=NOW) == Undone(0, 0)
+        assert optouts.undo(connection, [push_id], OPTOUT_WORDS, now=NOW) == Undone(0, 0)
     assert {said_by for _, said_by, *_ in opted_out(ledger).values()} == {"operator:alice"}
 
 
@@ -131,7 +131,7 @@ def test_who_undoes_a_push_waits_for_a_reply_that_was_found_to_repeat_it(ledger:
             processing,
             ledger.account_ids["default"],
             [Reply(mobile(1), "100", "TD")],
-            push_no=99,
+            push_id=99,
             received_at=NOW + MINUTE,
         )
         assert optouts.new_replies(processing, [reply], received_at=NOW + MINUTE) == []
@@ -173,10 +173,10 @@ def test_a_push_that_opts_out_very_many_is_told_with_the_way_back(
     assert len(opted_out(ledger)) == 100
     with ledger.engine.begin() as connection:
         assert optouts.undo(connection, [usual], OPTOUT_WORDS, now=NOW) == Undone(100, 0)
-    no = ledger.push(reply_push(*((mobile(n), "101", "退订") for n in range(101))), NOW + MINUTE)
+    push_id = ledger.push(reply_push(*((mobile(n), "101", "退订") for n in range(101))), NOW + MINUTE)
     (told,) = caplog.messages
-    assert f"push {no}, from 127.0.0.1, opted 101 mobiles out" in told
-    assert f"`sms optout undo --push {no}`" in told
+    assert f"push {push_id}, from 127.0.0.1, opted 101 mobiles out" in told
+    assert f"`sms optout undo --push {push_id}`" in told
 
 
 def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_or_a_person_does(
@@ -198,7 +198,7 @@ def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_
     # Nor does it come back by itself.
     process_push(ledger.engine, forged, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert mobile(4) not in opted_out(ledger)
-    assert {row["push_no"] for row in ledger.rows(table)} == {1, later, None}
+    assert {row["push_id"] for row in ledger.rows(table)} == {1, later, None}
 
 
 def test_who_said_so_several_times_did_so_when_they_first_did(ledger: Ledger) -> None:
@@ -225,11 +225,11 @@ def test_of_two_replies_of_the_same_moment_the_same_one_is_kept_in_whatever_orde
 def test_an_optout_that_a_person_removed_does_not_come_back_with_an_old_push(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1), mobile(2))
     body = reply_push((mobile(1), "100", "TD"))
-    no = ledger.push(body)
+    push_id = ledger.push(body)
     with ledger.engine.begin() as connection:
         optouts.remove(connection, ledger.account_ids["default"], [mobile(1)])
-        kept.replay(connection, nos=[no], now=NOW + MINUTE)
-    process_push(ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+        kept.replay(connection, push_ids=[push_id], now=NOW + MINUTE)
+    process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     ledger.push(body, NOW + 10 * MINUTE)
     ledger.push(body, NOW + 39 * MINUTE)
     assert opted_out(ledger) == {}
@@ -242,10 +242,10 @@ def test_a_push_that_could_not_be_read_before_opts_out_once_it_can(ledger: Ledge
     other = {("1", "nobody"): ledger.account_ids["default"]}
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "100", "TD")).encode()
-        no = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
-    process_push(ledger.engine, no, other, optout_words=OPTOUT_WORDS)
+        push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
+    process_push(ledger.engine, push_id, other, optout_words=OPTOUT_WORDS)
     assert opted_out(ledger) == {}
-    process_push(ledger.engine, no, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
+    process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert list(opted_out(ledger)) == [mobile(1)]
 
 
@@ -253,15 +253,15 @@ def test_a_push_whose_commit_fails_opts_nobody_out_until_it_is_tried_again(ledge
     ledger.sent_to(mobile(1), mobile(2))
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "100", "TD")).encode()
-        no = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
+        push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
     account = {ACCOUNT_KEYS: ledger.account_ids["default"]}
     with ledger.engine.begin() as connection:
         connection.execute(text("ALTER TABLE optouts RENAME TO elsewhere"))
     with pytest.raises(Exception, match="optouts"):
-        process_push(ledger.engine, no, account, optout_words=OPTOUT_WORDS)
+        process_push(ledger.engine, push_id, account, optout_words=OPTOUT_WORDS)
     with ledger.engine.begin() as connection:
         connection.execute(text("ALTER TABLE elsewhere RENAME TO optouts"))
-    process_push(ledger.engine, no, account, optout_words=OPTOUT_WORDS)
+    process_push(ledger.engine, push_id, account, optout_words=OPTOUT_WORDS)
     assert list(opted_out(ledger)) == [mobile(1)]
 
 
@@ -361,7 +361,7 @@ def test_several_messages_that_share_a_call_each_keep_who_is_left(ledger: Ledger
 def test_an_optout_before_the_next_try_takes_its_mobile_out_of_that(ledger: Ledger) -> None:
     ledger.accept(sale("m", mobile(1), mobile(2)))
     (claimed,) = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(claimed.no, 1, State.HELD, NOW + MINUTE, None, "no connection"))
+    ledger.record(Recorded(claimed.id, 1, State.HELD, NOW + MINUTE, None, "no connection"))
     opt_out(ledger, mobile(1))
     assert [one.mobiles for one in ledger.pull(NOW + MINUTE, "marketing").claimed] == [(mobile(2),)]
 
@@ -369,7 +369,7 @@ def test_an_optout_before_the_next_try_takes_its_mobile_out_of_that(ledger: Ledg
 def test_what_is_resent_may_have_been_taken_and_keeps_its_recipients(ledger: Ledger) -> None:
     ledger.accept(sale("m", mobile(1), mobile(2)))
     (claimed,) = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(claimed.no, 1, State.HELD, NOW + MINUTE, None, None, resent=True))
+    ledger.record(Recorded(claimed.id, 1, State.HELD, NOW + MINUTE, None, None, resent=True))
     opt_out(ledger, mobile(1))
     (again,) = ledger.pull(NOW + MINUTE, "marketing").claimed
     assert sorted(again.mobiles) == [mobile(1), mobile(2)]
@@ -378,7 +378,7 @@ def test_what_is_resent_may_have_been_taken_and_keeps_its_recipients(ledger: Led
 def test_an_optout_after_the_call_changes_nothing_of_what_was_sent(ledger: Ledger) -> None:
     ledger.accept(sale("m", mobile(1)))
     (claimed,) = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(claimed.no, 1, State.ACCEPTED, None, "1", "成功"))
+    ledger.record(Recorded(claimed.id, 1, State.ACCEPTED, None, "1", "成功"))
     ledger.push(reply_push((mobile(1), str(claimed.msg_id), "TD")))
     ledger.push(status_push((mobile(1), claimed.msg_id, 1)))
     assert fates(ledger) == {"m": {"delivered": 1}}
@@ -458,7 +458,7 @@ def test_who_opted_out_is_found_by_the_indexes_however_many_opted_out(ledger: Le
         row = {"account_id": ledger.account_ids["default"], "since": NOW, "said_by": "x", "why": "x"}
         connection.execute(insert(table), [row | {"mobile": mobile(10_000 + n)} for n in range(30_000)])
         connection.execute(text("ANALYZE"))
-    plan = explained(ledger.engine, optouts._WITH_OPTOUTS, nos=list(range(1, 51)))
+    plan = explained(ledger.engine, optouts._WITH_OPTOUTS, submission_ids=list(range(1, 51)))
     gone_through = [step for step in plan if "Seq Scan" in step or step.startswith("SCAN")]
     assert not [step for step in gone_through if "submissions" not in step], plan
     assert any("ix_recipients_submission_no" in step for step in plan), plan

@@ -26,7 +26,7 @@ def forget(ledger: Ledger, *, codes: bool = True) -> None:
 
 
 def texts(ledger: Ledger) -> dict[str, str]:
-    return {str(row["id"]): str(row["content"]) for row in ledger.rows(messages)}
+    return {str(row["public_id"]): str(row["content"]) for row in ledger.rows(messages)}
 
 
 @pytest.mark.parametrize("state", State)
@@ -87,25 +87,25 @@ def test_bodies_of_pushes_and_refused_messages_are_kept_for_their_days(ledger: L
         for name, at in (("old", NOW - KEEP - DAY), ("new", NOW - KEEP + DAY)):
             kept_messages.refuse(connection, name, ["bad"], "payload", now=at)
     forget(ledger)
-    assert {row["no"]: row["size"] for row in ledger.rows(pushes_table)} == {
+    assert {row["id"]: row["size"] for row in ledger.rows(pushes_table)} == {
         old: 0, quarantined: 0, new: len(body.encode()), unread: 1,
     }  # fmt: skip
-    assert {row["no"] for row in ledger.rows(pushes_table) if row["body"] == b""} == {old, quarantined}
+    assert {row["id"] for row in ledger.rows(pushes_table) if row["body"] == b""} == {old, quarantined}
     assert [row["id"] for row in ledger.rows(refused)] == ["new"]
     with ledger.engine.begin() as connection:
-        assert pushes.replay(connection, nos=[old, quarantined, new], now=NOW) == [new]
+        assert pushes.replay(connection, push_ids=[old, quarantined, new], now=NOW) == [new]
 
 
 def test_of_quarantined_bodies_the_newest_are_kept_that_have_no_more_bytes_than_they_may(ledger: Ledger) -> None:
-    nos = [ledger.push("x" * 100) for _ in range(5)]
+    push_ids = [ledger.push("x" * 100) for _ in range(5)]
     good = ledger.push(reply_push((mobile(1), "1", "好")))
     with ledger.engine.begin() as connection:
-        connection.execute(update(pushes_table).where(pushes_table.c.no == nos[3]).values(size=None))
+        connection.execute(update(pushes_table).where(pushes_table.c.id == push_ids[3]).values(size=None))
         assert retention.wipe_quarantined(connection, most_bytes=250, before=NOW) == 0
         assert retention.wipe_quarantined(connection, most_bytes=250, before=LATER) == 3
         assert retention.wipe_quarantined(connection, most_bytes=250, before=LATER) == 0
-    kept = {row["no"] for row in ledger.rows(pushes_table) if row["body"]}
-    assert kept == {*nos[3:], good}
+    kept = {row["id"] for row in ledger.rows(pushes_table) if row["body"]}
+    assert kept == {*push_ids[3:], good}
 
 
 @pytest.mark.usefixtures("settings")

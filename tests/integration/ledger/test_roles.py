@@ -54,8 +54,8 @@ def fill(engine: Engine) -> None:
     """What a worker and `sms` do in a day: each statement is one that the role `worker` has to be allowed."""
     ledger = Ledger(engine)
     made = ledger.accept(message("a", mobile(1), mobile(2)), message("b", mobile(3), lane="otp"))
-    for claimed in ledger.claim([no for nos in made.values() for no in nos]):
-        ledger.record(Recorded(claimed.no, claimed.attempt, State.ACCEPTED, None, "1", None))
+    for claimed in ledger.claim([push_id for push_ids in made.values() for push_id in push_ids]):
+        ledger.record(Recorded(claimed.id, claimed.attempt, State.ACCEPTED, None, "1", None))
         ledger.push(status_push(*((to, claimed.msg_id, 1) for to in claimed.mobiles)))
     ledger.push(reply_push((mobile(1), "7", "退订"), (mobile(2), "8", "谢谢")))
     ledger.push("<none")
@@ -249,8 +249,8 @@ def test_what_a_worker_imports_is_analyzed_and_can_be_removed(url: str, admin: E
         with engine.begin() as connection:
             others = audiences.find(connection, "others")
             assert others is not None
-            assert audiences.claim(connection, others.no, last=NOW, now=datetime.now(UTC))
-            assert audiences.remove_part(connection, others.no)
+            assert audiences.claim(connection, others.id, last=NOW, now=datetime.now(UTC))
+            assert audiences.remove_part(connection, others.id)
     with reading(admin) as connection:
         analyzed = text("SELECT reltuples FROM pg_class WHERE relname = 'members'")
         assert connection.execute(analyzed).scalar_one() >= 10
@@ -275,8 +275,8 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             found = message_queries.find(connection, "a")
             assert found is not None
             assert (found.content, found.counts) == ("您好", {"delivered": 2})
-            assert len(message_queries.recipients(connection, found.no)) == 2
-            assert message_queries.sent_with(connection, found.no).caller is None
+            assert len(message_queries.recipients(connection, found.id)) == 2
+            assert message_queries.sent_with(connection, found.id).caller is None
             assert message_queries.newest(connection, limit=10)
             assert {reply.content for reply in push_queries.newest_replies(connection, limit=10)} == {"退订", "谢谢"}
             assert push_queries.newest(connection, limit=10, state="quarantined")
@@ -287,7 +287,7 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             assert backlog.waiting(connection, overdue_since=NOW)
             assert backlog.refused(connection, since=NOW) == 0
             [campaign] = campaigns.listed(connection, limit=10)
-            runs = campaigns.runs_of(connection, campaign.no)
+            runs = campaigns.runs_of(connection, campaign.id)
             campaign_queries.walks(connection, [campaign])
             campaign_queries.look(connection, campaign, runs, report_wait=timedelta(hours=72), now=NOW)
             assert list(campaign_queries.recipient_rows(connection, runs))

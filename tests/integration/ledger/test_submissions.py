@@ -29,18 +29,18 @@ def test_a_message_is_dealt_out_to_submissions_of_at_most_the_mobiles_of_a_call(
 
 def test_a_message_that_comes_twice_is_one_message(ledger: Ledger) -> None:
     first = ledger.accept(message("m"), message("m"), message("n", content="别的"))
-    assert {key: len(nos) for key, nos in first.items()} == {"m": 1, "n": 1}
+    assert {key: len(submission_ids) for key, submission_ids in first.items()} == {"m": 1, "n": 1}
     assert ledger.accept(message("m", content="别的")) == {}
     assert len(ledger.rows(messages)) == len(ledger.rows(submissions)) == len(ledger.rows(recipients)) == 2
 
 
 def test_messages_with_the_same_text_that_come_together_share_calls_and_keep_their_own_status(ledger: Ledger) -> None:
     new = [message(f"m{n}", mobile(n)) for n in range(60)]
-    calls = {no for nos in ledger.accept(*new).values() for no in nos}
+    calls = {submission_id for submission_ids in ledger.accept(*new).values() for submission_id in submission_ids}
     claimed = ledger.claim(sorted(calls))
     assert sorted(len(one.mobiles) for one in claimed) == [10, 50]
     rows = ledger.rows(recipients)
-    assert len({row["message_no"] for row in rows}) == 60
+    assert len({row["message_id"] for row in rows}) == 60
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_otp_shares_its_call_with_nobody(ledger: Ledger) -> None:
 def test_who_is_sent_the_same_text_twice_gets_it_in_two_calls(ledger: Ledger) -> None:
     everybody = [mobile(n) for n in range(30)]
     ledger.accept(message("m", *everybody), message("n", *everybody), message("o", mobile(30)))
-    claimed = ledger.claim([row["no"] for row in ledger.rows(submissions)])
+    claimed = ledger.claim([row["id"] for row in ledger.rows(submissions)])
     assert sorted(len(one.mobiles) for one in claimed) == [30, 31]
     assert all(len(set(one.mobiles)) == len(one.mobiles) for one in claimed)
 
@@ -143,21 +143,21 @@ def test_a_message_for_a_moment_ago_is_queued(ledger: Ledger) -> None:
 
 
 def test_a_submission_is_claimed_once(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
-    assert len(ledger.claim([no])) == 1
-    assert ledger.claim([no]) == []
+    (submission_id,) = ledger.accept(message("m"))["m"]
+    assert len(ledger.claim([submission_id])) == 1
+    assert ledger.claim([submission_id]) == []
 
 
 def test_of_many_that_claim_one_submission_at_once_one_wins(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
+    (submission_id,) = ledger.accept(message("m"))["m"]
     with ThreadPoolExecutor(8) as threads:
-        claims = list(threads.map(lambda _: ledger.claim([no]), range(50)))
+        claims = list(threads.map(lambda _: ledger.claim([submission_id]), range(50)))
     assert sum(len(claimed) for claimed in claims) == 1
 
 
 def test_a_claim_carries_what_the_call_needs(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m", mobile(1), mobile(2), content="您的验证码是 123456"))["m"]
-    (claimed,) = ledger.claim([no])
+    (submission_id,) = ledger.accept(message("m", mobile(1), mobile(2), content="您的验证码是 123456"))["m"]
+    (claimed,) = ledger.claim([submission_id])
     assert claimed.content == "您的验证码是 123456"
     assert set(claimed.mobiles) == {mobile(1), mobile(2)}
     assert (claimed.attempt, claimed.expires_at) == (1, NOW + timedelta(hours=24))
@@ -165,49 +165,54 @@ def test_a_claim_carries_what_the_call_needs(ledger: Ledger) -> None:
 
 
 def test_what_is_past_its_validity_expires_instead_of_being_claimed(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m", lane="otp"))["m"]
-    assert ledger.claim([no], NOW + timedelta(minutes=5)) == []
+    (submission_id,) = ledger.accept(message("m", lane="otp"))["m"]
+    assert ledger.claim([submission_id], NOW + timedelta(minutes=5)) == []
     assert ledger.states() == {"expired": 1}
 
 
 def test_an_outcome_is_recorded_for_the_attempt_that_it_belongs_to(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
-    ledger.claim([no])
-    assert ledger.record(Recorded(no, 2, State.REJECTED, None, "-1", None)) == 0
-    assert ledger.record(Recorded(no, 1, State.ACCEPTED, None, "1", "成功")) == 1
-    assert ledger.record(Recorded(no, 1, State.REJECTED, None, "-1", None)) == 0
+    (submission_id,) = ledger.accept(message("m"))["m"]
+    ledger.claim([submission_id])
+    assert ledger.record(Recorded(submission_id, 2, State.REJECTED, None, "-1", None)) == 0
+    assert ledger.record(Recorded(submission_id, 1, State.ACCEPTED, None, "1", "成功")) == 1
+    assert ledger.record(Recorded(submission_id, 1, State.REJECTED, None, "-1", None)) == 0
     (row,) = ledger.rows(submissions)
     assert (row["state"], row["result"], row["tips"], row["due_at"]) == ("accepted", "1", "成功", None)
 
 
 def test_many_outcomes_are_recorded_together(ledger: Ledger) -> None:
-    nos = ledger.accept(message("m", *map(mobile, range(6))), max_mobiles=2)["m"]
-    ledger.claim(nos)
-    held = Recorded(nos[2], 1, State.HELD, NOW + timedelta(seconds=5), None, "no connection")
-    assert ledger.record(*(Recorded(no, 1, State.ACCEPTED, None, "1", None) for no in nos[:2]), held) == 3
+    submission_ids = ledger.accept(message("m", *map(mobile, range(6))), max_mobiles=2)["m"]
+    ledger.claim(submission_ids)
+    held = Recorded(submission_ids[2], 1, State.HELD, NOW + timedelta(seconds=5), None, "no connection")
+    assert (
+        ledger.record(
+            *(Recorded(submission_id, 1, State.ACCEPTED, None, "1", None) for submission_id in submission_ids[:2]), held
+        )
+        == 3
+    )
     assert ledger.states() == {"accepted": 2, "held": 1}
 
 
 def test_a_held_submission_comes_back_with_its_next_attempt(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
-    ledger.claim([no])
+    (submission_id,) = ledger.accept(message("m"))["m"]
+    ledger.claim([submission_id])
     later = NOW + timedelta(seconds=5)
-    ledger.record(Recorded(no, 1, State.HELD, later, None, "no connection"))
+    ledger.record(Recorded(submission_id, 1, State.HELD, later, None, "no connection"))
     assert ledger.pull(later - timedelta(seconds=1)).claimed == []
     assert [one.attempt for one in ledger.pull(later).claimed] == [2]
 
 
 def test_the_attempts_of_a_message_never_run_out(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
+    (submission_id,) = ledger.accept(message("m"))["m"]
     with ledger.engine.begin() as connection:
         connection.execute(update(submissions).values(attempt=2**15 - 2))
     attempts = []
     for _ in range(3):
-        (claimed,) = ledger.claim([no])
+        (claimed,) = ledger.claim([submission_id])
         attempts.append(claimed.attempt)
-        before = Recorded(no, claimed.attempt - 1, State.REJECTED, None, "-1", "缺少参数")
+        before = Recorded(submission_id, claimed.attempt - 1, State.REJECTED, None, "-1", "缺少参数")
         assert ledger.record(before) == 0
-        assert ledger.record(Recorded(no, claimed.attempt, State.HELD, NOW, None, None)) == 1
+        assert ledger.record(Recorded(submission_id, claimed.attempt, State.HELD, NOW, None, None)) == 1
     assert attempts == [2**15 - 1, 2**14 - 1, 2**14]
     assert len(set(attempts)) == 3
 
@@ -221,12 +226,12 @@ def test_what_waited_too_long_expires(ledger: Ledger) -> None:
 
 
 def test_a_lease_that_runs_out_leaves_the_submission_unknown_and_never_queued(ledger: Ledger) -> None:
-    (no,) = ledger.accept(message("m"))["m"]
-    ledger.claim([no])
+    (submission_id,) = ledger.accept(message("m"))["m"]
+    ledger.claim([submission_id])
     assert ledger.expire_leases(NOW + LEASE - timedelta(seconds=1)) == []
-    assert ledger.expire_leases(NOW + LEASE) == [no]
+    assert ledger.expire_leases(NOW + LEASE) == [submission_id]
     assert ledger.pull(NOW + timedelta(days=1)).claimed == []
-    assert ledger.claim([no], NOW + LEASE) == []
+    assert ledger.claim([submission_id], NOW + LEASE) == []
     assert ledger.states() == {"unknown": 1}
 
 

@@ -24,13 +24,13 @@ EVERYTHING = Which()
 
 def called(ledger: Ledger, message_id: str, *to: str, **fields: object) -> Claimed:
     """A message of one call, which is being made."""
-    [nos] = ledger.accept(message(message_id, *to, **fields)).values()
-    return ledger.claim(nos)[0]
+    [submission_ids] = ledger.accept(message(message_id, *to, **fields)).values()
+    return ledger.claim(submission_ids)[0]
 
 
 def made_unknown(ledger: Ledger, message_id: str, *to: str, **fields: object) -> Claimed:
     one = called(ledger, message_id, *to, **fields)
-    ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, "no reply"))
+    ledger.record(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, "no reply"))
     return one
 
 
@@ -69,14 +69,14 @@ def test_a_worker_lost_in_the_call_has_it_made_once_more_with_the_same_msg_id_an
 def test_what_the_gateway_said_still_counts_when_it_is_recorded_after_the_lease(ledger: Ledger, said: State) -> None:
     one = called(ledger, "m")
     ledger.expire_leases(LOST)
-    assert ledger.record(Recorded(one.no, one.attempt, said, None, "1", None)) == 1
+    assert ledger.record(Recorded(one.id, one.attempt, said, None, "1", None)) == 1
     assert ledger.states() == {said: 1}
 
 
 def test_that_it_was_not_sent_comes_too_late_after_the_lease_to_have_it_sent(ledger: Ledger) -> None:
     one = called(ledger, "m")
     ledger.expire_leases(LOST)
-    assert ledger.record(Recorded(one.no, one.attempt, State.HELD, AGAIN, None, "no route")) == 0
+    assert ledger.record(Recorded(one.id, one.attempt, State.HELD, AGAIN, None, "no route")) == 0
     assert ledger.states() == {"unknown": 1}
 
 
@@ -86,7 +86,7 @@ def test_what_the_gateway_said_after_the_lease_keeps_the_second_call_from_being_
 ) -> None:
     one = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
-    assert ledger.record(Recorded(one.no, one.attempt, said, None, "1", None)) == 1
+    assert ledger.record(Recorded(one.id, one.attempt, said, None, "1", None)) == 1
     assert claimed_again(ledger, AGAIN) == []
     assert ledger.states() == {said: 1}
 
@@ -95,7 +95,7 @@ def test_that_the_first_call_was_not_sent_makes_the_second_an_ordinary_one(ledge
     one = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
     later = AGAIN + timedelta(seconds=1)
-    assert ledger.record(Recorded(one.no, one.attempt, State.HELD, later, None, "no route")) == 1
+    assert ledger.record(Recorded(one.id, one.attempt, State.HELD, later, None, "no route")) == 1
     assert claimed_again(ledger, AGAIN) == []
     [second] = claimed_again(ledger, later)
     assert (second.attempt, second.resent) == (2, False)
@@ -109,7 +109,7 @@ def test_that_the_second_call_was_not_sent_says_nothing_of_the_first_when_a_pers
     [second] = claimed_again(ledger, AGAIN)
     ledger.expire_leases(AGAIN + LEASE)
     resend(ledger, now=AGAIN + LEASE)
-    assert ledger.record(Recorded(one.no, second.attempt, State.HELD, AGAIN + LEASE, None, None, resent=True)) == 1
+    assert ledger.record(Recorded(one.id, second.attempt, State.HELD, AGAIN + LEASE, None, None, resent=True)) == 1
     assert [third.resent for third in claimed_again(ledger, AGAIN + LEASE)] == [True]
 
 
@@ -118,13 +118,16 @@ def test_that_the_first_call_was_taken_counts_while_the_second_is_made_and_whate
 ) -> None:
     taken = [called(ledger, message_id) for message_id in ("m", "n", "o")]
     ledger.expire_leases(LOST, resend={"notice"})
-    again = {one.no: one for one in claimed_again(ledger, AGAIN)}
+    again = {one.id: one for one in claimed_again(ledger, AGAIN)}
     _, held, unknown = taken
-    ledger.record(Recorded(held.no, 2, State.HELD, AGAIN + LEASE, None, "no route", resent=True))
-    ledger.record(Recorded(unknown.no, 2, State.UNKNOWN, None, None, "no reply", resent=True))
-    assert ledger.record(*(Recorded(one.no, 1, State.ACCEPTED, None, "1", None) for one in taken)) == 3
+    ledger.record(Recorded(held.id, 2, State.HELD, AGAIN + LEASE, None, "no route", resent=True))
+    ledger.record(Recorded(unknown.id, 2, State.UNKNOWN, None, None, "no reply", resent=True))
+    assert ledger.record(*(Recorded(one.id, 1, State.ACCEPTED, None, "1", None) for one in taken)) == 3
     assert ledger.states() == {"accepted": 3}
-    late = (Recorded(no, one.attempt, State.HELD, AGAIN, None, None, resent=True) for no, one in again.items())
+    late = (
+        Recorded(submission_id, one.attempt, State.HELD, AGAIN, None, None, resent=True)
+        for submission_id, one in again.items()
+    )
     assert ledger.record(*late) == 0
     assert claimed_again(ledger, AGAIN + LEASE) == []
 
@@ -135,7 +138,7 @@ def test_what_is_said_of_a_first_call_that_was_refused_does_not_end_a_second_tha
     one = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
     [_] = claimed_again(ledger, AGAIN)
-    assert ledger.record(Recorded(one.no, 1, State.REJECTED, None, "-8", None)) == 0
+    assert ledger.record(Recorded(one.id, 1, State.REJECTED, None, "-8", None)) == 0
     assert ledger.states() == {"submitting": 1}
 
 
@@ -148,14 +151,14 @@ def test_a_report_of_one_recipient_shows_that_the_call_was_taken_and_the_others_
     body = status_push((mobile(1), one.msg_id, -1))
     if report_first:
         ledger.push(body)
-    ledger.record(Recorded(one.no, one.attempt, State.UNKNOWN, None, None, "no reply"))
+    ledger.record(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, "no reply"))
     if not report_first:
         ledger.push(body)
     settle_reported(ledger.engine, now=LOST)
     assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): "accepted", mobile(3): "unknown"}
     settle(ledger, Report.UNDELIVERED, Which(ids=["n"]))
     settle_reported(ledger.engine, now=LOST)
-    assert {row["no"]: row["state"] for row in ledger.rows(submissions)} == {one.no: "accepted", other.no: "unknown"}
+    assert {row["id"]: row["state"] for row in ledger.rows(submissions)} == {one.id: "accepted", other.id: "unknown"}
 
 
 def test_only_the_lanes_that_say_so_have_it_made_again(ledger: Ledger) -> None:
@@ -173,9 +176,9 @@ def test_it_is_not_made_again_when_that_would_be_late(ledger: Ledger) -> None:
 
 def test_an_outcome_that_is_to_be_made_again_is_remembered_as_such(ledger: Ledger) -> None:
     one = called(ledger, "m")
-    ledger.record(Recorded(one.no, 1, State.HELD, AGAIN, None, "no reply", resent=True))
+    ledger.record(Recorded(one.id, 1, State.HELD, AGAIN, None, "no reply", resent=True))
     [second] = claimed_again(ledger, AGAIN)
-    ledger.record(Recorded(one.no, 2, State.HELD, AGAIN + LEASE, None, "no connection"))
+    ledger.record(Recorded(one.id, 2, State.HELD, AGAIN + LEASE, None, "no connection"))
     assert [second.resent, *(one.resent for one in claimed_again(ledger, AGAIN + LEASE))] == [True, True]
 
 
@@ -200,10 +203,10 @@ def test_a_report_of_somebody_elses_mobile_under_that_msg_id_does_not_keep_it_fr
 
 
 def test_a_report_that_is_there_does_not_keep_a_first_call_from_being_made(ledger: Ledger) -> None:
-    [nos] = ledger.accept(message("m", mobile(1))).values()
+    [push_ids] = ledger.accept(message("m", mobile(1))).values()
     [row] = ledger.rows(submissions)
     ledger.push(status_push((mobile(1), int(str(row["msg_id"])), 1)))
-    assert len(ledger.claim(nos)) == 1
+    assert len(ledger.claim(push_ids)) == 1
 
 
 @pytest.mark.parametrize("tick_comes_first", [True, False])
@@ -229,7 +232,7 @@ def test_a_person_may_have_it_sent_again_more_than_once(ledger: Ledger) -> None:
     for attempt in (2, 3):
         assert resend(ledger) == 1
         [one] = claimed_again(ledger, NOW)
-        assert ledger.record(Recorded(one.no, attempt, State.UNKNOWN, None, None, None)) == 1
+        assert ledger.record(Recorded(one.id, attempt, State.UNKNOWN, None, None, None)) == 1
 
 
 @pytest.mark.parametrize(
@@ -287,7 +290,7 @@ def test_nothing_but_what_is_unknown_is_touched(ledger: Ledger) -> None:
     called(ledger, "calling")
     ledger.accept(message("queued"), message("held", at=NOW + timedelta(hours=1)))
     one = called(ledger, "accepted")
-    ledger.record(Recorded(one.no, 1, State.ACCEPTED, None, "1", None))
+    ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None))
     assert (resend(ledger), settle(ledger, Report.DELIVERED)) == (0, 0)
     assert ledger.states() == {"submitting": 1, "queued": 1, "held": 1, "accepted": 1}
 
@@ -311,7 +314,7 @@ def test_what_was_accepted_long_ago_is_unreported_the_oldest_first(ledger: Ledge
     for number in range(3):
         one = called(ledger, f"m{number}", mobile(number))
         at = NOW + timedelta(minutes=number)
-        ledger.record(Recorded(one.no, 1, State.ACCEPTED, None, "1", None), now=at)
+        ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None), now=at)
     assert ledger.unreport(NOW + timedelta(minutes=1), most=1) == 1
     assert ledger.unreport(NOW + timedelta(minutes=1)) == 1
     assert ledger.unreport(NOW + timedelta(minutes=1)) == 0
@@ -320,7 +323,7 @@ def test_what_was_accepted_long_ago_is_unreported_the_oldest_first(ledger: Ledge
 
 def test_a_report_that_comes_after_the_wait_still_counts(ledger: Ledger) -> None:
     one = called(ledger, "m", mobile(1))
-    ledger.record(Recorded(one.no, 1, State.ACCEPTED, None, "1", None))
+    ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None))
     ledger.unreport(NOW)
     ledger.push(status_push((mobile(1), one.msg_id, 1)), received_at=NOW + timedelta(days=9))
     assert ledger.statuses() == {mobile(1): "delivered"}
@@ -331,7 +334,7 @@ def test_what_is_looked_for_every_second_is_found_by_an_index(ledger: Ledger, st
         explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
         if connection.dialect.name == "postgresql":
             connection.execute(text("SET enable_seqscan = off"))
-        query = "SELECT no FROM submissions WHERE state = 'accepted' AND updated_at <= '2026-01-01' ORDER BY updated_at"
+        query = "SELECT id FROM submissions WHERE state = 'accepted' AND updated_at <= '2026-01-01' ORDER BY updated_at"
         return str(connection.execute(text(explain + query)).all())
 
     ledger.unreport(NOW)

@@ -22,21 +22,21 @@ LATER = NOW + timedelta(minutes=10)
 def call(ledger: Ledger, n: int, state: State, *, lane: str = "notice", at: datetime | None = None) -> tuple[int, int]:
     """A call that ended so, a second for each after NOW; the number of its submission and its msgId."""
     at = at or NOW + timedelta(seconds=n)
-    [nos] = ledger.accept(message(f"m{n}", mobile(2 * n), mobile(2 * n + 1), lane=lane), now=at).values()
-    [one] = ledger.claim(nos, at)
-    ledger.record(Recorded(one.no, one.attempt, state, None, None, None), now=at + timedelta(seconds=30))
-    return one.no, one.msg_id
+    [submission_ids] = ledger.accept(message(f"m{n}", mobile(2 * n), mobile(2 * n + 1), lane=lane), now=at).values()
+    [one] = ledger.claim(submission_ids, at)
+    ledger.record(Recorded(one.id, one.attempt, state, None, None, None), now=at + timedelta(seconds=30))
+    return one.id, one.msg_id
 
 
 def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
     """Calls in a row: `a` was taken and is reported on 5 seconds later, `s` was taken and is not, `u` is unknown. Those unknown."""
     unknown = {}
     for n, state in enumerate(states):
-        no, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)  # type: ignore[arg-type]
+        push_id, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)  # type: ignore[arg-type]
         if state == "a":
             ledger.push(status_push((mobile(2 * n), msg_id, 1)), NOW + timedelta(seconds=n + 5))
         elif state == "u":
-            unknown[n] = no
+            unknown[n] = push_id
     return unknown
 
 
@@ -92,7 +92,7 @@ def test_a_lane_that_says_so_has_it_sent_once_more_and_no_other_lane(ledger: Led
     settle(ledger.engine, probable=["notice"], now=LATER)
     [again] = ledger.pull(LATER).claimed
     assert (again.resent, again.attempt) == (True, 2)
-    ledger.record(Recorded(again.no, 2, State.UNKNOWN, None, None, None), now=LATER)
+    ledger.record(Recorded(again.id, 2, State.UNKNOWN, None, None, None), now=LATER)
     settle(ledger.engine, probable=["notice"], now=LATER + timedelta(minutes=5))
     assert ledger.states()["unknown"] == 1
 
@@ -117,15 +117,15 @@ def many_unknown(ledger: Ledger, number: int) -> list[int]:
     unknown = list(calls(ledger, "aaa" + "u" * number + "aaa").values())
     with ledger.engine.begin() as connection:
         rows = connection.execute(
-            select(submissions.c.no, submissions.c.msg_id).order_by(submissions.c.no.desc())
+            select(submissions.c.id, submissions.c.msg_id).order_by(submissions.c.id.desc())
         ).all()
-        for no, msg_id in rows:
-            far = submissions.c.msg_id + 2 * evidence.CLOSE * (no - unknown[0])
-            if no in unknown:
-                connection.execute(update(submissions).where(submissions.c.no == no).values(msg_id=far))
-            elif no > unknown[-1]:
+        for submission_id, msg_id in rows:
+            far = submissions.c.msg_id + 2 * evidence.CLOSE * (submission_id - unknown[0])
+            if submission_id in unknown:
+                connection.execute(update(submissions).where(submissions.c.id == submission_id).values(msg_id=far))
+            elif submission_id > unknown[-1]:
                 last = msg_id + 2 * evidence.CLOSE * number
-                connection.execute(update(submissions).where(submissions.c.no == no).values(msg_id=last))
+                connection.execute(update(submissions).where(submissions.c.id == submission_id).values(msg_id=last))
                 connection.execute(update(reports).where(reports.c.msg_id == msg_id).values(msg_id=last))
     return unknown
 
@@ -143,7 +143,7 @@ def test_one_settle_judges_what_it_has_time_for_and_the_next_goes_on_after_it(
         assert len([one for one in statements if one.startswith("SELECT")]) <= 3 * evidence.PAGE + 10
         sent_again.append(ledger.states()["held"])
     assert sent_again == [evidence.PAGE, 2 * evidence.PAGE, number]
-    assert {row["no"] for row in ledger.rows(submissions) if row["state"] == "held"} == set(unknown)
+    assert {row["id"] for row in ledger.rows(submissions) if row["state"] == "held"} == set(unknown)
 
 
 def test_after_the_last_unknown_one_it_begins_anew_and_finds_what_was_open_before(ledger: Ledger) -> None:
@@ -195,7 +195,7 @@ def test_what_was_probably_not_taken_is_sent_again_after_a_count_and_a_question_
     assert refused.exit_code == 1
     assert "2 recipients of 1 calls are unknown, and were probably not taken: send again?" in refused.stderr
     assert told("unknown", "resolve", "--resend", "--probable", "--yes") == {"submissions": 1}
-    [held] = (row["no"] for row in ledger.rows(submissions) if row["state"] == "held")
+    [held] = (row["id"] for row in ledger.rows(submissions) if row["state"] == "held")
     assert [held] == list(unknown.values())
     assert sms("unknown", "resolve", "--delivered", "--probable", "--yes").exit_code == 2
 

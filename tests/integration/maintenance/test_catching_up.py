@@ -62,7 +62,10 @@ def test_all_pushes_that_lost_their_tasks_get_others_until_their_queue_is_long(l
     for more in (tick.PUSHES_QUEUED, MANY):
         before = len(published)
         tick.requeue_pushes(
-            ledger.engine, redis, lambda no: (published.append(no), redis.rpush("sms.push", no)), now=late
+            ledger.engine,
+            redis,
+            lambda push_id: (published.append(push_id), redis.rpush("sms.push", push_id)),
+            now=late,
         )
         assert len(published) == before + more
         redis.delete("sms.push")
@@ -112,10 +115,10 @@ def test_what_one_batch_has_changed_stays_changed_if_the_next_one_fails(ledger: 
 @pytest.mark.parametrize("most", [1, 4, 9, 10, 11, 100])
 def test_a_report_settles_what_is_unknown_however_much_of_it_is_looked_at_at_once(ledger: Ledger, most: int) -> None:
     numbers = range(10)
-    nos = [ledger.accept(message(f"m{n}", mobile(n), content=f"您好{n}"))[f"m{n}"][0] for n in numbers]
-    calls = ledger.claim(nos)
+    push_ids = [ledger.accept(message(f"m{n}", mobile(n), content=f"您好{n}"))[f"m{n}"][0] for n in numbers]
+    calls = ledger.claim(push_ids)
     ledger.push(status_push(*((call.mobiles[0], call.msg_id, 1) for call in calls)))
-    ledger.record(*(Recorded(call.no, 1, State.UNKNOWN, None, None, None) for call in calls))
+    ledger.record(*(Recorded(call.id, 1, State.UNKNOWN, None, None, None) for call in calls))
     fill(ledger, State.UNKNOWN, 5)
     settled = []
     for _ in range(-(-15 // most) + 1):

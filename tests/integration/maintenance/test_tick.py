@@ -154,24 +154,24 @@ def test_a_gate_that_may_be_probed_gets_a_task(beat: Published) -> None:
 
 
 def test_a_worker_that_was_lost_in_the_call_leaves_it_unknown(beat: Published) -> None:
-    (no,) = beat.ledger.accept(message("m"))["m"]
-    beat.ledger.claim([no])
+    (submission_id,) = beat.ledger.accept(message("m"))["m"]
+    beat.ledger.claim([submission_id])
     assert beat.tick(NOW + LEASE) == []
     assert beat.ledger.states() == {"unknown": 1}
 
 
 def test_a_worker_that_was_lost_in_the_call_has_it_sent_once_more_in_a_lane_that_says_so(beat: Published) -> None:
-    [nos] = beat.ledger.accept(message("m", lane="marketing")).values()
-    beat.ledger.claim(nos)
+    [submission_ids] = beat.ledger.accept(message("m", lane="marketing")).values()
+    beat.ledger.claim(submission_ids)
     assert beat.tick(NOW + LEASE) == []
     assert beat.tick(NOW + LEASE + BACKOFF_FIRST) == [("work", "marketing")]
-    assert [one.no for one in beat.ledger.pull(NOW + LEASE + BACKOFF_FIRST, "marketing").claimed] == nos
+    assert [one.id for one in beat.ledger.pull(NOW + LEASE + BACKOFF_FIRST, "marketing").claimed] == submission_ids
 
 
 def test_what_was_accepted_three_days_ago_waits_for_its_report_no_longer(beat: Published) -> None:
-    [nos] = beat.ledger.accept(message("m")).values()
-    beat.ledger.claim(nos)
-    beat.ledger.record(Recorded(nos[0], 1, State.ACCEPTED, None, "1", None))
+    [submission_ids] = beat.ledger.accept(message("m")).values()
+    beat.ledger.claim(submission_ids)
+    beat.ledger.record(Recorded(submission_ids[0], 1, State.ACCEPTED, None, "1", None))
     beat.tick(NOW + timedelta(hours=72) - timedelta(seconds=1))
     assert beat.ledger.states() == {"accepted": 1}
     beat.tick(NOW + timedelta(hours=72))
@@ -180,8 +180,8 @@ def test_what_was_accepted_three_days_ago_waits_for_its_report_no_longer(beat: P
 
 def test_a_push_whose_task_was_lost_gets_another(beat: Published) -> None:
     with beat.ledger.engine.begin() as connection:
-        no = pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
-    assert beat.tick(NOW + pushes.STRAY_AFTER) == [("process_push", no)]
+        push_id = pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
+    assert beat.tick(NOW + pushes.STRAY_AFTER) == [("process_push", push_id)]
 
 
 def test_behind_a_long_queue_a_push_gets_no_second_task(beat: Published) -> None:
@@ -195,9 +195,9 @@ def test_a_push_that_went_to_redis_is_moved_to_the_ledger_with_its_time(beat: Pu
     body = status_push((mobile(1), 7, 1)).encode()
     intake.put_push(beat.redis, "p", body, source="10.0.0.1", now=NOW)
     assert beat.tick(NOW) == [("keep_pushes", None)]
-    (no,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
+    (submission_id,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
     (row,) = beat.ledger.rows(pushes_table)
-    assert (row["no"], row["body"], row["source"], row["received_at"]) == (no, body, "10.0.0.1", NOW)
+    assert (row["id"], row["body"], row["source"], row["received_at"]) == (submission_id, body, "10.0.0.1", NOW)
     assert keep_pushes(beat.ledger.engine, beat.redis, now=NOW) == []
     assert intake.depth(beat.redis)["push"] == 0
 
@@ -229,7 +229,7 @@ def test_what_the_ledger_has_is_taken_out_of_the_intake(beat: Published) -> None
     intake.put(beat.redis, [message("m"), message("n")], now=NOW)
     taken_in(beat)
     assert intake.depth(beat.redis)["notice"] == 0
-    assert {row["id"] for row in beat.ledger.rows(messages)} == {"m", "n"}
+    assert {row["public_id"] for row in beat.ledger.rows(messages)} == {"m", "n"}
 
 
 def test_a_message_that_the_ledger_did_not_get_stays_in_the_intake(beat: Published) -> None:
@@ -534,13 +534,13 @@ def test_of_more_runs_than_a_queue_has_room_for_each_has_its_turn(beat: Publishe
     runs = 3 * bells.FEW
     campaigns = Campaigns(beat.ledger)
     campaigns.audience(10)
-    for no in range(runs):
-        campaigns.start(replace(WISH, name=f"c{no:02}"))
+    for number in range(runs):
+        campaigns.start(replace(WISH, name=f"c{number:02}"))
     launched = set()
     for second in range(runs):
         # What waits there already leaves room for few.
         beat.redis.rpush("sms.marketing", *range(bells.FEW - 1))
-        launched |= {run_no for name, run_no in beat.tick(NOW + timedelta(seconds=second)) if name == "launch"}
+        launched |= {run_id for name, run_id in beat.tick(NOW + timedelta(seconds=second)) if name == "launch"}
     assert launched == set(range(1, runs + 1))
 
 

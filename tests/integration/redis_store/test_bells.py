@@ -50,14 +50,14 @@ def test_no_two_bells_are_the_same(redis: Redis) -> None:
 
 
 def test_what_must_be_done_each_time_is_put_there_however_many_wait(redis: Redis) -> None:
-    for no in range(20):
-        bells.send(redis, "sms.process_push", no, queue="sms.push")
+    for push_id in range(20):
+        bells.send(redis, "sms.process_push", push_id, queue="sms.push")
     assert redis.llen("sms.push") == 20
 
 
 def test_a_run_of_an_account_that_is_not_here_is_rung_for_at_once_and_not_again_for_a_moment(redis: Redis) -> None:
-    def launch(run_no: int) -> bool:
-        return launch_part(redis, lambda _: Launched.NOT_HERE, (run_no, QUEUE))
+    def launch(run_id: int) -> bool:
+        return launch_part(redis, lambda _: Launched.NOT_HERE, (run_id, QUEUE))
 
     assert not launch(7)
     assert redis.rpop(QUEUE)

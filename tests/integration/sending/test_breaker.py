@@ -36,7 +36,7 @@ NOT_IN_A_ROW = InARow(count=lambda _claimed, _now: None, end=lambda _account_id:
 def fails(ledger: Ledger, claimed: Claimed, now: datetime, outcome: Outcome = WRONG_PASSWORD) -> None:
     """The call's outcome is written down as `submit` does it, for a verdict that holds the submission."""
     ledger.record(
-        Recorded(claimed.no, claimed.attempt, State.HELD, now + BACKOFF_FIRST, outcome.result, outcome.tips), now=now
+        Recorded(claimed.id, claimed.attempt, State.HELD, now + BACKOFF_FIRST, outcome.result, outcome.tips), now=now
     )
     keep_gate(ledger.engine, claimed, outcome, in_a_row=NOT_IN_A_ROW, now=now)
 
@@ -49,10 +49,10 @@ def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
 @pytest.fixture
 def closed(ledger: Ledger) -> list[int]:
     """Five submissions of an account whose password was just found to be wrong by the first of them."""
-    nos = ledger.accept(message("m", *map(mobile, range(5))), max_mobiles=1)["m"]
-    (first,) = ledger.claim(nos[:1])
+    submission_ids = ledger.accept(message("m", *map(mobile, range(5))), max_mobiles=1)["m"]
+    (first,) = ledger.claim(submission_ids[:1])
     fails(ledger, first, NOW)
-    return nos
+    return submission_ids
 
 
 def test_the_log_names_a_gate_by_its_account_as_the_commands_do(
@@ -61,7 +61,7 @@ def test_the_log_names_a_gate_by_its_account_as_the_commands_do(
     for minute, outcome in ((1, WRONG_PASSWORD), (2, Outcome(Verdict.ACCEPTED, "1", "成功"))):
         [probe] = ledger.claim_probe(NOW + minute * MINUTE)
         keep_gate(ledger.engine, probe, outcome, in_a_row=NOT_IN_A_ROW, now=NOW + minute * MINUTE)
-        ledger.record(Recorded(probe.no, probe.attempt, State.HELD, NOW + minute * MINUTE, None, None))
+        ledger.record(Recorded(probe.id, probe.attempt, State.HELD, NOW + minute * MINUTE, None, None))
     assert [record.getMessage().partition(", see")[0].partition(":")[0] for record in caplog.records] == [
         "the gate of account default stays closed",
         "the gate of account default is open again",
@@ -95,8 +95,8 @@ def test_after_a_minute_one_submission_probes_it_and_each_minute_another(ledger:
 
 
 def test_the_most_urgent_of_what_waits_probes_the_gate(ledger: Ledger, closed: list[int]) -> None:
-    (no,) = ledger.accept(message("o", lane="otp"))["o"]
-    assert [one.no for one in ledger.claim_probe(NOW + MINUTE)] == [no]
+    (submission_id,) = ledger.accept(message("o", lane="otp"))["o"]
+    assert [one.id for one in ledger.claim_probe(NOW + MINUTE)] == [submission_id]
 
 
 def test_no_advertisement_probes_a_gate_at_night(ledger: Ledger, closed: list[int]) -> None:
@@ -119,7 +119,7 @@ def test_a_probe_that_goes_through_opens_the_gate_and_all_the_others_follow_at_o
 ) -> None:
     now = NOW + MINUTE
     (probe,) = ledger.claim_probe(now)
-    ledger.record(Recorded(probe.no, probe.attempt, State.ACCEPTED, None, "1", "成功"), now=now)
+    ledger.record(Recorded(probe.id, probe.attempt, State.ACCEPTED, None, "1", "成功"), now=now)
     keep_gate(ledger.engine, probe, Outcome(Verdict.ACCEPTED, "1", "成功"), in_a_row=NOT_IN_A_ROW, now=now)
     assert gate(ledger).is_open
     assert len(ledger.pull(now).claimed) == 4
@@ -139,13 +139,13 @@ def test_what_waits_behind_a_closed_gate_for_too_long_expires(ledger: Ledger, cl
 
 
 def test_a_gate_that_a_person_closed_is_not_probed_and_only_a_person_opens_it(ledger: Ledger) -> None:
-    nos = ledger.accept(message("m", mobile(1), mobile(2)), max_mobiles=1)["m"]
-    (under_way,) = ledger.claim(nos[:1])
+    submission_ids = ledger.accept(message("m", mobile(1), mobile(2)), max_mobiles=1)["m"]
+    (under_way,) = ledger.claim(submission_ids[:1])
     with ledger.engine.begin() as connection:
         assert gates.pause(connection, "default", reason="wrong text", by="operator:alice", now=NOW)
     fails(ledger, under_way, NOW)
     assert (gate(ledger).reason, gate(ledger).by, gate(ledger).until) == ("wrong text", "operator:alice", None)
-    assert ledger.claim(nos[1:]) == ledger.claim_probe(NOW + timedelta(hours=1)) == []
+    assert ledger.claim(submission_ids[1:]) == ledger.claim_probe(NOW + timedelta(hours=1)) == []
     with ledger.engine.begin() as connection:
         assert gates.resume(connection, "default", by="operator:alice", now=NOW)
     assert len(ledger.pull(NOW + timedelta(hours=2)).claimed) == 2
@@ -154,14 +154,14 @@ def test_a_gate_that_a_person_closed_is_not_probed_and_only_a_person_opens_it(le
 def test_one_account_behind_its_gate_is_no_trouble_of_anothers(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
         ledger.account_ids |= accounts.register(connection, ["shop"], first_msg_id=1, now=NOW)
-    (no,) = ledger.accept(message("n", account="shop"))["n"]
-    assert [one.no for one in ledger.claim([closed[1], no])] == [no]
+    (submission_id,) = ledger.accept(message("n", account="shop"))["n"]
+    assert [one.id for one in ledger.claim([closed[1], submission_id])] == [submission_id]
 
 
 @pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.ACCOUNT, Verdict.CLOCK, Verdict.UNKNOWN}))
 def test_no_other_outcome_closes_a_gate(ledger: Ledger, verdict: Verdict) -> None:
-    [nos] = ledger.accept(message("m")).values()
-    for one in ledger.claim(nos):
+    [submission_ids] = ledger.accept(message("m")).values()
+    for one in ledger.claim(submission_ids):
         keep_gate(
             ledger.engine,
             one,
@@ -218,13 +218,15 @@ def counted(ledger: Ledger, redis: Redis) -> InARow:
 
 def ends(ledger: Ledger, count: InARow, one: Claimed, now: datetime, outcome: Outcome = NO_REPLY) -> None:
     state = State(outcome.verdict)
-    ledger.record(Recorded(one.no, one.attempt, state, None, outcome.result, outcome.tips), now=now)
+    ledger.record(Recorded(one.id, one.attempt, state, None, outcome.result, outcome.tips), now=now)
     keep_gate(ledger.engine, one, outcome, in_a_row=count, now=now)
 
 
 def calls(ledger: Ledger, number: int, now: datetime = NOW) -> list[Claimed]:
-    [nos] = ledger.accept(message(f"at-{now:%H%M%S}", *map(mobile, range(number))), max_mobiles=1, now=now).values()
-    return ledger.claim(nos, now)
+    [submission_ids] = ledger.accept(
+        message(f"at-{now:%H%M%S}", *map(mobile, range(number))), max_mobiles=1, now=now
+    ).values()
+    return ledger.claim(submission_ids, now)
 
 
 def test_a_few_unknown_in_a_row_close_the_gate_whichever_processes_made_the_calls(
@@ -375,15 +377,18 @@ def test_a_probe_that_is_unknown_keeps_the_gate_closed_and_the_next_is_later(led
 
 def test_a_probe_has_one_recipient_and_the_others_of_its_call_wait(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.no.in_(closed)).values(state="cancelled", due_at=None))
-    (no,) = ledger.accept(message("n", mobile(11), mobile(12)), message("o", mobile(13)))["n"]
+        connection.execute(update(table).where(table.c.id.in_(closed)).values(state="cancelled", due_at=None))
+    (submission_id,) = ledger.accept(message("n", mobile(11), mobile(12)), message("o", mobile(13)))["n"]
     (probe,) = ledger.claim_probe(NOW + MINUTE)
-    assert (probe.mobiles, probe.no != no) == ((mobile(11),), True)
-    rows = {row["no"]: row for row in ledger.rows(table)}
-    assert rows[probe.no]["msg_id"] != rows[no]["msg_id"]
-    assert [(rows[of]["state"], rows[of]["mobiles"]) for of in (no, probe.no)] == [("queued", 2), ("submitting", 1)]
-    of = {row["mobile"]: row["submission_no"] for row in ledger.rows(recipients) if row["submission_no"] not in closed}
-    assert of == {mobile(11): probe.no, mobile(12): no, mobile(13): no}
+    assert (probe.mobiles, probe.id != submission_id) == ((mobile(11),), True)
+    rows = {row["id"]: row for row in ledger.rows(table)}
+    assert rows[probe.id]["msg_id"] != rows[submission_id]["msg_id"]
+    assert [(rows[of]["state"], rows[of]["mobiles"]) for of in (submission_id, probe.id)] == [
+        ("queued", 2),
+        ("submitting", 1),
+    ]
+    of = {row["mobile"]: row["submission_id"] for row in ledger.rows(recipients) if row["submission_id"] not in closed}
+    assert of == {mobile(11): probe.id, mobile(12): submission_id, mobile(13): submission_id}
     ends(ledger, NOT_IN_A_ROW, probe, NOW + MINUTE, Outcome(Verdict.ACCEPTED, "1"))
     (rest,) = ledger.pull(NOW + MINUTE).claimed
     assert set(rest.mobiles) == {mobile(12), mobile(13)}
@@ -391,12 +396,12 @@ def test_a_probe_has_one_recipient_and_the_others_of_its_call_wait(ledger: Ledge
 
 def test_what_may_have_been_taken_is_probed_with_whole(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.no.in_(closed)).values(state="cancelled", due_at=None))
-    (no,) = ledger.accept(message("n", mobile(11), mobile(12)))["n"]
+        connection.execute(update(table).where(table.c.id.in_(closed)).values(state="cancelled", due_at=None))
+    (submission_id,) = ledger.accept(message("n", mobile(11), mobile(12)))["n"]
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.no == no).values(resent=True))
+        connection.execute(update(table).where(table.c.id == submission_id).values(resent=True))
     (probe,) = ledger.claim_probe(NOW + MINUTE)
-    assert (probe.no, set(probe.mobiles)) == (no, {mobile(11), mobile(12)})
+    assert (probe.id, set(probe.mobiles)) == (submission_id, {mobile(11), mobile(12)})
 
 
 def test_the_skew_of_the_gateways_clock_is_noted(ledger: Ledger) -> None:

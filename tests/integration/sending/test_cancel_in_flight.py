@@ -38,7 +38,7 @@ def call(of: Campaigns) -> Claimed:
 
 def held(call: Claimed, *, resent: bool = False) -> Recorded:
     """As after 429, -3 or a connection that did not come about; `resent` as after no answer, in a lane that resends."""
-    return Recorded(call.no, call.attempt, State.HELD, LATER, None, None, resent)
+    return Recorded(call.id, call.attempt, State.HELD, LATER, None, None, resent)
 
 
 def test_a_call_that_was_not_taken_is_cancelled_if_its_campaign_was_meanwhile(of: Campaigns, call: Claimed) -> None:
@@ -61,7 +61,7 @@ def test_what_a_call_comes_to_is_kept_though_its_campaign_was_cancelled(
     of: Campaigns, call: Claimed, state: State
 ) -> None:
     of.cancel()
-    of.ledger.record(Recorded(call.no, call.attempt, state, None, None, None))
+    of.ledger.record(Recorded(call.id, call.attempt, state, None, None, None))
     assert of.ledger.states() == {str(state): 1}
 
 
@@ -69,7 +69,7 @@ def test_a_lost_call_of_a_cancelled_campaign_is_not_made_again_in_a_lane_that_re
     of: Campaigns, call: Claimed
 ) -> None:
     of.cancel()
-    assert of.ledger.expire_leases(NOW + LEASE, resend=["marketing"]) == [call.no]
+    assert of.ledger.expire_leases(NOW + LEASE, resend=["marketing"]) == [call.id]
     assert of.ledger.states() == {"unknown": 1}
 
 
@@ -79,7 +79,7 @@ def test_who_resends_what_is_unknown_leaves_out_what_was_cancelled(
 ) -> None:
     steps: list[Callable[[], object]] = [
         of.cancel,
-        lambda: of.ledger.record(Recorded(call.no, call.attempt, State.UNKNOWN, None, None, None)),
+        lambda: of.ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, None)),
     ]
     for step in steps if cancelled_first else reversed(steps):
         step()
@@ -104,7 +104,7 @@ def test_a_call_that_ends_while_its_campaign_is_being_cancelled_is_cancelled(
     def record(connection: Connection) -> object:
         return submissions.record(connection, [held(call)], now=NOW)
 
-    of_campaign = of.find().no
+    of_campaign = of.find().id
     at_once(of.engine, *((cancel, record) if cancelled_first else (record, cancel)))
     assert of.ledger.states() == {"cancelled": 1}
 
@@ -113,12 +113,12 @@ def test_what_is_claimed_while_its_campaign_is_being_cancelled_is_called_once_at
     of.audience(1)
     of.start()
     of.tick()
-    (no,) = (row["no"] for row in of.ledger.rows(submissions.submissions))
-    of_campaign = of.find().no
+    (submission_id,) = (row["id"] for row in of.ledger.rows(submissions.submissions))
+    of_campaign = of.find().id
     claimed: list[Claimed] = []
     at_once(
         of.engine,
-        lambda connection: claimed.extend(claims.claim(connection, [no], now=NOW, lease=LEASE)),
+        lambda connection: claimed.extend(claims.claim(connection, [submission_id], now=NOW, lease=LEASE)),
         lambda connection: campaigns.cancel(connection, of_campaign, reason="closed", by="alice", now=NOW),
     )
     assert of.ledger.states() == {"submitting": 1}

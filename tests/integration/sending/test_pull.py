@@ -30,8 +30,8 @@ def many(ledger: Ledger, name: str, count: int, **fields: object) -> None:
 
 
 def by_caller(ledger: Ledger, pulled: Pulled) -> Counter[str]:
-    caller = {row["no"]: str(row["caller"]) for row in ledger.rows(submissions)}
-    return Counter(caller[one.no] for one in pulled.claimed)
+    caller = {row["id"]: str(row["caller"]) for row in ledger.rows(submissions)}
+    return Counter(caller[one.id] for one in pulled.claimed)
 
 
 def test_one_callers_many_messages_do_not_keep_anothers_few_waiting(ledger: Ledger) -> None:
@@ -116,8 +116,8 @@ def test_pullers_side_by_side_share_the_rows(ledger: Ledger) -> None:
     many(ledger, "m", 200)
     with ThreadPoolExecutor(4) as threads:
         pulled = list(threads.map(lambda _: ledger.pull(most=20), range(30)))
-    nos = [one.no for each in pulled for one in each.claimed]
-    assert len(nos) == len(set(nos)) == 200
+    submission_ids = [one.id for each in pulled for one in each.claimed]
+    assert len(submission_ids) == len(set(submission_ids)) == 200
 
 
 def test_an_empty_lane_costs_one_statement(ledger: Ledger) -> None:

@@ -20,21 +20,21 @@ DEADLINE = 10
 
 
 @contextmanager
-def held(engine: Engine, no: int) -> Iterator[None]:
+def held(engine: Engine, submission_id: int) -> Iterator[None]:
     """Somebody has changed the row of that submission, or is about to, and does not commit."""
     with engine.connect() as connection:
-        connection.execute(select(submissions.c.no).where(submissions.c.no == no).with_for_update())
+        connection.execute(select(submissions.c.id).where(submissions.c.id == submission_id).with_for_update())
         yield
         connection.rollback()
 
 
 def accepted(one: Claimed) -> Recorded:
-    return Recorded(one.no, one.attempt, State.ACCEPTED, None, "1", "成功")
+    return Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", "成功")
 
 
 def claimed(ledger: Ledger, many: int) -> list[Claimed]:
     made = ledger.accept(*(message(f"m{number}", content=f"您好 {number}") for number in range(many)))
-    return ledger.claim([no for nos in made.values() for no in nos])
+    return ledger.claim([submission_id for submission_ids in made.values() for submission_id in submission_ids])
 
 
 def test_a_locked_row_keeps_no_other_outcome_waiting_and_has_its_own_recorded_once_it_is_free(
@@ -51,7 +51,7 @@ def test_a_locked_row_keeps_no_other_outcome_waiting_and_has_its_own_recorded_on
 
     record = recorder(engine, clock=lambda: NOW, pause=pause)
     with ThreadPoolExecutor(20) as threads:
-        with held(engine, locked.no):
+        with held(engine, locked.id):
             late = threads.submit(record, accepted(locked))
             for one in [threads.submit(record, accepted(one)) for one in others]:
                 one.result(DEADLINE)
@@ -70,7 +70,7 @@ def test_who_holds_a_row_for_long_is_told_of_once(postgres_url: str, caplog: pyt
     [one] = claimed(ledger, 1)
     with ExitStack() as holding:
         pauses: list[float] = []
-        holding.enter_context(held(engine, one.no))
+        holding.enter_context(held(engine, one.id))
 
         def pause(seconds: float) -> None:
             pauses.append(seconds)
@@ -79,7 +79,7 @@ def test_who_holds_a_row_for_long_is_told_of_once(postgres_url: str, caplog: pyt
 
         recorder(engine, clock=lambda: NOW, pause=pause)(accepted(one))
     assert ledger.states() == {State.ACCEPTED: 1}
-    assert [line.getMessage().partition(":")[0] for line in caplog.records] == [f"submission {one.no}, attempt 1"]
+    assert [line.getMessage().partition(":")[0] for line in caplog.records] == [f"submission {one.id}, attempt 1"]
     engine.dispose()
 
 
@@ -87,7 +87,7 @@ def test_an_outcome_that_no_longer_counts_is_recorded_by_nobody_and_ends(ledger:
     [one] = claimed(ledger, 1)
     record = recorder(ledger.engine, clock=lambda: NOW, pause=_never)
     record(accepted(one))
-    record(Recorded(one.no, one.attempt, State.REJECTED, None, "-8", None))
+    record(Recorded(one.id, one.attempt, State.REJECTED, None, "-8", None))
     assert ledger.states() == {State.ACCEPTED: 1}
 
 

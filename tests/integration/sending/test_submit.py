@@ -82,9 +82,9 @@ def send(worker: Parts, message_id: str = "m") -> int:
     )
     worker.accept([message])
     with worker.engine.connect() as connection:
-        no = connection.execute(select(func.max(submissions.c.no))).scalar_one()
+        submission_id = connection.execute(select(func.max(submissions.c.id))).scalar_one()
     again(worker)
-    return no
+    return submission_id
 
 
 def again(worker: Parts) -> None:
@@ -109,9 +109,9 @@ def later(worker: Parts) -> None:
     again(worker)
 
 
-def row(worker: Parts, no: int) -> dict[str, object]:
+def row(worker: Parts, submission_id: int) -> dict[str, object]:
     with worker.engine.connect() as connection:
-        return dict(connection.execute(select(submissions).where(submissions.c.no == no)).mappings().one())
+        return dict(connection.execute(select(submissions).where(submissions.c.id == submission_id)).mappings().one())
 
 
 def status(worker: Parts) -> str:
@@ -119,16 +119,16 @@ def status(worker: Parts) -> str:
         return connection.execute(select(recipient_status.c.status)).scalar_one()
 
 
-def report(worker: Parts, no: int) -> None:
+def report(worker: Parts, push_id: int) -> None:
     """The gateway pushes that the mobile has it."""
-    body = status_push(("13800138000", row(worker, no)["msg_id"], 1)).encode()
+    body = status_push(("13800138000", row(worker, push_id)["msg_id"], 1)).encode()
     with worker.engine.begin() as connection:
-        push_no = pushes.add(connection, body, source="127.0.0.1", received_at=datetime.now(UTC))
-    process_push(worker.engine, push_no, worker.accounts_of_pushes, optout_words=worker.settings.optout_words)
+        push_id = pushes.add(connection, body, source="127.0.0.1", received_at=datetime.now(UTC))
+    process_push(worker.engine, push_id, worker.accounts_of_pushes, optout_words=worker.settings.optout_words)
 
 
-def waits(worker: Parts, no: int) -> timedelta:
-    due_at = row(worker, no)["due_at"]
+def waits(worker: Parts, submission_id: int) -> timedelta:
+    due_at = row(worker, submission_id)["due_at"]
     assert isinstance(due_at, datetime)
     return due_at - datetime.now(UTC)
 
@@ -168,9 +168,9 @@ def test_each_result_code_has_its_outcome(
 ) -> None:
     simulator.behave(default={"do": "result", "result": code})
     parts = worker(SMS_GATEWAY_METHOD=method, SMS_GATEWAY_FORMAT=reply_format)
-    no = send(parts)
-    assert (row(parts, no)["state"], row(parts, no)["result"]) == (state, code)
-    assert WORDS.get(code, "") in str(row(parts, no)["tips"])
+    submission_id = send(parts)
+    assert (row(parts, submission_id)["state"], row(parts, submission_id)["result"]) == (state, code)
+    assert WORDS.get(code, "") in str(row(parts, submission_id)["tips"])
     assert len(simulator.taken()) == (1 if code == "1" else 0)
 
 
@@ -243,16 +243,16 @@ def test_each_misbehaviour_of_the_gateway_has_its_outcome_and_a_report_settles_i
         simulator.fault(**case.fault)
     ports = {"simulator": urlsplit(simulator.url).port, "full": full_port}
     parts = worker(**{name: value.format(**ports) for name, value in case.settings.items()})
-    no = send(parts)
-    assert row(parts, no)["state"] == case.state, row(parts, no)["tips"]
+    submission_id = send(parts)
+    assert row(parts, submission_id)["state"] == case.state, row(parts, submission_id)["tips"]
     assert len(simulator.taken()) == case.calls_taken
     if case.waits_about is not None:
-        assert case.waits_about - timedelta(seconds=2) < waits(parts, no) <= case.waits_about
+        assert case.waits_about - timedelta(seconds=2) < waits(parts, submission_id) <= case.waits_about
     # Whatever it is, a task that comes again makes no second call.
     again(parts)
     assert len(simulator.taken()) == case.calls_taken
     assert status(parts) == case.state
-    report(parts, no)
+    report(parts, submission_id)
     assert status(parts) == "delivered"
 
 
@@ -262,7 +262,7 @@ def test_a_timestamp_that_is_out_of_date_is_corrected_by_the_gateways_clock(
     simulator.behave(date_skew_seconds=3600)
     parts = worker()
     first, second = send(parts, "a"), send(parts, "b")
-    assert [row(parts, no)["state"] for no in (first, second)] == ["accepted", "accepted"]
+    assert [row(parts, submission_id)["state"] for submission_id in (first, second)] == ["accepted", "accepted"]
     # Measured once, it holds: only the first call was refused.
     assert simulator.get("summary")["calls_by_answer"] == {"1": 2, "-2": 1}
 
@@ -270,9 +270,9 @@ def test_a_timestamp_that_is_out_of_date_is_corrected_by_the_gateways_clock(
 def test_a_refusal_without_a_reason_is_tried_three_times(simulator: Simulator, worker: Callable[..., Parts]) -> None:
     simulator.behave(default={"do": "result", "result": "0"})
     parts = worker()
-    no = send(parts)
+    submission_id = send(parts)
     for expected in ("held", "held", "rejected"):
-        assert row(parts, no)["state"] == expected
+        assert row(parts, submission_id)["state"] == expected
         later(parts)
     assert simulator.get("summary")["calls_by_answer"] == {"0": 3}
 
@@ -282,9 +282,9 @@ def test_a_refusal_without_a_reason_is_tried_three_times_though_the_gateway_was_
 ) -> None:
     simulator.behave(script=[{"do": "http", "status": 429, "times": 3}], default={"do": "result", "result": "0"})
     parts = worker()
-    no = send(parts)
+    submission_id = send(parts)
     for expected in ("held", "held", "held", "held", "held", "rejected"):
-        assert row(parts, no)["state"] == expected
+        assert row(parts, submission_id)["state"] == expected
         later(parts)
     assert simulator.get("summary")["calls_by_answer"] == {"http 429": 3, "0": 3}
 
@@ -294,17 +294,17 @@ def test_a_gateway_that_says_come_again_at_once_is_not_called_at_once_and_each_t
 ) -> None:
     simulator.behave(default={"do": "http", "status": 429, "retry_after": 0})
     parts = worker()
-    no = send(parts)
+    submission_id = send(parts)
     for seconds in (1, 2, 4, 8):
-        assert timedelta(seconds=seconds - 0.9) < waits(parts, no) <= timedelta(seconds=seconds)
+        assert timedelta(seconds=seconds - 0.9) < waits(parts, submission_id) <= timedelta(seconds=seconds)
         later(parts)
 
 
 def test_a_call_that_is_late_is_not_made_again(simulator: Simulator, worker: Callable[..., Parts]) -> None:
     simulator.fault(do="hang_after", seconds=2)
     parts = worker()
-    no = send(parts)
-    assert (row(parts, no)["state"], row(parts, no)["due_at"]) == ("unknown", None)
+    submission_id = send(parts)
+    assert (row(parts, submission_id)["state"], row(parts, submission_id)["due_at"]) == ("unknown", None)
     for _ in range(3):
         again(parts)
     assert [call["mobiles"] for call in simulator.taken()] == [["13800138000"]]
@@ -316,11 +316,11 @@ def test_in_a_lane_that_says_so_a_call_that_may_have_been_taken_is_made_once_mor
     (tmp_path / "sms.toml").write_text('[lanes.notice]\nresend_unknown = "once"')
     simulator.behave(default={"do": "reset_after"})
     parts = worker(SMS_CONFIG=str(tmp_path / "sms.toml"))
-    no = send(parts)
+    submission_id = send(parts)
     for expected in ("held", "unknown", "unknown"):
-        assert row(parts, no)["state"] == expected
+        assert row(parts, submission_id)["state"] == expected
         later(parts)
-    assert [call["msg_id"] for call in simulator.taken()] == [row(parts, no)["msg_id"]] * 2
+    assert [call["msg_id"] for call in simulator.taken()] == [row(parts, submission_id)["msg_id"]] * 2
 
 
 def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_one(
@@ -332,8 +332,8 @@ def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_on
         claimed = parts.pull(lane, places).claimed
         return Pulled([replace(one, until=datetime.now(UTC)) for one in claimed])
 
-    no = send(replace(parts, pull=pull_slowly))
-    assert (row(parts, no)["state"], simulator.taken()) == ("held", [])
+    submission_id = send(replace(parts, pull=pull_slowly))
+    assert (row(parts, submission_id)["state"], simulator.taken()) == ("held", [])
 
 
 def test_a_lease_outlasts_the_longest_call(worker: Callable[..., Parts]) -> None:

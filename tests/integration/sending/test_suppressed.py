@@ -193,11 +193,11 @@ def test_a_report_from_elsewhere_changes_nothing_for_who_was_left_out(ledger: Le
 
 @pytest.mark.parametrize("both", [True, False])
 def test_a_recipient_has_either_a_submission_or_a_reason(ledger: Ledger, both: bool) -> None:
-    [[no]] = ledger.accept(message("m", mobile(1))).values()
+    [[submission_id]] = ledger.accept(message("m", mobile(1))).values()
     [row] = ledger.rows(messages)
-    values = {"submission_no": no, "suppressed": "cap"} if both else {}
+    values = {"submission_id": submission_id, "suppressed": "cap"} if both else {}
     with pytest.raises(IntegrityError), ledger.engine.begin() as connection:
-        connection.execute(insert(recipients).values(message_no=row["no"], mobile=mobile(2), **values))
+        connection.execute(insert(recipients).values(message_id=row["id"], mobile=mobile(2), **values))
 
 
 def test_show_says_why_and_messages_counts_them(

@@ -17,12 +17,12 @@ from worker.ledger.campaigns.campaigns import Campaign, Run
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&\u202e\x07{{ 7 * 7 }}"
 CAMPAIGN = Campaign(
-    no=1,
+    id=1,
     name="spring",
     account="default",
     account_id=1,
     lane="marketing",
-    audience_no=1,
+    audience_id=1,
     audience="people",
     header=("mobile",),
     content="春装上市\n拒收请回复R",
@@ -163,7 +163,7 @@ def test_times_are_those_of_the_campaign() -> None:
 
 def test_several_runs_are_listed_and_one_is_not() -> None:
     assert "Runs" not in read(page()).xpath("//h2/text()")
-    assert "Runs" in read(page(of=[RUN, replace(RUN, no=2)])).xpath("//h2/text()")
+    assert "Runs" in read(page(of=[RUN, replace(RUN, id=2)])).xpath("//h2/text()")
 
 
 def test_a_small_share_is_not_told_as_nothing() -> None:

@@ -24,8 +24,8 @@ NOTHING_TO_DO = "nothing"
 PATIENCE_SECONDS = 10
 
 
-def calls(*nos: int) -> Sequence[Claimed]:
-    return [replace(CALL, no=no) for no in nos]
+def calls(*submission_ids: int) -> Sequence[Claimed]:
+    return [replace(CALL, id=submission_id) for submission_id in submission_ids]
 
 
 class Lane:
@@ -82,7 +82,7 @@ class Lane:
 
     def _call(self, claimed: Claimed) -> None:
         self._submit(claimed)
-        self.did.put(claimed.no)
+        self.did.put(claimed.id)
 
     def until(self, what: object, times: int = 1) -> list[object]:
         """What it does, up to this."""
@@ -117,7 +117,7 @@ def test_it_claims_no_more_than_it_can_call_at_once() -> None:
     first, second = Event(), Event()
 
     def wait(claimed: Claimed) -> None:
-        (first if claimed.no == 1 else second).wait()
+        (first if claimed.id == 1 else second).wait()
 
     with served(Lane(Pulled(calls(1, 2), more=True), Pulled(calls(3)), places=2, submit=wait)) as lane:
         assert lane.wanted.get(timeout=PATIENCE_SECONDS) == 2
@@ -127,12 +127,12 @@ def test_it_claims_no_more_than_it_can_call_at_once() -> None:
 
 
 def test_in_a_backlog_places_that_come_free_soon_after_each_other_share_a_claim() -> None:
-    begun, over = Barrier(5), {no: Event() for no in (1, 2, 3, 4)}
+    begun, over = Barrier(5), {submission_id: Event() for submission_id in (1, 2, 3, 4)}
 
     def wait(claimed: Claimed) -> None:
-        if claimed.no in over:
+        if claimed.id in over:
             begun.wait(PATIENCE_SECONDS)
-            over[claimed.no].wait()
+            over[claimed.id].wait()
 
     backlog = Lane(
         Pulled(calls(1, 2, 3, 4), more=True),
@@ -154,13 +154,13 @@ def test_in_a_backlog_places_that_come_free_soon_after_each_other_share_a_claim(
 
 
 def test_where_a_probe_takes_the_last_place_before_the_next_claim_the_backlog_goes_on_after_it() -> None:
-    begun, over = Barrier(5), {no: Event() for no in (1, 2, 3, 4, 9)}
+    begun, over = Barrier(5), {submission_id: Event() for submission_id in (1, 2, 3, 4, 9)}
 
     def wait(claimed: Claimed) -> None:
-        if claimed.no in (1, 2, 3, 4):
+        if claimed.id in (1, 2, 3, 4):
             begun.wait(PATIENCE_SECONDS)
-        if claimed.no in over:
-            over[claimed.no].wait()
+        if claimed.id in over:
+            over[claimed.id].wait()
 
     backlog = Lane(Pulled(calls(1, 2, 3, 4), more=True), Pulled(calls(5)), places=4, submit=wait, pull_seconds=0.05)
     with served(backlog) as lane:
@@ -191,7 +191,7 @@ def test_a_probe_is_called_in_a_thread_of_the_lane() -> None:
     threads: list[int] = []
     with served(Lane(submit=lambda _: threads.append(get_ident()))) as lane:
         lane.server.call(CALL)
-        lane.until(CALL.no)
+        lane.until(CALL.id)
     assert threads != [get_ident()]
 
 
@@ -264,7 +264,7 @@ def test_where_it_does_not_reach_the_gateway_it_claims_nothing_and_passes_the_be
 
 def test_a_call_that_fails_takes_no_other_with_it() -> None:
     def fail(claimed: Claimed) -> None:
-        if claimed.no == 1:
+        if claimed.id == 1:
             raise ValueError("a fault")
 
     with served(Lane(Pulled(calls(1)), Pulled(calls(2), more=True), submit=fail, places=1)) as lane:

@@ -19,13 +19,13 @@ RunNo = Annotated[
 ]
 
 
-def runs_wanted(connection: Connection, campaign: Campaign, run_no: int | None) -> list[Run]:
+def runs_wanted(connection: Connection, campaign: Campaign, run_id: int | None) -> list[Run]:
     """The runs of the campaign, the newest first, or the one of that number. Raises Failed where it has none of it."""
-    runs = campaigns.runs_of(connection, campaign.no)
-    wanted = [run for run in runs if run_no in (None, run.no)]
-    if run_no is not None and not wanted:
-        numbers = ", ".join(str(run.no) for run in runs) or "none yet"
-        raise Failed(f"{campaign.name} has no run {run_no}; its runs are: {numbers}")
+    runs = campaigns.runs_of(connection, campaign.id)
+    wanted = [run for run in runs if run_id in (None, run.id)]
+    if run_id is not None and not wanted:
+        numbers = ", ".join(str(run.id) for run in runs) or "none yet"
+        raise Failed(f"{campaign.name} has no run {run_id}; its runs are: {numbers}")
     return wanted
 
 
@@ -43,7 +43,7 @@ def as_json(campaign: Campaign, of: Sequence[Run], figures: Figures) -> dict[str
     }
 
 
-_OURS = frozenset({"account_id", "audience_no", "header", "campaign_no", "looked_at", "seen_message_no"})
+_OURS = frozenset({"account_id", "audience_id", "header", "campaign_id", "looked_at", "seen_message_id"})
 _SUMS = ("waiting", "sent", "delivered", "unreported", "failed", "unknown", "left_out")
 
 

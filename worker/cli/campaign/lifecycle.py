@@ -36,7 +36,7 @@ def start(
             next_at = now if at_once else start_time(campaign, now=now)
         except BadCampaign as why:
             raise Failed(str(why)) from why
-        return campaigns.start(connection, campaign.no, next_at=next_at, by=by, now=now)
+        return campaigns.start(connection, campaign.id, next_at=next_at, by=by, now=now)
 
     started = _move(name, "draft", move)
     due_at = started.next_at or datetime.now(UTC)
@@ -54,7 +54,7 @@ def pause(name: Name, reason: Reason = "paused by hand") -> None:
       sms campaign pause spring --reason "wrong price"
     """
     _move(name, "active", lambda connection, campaign, by, now: campaigns.pause(
-        connection, campaign.no, reason=reason, by=by, now=now
+        connection, campaign.id, reason=reason, by=by, now=now
     ))  # fmt: skip
     typer.echo(f"{name} is paused; `sms campaign resume {name}` has it go on")
 
@@ -67,7 +67,7 @@ def resume(name: Name) -> None:
       sms campaign resume spring
     """
     _move(name, "paused", lambda connection, campaign, by, now: campaigns.resume(
-        connection, campaign.no, by=by, now=now
+        connection, campaign.id, by=by, now=now
     ))  # fmt: skip
     typer.echo(f"{name} goes on")
 
@@ -80,7 +80,7 @@ def cancel(name: Name, reason: Reason = "cancelled by hand") -> None:
       sms campaign cancel spring --reason "the shop is closed"
     """
     _move(name, "under way", lambda connection, campaign, by, now: campaigns.cancel(
-        connection, campaign.no, reason=reason, by=by, now=now
+        connection, campaign.id, reason=reason, by=by, now=now
     ))  # fmt: skip
     typer.echo(f"{name} is cancelled")
 

@@ -27,11 +27,11 @@ def list_campaigns(limit: Limit = 20, as_json: AsJson = False) -> None:
         found = campaigns.listed(connection, limit=limit)
         walks = campaign_queries.walks(connection, found)
     if as_json:
-        print_json([_json(one, walks[one.no]) for one in found])
+        print_json([_json(one, walks[one.id]) for one in found])
         return
     listed = table("campaign", "state", "members", "to do", "next", fixed={"state": 9})
     for one in found:
-        walk = walks[one.no]
+        walk = walks[one.id]
         listed.add_row(
             f"{clean(one.name)}\n{shortened(one.content, NAME_WIDTH)}",
             styled(one.state),

@@ -53,7 +53,7 @@ def test(
 def _text(connection: Connection, campaign: Campaign, line: int | None) -> str:
     text = compile_text(campaign.content, campaign.header)
     members = audiences.members_after(
-        connection, campaign.audience_no, 0 if line is None else line - 1, most=TRIED if line is None else 1
+        connection, campaign.audience_id, 0 if line is None else line - 1, most=TRIED if line is None else 1
     )
     if line is not None and [member.line for member in members] != [line]:
         raise Failed(f"line {line} of audience {campaign.audience!r} is no member; `sms audience show` names some")

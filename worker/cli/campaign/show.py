@@ -105,9 +105,9 @@ def live(
         sleep(max(REFRESH_SECONDS, clock() - begun))
 
 
-def _look(connection: Connection, name: str, run_no: int | None, report_wait: timedelta, now: datetime) -> Seen:
+def _look(connection: Connection, name: str, run_id: int | None, report_wait: timedelta, now: datetime) -> Seen:
     campaign = find(connection, name)
-    of = runs_wanted(connection, campaign, run_no)
+    of = runs_wanted(connection, campaign, run_id)
     return Seen(campaign, of, campaign_queries.look(connection, campaign, of, report_wait=report_wait, now=now), now)
 
 
@@ -192,7 +192,7 @@ def _runs(seen: Seen) -> RenderableType:
     listed = table("run", "due", "state", "members gone through", "why", fixed={"state": 9})
     for run in seen.of[:RUNS_SHOWN]:
         listed.add_row(
-            str(run.no),
+            str(run.id),
             local(run.due_at, seen.campaign),
             styled(run.state),
             f"{run.made + run.refused:,}",

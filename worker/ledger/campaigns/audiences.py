@@ -41,7 +41,7 @@ _ANALYZE = text("ANALYZE members")
 class Audience:
     """An audience. `source` is the file that it came from, `mobile_column` the one of its columns that has the mobiles."""
 
-    no: int
+    id: int
     name: str
     source: str
     header: tuple[str, ...]
@@ -86,25 +86,25 @@ def begin(
         "created_at": now,
         "created_by": by,
     }
-    no: int | None = connection.scalar(insert_new(connection, audiences).returning(audiences.c.no), row)
-    return no
+    audience_id: int | None = connection.scalar(insert_new(connection, audiences).returning(audiences.c.id), row)
+    return audience_id
 
 
-def claim(connection: Connection, audience_no: int, *, last: datetime, now: datetime) -> bool:
+def claim(connection: Connection, audience_id: int, *, last: datetime, now: datetime) -> bool:
     """Makes it an audience that is not ready and that somebody works at now; False if anybody has worked at it since `last`.
 
     First in its transaction, whatever that does to the audience: it locks it.
     """
-    unchanged = audiences.c.no == audience_no, audiences.c.created_at == last
+    unchanged = audiences.c.id == audience_id, audiences.c.created_at == last
     return connection.execute(update(audiences).where(*unchanged).values(ready=False, created_at=now)).rowcount == 1
 
 
-def add(connection: Connection, audience_no: int, new: Sequence[Member]) -> dict[int, int]:
+def add(connection: Connection, audience_id: int, new: Sequence[Member]) -> dict[int, int]:
     """Adds members, in the order of their lines; the lines of those whose mobile is there already, and the line where it is."""
     added = add_rows(
         connection,
         insert_new(connection, members),
-        {"audience_no": audience_no},
+        {"audience_id": audience_id},
         ("line", "mobile", "fields"),
         ((member.line, member.mobile, _encode(member.fields)) for member in new),
         returning=(members.c.line,),
@@ -116,21 +116,21 @@ def add(connection: Connection, audience_no: int, new: Sequence[Member]) -> dict
     repeats = [member for member in new if member.line not in there]
     earlier: dict[str, int] = {}
     for some in chunks(member.mobile for member in repeats):
-        values = {"audience_no": audience_no, "mobiles": some}
+        values = {"audience_id": audience_id, "mobiles": some}
         earlier.update(connection.execute(_lines(connection.dialect.name), values).all())
     return {member.line: earlier[member.mobile] for member in repeats}
 
 
 @cache
 def _lines(dialect: str) -> Select[str, int]:
-    query = select(members.c.mobile, members.c.line).where(members.c.audience_no == bindparam("audience_no"))
+    query = select(members.c.mobile, members.c.line).where(members.c.audience_id == bindparam("audience_id"))
     return query.where(among(dialect, members.c.mobile, "mobiles"))
 
 
-def finish(connection: Connection, audience_no: int, *, good: int, repeats: int, refused: int) -> None:
+def finish(connection: Connection, audience_id: int, *, good: int, repeats: int, refused: int) -> None:
     """Makes the audience ready, with what became of the rows of its file."""
     values = {"ready": True, "good": good, "repeats": repeats, "refused": refused}
-    connection.execute(update(audiences).where(audiences.c.no == audience_no).values(values))
+    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(values))
     if connection.dialect.name == "postgresql":
         # Else it is minutes until it knows how many members there are, and till then it sorts all of them to give the next.
         connection.execute(_ANALYZE)
@@ -145,7 +145,7 @@ def find(connection: Connection, name: str, *, to_use: bool = False) -> Audience
 
 def listed(connection: Connection) -> list[Audience]:
     """All audiences, the newest first."""
-    return [_audience(row) for row in connection.execute(select(audiences).order_by(audiences.c.no.desc()))]
+    return [_audience(row) for row in connection.execute(select(audiences).order_by(audiences.c.id.desc()))]
 
 
 # The same for a line on both databases, and about as many below any share of 1, wherever in the file: Knuth's
@@ -154,7 +154,7 @@ _WHOLE = 2**32
 _PLACE = cast(members.c.line, BigInteger) * literal(2654435761, BigInteger) % literal(_WHOLE, BigInteger)
 _NEXT = (
     select(members.c.line, members.c.mobile, members.c.fields)
-    .where(members.c.audience_no == bindparam("audience_no"), members.c.line > bindparam("after"))
+    .where(members.c.audience_id == bindparam("audience_id"), members.c.line > bindparam("after"))
     .order_by(members.c.line)
     .limit(bindparam("most", type_=Integer))
 )
@@ -162,14 +162,14 @@ _NEXT_WITHIN = _NEXT.where(_PLACE.between(bindparam("first", type_=BigInteger), 
 
 
 def members_after(
-    connection: Connection, audience_no: int, line: int, *, most: int, within: tuple[float, float] | None = None
+    connection: Connection, audience_id: int, line: int, *, most: int, within: tuple[float, float] | None = None
 ) -> list[Member]:
     """The next members after that line, in the order of their lines, `most` of them at the most.
 
     With `within`, (low, high) of 0 to 1, only those whose places are in it, low included and high not: each line has a place that
     never changes, and the places of any file are spread evenly.
     """
-    values: dict[str, Any] = {"audience_no": audience_no, "after": line, "most": most}
+    values: dict[str, Any] = {"audience_id": audience_id, "after": line, "most": most}
     query = _NEXT
     if within:
         # Whole numbers are compared: a share times a power of two is exact.
@@ -179,20 +179,20 @@ def members_after(
     return [Member(line, mobile, tuple(json.loads(fields))) for line, mobile, fields in found]
 
 
-def used_by(connection: Connection, audience_no: int) -> list[str]:
+def used_by(connection: Connection, audience_id: int) -> list[str]:
     """The names of the campaigns of an audience."""
-    query = select(campaigns.c.name).where(campaigns.c.audience_no == audience_no)
+    query = select(campaigns.c.name).where(campaigns.c.audience_id == audience_id)
     return list(connection.scalars(query.order_by(campaigns.c.name)))
 
 
-def remove_part(connection: Connection, audience_no: int) -> bool:
+def remove_part(connection: Connection, audience_id: int) -> bool:
     """Removes some of the members of an audience, and with the last of them the audience: then it is True."""
-    of = members.c.audience_no == audience_no
+    of = members.c.audience_id == audience_id
     some = select(members.c.line).where(of).order_by(members.c.line).limit(PART).subquery()
     upto = select(func.max(some.c.line)).scalar_subquery()
     if connection.execute(delete(members).where(of, members.c.line <= upto)).rowcount == PART:
         return False
-    connection.execute(delete(audiences).where(audiences.c.no == audience_no))
+    connection.execute(delete(audiences).where(audiences.c.id == audience_id))
     return True
 
 

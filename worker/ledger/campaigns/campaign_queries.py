@@ -137,17 +137,17 @@ def walks(connection: Connection, campaigns: Sequence[Campaign]) -> dict[int, Wa
     """How far the runs of each of these campaigns have gone through its audience, under its number."""
     if not campaigns:
         return {}
-    goods = select(audiences.c.no, audiences.c.good).where(audiences.c.no.in_({one.audience_no for one in campaigns}))
+    goods = select(audiences.c.id, audiences.c.good).where(audiences.c.id.in_({one.audience_id for one in campaigns}))
     good: dict[int, int] = dict(connection.execute(goods).all())
     grouped = (
-        select(runs.c.campaign_no, runs.c.state, func.sum(runs.c.made), func.sum(runs.c.refused), func.count())
-        .where(runs.c.campaign_no.in_([one.no for one in campaigns]))
-        .group_by(runs.c.campaign_no, runs.c.state)
+        select(runs.c.campaign_id, runs.c.state, func.sum(runs.c.made), func.sum(runs.c.refused), func.count())
+        .where(runs.c.campaign_id.in_([one.id for one in campaigns]))
+        .group_by(runs.c.campaign_id, runs.c.state)
     )
     of_campaign: defaultdict[int, list[Walk]] = defaultdict(list)
-    for no, state, made, refused, count in connection.execute(grouped):
-        of_campaign[no].append(Walk(RunState(state), int(made), int(refused), count))
-    return {one.no: walked(good[one.audience_no], of_campaign[one.no], one.state) for one in campaigns}
+    for row_id, state, made, refused, count in connection.execute(grouped):
+        of_campaign[row_id].append(Walk(RunState(state), int(made), int(refused), count))
+    return {one.id: walked(good[one.audience_id], of_campaign[one.id], one.state) for one in campaigns}
 
 
 def look(
@@ -191,15 +191,15 @@ def answers(
         optouts.c.msg_id == reply.msg_id,
         optouts.c.why == reply.content,
     )
-    columns = reply.no, reply.received_at, reply.mobile, reply.content, reply.msg_id, opted_out.label("opted_out")
-    newest = reply.received_at, reply.no
+    columns = reply.id, reply.received_at, reply.mobile, reply.content, reply.msg_id, opted_out.label("opted_out")
+    newest = reply.received_at, reply.id
     pages = (
         select(*columns)
         .where(*_may_answer(first_replies, reply.received_at, campaign, of, span))
         .order_by(*(column.desc() for column in newest))
         .limit(ROWS)
     )
-    for page in _paged(connection, pages, lambda row: tuple_(*newest) < (row.received_at, row.no)):
+    for page in _paged(connection, pages, lambda row: tuple_(*newest) < (row.received_at, row.id)):
         sent = _sent_under(connection, {int(row.msg_id) for row in page}, campaign, span)
         for row in page:
             if message := sent.get((row.msg_id, row.mobile)):
@@ -208,26 +208,34 @@ def answers(
 
 def recipient_rows(connection: Connection, of: Sequence[Run]) -> Iterator[RecipientRow]:
     """The recipients of these runs, of each in the order in which they were made, however many: they are read in pages."""
-    status, no = recipient_status.c, messages.c.no
-    columns = status.mobile, status.status, status.suppressed, status.result, status.tips, messages.c.id, status.msg_id
+    status, row_id = recipient_status.c, messages.c.id
+    columns = (
+        status.mobile,
+        status.status,
+        status.suppressed,
+        status.result,
+        status.tips,
+        messages.c.public_id,
+        status.msg_id,
+    )
     pages = (
-        select(*columns, status.updated_at, no)
-        .join(messages, no == status.message_no)
-        .order_by(no, status.mobile)
+        select(*columns, status.updated_at, row_id)
+        .join(messages, row_id == status.message_id)
+        .order_by(row_id, status.mobile)
         .limit(ROWS)
     )
 
     def begin(first: int) -> ColumnElement[bool]:
         # Said of both tables: each database begins to read in the one that it prefers.
-        return and_(no >= first, status.message_no >= first)
+        return and_(row_id >= first, status.message_id >= first)
 
     def after(row: Any) -> ColumnElement[bool]:
-        return and_(begin(row.no), or_(no > row.no, status.mobile > row.mobile))
+        return and_(begin(row.id), or_(row_id > row.id, status.mobile > row.mobile))
 
     for run in of:
-        first = connection.scalar(select(func.min(no)).where(messages.c.run_no == run.no))
+        first = connection.scalar(select(func.min(row_id)).where(messages.c.run_id == run.id))
         if first is not None:
-            of_run = pages.where(messages.c.run_no == run.no, begin(first))
+            of_run = pages.where(messages.c.run_id == run.id, begin(first))
             for page in _paged(connection, of_run, after):
                 yield from (RecipientRow(*row[:-1]) for row in page)
 
@@ -247,7 +255,7 @@ class _Span:
     """Between which numbers that of some runs lies, both ends included, and None where there is nothing; when their first call
     was over, and their last; and to how many recipients those of the last minute went."""
 
-    run_nos: Sequence[int]
+    run_ids: Sequence[int]
     messages: tuple[int | None, int | None]
     submissions: tuple[int | None, int | None]
     msg_ids: tuple[int | None, int | None]
@@ -257,16 +265,16 @@ class _Span:
 
 
 def _span(connection: Connection, of: Sequence[Run], now: datetime, report_wait: timedelta) -> _Span:
-    run_nos = [run.no for run in of]
+    run_ids = [run.id for run in of]
     # Asked of each run by itself, either end is one look into the index.
-    first_no, last_no = (
-        select(end(messages.c.no)).where(messages.c.run_no == runs.c.no).scalar_subquery()
+    first_id, last_id = (
+        select(end(messages.c.id)).where(messages.c.run_id == runs.c.id).scalar_subquery()
         for end in (func.min, func.max)
     )
-    ends = select(func.min(first_no), func.max(last_no)).where(runs.c.no.in_(run_nos))
+    ends = select(func.min(first_id), func.max(last_id)).where(runs.c.id.in_(run_ids))
     of_messages = connection.execute(ends).one()
-    column = recipients.c.submission_no
-    ends = select(func.min(column), func.max(column)).where(_between(recipients.c.message_no, of_messages))
+    column = recipients.c.submission_id
+    ends = select(func.min(column), func.max(column)).where(_between(recipients.c.message_id, of_messages))
     of_submissions = connection.execute(ends).one()
     at = submissions.c.updated_at
     recent = case((at > now - MINUTE, submissions.c.mobiles), else_=0)
@@ -279,7 +287,7 @@ def _span(connection: Connection, of: Sequence[Run], now: datetime, report_wait:
             func.max(at),
             func.sum(recent),
         )
-        .where(*_of_runs(run_nos, of_submissions))
+        .where(*_of_runs(run_ids, of_submissions))
         .group_by(submissions.c.state)
     )
     rows = connection.execute(by_state).all()
@@ -287,7 +295,7 @@ def _span(connection: Connection, of: Sequence[Run], now: datetime, report_wait:
     waited = {State.UNREPORTED: report_wait} | dict.fromkeys(_CALLED, timedelta(0))
     calls = [(first - waited[state], last - waited[state]) for state, _, _, first, last, _ in rows if state in waited]
     return _Span(
-        run_nos=run_nos,
+        run_ids=run_ids,
         messages=of_messages,
         submissions=of_submissions,
         msg_ids=(min((row[1] for row in rows), default=None), max((row[2] for row in rows), default=None)),
@@ -303,9 +311,9 @@ def _between(column: ColumnElement[Any], ends: tuple[int | None, int | None]) ->
     return column.between(low, high)
 
 
-def _of_runs(run_nos: Sequence[int], ends: tuple[int | None, int | None]) -> tuple[ColumnElement[bool], ...]:
+def _of_runs(run_ids: Sequence[int], ends: tuple[int | None, int | None]) -> tuple[ColumnElement[bool], ...]:
     """The submissions of these runs, which lie between those numbers."""
-    return _between(submissions.c.no, ends), submissions.c.caller.in_([caller(no) for no in run_nos])
+    return _between(submissions.c.id, ends), submissions.c.caller.in_([caller(row_id) for row_id in run_ids])
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,9 +398,9 @@ def _counts(connection: Connection, campaign: Campaign, span: _Span, scale: _Sca
             func.count(),
         )
         .select_from(recipients)
-        .join(submissions, submissions.c.no == recipients.c.submission_no)
+        .join(submissions, submissions.c.id == recipients.c.submission_id)
         .outerjoin(settled, and_(settled.c.msg_id == submissions.c.msg_id, settled.c.mobile == recipients.c.mobile))
-        .where(_between(recipients.c.message_no, span.messages), *_of_runs(span.run_nos, span.submissions))
+        .where(_between(recipients.c.message_id, span.messages), *_of_runs(span.run_ids, span.submissions))
         .group_by("of_prefix", "of_status", "of_place")
     )
     left_out = (
@@ -404,11 +412,11 @@ def _counts(connection: Connection, campaign: Campaign, span: _Span, scale: _Sca
             func.count(),
         )
         .select_from(recipients)
-        .join(messages, messages.c.no == recipients.c.message_no)
+        .join(messages, messages.c.id == recipients.c.message_id)
         .where(
-            _between(recipients.c.message_no, span.messages),
+            _between(recipients.c.message_id, span.messages),
             recipients.c.suppressed.is_not(None),
-            messages.c.run_no.in_(span.run_nos),
+            messages.c.run_id.in_(span.run_ids),
         )
         .group_by("of_prefix", recipients.c.suppressed)
     )
@@ -442,7 +450,7 @@ def _figures(
         statuses[count.status] += count.recipients
         if count.suppressed:
             suppressed[count.suppressed] += count.recipients
-    good = connection.execute(select(audiences.c.good).where(audiences.c.no == campaign.audience_no)).scalar_one()
+    good = connection.execute(select(audiences.c.good).where(audiences.c.id == campaign.audience_id)).scalar_one()
     replies, opted_out = _answers_counted(connection, campaign, of, span)
     return figures(
         walked(good, (Walk(run.state, run.made, run.refused) for run in of), campaign.state),
@@ -468,13 +476,13 @@ def _answers_counted(connection: Connection, campaign: Campaign, of: Sequence[Ru
             .prefix_with("MATERIALIZED")
         )
         to_us = submissions.c.account_id == found.c.account_id, submissions.c.msg_id == found.c.msg_id
-        to_him = recipients.c.submission_no == submissions.c.no, recipients.c.mobile == found.c.mobile
+        to_him = recipients.c.submission_id == submissions.c.id, recipients.c.mobile == found.c.mobile
         return (
             select(func.count())
             .select_from(found)
             .join(submissions, and_(*to_us))
             .join(recipients, and_(*to_him))
-            .where(submissions.c.caller.in_([caller(no) for no in span.run_nos]))
+            .where(submissions.c.caller.in_([caller(row_id) for row_id in span.run_ids]))
             .scalar_subquery()
         )
 
@@ -507,13 +515,13 @@ def _sent_under(
 ) -> dict[tuple[str, str], str]:
     """The ids of the messages that were sent under these msgIds, each under its msgId, as a reply has it, and mobile."""
     query = (
-        select(submissions.c.msg_id, recipients.c.mobile, messages.c.id)
-        .join(recipients, recipients.c.submission_no == submissions.c.no)
-        .join(messages, messages.c.no == recipients.c.message_no)
+        select(submissions.c.msg_id, recipients.c.mobile, messages.c.public_id)
+        .join(recipients, recipients.c.submission_id == submissions.c.id)
+        .join(messages, messages.c.id == recipients.c.message_id)
         .where(
             submissions.c.account_id == campaign.account_id,
             submissions.c.msg_id.in_(msg_ids),
-            messages.c.run_no.in_(span.run_nos),
+            messages.c.run_id.in_(span.run_ids),
         )
     )
     return {(str(msg_id), to): message for msg_id, to, message in connection.execute(query)}
@@ -525,7 +533,7 @@ def _called(connection: Connection, span: _Span, scale: _Scale, report_wait: tim
     place = scale.place(_second(connection, submissions.c.updated_at) - waited)
     query = (
         select(place, func.sum(submissions.c.mobiles))
-        .where(*_of_runs(span.run_nos, span.submissions), submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
+        .where(*_of_runs(span.run_ids, span.submissions), submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
         .group_by(place)
     )
     return {at: int(count) for at, count in connection.execute(query)}
@@ -560,7 +568,7 @@ def _results(connection: Connection, span: _Span) -> tuple[tuple[ByResult, ...],
     recipients_of = func.sum(submissions.c.mobiles)
     query = (
         select(submissions.c.result, submissions.c.tips, recipients_of, func.sum(recipients_of).over())
-        .where(*_of_runs(span.run_nos, span.submissions), submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
+        .where(*_of_runs(span.run_ids, span.submissions), submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
         .group_by(submissions.c.result, submissions.c.tips)
         .order_by(recipients_of.desc(), submissions.c.result, submissions.c.tips)
         .limit(_MOST_RESULTS)

@@ -32,12 +32,12 @@ ITSELF = "the campaign itself"
 class Campaign:
     """A campaign. `audience` and `account` are names, `header` the audience's columns, `content` the text or template; shares are of 1."""
 
-    no: int
+    id: int
     name: str
     account: str
     account_id: int
     lane: str
-    audience_no: int
+    audience_id: int
     audience: str
     header: tuple[str, ...]
     content: str
@@ -61,8 +61,8 @@ class Campaign:
 class Run:
     """A run of a campaign. It has gone through the audience up to `line` in its stage."""
 
-    no: int
-    campaign_no: int
+    id: int
+    campaign_id: int
     due_at: datetime
     state: RunState
     reason: str | None
@@ -75,18 +75,18 @@ class Run:
     started_at: datetime
     ended_at: datetime | None
     looked_at: datetime | None
-    seen_message_no: int | None
+    seen_message_id: int | None
 
 
 _C = campaigns.c
 _CAMPAIGNS = (
     select(
-        _C.no,
+        _C.id,
         _C.name,
         accounts.c.name.label("account"),
         _C.account_id,
         _C.lane,
-        _C.audience_no,
+        _C.audience_id,
         audiences.c.name.label("audience"),
         audiences.c.header,
         _C.content,
@@ -106,7 +106,7 @@ _CAMPAIGNS = (
         _C.created_by,
     )
     .join(accounts, accounts.c.id == _C.account_id)
-    .join(audiences, audiences.c.no == _C.audience_no)
+    .join(audiences, audiences.c.id == _C.audience_id)
 )
 
 
@@ -115,19 +115,19 @@ def find(connection: Connection, name: str) -> Campaign | None:
     return _campaign(connection, _CAMPAIGNS.where(_C.name == name))
 
 
-def get(connection: Connection, no: int) -> Campaign | None:
+def get(connection: Connection, campaign_id: int) -> Campaign | None:
     """The campaign of that number, if there is one."""
-    return _campaign(connection, _CAMPAIGNS.where(_C.no == no))
+    return _campaign(connection, _CAMPAIGNS.where(_C.id == campaign_id))
 
 
 def listed(connection: Connection, *, limit: int) -> list[Campaign]:
     """The newest campaigns, the last first."""
-    return [_of(row) for row in connection.execute(_CAMPAIGNS.order_by(_C.no.desc()).limit(limit))]
+    return [_of(row) for row in connection.execute(_CAMPAIGNS.order_by(_C.id.desc()).limit(limit))]
 
 
-def runs_of(connection: Connection, campaign_no: int) -> list[Run]:
+def runs_of(connection: Connection, campaign_id: int) -> list[Run]:
     """The runs of a campaign, the newest first."""
-    query = select(runs).where(runs.c.campaign_no == campaign_no).order_by(runs.c.due_at.desc())
+    query = select(runs).where(runs.c.campaign_id == campaign_id).order_by(runs.c.due_at.desc())
     return [_run(row) for row in connection.execute(query)]
 
 
@@ -140,57 +140,57 @@ def add(
 ) -> int | None:
     """Keeps a new campaign, as a draft: its number; None where there is one of its name. `values` are those of the table's other columns."""
     row = {**values, "state": CampaignState.DRAFT, "since": now, "said_by": by, "created_at": now, "created_by": by}
-    added = insert_new(connection, campaigns).returning(_C.no)
-    no: int | None = connection.scalar(added, row)
-    return no
+    added = insert_new(connection, campaigns).returning(_C.id)
+    campaign_id: int | None = connection.scalar(added, row)
+    return campaign_id
 
 
-def start(connection: Connection, no: int, *, next_at: datetime, by: str, now: datetime) -> bool:
+def start(connection: Connection, campaign_id: int, *, next_at: datetime, by: str, now: datetime) -> bool:
     """Has a draft begin its first run at `next_at`; False where it is no draft."""
-    return _move(connection, no, CampaignState.ACTIVE, CampaignState.DRAFT, by=by, now=now, next_at=next_at)
+    return _move(connection, campaign_id, CampaignState.ACTIVE, CampaignState.DRAFT, by=by, now=now, next_at=next_at)
 
 
-def pause(connection: Connection, no: int, *, reason: str, by: str, now: datetime) -> bool:
+def pause(connection: Connection, campaign_id: int, *, reason: str, by: str, now: datetime) -> bool:
     """Stops an active campaign: from now on nothing of it is claimed. False where it is not active."""
-    return _move(connection, no, CampaignState.PAUSED, by=by, now=now, reason=reason)
+    return _move(connection, campaign_id, CampaignState.PAUSED, by=by, now=now, reason=reason)
 
 
-def resume(connection: Connection, no: int, *, by: str, now: datetime) -> bool:
+def resume(connection: Connection, campaign_id: int, *, by: str, now: datetime) -> bool:
     """Has a paused campaign go on; what is known of its results by now stops it no more. False where it is not paused."""
-    if not _move(connection, no, CampaignState.ACTIVE, CampaignState.PAUSED, by=by, now=now):
+    if not _move(connection, campaign_id, CampaignState.ACTIVE, CampaignState.PAUSED, by=by, now=now):
         return False
-    last = select(func.max(messages.c.no)).where(messages.c.run_no == runs.c.no).scalar_subquery()
-    connection.execute(_running(no).values(seen_message_no=last))
+    last = select(func.max(messages.c.id)).where(messages.c.run_id == runs.c.id).scalar_subquery()
+    connection.execute(_running(campaign_id).values(seen_message_id=last))
     return True
 
 
-def cancel(connection: Connection, no: int, *, reason: str, by: str, now: datetime) -> bool:
+def cancel(connection: Connection, campaign_id: int, *, reason: str, by: str, now: datetime) -> bool:
     """Calls a campaign off: what was not called yet never is. Calls under way end, and are not made again. False where it is over already."""
-    if not _move(connection, no, CampaignState.CANCELLED, by=by, now=now, reason=reason, next_at=None):
+    if not _move(connection, campaign_id, CampaignState.CANCELLED, by=by, now=now, reason=reason, next_at=None):
         return False
-    ended = _running(no).values(state=RunState.CANCELLED, ended_at=now, reason=reason).returning(runs.c.no)
-    for run_no in connection.execute(ended).scalars().all():
-        campaign = select(_C.lane, _C.account_id).where(_C.no == no)
+    ended = _running(campaign_id).values(state=RunState.CANCELLED, ended_at=now, reason=reason).returning(runs.c.id)
+    for run_id in connection.execute(ended).scalars().all():
+        campaign = select(_C.lane, _C.account_id).where(_C.id == campaign_id)
         lane, account_id = connection.execute(campaign).one()
         # Twice: what a probe has split off meanwhile is not there yet for the first, which waits for its row.
         for _ in range(2):
-            _call_off(connection, lane, account_id, run_no, now)
+            _call_off(connection, lane, account_id, run_id, now)
     return True
 
 
-def _call_off(connection: Connection, lane: str, account_id: int, run_no: int, now: datetime) -> None:
+def _call_off(connection: Connection, lane: str, account_id: int, run_id: int, now: datetime) -> None:
     # One statement for what waits, for what is being called and for what is unknown. So whoever moves a row from one to another
     # at the same time has done so before it, or finds the row called off: in each of several, a row might just be in another.
     row = submissions.c
     parts = (
-        _waiting(lane, account_id, run_no),
-        (row.state == literally(State.SUBMITTING), row.caller == caller(run_no)),
-        (row.state == literally(State.UNKNOWN), row.caller == caller(run_no)),
+        _waiting(lane, account_id, run_id),
+        (row.state == literally(State.SUBMITTING), row.caller == caller(run_id)),
+        (row.state == literally(State.UNKNOWN), row.caller == caller(run_id)),
     )
-    its_rows = union_all(*(select(row.no).where(*part) for part in parts)).cte("its_rows")
+    its_rows = union_all(*(select(row.id).where(*part) for part in parts)).cte("its_rows")
     connection.execute(
         update(submissions)
-        .where(row.no.in_(select(its_rows.c.no)), row.state.in_([*WAITING, State.UNKNOWN]))
+        .where(row.id.in_(select(its_rows.c.id)), row.state.in_([*WAITING, State.UNKNOWN]))
         .values(
             called_off=True,
             # What was to be sent again may have been taken the first time.
@@ -222,15 +222,15 @@ def begin_run(
     With `skip` it is kept as skipped, with that reason; as it is where the run before it is under way.
     """
     if not _move(
-        connection, campaign.no, CampaignState.ACTIVE, CampaignState.ACTIVE, _C.next_at == due_at,
+        connection, campaign.id, CampaignState.ACTIVE, CampaignState.ACTIVE, _C.next_at == due_at,
         by=campaign.said_by, now=campaign.since, reason=campaign.reason, next_at=next_at,
     ):  # fmt: skip
         return None
-    if skip is None and connection.execute(select(exists(_RUNNING.where(runs.c.campaign_no == campaign.no)))).scalar():
+    if skip is None and connection.execute(select(exists(_RUNNING.where(runs.c.campaign_id == campaign.id)))).scalar():
         skip = "the run before it was still under way"
     first = campaign.first_share is not None
     row = {
-        "campaign_no": campaign.no,
+        "campaign_id": campaign.id,
         "due_at": due_at,
         "state": RunState.SKIPPED if skip else RunState.RUNNING,
         "reason": skip,
@@ -243,40 +243,40 @@ def begin_run(
         "started_at": now,
         "ended_at": now if skip else None,
     }
-    no: int = connection.execute(insert(runs).returning(runs.c.no), row).scalar_one()
+    run_id: int = connection.execute(insert(runs).returning(runs.c.id), row).scalar_one()
     if skip:
-        finish_campaign(connection, campaign.no, now=now)
-    return None if skip else no
+        finish_campaign(connection, campaign.id, now=now)
+    return None if skip else run_id
 
 
 def running(connection: Connection, *, now: datetime) -> list[tuple[int, str]]:
     """The runs that active campaigns have under way, in their windows or past them: number and lane."""
     query = (
-        select(runs.c.no, _C.lane)
-        .join(campaigns, _C.no == runs.c.campaign_no)
+        select(runs.c.id, _C.lane)
+        .join(campaigns, _C.id == runs.c.campaign_id)
         .where(runs.c.state == literally(RunState.RUNNING), _C.state == CampaignState.ACTIVE, runs.c.opens_at <= now)
-        .order_by(runs.c.no)
+        .order_by(runs.c.id)
     )
-    return [(no, lane) for no, lane in connection.execute(query)]
+    return [(campaign_id, lane) for campaign_id, lane in connection.execute(query)]
 
 
-def under_way(connection: Connection, run_no: int) -> tuple[Campaign, Run] | None:
+def under_way(connection: Connection, run_id: int) -> tuple[Campaign, Run] | None:
     """The run of that number and its campaign; None where it is not running, or its campaign not active."""
-    row = connection.execute(select(runs).where(runs.c.no == run_no, runs.c.state == RunState.RUNNING)).first()
-    campaign = None if row is None else get(connection, row.campaign_no)
+    row = connection.execute(select(runs).where(runs.c.id == run_id, runs.c.state == RunState.RUNNING)).first()
+    campaign = None if row is None else get(connection, row.campaign_id)
     return (campaign, _run(row)) if campaign and campaign.state is CampaignState.ACTIVE else None
 
 
 def waiting(connection: Connection, campaign: Campaign, run: Run, *, most: int) -> int:
     """How many of the run's submissions wait to be called, counted up to `most`."""
-    some = select(submissions.c.no).where(*_waiting(campaign.lane, campaign.account_id, run.no)).limit(most)
+    some = select(submissions.c.id).where(*_waiting(campaign.lane, campaign.account_id, run.id)).limit(most)
     return connection.scalar(select(func.count()).select_from(some.subquery())) or 0
 
 
 def advance(connection: Connection, run: Run, *, line: int, made: int, refused: int) -> bool:
     """Notes that the run has gone through the audience up to `line`; False where it has moved on, or must not any more."""
-    active = exists().where(_C.no == run.campaign_no, _C.state == CampaignState.ACTIVE)
-    here = runs.c.no == run.no, runs.c.state == RunState.RUNNING, runs.c.stage == run.stage, runs.c.line == run.line
+    active = exists().where(_C.id == run.campaign_id, _C.state == CampaignState.ACTIVE)
+    here = runs.c.id == run.id, runs.c.state == RunState.RUNNING, runs.c.stage == run.stage, runs.c.line == run.line
     moved = update(runs).where(*here, active)
     values = {"line": line, "made": runs.c.made + made, "refused": runs.c.refused + refused}
     return connection.execute(moved.values(values)).rowcount > 0
@@ -284,7 +284,7 @@ def advance(connection: Connection, run: Run, *, line: int, made: int, refused: 
 
 def open_again(connection: Connection, run: Run, window: Window) -> bool:
     """Gives the run its next window."""
-    this = runs.c.no == run.no, runs.c.state == RunState.RUNNING, runs.c.closes_at == run.closes_at
+    this = runs.c.id == run.id, runs.c.state == RunState.RUNNING, runs.c.closes_at == run.closes_at
     return (
         connection.execute(update(runs).where(*this).values(opens_at=window.opens, closes_at=window.closes)).rowcount
         > 0
@@ -293,33 +293,33 @@ def open_again(connection: Connection, run: Run, window: Window) -> bool:
 
 def end_first_stage(connection: Connection, run: Run, *, reason: str, now: datetime) -> bool:
     """The first share is out: the campaign pauses and asks, and the run is at the beginning of the rest."""
-    this = runs.c.no == run.no, runs.c.state == RunState.RUNNING, runs.c.stage == Stage.FIRST
+    this = runs.c.id == run.id, runs.c.state == RunState.RUNNING, runs.c.stage == Stage.FIRST
     if not connection.execute(update(runs).where(*this).values(stage=Stage.REST, line=0)).rowcount:
         return False
-    return pause(connection, run.campaign_no, reason=reason, by=ITSELF, now=now)
+    return pause(connection, run.campaign_id, reason=reason, by=ITSELF, now=now)
 
 
 def end(connection: Connection, run: Run, state: RunState, *, reason: str | None = None, now: datetime) -> bool:
     """Ends the run, and with it its campaign if no other run will follow."""
-    this = runs.c.no == run.no, runs.c.state == RunState.RUNNING
+    this = runs.c.id == run.id, runs.c.state == RunState.RUNNING
     if not connection.execute(update(runs).where(*this).values(state=state, reason=reason, ended_at=now)).rowcount:
         return False
-    finish_campaign(connection, run.campaign_no, now=now)
+    finish_campaign(connection, run.campaign_id, now=now)
     return True
 
 
-def finish_campaign(connection: Connection, no: int, *, now: datetime) -> None:
+def finish_campaign(connection: Connection, campaign_id: int, *, now: datetime) -> None:
     """Ends an active campaign of which no run is under way and none will come."""
-    over = _C.next_at.is_(None), ~exists(_RUNNING.where(runs.c.campaign_no == _C.no))
-    _move(connection, no, CampaignState.DONE, CampaignState.ACTIVE, *over, by=ITSELF, now=now)
+    over = _C.next_at.is_(None), ~exists(_RUNNING.where(runs.c.campaign_id == _C.id))
+    _move(connection, campaign_id, CampaignState.DONE, CampaignState.ACTIVE, *over, by=ITSELF, now=now)
 
 
 def is_any_left(connection: Connection, campaign: Campaign, run: Run) -> bool:
     """Whether something of the run waits to be called or is being called."""
     if waiting(connection, campaign, run, most=1):
         return True
-    calling = select(submissions.c.no).where(
-        submissions.c.state == literally(State.SUBMITTING), submissions.c.caller == caller(run.no)
+    calling = select(submissions.c.id).where(
+        submissions.c.state == literally(State.SUBMITTING), submissions.c.caller == caller(run.id)
     )
     return connection.execute(calling.limit(1)).first() is not None
 
@@ -327,7 +327,7 @@ def is_any_left(connection: Connection, campaign: Campaign, run: Run) -> bool:
 def look(connection: Connection, run: Run, *, before: datetime, now: datetime) -> bool:
     """Whether whoever asks is the one to look at the results of the run now: nobody has after `before`."""
     due_now = runs.c.looked_at.is_(None) | (runs.c.looked_at <= before)
-    return connection.execute(update(runs).where(runs.c.no == run.no, due_now).values(looked_at=now)).rowcount > 0
+    return connection.execute(update(runs).where(runs.c.id == run.id, due_now).values(looked_at=now)).rowcount > 0
 
 
 SAMPLE = 10_000
@@ -340,38 +340,38 @@ def results(connection: Connection, run: Run) -> tuple[int, int]:
     Bad is rejected, undelivered and unknown: nobody can say that those have it. Of a long run it looks at every so-manieth message.
     """
     every = max(1, run.made // SAMPLE)
-    of_run = messages.c.run_no == run.no, messages.c.no > (run.seen_message_no or 0), messages.c.no % every == 0
-    some = recipient_status.c.message_no.in_(select(messages.c.no).where(*of_run))
+    of_run = messages.c.run_id == run.id, messages.c.id > (run.seen_message_id or 0), messages.c.id % every == 0
+    some = recipient_status.c.message_id.in_(select(messages.c.id).where(*of_run))
     query = select(recipient_status.c.status, func.count()).where(some).group_by(recipient_status.c.status)
     counts: dict[str, int] = dict(connection.execute(query).all())
     bad = sum(counts.get(status, 0) for status in (State.REJECTED, Report.UNDELIVERED, State.UNKNOWN))
     return bad, bad + counts.get(Report.DELIVERED, 0)
 
 
-def caller(run_no: int) -> str:
+def caller(run_id: int) -> str:
     """Whose the submissions of that run are."""
-    return f"{CALLER}{run_no}"
+    return f"{CALLER}{run_id}"
 
 
-_RUNNING = select(runs.c.no).where(runs.c.state == literally(RunState.RUNNING))
+_RUNNING = select(runs.c.id).where(runs.c.state == literally(RunState.RUNNING))
 
 
-def _running(campaign_no: int) -> Any:
-    return update(runs).where(runs.c.campaign_no == campaign_no, runs.c.state == literally(RunState.RUNNING))
+def _running(campaign_id: int) -> Any:
+    return update(runs).where(runs.c.campaign_id == campaign_id, runs.c.state == literally(RunState.RUNNING))
 
 
-def _waiting(lane: str, account_id: int, run_no: int) -> tuple[ColumnElement[bool], ...]:
+def _waiting(lane: str, account_id: int, run_id: int) -> tuple[ColumnElement[bool], ...]:
     of_queue = (
         submissions.c.lane == lane,
         submissions.c.account_id == account_id,
-        submissions.c.caller == caller(run_no),
+        submissions.c.caller == caller(run_id),
     )
     return *of_queue, TO_BE_SENT
 
 
 def _move(
     connection: Connection,
-    no: int,
+    campaign_id: int,
     state: CampaignState,
     left: CampaignState | None = None,
     *only: ColumnElement[bool],
@@ -382,7 +382,7 @@ def _move(
 ) -> bool:
     """Moves the campaign to the state from the one given, or from any that may: False where it was in none of them."""
     sources = [left] if left else [one for one, onward in CAMPAIGN_TRANSITIONS.items() if state in onward]
-    moved = update(campaigns).where(_C.no == no, _C.state.in_(sources), *only)
+    moved = update(campaigns).where(_C.id == campaign_id, _C.state.in_(sources), *only)
     said = {"state": state, "since": now, "said_by": by, "reason": reason}
     return connection.execute(moved.values(said | values)).rowcount > 0
 

@@ -15,7 +15,7 @@ from worker.ledger.tables import accounts, first_replies, messages, pushes, reci
 class PushView:
     """A push. `unmatched` counts its reports that belong to no recipient of ours, `reason` says what was odd about it."""
 
-    no: int
+    id: int
     received_at: datetime
     source: str
     state: str
@@ -39,7 +39,7 @@ class ReplyView:
 
 
 _PUSHES = select(
-    pushes.c.no,
+    pushes.c.id,
     pushes.c.received_at,
     pushes.c.source,
     pushes.c.state,
@@ -52,18 +52,18 @@ _PUSHES = select(
 
 def newest(connection: Connection, *, limit: int, state: str | None = None) -> list[PushView]:
     """The newest pushes, the last first."""
-    query = _PUSHES.order_by(pushes.c.no.desc()).limit(limit)
+    query = _PUSHES.order_by(pushes.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(pushes.c.state == state)
     page = connection.execute(query).all()
-    unmatched = _unmatched(connection, [row.no for row in page])
-    return [_view(row, unmatched.get(row.no)) for row in page]
+    unmatched = _unmatched(connection, [row.id for row in page])
+    return [_view(row, unmatched.get(row.id)) for row in page]
 
 
-def find(connection: Connection, no: int) -> tuple[PushView, bytes] | None:
+def find(connection: Connection, push_id: int) -> tuple[PushView, bytes] | None:
     """The push of that number with its body, if there is one."""
-    row = connection.execute(_PUSHES.add_columns(pushes.c.body).where(pushes.c.no == no)).first()
-    return row and (_view(row, _unmatched(connection, [no]).get(no)), row.body)
+    row = connection.execute(_PUSHES.add_columns(pushes.c.body).where(pushes.c.id == push_id)).first()
+    return row and (_view(row, _unmatched(connection, [push_id]).get(push_id)), row.body)
 
 
 def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
@@ -71,23 +71,23 @@ def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
     note = f"msgId nobody sent: {msg_id}" + (f" and {count - 1} more" if count > 1 else "") if count else None
     reason = "; ".join(filter(None, (row.reason, note))) or None
     revoked = row.revoked_at, row.revoked_by
-    return PushView(row.no, row.received_at, row.source, row.state, row.items, count, reason, *revoked)
+    return PushView(row.id, row.received_at, row.source, row.state, row.items, count, reason, *revoked)
 
 
-def _unmatched(connection: Connection, nos: Sequence[int]) -> dict[int, tuple[int, int]]:
+def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     """For each push that has any: how many of its reports match no recipient, and one msgId of them."""
     sent = exists().where(
         submissions.c.account_id == reports.c.account_id,
         submissions.c.msg_id == reports.c.msg_id,
-        recipients.c.submission_no == submissions.c.no,
+        recipients.c.submission_id == submissions.c.id,
         recipients.c.mobile == reports.c.mobile,
     )
     query = (
-        select(reports.c.push_no, func.count(), func.min(reports.c.msg_id))
-        .where(reports.c.push_no.in_(nos), ~sent)
-        .group_by(reports.c.push_no)
+        select(reports.c.push_id, func.count(), func.min(reports.c.msg_id))
+        .where(reports.c.push_id.in_(push_ids), ~sent)
+        .group_by(reports.c.push_id)
     )
-    return {no: (count, msg_id) for no, count, msg_id in connection.execute(query)}
+    return {push_id: (count, msg_id) for push_id, count, msg_id in connection.execute(query)}
 
 
 def newest_replies(
@@ -104,7 +104,7 @@ def newest_replies(
             first_replies.c.account_id,
         )
         .join(accounts, accounts.c.id == first_replies.c.account_id)
-        .order_by(first_replies.c.received_at.desc(), first_replies.c.no.desc())
+        .order_by(first_replies.c.received_at.desc(), first_replies.c.id.desc())
         .limit(limit)
     )
     if mobile is not None:
@@ -129,9 +129,9 @@ def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dic
     if not numbers:
         return {}
     query = (
-        select(submissions.c.account_id, submissions.c.msg_id, recipients.c.mobile, messages.c.id)
-        .join(recipients, recipients.c.submission_no == submissions.c.no)
-        .join(messages, messages.c.no == recipients.c.message_no)
+        select(submissions.c.account_id, submissions.c.msg_id, recipients.c.mobile, messages.c.public_id)
+        .join(recipients, recipients.c.submission_id == submissions.c.id)
+        .join(messages, messages.c.id == recipients.c.message_id)
         .where(tuple_(submissions.c.account_id, submissions.c.msg_id).in_(numbers))
     )
     found = connection.execute(query)

@@ -35,14 +35,14 @@ class Raw:
 
 
 # Built once: to build such a statement anew costs as much as to run it.
-_ADD = pushes.insert().returning(pushes.c.no)
-_READ = select(pushes.c.body, pushes.c.received_at, pushes.c.source).where(pushes.c.no == bindparam("of_no"))
+_ADD = pushes.insert().returning(pushes.c.id)
+_READ = select(pushes.c.body, pushes.c.received_at, pushes.c.source).where(pushes.c.id == bindparam("of_id"))
 _TAKEN_IN = select(func.coalesce(func.sum(pushes.c.size + OVERHEAD), 0)).where(
     HAS_BODY, pushes.c.received_at >= bindparam("since")
 )
 _FINISH = (
     update(pushes)
-    .where(pushes.c.no == bindparam("of_no"), pushes.c.revoked_at.is_(None))
+    .where(pushes.c.id == bindparam("of_id"), pushes.c.revoked_at.is_(None))
     .values(state=bindparam("new_state"), items=bindparam("new_items"), reason=bindparam("new_reason"), due_at=None)
 )
 
@@ -57,8 +57,8 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
         "state": RECEIVED,
         "due_at": received_at + STRAY_AFTER,
     }
-    no: int = connection.execute(_ADD, row).scalar_one()
-    return no
+    push_id: int = connection.execute(_ADD, row).scalar_one()
+    return push_id
 
 
 def cost(size: int) -> int:
@@ -72,73 +72,75 @@ def taken_in(connection: Connection, *, since: datetime) -> int:
     return taken
 
 
-def read(connection: Connection, no: int) -> Raw | None:
+def read(connection: Connection, push_id: int) -> Raw | None:
     """The push of that number, if there is one."""
-    row = connection.execute(_READ, {"of_no": no}).first()
+    row = connection.execute(_READ, {"of_id": push_id}).first()
     return row and Raw(*row)
 
 
-def finish(connection: Connection, no: int, *, items: int, reason: str | None, quarantined: bool) -> bool:
+def finish(connection: Connection, push_id: int, *, items: int, reason: str | None, quarantined: bool) -> bool:
     """Notes that a push was read: how many items it held, and what in it could not be used. False where it was revoked."""
     state = QUARANTINED if quarantined else PROCESSED
-    asked = {"of_no": no, "new_state": state, "new_items": items, "new_reason": reason}
+    asked = {"of_id": push_id, "new_state": state, "new_items": items, "new_reason": reason}
     return connection.execute(_FINISH, asked).rowcount == 1
 
 
 def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:
     """Pushes that nobody has processed in time: their numbers, each given out once per STRAY_AFTER."""
-    late = oldest(pushes.c.no, pushes.c.due_at, now, most, pushes.c.due_at.is_not(None))
+    late = oldest(pushes.c.id, pushes.c.due_at, now, most, pushes.c.due_at.is_not(None))
     again = late.values(due_at=now + STRAY_AFTER)
-    return list(connection.execute(again.returning(pushes.c.no)).scalars())
+    return list(connection.execute(again.returning(pushes.c.id)).scalars())
 
 
-def replay(connection: Connection, *, nos: Sequence[int] = (), state: str | None = None, now: datetime) -> list[int]:
+def replay(
+    connection: Connection, *, push_ids: Sequence[int] = (), state: str | None = None, now: datetime
+) -> list[int]:
     """Pushes that are to be read again: those of these numbers and of this state, their numbers.
 
     One that waits to be read is none, nor is one that was revoked or whose body is kept no longer.
     """
-    wanted = pushes.c.no.in_(nos) if state is None else pushes.c.state == state
+    wanted = pushes.c.id.in_(push_ids) if state is None else pushes.c.state == state
     again = (
         update(pushes)
         .where(wanted, pushes.c.state != RECEIVED, pushes.c.revoked_at.is_(None), HAS_BODY)
         .values(state=RECEIVED, due_at=now, items=None, reason=None)
     )
-    return list(connection.execute(again.returning(pushes.c.no)).scalars())
+    return list(connection.execute(again.returning(pushes.c.id)).scalars())
 
 
-def later(connection: Connection, no: int) -> Iterator[tuple[int, bytes]]:
+def later(connection: Connection, push_id: int) -> Iterator[tuple[int, bytes]]:
     """The pushes that did not come before that one, and were read: number and body of each."""
-    since = select(pushes.c.received_at).where(pushes.c.no == no).scalar_subquery()
+    since = select(pushes.c.received_at).where(pushes.c.id == push_id).scalar_subquery()
     were_read = pushes.c.state != RECEIVED, pushes.c.revoked_at.is_(None), HAS_BODY
-    pages = select(pushes.c.no, pushes.c.body).where(pushes.c.received_at >= since, pushes.c.no != no, *were_read)
-    pages = pages.order_by(pushes.c.no).limit(BODIES)
+    pages = select(pushes.c.id, pushes.c.body).where(pushes.c.received_at >= since, pushes.c.id != push_id, *were_read)
+    pages = pages.order_by(pushes.c.id).limit(BODIES)
     after = 0
-    while page := connection.execute(pages.where(pushes.c.no > after)).all():
+    while page := connection.execute(pages.where(pushes.c.id > after)).all():
         yield from map(tuple, page)
-        after = page[-1].no
+        after = page[-1].id
 
 
-def revoke(connection: Connection, no: int, *, by: str, now: datetime) -> tuple[set[StatusReport], int]:
+def revoke(connection: Connection, push_id: int, *, by: str, now: datetime) -> tuple[set[StatusReport], int]:
     """Takes back the reports and the replies of a push, for good: which reports, and how many replies. Done again, it stays as it was."""
     connection.execute(
         update(pushes)
-        .where(pushes.c.no == no, pushes.c.revoked_at.is_(None))
+        .where(pushes.c.id == push_id, pushes.c.revoked_at.is_(None))
         .values(revoked_at=now, revoked_by=by, state=PROCESSED, due_at=None)
     )
-    taken_back = delete(reports).where(reports.c.push_no == no)
+    taken_back = delete(reports).where(reports.c.push_id == push_id)
     gone = connection.execute(taken_back.returning(reports.c.msg_id, reports.c.mobile, reports.c.status)).all()
-    of_replies = connection.execute(delete(replies).where(replies.c.push_no == no)).rowcount
+    of_replies = connection.execute(delete(replies).where(replies.c.push_id == push_id)).rowcount
     return {StatusReport(msg_id=row.msg_id, mobile=row.mobile, report=Report(row.status)) for row in gone}, of_replies
 
 
 def add_reports(
-    connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_no: int, received_at: datetime
+    connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_id: int, received_at: datetime
 ) -> None:
     """Keeps the reports, one per msgId, mobile and status, with the earliest push that brought it."""
     add_rows(
         connection,
-        insert_new(connection, reports, earliest="received_at", also=("push_no", "said_by")),
-        {"account_id": account_id, "push_no": push_no, "said_by": None, "received_at": received_at},
+        insert_new(connection, reports, earliest="received_at", also=("push_id", "said_by")),
+        {"account_id": account_id, "push_id": push_id, "said_by": None, "received_at": received_at},
         ("msg_id", "mobile", "status"),
         # Sorted, so that two pushes with the same reports wait for each other instead of deadlocking.
         sorted({(item.msg_id, item.mobile, item.report) for item in items}),
@@ -146,7 +148,7 @@ def add_reports(
 
 
 def add_replies(
-    connection: Connection, account_id: int, items: Iterable[Reply], *, push_no: int, received_at: datetime
+    connection: Connection, account_id: int, items: Iterable[Reply], *, push_id: int, received_at: datetime
 ) -> dict[int, Reply]:
     """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says.
 
@@ -155,23 +157,23 @@ def add_replies(
     added = add_rows(
         connection,
         insert_new(connection, replies),
-        {"account_id": account_id, "push_no": push_no, "received_at": received_at},
+        {"account_id": account_id, "push_id": push_id, "received_at": received_at},
         ("mobile", "msg_id", "content", "nth", "digest"),
         (
             (reply.mobile, reply.msg_id, reply.content, nth, _digest(account_id, reply))
             for reply, nth in numbered(items)
         ),
-        returning=(replies.c.no, replies.c.mobile, replies.c.msg_id, replies.c.content),
+        returning=(replies.c.id, replies.c.mobile, replies.c.msg_id, replies.c.content),
     )
-    return {no: Reply(*said) for no, *said in added}
+    return {push_id: Reply(*said) for push_id, *said in added}
 
 
-def which_repeat_none(connection: Connection, nos: Collection[int], *, received_at: datetime) -> list[int]:
+def which_repeat_none(connection: Connection, push_ids: Collection[int], *, received_at: datetime) -> list[int]:
     """Those of the replies of these numbers, which came at that time, that do not repeat an earlier one that counted.
 
     One counts that came since its account first had a message for the mobile, by a push that was not undone.
     """
-    asked = {"nos": list(nos), "before": received_at, "since": received_at - REPEAT_WINDOW}
+    asked = {"ids": list(push_ids), "before": received_at, "since": received_at - REPEAT_WINDOW}
     return list(connection.execute(_which_repeat_none(connection.dialect.name), asked).scalars())
 
 
@@ -180,14 +182,14 @@ def _which_repeat_none(dialect: str) -> Select[Any]:
     earlier = replies.alias("earlier")
     first_message = (
         select(func.min(messages.c.accepted_at))
-        .join(recipients, recipients.c.message_no == messages.c.no)
-        .join(submissions, submissions.c.no == recipients.c.submission_no)
+        .join(recipients, recipients.c.message_id == messages.c.id)
+        .join(submissions, submissions.c.id == recipients.c.submission_id)
         .where(recipients.c.mobile == replies.c.mobile, submissions.c.account_id == replies.c.account_id)
         .correlate(replies)
         .scalar_subquery()
     )
-    undone = select(pushes.c.no).where(pushes.c.no == earlier.c.push_no, pushes.c.undone_at.is_not(None)).exists()
-    repeated = select(earlier.c.no).where(
+    undone = select(pushes.c.id).where(pushes.c.id == earlier.c.push_id, pushes.c.undone_at.is_not(None)).exists()
+    repeated = select(earlier.c.id).where(
         earlier.c.digest == replies.c.digest,
         earlier.c.nth == replies.c.nth,
         earlier.c.received_at < bindparam("before"),
@@ -195,7 +197,7 @@ def _which_repeat_none(dialect: str) -> Select[Any]:
         earlier.c.received_at >= first_message,
         ~undone,
     )
-    return select(replies.c.no).where(among(dialect, replies.c.no, "nos"), ~repeated.exists())
+    return select(replies.c.id).where(among(dialect, replies.c.id, "ids"), ~repeated.exists())
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:

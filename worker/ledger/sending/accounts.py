@@ -82,7 +82,7 @@ def reserve_msg_ids(connection: Connection, account_id: int) -> range:
         if first + BLOCK > MSG_ID_END:
             first = 1
         block = range(first, first + BLOCK)
-        taken = select(submissions.c.no).where(
+        taken = select(submissions.c.id).where(
             submissions.c.account_id == account_id, submissions.c.msg_id.between(block[0], block[-1])
         )
         first = block.stop

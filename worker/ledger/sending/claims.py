@@ -46,7 +46,7 @@ class Queue:
 class Due:
     """A submission that may be claimed, its mobiles, which the rate counts, and since when it is due."""
 
-    no: int
+    id: int
     mobiles: int
     due_at: datetime
 
@@ -55,7 +55,7 @@ class Due:
 class Claimed:
     """A submission that this process alone may call now."""
 
-    no: int
+    id: int
     account_id: int
     msg_id: int
     attempt: int
@@ -77,14 +77,14 @@ MOST_QUEUES = 200
 
 # Callers that must not be claimed now: runs of campaigns that are paused, or outside of their window.
 _BLOCKED = """
-SELECT 'campaign/' || runs.no FROM runs JOIN campaigns ON campaigns.no = runs.campaign_no
+SELECT 'campaign/' || runs.id FROM runs JOIN campaigns ON campaigns.id = runs.campaign_id
 WHERE runs.state = 'running' AND NOT (
     campaigns.state = 'active' AND runs.opens_at <= :now AND (runs.closes_at IS NULL OR runs.closes_at > :now)
 )
 """
 _IS_DUE = f"CASE WHEN s.due_at <= :now AND s.caller NOT IN ({_BLOCKED}) THEN 1 ELSE 0 END"
 _NEXT = """
-    SELECT next.no FROM submissions next
+    SELECT next.id FROM submissions next
     WHERE next.lane = :lane AND next.state IN ('held', 'queued') AND next.account_id = {account} AND next.caller {caller}
     ORDER BY next.caller, next.due_at LIMIT 1
 """
@@ -93,15 +93,15 @@ _NEXT = """
 _QUEUES = text(f"""
 WITH RECURSIVE heads AS (
     SELECT s.account_id, s.caller, s.due_at, 0 AS lap, {_IS_DUE} AS due
-    FROM accounts JOIN submissions s ON s.no = ({_NEXT.format(account="accounts.id", caller="> :after")})
+    FROM accounts JOIN submissions s ON s.id = ({_NEXT.format(account="accounts.id", caller="> :after")})
     WHERE accounts.gate = :open
     UNION ALL
     SELECT s.account_id, s.caller, s.due_at, 1 AS lap, {_IS_DUE} AS due
-    FROM accounts JOIN submissions s ON s.no = ({_NEXT.format(account="accounts.id", caller="<= :after")})
+    FROM accounts JOIN submissions s ON s.id = ({_NEXT.format(account="accounts.id", caller="<= :after")})
     WHERE accounts.gate = :open
     UNION ALL
     SELECT s.account_id, s.caller, s.due_at, heads.lap, heads.due + {_IS_DUE}
-    FROM heads JOIN submissions s ON s.no = ({_NEXT.format(account="heads.account_id", caller="> heads.caller")})
+    FROM heads JOIN submissions s ON s.id = ({_NEXT.format(account="heads.account_id", caller="> heads.caller")})
     WHERE heads.due < :most AND (heads.lap = 0 OR s.caller <= :after)
 )
 SELECT account_id, caller FROM heads WHERE due_at <= :now AND caller NOT IN ({_BLOCKED}) ORDER BY account_id, lap, due
@@ -133,7 +133,7 @@ def first(
     state of the ledger (a dump), and each look from its beginning goes past all of that.
     """
     rows = (
-        select(submissions.c.no, submissions.c.mobiles, submissions.c.due_at)
+        select(submissions.c.id, submissions.c.mobiles, submissions.c.due_at)
         .where(
             submissions.c.lane == lane,
             submissions.c.account_id == queue.account_id,
@@ -163,7 +163,7 @@ def _taking(*only: ColumnElement[bool]) -> Update:
     return (
         update(submissions)
         .where(
-            submissions.c.no.in_(bindparam("nos", expanding=True)),
+            submissions.c.id.in_(bindparam("ids", expanding=True)),
             submissions.c.state.in_(sources(State.SUBMITTING)),
             submissions.c.due_at <= _NOW,
             *only,
@@ -176,7 +176,7 @@ def _taking(*only: ColumnElement[bool]) -> Update:
             called_at=case((_OVER, submissions.c.called_at), else_=_NOW),
         )
         .returning(
-            submissions.c.no,
+            submissions.c.id,
             submissions.c.state,
             submissions.c.account_id,
             submissions.c.msg_id,
@@ -193,18 +193,18 @@ def _taking(*only: ColumnElement[bool]) -> Update:
 _CLAIM = _taking(submissions.c.account_id.in_(open_accounts))
 _PROBE = _taking()
 _CALLS = (
-    select(recipients.c.submission_no, recipients.c.mobile, messages.c.content)
-    .join(messages, messages.c.no == recipients.c.message_no)
-    .where(recipients.c.submission_no.in_(bindparam("nos", expanding=True)))
+    select(recipients.c.submission_id, recipients.c.mobile, messages.c.content)
+    .join(messages, messages.c.id == recipients.c.message_id)
+    .where(recipients.c.submission_id.in_(bindparam("ids", expanding=True)))
 )
 
 
-def claim(connection: Connection, nos: Sequence[int], *, now: datetime, lease: timedelta) -> list[Claimed]:
+def claim(connection: Connection, submission_ids: Sequence[int], *, now: datetime, lease: timedelta) -> list[Claimed]:
     """Claims those of the submissions that are due behind an open gate, until `now + lease`.
 
     What is past its validity expires instead; what was to be sent again and has been reported since is accepted, for it was taken.
     """
-    taken = connection.execute(_CLAIM, {"nos": nos, "now": now, "until": now + lease}).all()
+    taken = connection.execute(_CLAIM, {"ids": submission_ids, "now": now, "until": now + lease}).all()
     return _claimed(connection, taken, now + lease, probe=False)
 
 
@@ -219,12 +219,12 @@ def claim_probe(
     # Where the gateway hangs, the one before may take as long as its lease.
     again = max(PROBE_AGAIN, lease)
     for lane in lanes:
-        nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
-        while nos and LANES[lane].heeds_optouts and optouts.leave_out(connection, nos, now=now):
-            nos = connection.execute(_due_of(account_id, lane, now)).scalars().all()
-        if nos and take_probe(connection, account_id, now=now, again=again):
-            nos = [split_off(connection, no, msg_id, now=now) for no in nos]
-            taken = connection.execute(_PROBE, {"nos": nos, "now": now, "until": now + lease}).all()
+        submission_ids = connection.execute(_due_of(account_id, lane, now)).scalars().all()
+        while submission_ids and LANES[lane].heeds_optouts and optouts.leave_out(connection, submission_ids, now=now):
+            submission_ids = connection.execute(_due_of(account_id, lane, now)).scalars().all()
+        if submission_ids and take_probe(connection, account_id, now=now, again=again):
+            submission_ids = [split_off(connection, submission_id, msg_id, now=now) for submission_id in submission_ids]
+            taken = connection.execute(_PROBE, {"ids": submission_ids, "now": now, "until": now + lease}).all()
             return _claimed(connection, taken, now + lease, probe=True)
     return []
 
@@ -246,23 +246,23 @@ def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
     of_lane = submissions.c.lane == lane, submissions.c.account_id == account_id
     its_turn = submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
     some = select(submissions).where(*of_lane, TO_BE_SENT, *its_turn).limit(SOME).subquery()
-    return select(some.c.no).order_by(some.c.resent, some.c.mobiles).limit(1)
+    return select(some.c.id).order_by(some.c.resent, some.c.mobiles).limit(1)
 
 
 def _claimed(
     connection: Connection, taken: Sequence[Row[tuple[object, ...]]], until: datetime, *, probe: bool
 ) -> list[Claimed]:
-    ours = {row.no: row for row in taken if row.state == State.SUBMITTING}
+    ours = {row.id: row for row in taken if row.state == State.SUBMITTING}
     if not ours:
         return []
     content: dict[int, str] = {}
-    mobiles: dict[int, list[str]] = {no: [] for no in ours}
-    for no, mobile, its_content in connection.execute(_CALLS, {"nos": list(ours)}):
-        mobiles[no].append(mobile)
-        content[no] = its_content
+    mobiles: dict[int, list[str]] = {submission_id: [] for submission_id in ours}
+    for submission_id, mobile, its_content in connection.execute(_CALLS, {"ids": list(ours)}):
+        mobiles[submission_id].append(mobile)
+        content[submission_id] = its_content
     return [
         Claimed(
-            no,
+            submission_id,
             row.account_id,
             row.msg_id,
             row.attempt,
@@ -270,10 +270,10 @@ def _claimed(
             until,
             row.lane,
             row.resent,
-            content[no],
-            tuple(mobiles[no]),
+            content[submission_id],
+            tuple(mobiles[submission_id]),
             probe,
             row.failed,
         )
-        for no, row in ours.items()
+        for submission_id, row in ours.items()
     ]

@@ -35,7 +35,7 @@ UNREAD_SECONDS = 10
 class Silent:
     """An unknown submission of which nothing was reported."""
 
-    no: int
+    id: int
     account_id: int
     msg_id: int
     called_at: datetime
@@ -56,10 +56,10 @@ def probable(engine: Engine, *, now: datetime) -> list[int]:
     return found
 
 
-def reasons(connection: Connection, nos: Iterable[int], *, now: datetime) -> dict[int, str]:
+def reasons(connection: Connection, submission_ids: Iterable[int], *, now: datetime) -> dict[int, str]:
     """Why, for those of these unknown submissions that were probably not taken."""
     found: dict[int, str] = {}
-    for some in chunks(nos, PAGE):
+    for some in chunks(submission_ids, PAGE):
         found |= _judged(connection, some, now)
     return found
 
@@ -69,11 +69,11 @@ def resend_next(connection: Connection, lanes: Collection[str], *, now: datetime
 
     How many, and whether others follow: a mark says where the next call goes on, and after the last one it begins anew.
     """
-    after = connection.execute(select(marks.c.no).where(_MARK)).scalar()
+    after = connection.execute(select(marks.c.last_id).where(_MARK)).scalar()
     if after is None:
-        connection.execute(insert_new(connection, marks).values(name=MARK, no=0))
+        connection.execute(insert_new(connection, marks).values(name=MARK, last_id=0))
     page, last = _page(connection, after or 0, now, submissions.c.lane.in_(lanes), *may_be_resent(now))
-    connection.execute(update(marks).where(_MARK).values(no=last or 0))
+    connection.execute(update(marks).where(_MARK).values(last_id=last or 0))
     return resend_probable(connection, sorted(_judged(connection, page, now)), now=now), last is not None
 
 
@@ -85,25 +85,25 @@ def _page(
     Both are bounded, however many there are and however few of them may be judged.
     """
     judged = and_(submissions.c.called_at <= now - LEAST_SILENCE, *only)
-    unknown = submissions.c.state == literally(State.UNKNOWN), submissions.c.no > after
+    unknown = submissions.c.state == literally(State.UNKNOWN), submissions.c.id > after
     rows = connection.execute(
-        select(submissions.c.no, judged).where(*unknown).order_by(submissions.c.no).limit(ROWS)
+        select(submissions.c.id, judged).where(*unknown).order_by(submissions.c.id).limit(ROWS)
     ).all()
     page: list[int] = []
-    for no, is_judged in rows:
+    for submission_id, is_judged in rows:
         if is_judged:
-            page.append(no)
+            page.append(submission_id)
             if len(page) == PAGE:
-                return page, no
-    return page, rows[-1].no if len(rows) == ROWS else None
+                return page, submission_id
+    return page, rows[-1].id if len(rows) == ROWS else None
 
 
-def _judged(connection: Connection, nos: Sequence[int], now: datetime) -> dict[int, str]:
+def _judged(connection: Connection, submission_ids: Sequence[int], now: datetime) -> dict[int, str]:
     """Why, for those of at most PAGE submissions that are unknown, were not reported on, and were probably not taken."""
-    if not nos or _pushes_unread(connection, now):
+    if not submission_ids or _pushes_unread(connection, now):
         return {}
-    silent = select(submissions.c.no, submissions.c.account_id, submissions.c.msg_id, submissions.c.called_at).where(
-        submissions.c.no.in_(nos),
+    silent = select(submissions.c.id, submissions.c.account_id, submissions.c.msg_id, submissions.c.called_at).where(
+        submissions.c.id.in_(submission_ids),
         submissions.c.state == literally(State.UNKNOWN),
         submissions.c.called_at.is_not(None),
         ~EACH_REPORTED,
@@ -114,12 +114,14 @@ def _judged(connection: Connection, nos: Sequence[int], now: datetime) -> dict[i
         times = [called_at for called_at, _ in taken]
         for one in group:
             near[one] = [taken[n] for side in neighbours(one.called_at, times) for n in side]
-    reported = _first_reports(connection, {no for calls in near.values() for _, no in calls})
+    reported = _first_reports(connection, {submission_id for calls in near.values() for _, submission_id in calls})
     found = {
-        one.no: probably_not_taken(one.called_at, [Neighbour(at, reported[no]) for at, no in calls], now=now)
+        one.id: probably_not_taken(
+            one.called_at, [Neighbour(at, reported[submission_id]) for at, submission_id in calls], now=now
+        )
         for one, calls in near.items()
     }
-    return {no: why for no, why in found.items() if why}
+    return {submission_id: why for submission_id, why in found.items() if why}
 
 
 def _pushes_unread(connection: Connection, now: datetime) -> bool:
@@ -145,11 +147,11 @@ def _groups(unknown: Sequence[Silent]) -> Iterator[list[Silent]]:
 _FIRST_REPORT = (
     select(func.min(reports.c.received_at))
     .where(
-        recipients.c.submission_no == submissions.c.no,
+        recipients.c.submission_id == submissions.c.id,
         reports.c.account_id == submissions.c.account_id,
         reports.c.msg_id == submissions.c.msg_id,
         reports.c.mobile == recipients.c.mobile,
-        reports.c.push_no.is_not(None),
+        reports.c.push_id.is_not(None),
     )
     .scalar_subquery()
 )
@@ -159,7 +161,7 @@ def _taken_around(connection: Connection, group: Sequence[Silent]) -> list[Call]
     """The calls that were taken around these."""
     msg_id = submissions.c.msg_id
     first, last = group[0].msg_id, group[-1].msg_id
-    of_account = select(submissions.c.called_at, submissions.c.no, submissions.c.state).where(
+    of_account = select(submissions.c.called_at, submissions.c.id, submissions.c.state).where(
         submissions.c.account_id == group[0].account_id
     )
     walks = (
@@ -171,14 +173,19 @@ def _taken_around(connection: Connection, group: Sequence[Silent]) -> list[Call]
     for walk in walks if last > first else (walks[0], walks[2]):
         walked = walk.subquery()
         taken = walked.c.state.in_((State.ACCEPTED, State.UNREPORTED)), walked.c.called_at.is_not(None)
-        found += ((at, no) for at, no in connection.execute(select(walked.c.called_at, walked.c.no).where(*taken)))
+        found += (
+            (at, submission_id)
+            for at, submission_id in connection.execute(select(walked.c.called_at, walked.c.id).where(*taken))
+        )
     return found
 
 
-def _first_reports(connection: Connection, nos: Iterable[int]) -> dict[int, datetime | None]:
+def _first_reports(connection: Connection, submission_ids: Iterable[int]) -> dict[int, datetime | None]:
     """When the first report came of each of these submissions, if one did."""
     return {
-        no: at
-        for some in chunks(sorted(nos))
-        for no, at in connection.execute(select(submissions.c.no, _FIRST_REPORT).where(submissions.c.no.in_(some)))
+        submission_id: at
+        for some in chunks(sorted(submission_ids))
+        for submission_id, at in connection.execute(
+            select(submissions.c.id, _FIRST_REPORT).where(submissions.c.id.in_(some))
+        )
     }

@@ -17,7 +17,7 @@ from worker.ledger.tables import recipients as recipients_table
 class MessageView:
     """A message, with how many of its recipients have each status (in the order of STATUSES, none left at 0)."""
 
-    no: int
+    row_id: int
     id: str
     account: str
     lane: str
@@ -67,8 +67,8 @@ class RefusedView:
 
 
 _MESSAGES = select(
-    messages.c.no,
     messages.c.id,
+    messages.c.public_id,
     accounts.c.name,
     messages.c.lane,
     func.nullif(messages.c.content, "").label("content"),
@@ -79,16 +79,16 @@ _STATUS = recipient_status.c
 
 def find(connection: Connection, message_id: str) -> MessageView | None:
     """The message of that id, if the ledger has it."""
-    row = connection.execute(_MESSAGES.where(messages.c.id == message_id)).first()
-    return row and MessageView(*row, counts=_counts(connection, [row.no]).get(row.no, {}))
+    row = connection.execute(_MESSAGES.where(messages.c.public_id == message_id)).first()
+    return row and MessageView(*row, counts=_counts(connection, [row.id]).get(row.id, {}))
 
 
-def sent_with(connection: Connection, message_no: int) -> SentWith:
+def sent_with(connection: Connection, message_id: int) -> SentWith:
     """What else the message of that number was sent with."""
-    kept = connection.execute(select(messages.c.metadata).where(messages.c.no == message_no)).scalar_one()
+    kept = connection.execute(select(messages.c.metadata).where(messages.c.id == message_id)).scalar_one()
     of_message = select(func.min(submissions.c.caller), func.min(submissions.c.expires_at)).where(
-        submissions.c.no.in_(
-            select(recipients_table.c.submission_no).where(recipients_table.c.message_no == message_no)
+        submissions.c.id.in_(
+            select(recipients_table.c.submission_id).where(recipients_table.c.message_id == message_id)
         )
     )
     caller, expires_at = connection.execute(of_message).one()
@@ -105,7 +105,7 @@ def newest(
     since: datetime | None = None,
 ) -> list[MessageView]:
     """The newest messages, the last first; those with a recipient of that status, where one is given."""
-    query = _MESSAGES.order_by(messages.c.no.desc()).limit(limit)
+    query = _MESSAGES.order_by(messages.c.id.desc()).limit(limit)
     if lane is not None:
         query = query.where(messages.c.lane == lane)
     if account is not None:
@@ -113,33 +113,33 @@ def newest(
     if since is not None:
         query = query.where(messages.c.created_at >= since)
     if status is not None:
-        query = query.where(exists().where(_STATUS.message_no == messages.c.no, _STATUS.status == status))
+        query = query.where(exists().where(_STATUS.message_id == messages.c.id, _STATUS.status == status))
     page = connection.execute(query).all()
-    counts = _counts(connection, [row.no for row in page])
-    return [MessageView(*row, counts=counts.get(row.no, {})) for row in page]
+    counts = _counts(connection, [row.id for row in page])
+    return [MessageView(*row, counts=counts.get(row.id, {})) for row in page]
 
 
 def counts_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """The counts of those of these messages that the ledger has."""
-    found = connection.execute(select(messages.c.id, messages.c.no).where(messages.c.id.in_(ids)))
-    nos = dict(found.all())
-    counts = _counts(connection, list(nos.values()))
-    return {message_id: counts.get(no, {}) for message_id, no in nos.items()}
+    found = connection.execute(select(messages.c.public_id, messages.c.id).where(messages.c.public_id.in_(ids)))
+    row_ids = dict(found.all())
+    counts = _counts(connection, list(row_ids.values()))
+    return {message_id: counts.get(row_id, {}) for message_id, row_id in row_ids.items()}
 
 
-def _counts(connection: Connection, nos: Sequence[int]) -> dict[int, dict[str, int]]:
+def _counts(connection: Connection, row_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     query = (
-        select(_STATUS.message_no, _STATUS.status, func.count())
-        .where(_STATUS.message_no.in_(nos))
-        .group_by(_STATUS.message_no, _STATUS.status)
+        select(_STATUS.message_id, _STATUS.status, func.count())
+        .where(_STATUS.message_id.in_(row_ids))
+        .group_by(_STATUS.message_id, _STATUS.status)
     )
     counts: dict[int, dict[str, int]] = {}
-    for no, status, count in sorted(connection.execute(query), key=lambda row: STATUSES.index(row[1])):
-        counts.setdefault(no, {})[status] = count
+    for row_id, status, count in sorted(connection.execute(query), key=lambda row: STATUSES.index(row[1])):
+        counts.setdefault(row_id, {})[status] = count
     return counts
 
 
-def recipients(connection: Connection, message_no: int, *, limit: int | None = None) -> list[RecipientView]:
+def recipients(connection: Connection, message_id: int, *, limit: int | None = None) -> list[RecipientView]:
     """The recipients of a message, by mobile."""
     query: Select[*tuple[Any, ...]] = (
         select(
@@ -167,7 +167,7 @@ def recipients(connection: Connection, message_no: int, *, limit: int | None = N
                 reports.c.status == _STATUS.status,
             ),
         )
-        .where(_STATUS.message_no == message_no)
+        .where(_STATUS.message_id == message_id)
         .order_by(_STATUS.mobile)
         .limit(limit)
     )

@@ -29,7 +29,7 @@ def add(
             message.content,
             None if message.metadata is None else json.dumps(message.metadata),
             message.created_at,
-            message.run_no,
+            message.run_id,
         )
         for message in {message.id: message for message in reversed(new)}.values()
     ]
@@ -37,29 +37,33 @@ def add(
         connection,
         insert_new(connection, messages),
         {"accepted_at": now},
-        ("id", "account_id", "lane", "content", "metadata", "created_at", "run_no"),
+        ("public_id", "account_id", "lane", "content", "metadata", "created_at", "run_id"),
         # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
         sorted(rows),
-        returning=(messages.c.id, messages.c.no),
+        returning=(messages.c.public_id, messages.c.id),
     )
-    return {message_id: no for message_id, no in added}  # noqa: C416 - mypy needs it spelt out
+    return {message_id: row_id for message_id, row_id in added}  # noqa: C416 - mypy needs it spelt out
 
 
 def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
     """Those of these messages whose id the ledger has for another lane, text or recipients."""
     found = []
     for part in chunks(some):
-        texts = select(messages.c.id, messages.c.no, messages.c.lane, messages.c.content, messages.c.text_check)
-        there = {row.id: row for row in connection.execute(texts.where(messages.c.id.in_([one.id for one in part])))}
+        texts = select(messages.c.public_id, messages.c.id, messages.c.lane, messages.c.content, messages.c.text_check)
+        there = {
+            row.public_id: row for row in connection.execute(texts.where(messages.c.public_id.in_([one.id for one in part])))
+        }
         mobiles: defaultdict[int, set[str]] = defaultdict(set)
-        of = select(recipients.c.message_no, recipients.c.mobile)
-        for no, mobile in connection.execute(of.where(recipients.c.message_no.in_([row.no for row in there.values()]))):
-            mobiles[no].add(mobile)
+        of = select(recipients.c.message_id, recipients.c.mobile)
+        for row_id, mobile in connection.execute(
+            of.where(recipients.c.message_id.in_([row.id for row in there.values()]))
+        ):
+            mobiles[row_id].add(mobile)
         for one in part:
             row = there[one.id]
             is_wiped = not row.content and row.text_check == check_of(one.content)
             text = one.content if is_wiped else row.content
-            if (row.lane, text, mobiles[row.no]) != (one.lane, one.content, set(one.to)):
+            if (row.lane, text, mobiles[row.id]) != (one.lane, one.content, set(one.to)):
                 found.append(one)
     return found
 
@@ -69,7 +73,7 @@ _INSERT_SUPPRESSED = insert(recipients)
 
 def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: Suppression) -> None:
     """Keeps the recipients, (number of the message, mobile) each, that are in no submission, and why."""
-    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": why}, ("message_no", "mobile"), left_out)
+    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": why}, ("message_id", "mobile"), left_out)
 
 
 def refuse(

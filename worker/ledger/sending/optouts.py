@@ -36,7 +36,7 @@ REPLY = "reply"
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """A mobile that wants no marketing from the account of that name. `msg_id` is the reply's, where it was one, `push_no` its push."""
+    """A mobile that wants no marketing from the account of that name. `msg_id` is the reply's, where it was one, `push_id` its push."""
 
     account: str
     mobile: str
@@ -44,7 +44,7 @@ class OptOut:
     said_by: str
     why: str
     msg_id: str | None
-    push_no: int | None = None
+    push_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,15 @@ def add(
     *,
     since: datetime,
     said_by: str,
-    push_no: int | None = None,
+    push_id: int | None = None,
 ) -> None:
     """Keeps who opted out: (mobile, in what words, the reply's msgId or None) each. Who opted out before did so then.
 
-    `push_no` is that of the push that brought it. Without one a person said so: then it stays though a push is undone that said it before.
+    `push_id` is that of the push that brought it. Without one a person said so: then it stays though a push is undone that said it before.
     """
     first: dict[str, tuple[str, str, str | None]] = {}
     dialect = connection.dialect.name
-    if push_no is not None:
+    if push_id is not None:
         said = list(said)
         asked = {"of_account": account_id, "mobiles": [mobile for mobile, *_ in said]}
         by_a_person = set(connection.execute(_by_a_person(dialect), asked).scalars())
@@ -80,12 +80,12 @@ def add(
         first.setdefault(one[0], one)
     add_rows(
         connection,
-        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id", "push_no")),
-        {"account_id": account_id, "since": since, "said_by": said_by, "push_no": push_no},
+        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id", "push_id")),
+        {"account_id": account_id, "since": since, "said_by": said_by, "push_id": push_id},
         ("mobile", "why", "msg_id"),
         first.values(),
     )
-    if push_no is None:
+    if push_id is None:
         connection.execute(_vouch(dialect), {"of_account": account_id, "mobiles": list(first)})
 
 
@@ -96,10 +96,10 @@ def _take_turns(connection: Connection, *, shared: bool) -> None:
         connection.execute(select(lock(func.hashtext("sms: optouts"))))
 
 
-def new_replies(connection: Connection, nos: Collection[int], *, received_at: datetime) -> list[int]:
+def new_replies(connection: Connection, submission_ids: Collection[int], *, received_at: datetime) -> list[int]:
     """Those of the replies of these numbers, which came at that time, by which somebody may opt out: they repeat none that counted."""
     _take_turns(connection, shared=True)
-    return which_repeat_none(connection, nos, received_at=received_at)
+    return which_repeat_none(connection, submission_ids, received_at=received_at)
 
 
 def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
@@ -108,14 +108,14 @@ def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -
     return set(connection.execute(_sent_to(connection.dialect.name), asked).scalars())
 
 
-def undo(connection: Connection, push_nos: Collection[int], words: Collection[str], *, now: datetime) -> Undone:
+def undo(connection: Connection, push_ids: Collection[int], words: Collection[str], *, now: datetime) -> Undone:
     """Puts back on marketing who opted out by those pushes alone.
 
     A later reply that says so (one of `words`, folded) counts in their place, unless its push was undone too.
     """
     _take_turns(connection, shared=False)
-    connection.execute(update(pushes).where(pushes.c.no.in_(push_nos)).values(undone_at=now))
-    gone = connection.execute(_UNDO, {"of_pushes": list(push_nos)}).all()
+    connection.execute(update(pushes).where(pushes.c.id.in_(push_ids)).values(undone_at=now))
+    gone = connection.execute(_UNDO, {"of_pushes": list(push_ids)}).all()
     since = {(row.account_id, row.mobile): row.since for row in gone}
     meant: dict[tuple[int, str], Any] = {}
     for account_id in sorted({account_id for account_id, _ in since}):
@@ -126,9 +126,9 @@ def undo(connection: Connection, push_nos: Collection[int], words: Collection[st
                 meant.setdefault(key, reply)
     by_push: defaultdict[tuple[int, int, datetime], list[tuple[str, str, str | None]]] = defaultdict(list)
     for (account_id, mobile), reply in meant.items():
-        by_push[account_id, reply.push_no, reply.received_at].append((mobile, reply.content, reply.msg_id))
-    for (account_id, push_no, at), said in sorted(by_push.items()):
-        add(connection, account_id, said, since=at, said_by=REPLY, push_no=push_no)
+        by_push[account_id, reply.push_id, reply.received_at].append((mobile, reply.content, reply.msg_id))
+    for (account_id, push_id, at), said in sorted(by_push.items()):
+        add(connection, account_id, said, since=at, said_by=REPLY, push_id=push_id)
     return Undone(len(gone) - len(meant), len(meant))
 
 
@@ -146,34 +146,34 @@ def remove(connection: Connection, account_id: int, mobiles: Collection[str]) ->
 # Built once each: to build such a statement anew costs as much as to run it.
 _UNDO = (
     delete(optouts)
-    .where(optouts.c.push_no.in_(bindparam("of_pushes", expanding=True)))
+    .where(optouts.c.push_id.in_(bindparam("of_pushes", expanding=True)))
     .returning(optouts.c.account_id, optouts.c.mobile, optouts.c.since)
 )
 
 
 @cache
 def _replies_of(dialect: str) -> Select[Any]:
-    said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_no, replies.c.received_at)
+    said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_id, replies.c.received_at)
     of_them = replies.c.account_id == bindparam("of_account"), among(dialect, replies.c.mobile, "mobiles")
-    undone = select(pushes.c.no).where(pushes.c.no == replies.c.push_no, pushes.c.undone_at.is_not(None)).exists()
-    return said.where(*of_them, ~undone).order_by(replies.c.received_at, replies.c.no)
+    undone = select(pushes.c.id).where(pushes.c.id == replies.c.push_id, pushes.c.undone_at.is_not(None)).exists()
+    return said.where(*of_them, ~undone).order_by(replies.c.received_at, replies.c.id)
 
 
 @cache
 def _by_a_person(dialect: str) -> Select[Any]:
-    return select(optouts.c.mobile).where(*_these(dialect), optouts.c.push_no.is_(None))
+    return select(optouts.c.mobile).where(*_these(dialect), optouts.c.push_id.is_(None))
 
 
 @cache
 def _vouch(dialect: str) -> Update:
-    return update(optouts).where(*_these(dialect), optouts.c.push_no.is_not(None)).values(push_no=None)
+    return update(optouts).where(*_these(dialect), optouts.c.push_id.is_not(None)).values(push_id=None)
 
 
 @cache
 def _sent_to(dialect: str) -> Select[Any]:
     # For each mobile the first that is found will do: somebody may have had thousands.
     wanted = listed(dialect, recipients.c.mobile, "mobiles")
-    sent = select(recipients.c.mobile).join(submissions, submissions.c.no == recipients.c.submission_no)
+    sent = select(recipients.c.mobile).join(submissions, submissions.c.id == recipients.c.submission_id)
     its = recipients.c.mobile == wanted.c.value, submissions.c.account_id == bindparam("of_account")
     return select(wanted.c.value).where(sent.where(*its).correlate(wanted).exists())
 
@@ -199,27 +199,27 @@ def _has_opted_out(account_id: ColumnElement[int]) -> ColumnElement[bool]:
     return found.correlate(submissions, recipients).scalar_subquery().is_not(None)
 
 
-_NOS: BindParameter[Any] = bindparam("nos", expanding=True)
+_NOS: BindParameter[Any] = bindparam("ids", expanding=True)
 _WAITING = submissions.c.state.in_([State.HELD, State.QUEUED])
-_OF_IT = select(func.count()).where(recipients.c.submission_no == submissions.c.no).correlate(submissions)
+_OF_IT = select(func.count()).where(recipients.c.submission_id == submissions.c.id).correlate(submissions)
 _OPTED_OUT = _OF_IT.where(_has_opted_out(submissions.c.account_id)).scalar_subquery()
 # Locked, for nobody may claim it while its recipients are taken out. What is resent may have been taken: all of it stays.
 _WITH_OPTOUTS = (
-    select(submissions.c.no)
-    .where(submissions.c.no.in_(_NOS), _WAITING, ~submissions.c.resent, _OPTED_OUT > 0)
+    select(submissions.c.id)
+    .where(submissions.c.id.in_(_NOS), _WAITING, ~submissions.c.resent, _OPTED_OUT > 0)
     .with_for_update()
 )
-_ITS_ACCOUNT = select(submissions.c.account_id).where(submissions.c.no == recipients.c.submission_no)
+_ITS_ACCOUNT = select(submissions.c.account_id).where(submissions.c.id == recipients.c.submission_id)
 _LEAVE_OUT = (
     update(recipients)
-    .where(recipients.c.submission_no.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(recipients).scalar_subquery()))
-    .values(submission_no=null(), suppressed=Suppression.OPTOUT)
+    .where(recipients.c.submission_id.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(recipients).scalar_subquery()))
+    .values(submission_id=null(), suppressed=Suppression.OPTOUT)
 )
 _LEFT = _OF_IT.scalar_subquery()
 _NOW = bindparam("now", type_=submissions.c.updated_at.type)
 _SHRINK = (
     update(submissions)
-    .where(submissions.c.no.in_(_NOS), _WAITING)
+    .where(submissions.c.id.in_(_NOS), _WAITING)
     .values(
         mobiles=_LEFT,
         state=case((_LEFT == 0, State.CANCELLED), else_=submissions.c.state),
@@ -229,13 +229,13 @@ _SHRINK = (
 )
 
 
-def leave_out(connection: Connection, nos: Sequence[int], *, now: datetime) -> int:
+def leave_out(connection: Connection, submission_ids: Sequence[int], *, now: datetime) -> int:
     """Takes who has opted out of those of the submissions that wait to be sent; how many recipients. Where none is left, it is cancelled."""
-    found = connection.execute(_WITH_OPTOUTS, {"nos": nos}).scalars().all()
+    found = connection.execute(_WITH_OPTOUTS, {"ids": submission_ids}).scalars().all()
     if not found:
         return 0
-    left_out = connection.execute(_LEAVE_OUT, {"nos": found}).rowcount
-    connection.execute(_SHRINK, {"nos": found, "now": now})
+    left_out = connection.execute(_LEAVE_OUT, {"ids": found}).rowcount
+    connection.execute(_SHRINK, {"ids": found, "now": now})
     return left_out
 
 
@@ -246,7 +246,7 @@ _OPTOUTS = select(
     optouts.c.said_by,
     optouts.c.why,
     optouts.c.msg_id,
-    optouts.c.push_no,
+    optouts.c.push_id,
 ).join(accounts, accounts.c.id == optouts.c.account_id)
 
 

@@ -44,7 +44,7 @@ class Planned:
 class Recorded:
     """Where an attempt left its submission."""
 
-    no: int
+    id: int
     attempt: int
     state: State
     due_at: datetime | None
@@ -60,17 +60,17 @@ TO_BE_SENT = submissions.c.state.in_([literally(State.HELD), literally(State.QUE
 """The condition of the partial indexes over what waits to be sent."""
 # One of its recipients was reported: the gateway took the call. That a person calls it failed says nothing of the kind.
 _ITS_REPORT = (
-    recipients.c.submission_no == submissions.c.no,
+    recipients.c.submission_id == submissions.c.id,
     reports.c.account_id == submissions.c.account_id,
     reports.c.msg_id == submissions.c.msg_id,
     reports.c.mobile == recipients.c.mobile,
-    or_(reports.c.push_no.is_not(None), reports.c.status == Report.DELIVERED),
+    or_(reports.c.push_id.is_not(None), reports.c.status == Report.DELIVERED),
 )
 REPORTED = exists().where(*_ITS_REPORT)
 # The same, looked up for each row. Of EXISTS over many rows PostgreSQL makes a join: with poor statistics one of all recipients
 # with all reports, which filled a disk.
 EACH_REPORTED = (
-    select(recipients.c.submission_no)
+    select(recipients.c.submission_id)
     .where(*_ITS_REPORT)
     .limit(1)
     .correlate(submissions)
@@ -105,42 +105,42 @@ def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) ->
             )
             for one in planned
         ),
-        returning=(submissions.c.account_id, submissions.c.msg_id, submissions.c.no),
+        returning=(submissions.c.account_id, submissions.c.msg_id, submissions.c.id),
     )
-    number = {(account_id, msg_id): no for account_id, msg_id, no in made}
+    number = {(account_id, msg_id): submission_id for account_id, msg_id, submission_id in made}
     add_rows(
         connection,
         _INSERT_RECIPIENTS,
         {},
-        ("message_no", "mobile", "submission_no"),
+        ("message_id", "mobile", "submission_id"),
         (
-            (message_no, mobile, number[one.account_id, one.msg_id])
+            (message_id, mobile, number[one.account_id, one.msg_id])
             for one in planned
-            for message_no, mobile in one.recipients
+            for message_id, mobile in one.recipients
         ),
     )
 
 
-def split_off(connection: Connection, no: int, msg_id: int, *, now: datetime) -> int:
+def split_off(connection: Connection, submission_id: int, msg_id: int, *, now: datetime) -> int:
     """Makes one recipient of a submission that waits, and was never unknown, a submission of its own; its number.
 
     That of the submission itself where it has but one recipient, or may not be split: what may have been taken stays together.
     """
-    many = submissions.c.no == no, TO_BE_SENT, submissions.c.mobiles > 1, ~submissions.c.resent
+    many = submissions.c.id == submission_id, TO_BE_SENT, submissions.c.mobiles > 1, ~submissions.c.resent
     if connection.execute(update(submissions).where(*many).values(mobiles=submissions.c.mobiles - 1)).rowcount == 0:
-        return no
+        return submission_id
     same = ("account_id", "lane", "state", "caller", "due_at", "expires_at", "attempt", "resent", "failed")
     values = [submissions.c[name] for name in same]
     copied = select(*values, literal(msg_id), literal(1), literal(now, submissions.c.updated_at.type))
     added = insert(submissions).from_select(
-        [*same, "msg_id", "mobiles", "updated_at"], copied.where(submissions.c.no == no)
+        [*same, "msg_id", "mobiles", "updated_at"], copied.where(submissions.c.id == submission_id)
     )
-    new: int = connection.execute(added.returning(submissions.c.no)).scalar_one()
-    of_it = recipients.c.submission_no == no
-    first = select(recipients.c.message_no, recipients.c.mobile).where(of_it).limit(1)
-    message_no, mobile = connection.execute(first.order_by(recipients.c.message_no, recipients.c.mobile)).one()
-    one = of_it, recipients.c.message_no == message_no, recipients.c.mobile == mobile
-    connection.execute(update(recipients).where(*one).values(submission_no=new))
+    new: int = connection.execute(added.returning(submissions.c.id)).scalar_one()
+    of_it = recipients.c.submission_id == submission_id
+    first = select(recipients.c.message_id, recipients.c.mobile).where(of_it).limit(1)
+    message_id, mobile = connection.execute(first.order_by(recipients.c.message_id, recipients.c.mobile)).one()
+    one = of_it, recipients.c.message_id == message_id, recipients.c.mobile == mobile
+    connection.execute(update(recipients).where(*one).values(submission_id=new))
     return new
 
 
@@ -176,7 +176,7 @@ _RESENT = or_(
 _NO_MORE = and_(submissions.c.called_off, _NEW_STATE == State.HELD)
 _RECORD = (
     update(submissions)
-    .where(submissions.c.no == bindparam("of_no"), _STILL_COUNTS)
+    .where(submissions.c.id == bindparam("of_id"), _STILL_COUNTS)
     .values(
         {name: bindparam(f"new_{name}", type_=submissions.c[name].type) for name in ("result", "tips", "updated_at")}
         | {
@@ -190,18 +190,18 @@ _RECORD = (
 
 
 _FREE = (
-    select(submissions.c.no)
-    .where(submissions.c.no.in_(bindparam("nos", expanding=True)))
+    select(submissions.c.id)
+    .where(submissions.c.id.in_(bindparam("ids", expanding=True)))
     # As an UPDATE that leaves the key as it is: the foreign keys of rows that are added elsewhere do not stand in its way.
     .with_for_update(skip_locked=True, key_share=True)
 )
 
 
-def lock_free(connection: Connection, nos: Collection[int]) -> set[int]:
+def lock_free(connection: Connection, submission_ids: Collection[int]) -> set[int]:
     """Those of the submissions whose rows nobody else holds; they are this transaction's now. On SQLite it has the whole ledger."""
     if connection.dialect.name == "sqlite":
-        return set(nos)
-    return set(connection.execute(_FREE, {"nos": list(nos)}).scalars())
+        return set(submission_ids)
+    return set(connection.execute(_FREE, {"ids": list(submission_ids)}).scalars())
 
 
 def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetime) -> int:
@@ -212,7 +212,7 @@ def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetim
     """
     rows = [
         {
-            "of_no": one.no,
+            "of_id": one.id,
             "of_attempt": one.attempt,
             "new_state": one.state,
             "new_due_at": one.due_at,
@@ -229,8 +229,8 @@ def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetim
 
 def expire(connection: Connection, *, now: datetime, most: int = 10 * ROWS) -> int:
     """What waits to be sent and is past its validity waits no longer; how many."""
-    late = oldest(submissions.c.no, submissions.c.expires_at, now, most, TO_BE_SENT)
-    expired = late.values(state=OVER, due_at=null(), updated_at=now).returning(submissions.c.no)
+    late = oldest(submissions.c.id, submissions.c.expires_at, now, most, TO_BE_SENT)
+    expired = late.values(state=OVER, due_at=null(), updated_at=now).returning(submissions.c.id)
     return len(connection.execute(expired).all())
 
 
@@ -246,7 +246,7 @@ def expire_leases(
         submissions.c.lane.in_(resend), ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > at
     )
     leased = submissions.c.state == literally(State.SUBMITTING)
-    lost = oldest(submissions.c.no, submissions.c.due_at, now, most, leased).values(
+    lost = oldest(submissions.c.id, submissions.c.due_at, now, most, leased).values(
         state=case((again, State.HELD), else_=State.UNKNOWN),
         due_at=case((again, literal(at, submissions.c.due_at.type)), else_=null()),
         resent=or_(submissions.c.resent, again),
@@ -254,13 +254,14 @@ def expire_leases(
         updated_at=now,
     )
     return [
-        (no, State(state)) for no, state in connection.execute(lost.returning(submissions.c.no, submissions.c.state))
+        (submission_id, State(state))
+        for submission_id, state in connection.execute(lost.returning(submissions.c.id, submissions.c.state))
     ]
 
 
 def unreport(connection: Connection, *, before: datetime, now: datetime, most: int = ROWS) -> int:
     """What the gateway took before then waits for its reports no longer, as far as any are missing; how many."""
     accepted = submissions.c.state == literally(State.ACCEPTED)
-    waited = oldest(submissions.c.no, submissions.c.updated_at, before, most, accepted)
-    unreported = waited.values(state=State.UNREPORTED, updated_at=now).returning(submissions.c.no)
+    waited = oldest(submissions.c.id, submissions.c.updated_at, before, most, accepted)
+    unreported = waited.values(state=State.UNREPORTED, updated_at=now).returning(submissions.c.id)
     return len(connection.execute(unreported).all())

@@ -40,7 +40,7 @@ class Which:
     lane: str | None = None
     account: str | None = None
     since: datetime | None = None
-    nos: Collection[int] | None = None
+    submission_ids: Collection[int] | None = None
     """Of these submissions alone."""
 
 
@@ -48,7 +48,7 @@ class Which:
 class UnknownView:
     """A submission that is unknown since then, with how many of its recipients are."""
 
-    no: int
+    id: int
     message: str
     account: str
     lane: str
@@ -63,8 +63,8 @@ class UnknownView:
 def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownView]:
     """The newest of the unknown submissions, the last first."""
     columns = (
-        submissions.c.no,
-        messages.c.id,
+        submissions.c.id,
+        messages.c.public_id,
         accounts.c.name,
         submissions.c.lane,
         submissions.c.msg_id,
@@ -74,13 +74,13 @@ def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownV
         submissions.c.result,
         submissions.c.tips,
     )
-    query = _unknown(select(*columns), which).group_by(submissions.c.no, messages.c.id, accounts.c.name)
-    return [UnknownView(*row) for row in connection.execute(query.order_by(submissions.c.no.desc()).limit(limit))]
+    query = _unknown(select(*columns), which).group_by(submissions.c.id, messages.c.public_id, accounts.c.name)
+    return [UnknownView(*row) for row in connection.execute(query.order_by(submissions.c.id.desc()).limit(limit))]
 
 
 def count(connection: Connection, which: Which) -> tuple[int, int]:
     """How many submissions are unknown, and how many recipients."""
-    query = _unknown(select(func.count(distinct(submissions.c.no)), func.count()), which)
+    query = _unknown(select(func.count(distinct(submissions.c.id)), func.count()), which)
     of_submissions, of_recipients = connection.execute(query).one()
     return of_submissions, of_recipients
 
@@ -98,7 +98,7 @@ def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, n
     again = (
         update(submissions)
         .where(
-            submissions.c.no.in_(_unknown(select(submissions.c.no), which)),
+            submissions.c.id.in_(_unknown(select(submissions.c.id), which)),
             submissions.c.state == State.UNKNOWN,
             ~submissions.c.called_off,
         )
@@ -118,15 +118,15 @@ def may_be_resent(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > now
 
 
-def resend_probable(connection: Connection, nos: Collection[int], *, now: datetime) -> int:
+def resend_probable(connection: Connection, submission_ids: Collection[int], *, now: datetime) -> int:
     """Holds those of the submissions to be sent again at once that never were before, and are still valid; how many."""
     return sum(
         connection.execute(
             update(submissions)
-            .where(submissions.c.no.in_(some), submissions.c.state == State.UNKNOWN, *may_be_resent(now))
+            .where(submissions.c.id.in_(some), submissions.c.state == State.UNKNOWN, *may_be_resent(now))
             .values(state=State.HELD, due_at=now, resent=True, updated_at=now)
         ).rowcount
-        for some in chunks(nos)
+        for some in chunks(submission_ids)
     )
 
 
@@ -141,14 +141,14 @@ def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED
     It looks at so many of what is unknown, and the next time at those after them. So none escapes, whichever came first, the report
     or the end of the call, and by whatever clock; and a bad hour that left many unknown is not paid for each minute.
     """
-    after = connection.execute(select(marks.c.no).where(_MARK)).scalar_one()
-    next_ones = select(submissions.c.no).where(_UNKNOWN, submissions.c.no > after).order_by(submissions.c.no)
+    after = connection.execute(select(marks.c.last_id).where(_MARK)).scalar_one()
+    next_ones = select(submissions.c.id).where(_UNKNOWN, submissions.c.id > after).order_by(submissions.c.id)
     some = next_ones.limit(most).subquery()
-    last, found = connection.execute(select(func.max(some.c.no), func.count())).one()
-    connection.execute(update(marks).where(_MARK).values(no=last if found == most else 0))
+    last, found = connection.execute(select(func.max(some.c.id), func.count())).one()
+    connection.execute(update(marks).where(_MARK).values(last_id=last if found == most else 0))
     if not found:
         return 0
-    reported = update(submissions).where(_UNKNOWN, submissions.c.no > after, submissions.c.no <= last, EACH_REPORTED)
+    reported = update(submissions).where(_UNKNOWN, submissions.c.id > after, submissions.c.id <= last, EACH_REPORTED)
     return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
@@ -176,11 +176,11 @@ def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any
         reports.c.msg_id == submissions.c.msg_id,
         reports.c.mobile == recipients.c.mobile,
     )
-    named = messages.c.id.in_(which.ids), tuple_(messages.c.id, recipients.c.mobile).in_(which.pairs)
+    named = messages.c.public_id.in_(which.ids), tuple_(messages.c.public_id, recipients.c.mobile).in_(which.pairs)
     return (
         query.select_from(submissions)
-        .join(recipients, recipients.c.submission_no == submissions.c.no)
-        .join(messages, messages.c.no == recipients.c.message_no)
+        .join(recipients, recipients.c.submission_id == submissions.c.id)
+        .join(messages, messages.c.id == recipients.c.message_id)
         .join(accounts, accounts.c.id == submissions.c.account_id)
         .where(
             submissions.c.state == literally(State.UNKNOWN),
@@ -189,6 +189,6 @@ def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any
             submissions.c.lane == which.lane if which.lane else true(),
             accounts.c.name == which.account if which.account else true(),
             submissions.c.updated_at >= which.since if which.since else true(),
-            submissions.c.no.in_(which.nos) if which.nos is not None else true(),
+            submissions.c.id.in_(which.submission_ids) if which.submission_ids is not None else true(),
         )
     )
