@@ -243,7 +243,7 @@ def test_on_postgresql_every_name_of_an_upgraded_ledger_is_that_of_a_new_one(pos
     engine = open_engine(postgres_url)
     query = text("""
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
-        UNION ALL SELECT conname FROM pg_constraint 
+        UNION ALL SELECT conname FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
     """)
     with engine.connect() as connection:

@@ -51,7 +51,8 @@ def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
     for part in chunks(some):
         texts = select(messages.c.public_id, messages.c.id, messages.c.lane, messages.c.content, messages.c.text_check)
         there = {
-            row.public_id: row for row in connection.execute(texts.where(messages.c.public_id.in_([one.id for one in part])))
+            row.public_id: row
+            for row in connection.execute(texts.where(messages.c.public_id.in_([one.id for one in part])))
         }
         mobiles: defaultdict[int, set[str]] = defaultdict(set)
         of = select(recipients.c.message_id, recipients.c.mobile)
