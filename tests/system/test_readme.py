@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there, on a stack like the one of `sms up`."""
+"""The commands of the README and of docs/, run as they stand there, on a stack like the one of `sms up`."""
 
 import re
 import shlex
@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from celery import Celery
 from processes import SMS
 from sqlalchemy import Engine, text
 
@@ -17,9 +16,17 @@ pytestmark = pytest.mark.beside
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
-SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-COMMANDS = [line for line in SHELL if line.startswith("sms ")]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ELSEWHERE = {"campaigns.md", "security.md"}
+"""Their commands are run by test_campaigns_doc.py and tests/integration/test_security_doc.py."""
+DOCUMENTS = [README, *(path.read_text() for path in sorted((REPO / "docs").glob("*.md")) if path.name not in ELSEWHERE)]
+SHELL = [
+    line
+    for document in DOCUMENTS
+    for block in re.findall(r"```sh\n(.*?)```", document, re.DOTALL)
+    for line in block.splitlines()
+]
+COMMANDS = list(dict.fromkeys(line for line in SHELL if line.startswith("sms ")))
+(CLIENT,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def run(command: list[str], stack: Stack) -> str:
@@ -31,18 +38,15 @@ def run(command: list[str], stack: Stack) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def message_id(stack: Stack) -> str:
-    return run(["sms", "send", "--to", "13800138000", "--content", "您好"], stack).split()[-1]
-
-
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_readme_does_what_it_says(line: str, stack: Stack, message_id: str) -> None:
-    command = shlex.split(line.replace("MESSAGE_ID", message_id))
-    assert run(command, stack)
+def test_a_command_of_the_documents_does_what_it_says(line: str, stack: Stack) -> None:
+    if "MESSAGE_ID" in line:
+        sent = run(["sms", "send", "--to", "13800138000", "--content", "您好"], stack)
+        line = line.replace("MESSAGE_ID", sent.split()[-1])
+    assert run(shlex.split(line), stack)
 
 
-def test_the_readmes_other_commands_are_those_of_run_py() -> None:
+def test_the_other_commands_of_the_documents_are_those_of_run_py() -> None:
     other = {line for line in SHELL if line and not line.startswith("sms ")}
     assert other == {
         "python3 run.py demo",
@@ -54,16 +58,8 @@ def test_the_readmes_other_commands_are_those_of_run_py() -> None:
 
 
 def test_the_readmes_client_sends_a_message(stack: Stack, ledger: Engine) -> None:
-    client, _ = PYTHON
-    sent = run([sys.executable, "-c", client + "\nprint(message_id)"], stack).strip()
+    sent = run([sys.executable, "-c", CLIENT + "\nprint(message_id)"], stack).strip()
     stack.wait_for("the message", lambda: has(ledger, sent))
-
-
-def test_the_readmes_task_by_name_sends_a_message(stack: Stack, ledger: Engine) -> None:
-    _, by_name = PYTHON
-    app = Celery(broker=stack.redis_url, set_as_current=False)
-    task = eval(by_name, {"app": app})
-    stack.wait_for("the message", lambda: has(ledger, task.id))
 
 
 def has(ledger: Engine, message_id: str) -> bool:

@@ -16,7 +16,8 @@ from worker.devstack.stack import Stack
 pytestmark = pytest.mark.beside
 
 REPO = Path(__file__).parents[2]
-MANY, BY_NAME = re.findall(r"```python\n(.*?)```", (REPO / "docs" / "sending.md").read_text(), re.DOTALL)
+DOC = (REPO / "docs" / "sending.md").read_text()
+MANY, BY_NAME, WITH_MORE_FIELDS = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 
 
 def run(command: list[str], stack: Stack) -> str:
@@ -48,8 +49,16 @@ def test_the_many_of_the_docs_are_sent_now_and_later(stack: Stack) -> None:
     assert (later["caller"], later["metadata"], len(later["recipients"])) == ("shop", None, 2)
 
 
-def test_the_task_of_the_docs_is_sent_with_all_its_fields(stack: Stack) -> None:
-    app = Celery(broker=stack.redis_url, set_as_current=False)
-    task = eval(BY_NAME, {"app": app})
-    told = shown(stack, task.id, "delivered")
+def sent_by_name(example: str, stack: Stack) -> str:
+    """Sends the task of an example; the id of its message."""
+    message_id: str = eval(example, {"app": Celery(broker=stack.redis_url, set_as_current=False)}).id
+    return message_id
+
+
+def test_the_task_of_the_docs_is_sent_in_the_lane_of_its_queue(stack: Stack) -> None:
+    assert shown(stack, sent_by_name(BY_NAME, stack), "delivered")["lane"] == "otp"
+
+
+def test_the_task_of_the_docs_with_more_fields_is_sent_with_all_of_them(stack: Stack) -> None:
+    told = shown(stack, sent_by_name(WITH_MORE_FIELDS, stack), "delivered")
     assert (told["lane"], told["caller"], told["metadata"]) == ("notice", "shop", {"order": 4712})

@@ -1,11 +1,14 @@
-"""The documents tell the truth: the settings are those of the code, the links lead somewhere."""
+"""The documents tell the truth: settings, plan and files are those of the code, links lead somewhere."""
 
 import re
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
-from worker.config import SECRETS, VARIABLES
-from worker.domain.lane import QUEUES
+import pytest
+
+from worker.config import SECRETS, VARIABLES, load_settings
+from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import (
     FIELDS,
     HORIZON,
@@ -18,33 +21,69 @@ from worker.domain.status import STATUSES
 from worker.ledger.roles import RIGHTS
 
 REPO = Path(__file__).parents[2]
-README = (REPO / "README.md").read_text()
+DOCS = REPO / "docs"
+DOCUMENTS = [*REPO.glob("*.md"), *DOCS.glob("*.md")]
+OURS = ("worker/", "callback_app/", "simulator/", "deploy/", "tests/", "docs/", "attack/", "bench/", "chaos/")
+KINDS = (".py", ".lua", ".acl", ".toml", ".yml", ".lock", ".md")
+MADE_LATER = {
+    "deploy/secrets",
+    "deploy/secrets/push_token",
+    "deploy/secrets/redis_url_producer",
+    "deploy/secrets/ledger_url",
+}
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
 
-def test_the_readme_has_a_row_for_every_setting_and_none_for_another() -> None:
-    rows = re.findall(r"^\| `(SMS_\w+)`( 🔑)?", README, re.MULTILINE)
+def test_the_table_of_settings_has_a_row_for_every_setting_and_none_for_another() -> None:
+    rows = re.findall(r"^\| `(SMS_\w+)`( 🔑)?", (DOCS / "configuration.md").read_text(), re.MULTILINE)
     assert {name for name, _ in rows} == {name for name in VARIABLES if not name.endswith("_FILE")}
     assert {name for name, key in rows if key} == {f"SMS_{name.upper()}" for name in SECRETS}
 
 
-def test_the_readme_starts_a_worker_for_every_queue() -> None:
-    assert f"-Q {','.join(QUEUES)} " in README
+def test_the_file_of_accounts_and_lanes_is_one_that_the_settings_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (DOCS / "configuration.md").read_text(), re.DOTALL)
+    (tmp_path / "shop").write_text("password")
+    (tmp_path / "sms.toml").write_text(example.replace("/run/secrets", str(tmp_path)))
+    monkeypatch.setenv("SMS_CONFIG", str(tmp_path / "sms.toml"))
+    settings = load_settings()
+    said = tomllib.loads(example)["lanes"]
+    assert settings.accounts.keys() == {"shop"}
+    for name, options in said.items():
+        for option in options.keys() - {"resend_unknown"}:
+            assert getattr(settings.lanes[name], option) == getattr(LANES[name], option), "the default, as it says"
+
+
+def test_the_worker_that_is_started_takes_from_every_queue() -> None:
+    assert f"-Q {','.join(QUEUES)} " in (DOCS / "running.md").read_text()
 
 
 def test_the_glossary_explains_every_status() -> None:
-    glossary = (REPO / "docs/glossary.md").read_text()
+    glossary = (DOCS / "glossary.md").read_text()
     assert [status for status in STATUSES if f"`{status}`" not in glossary] == []
 
 
 def test_the_table_of_fields_has_every_field_of_a_message_and_no_other() -> None:
-    sending = (REPO / "docs/sending.md").read_text()
-    assert set(re.findall(r"^\| `(\w+)` \|", sending, re.MULTILINE)) == FIELDS - {"notify"}
+    sending = (DOCS / "sending.md").read_text()
+    assert set(
+        re.findall(r"^\| `(\w+)` \|", sending.partition("\n## What `send` raises")[0], re.MULTILINE)
+    ) == FIELDS - {"notify"}
     for limit in (MAX_RECIPIENTS, MAX_METADATA_BYTES, MAX_CALLER, HORIZON.days, MAX_VALID_FOR.days):
         assert f" {limit:,} " in sending
 
 
+def test_the_plan_of_the_rooms_is_the_order_in_which_imports_run_downwards() -> None:
+    contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = next(one["layers"] for one in contracts if one.get("containers") == ["worker"])
+    plan = (DOCS / "architecture.md").read_text().partition("| rooms | what they are for |\n|---|---|\n")[2]
+    rows = [row.split(" | ")[0] for row in plan.partition("\n\n")[0].splitlines()]
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [set(floor.split(" | ")) for floor in floors]
+
+
 def test_the_allow_lists_are_those_of_the_stores() -> None:
-    security = (REPO / "docs/security.md").read_text()
+    security = (DOCS / "security.md").read_text()
     assert (REPO / "worker/redis_store/redis.acl").read_text().rstrip() in security
     rights = {
         table: f"| `{table}` | {' | '.join(right or '–' for right in asdict(said).values())} |"
@@ -54,7 +93,33 @@ def test_the_allow_lists_are_those_of_the_stores() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| [A-Z]+[ ,(|]", security, re.MULTILINE)) == RIGHTS.keys()
 
 
-def test_every_link_in_the_documents_leads_to_a_file() -> None:
-    for document in [*REPO.glob("*.md"), *(REPO / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+@each_document
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it(document: Path) -> None:
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", document.read_text()):
+        leads_to = (document.parent / target) if target else document
+        assert leads_to.exists(), target
+        assert not heading or heading in headings(leads_to), f"{target}#{heading}"
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of its headings, as the hosts of repositories make them."""
+    titles = re.findall(r"^#+ (.+)$", without_code(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@each_document
+def test_every_file_that_is_named_is_there(document: Path) -> None:
+    named = set(re.findall(r"`([\w.-]+(?:/[\w.-]*)*)`", document.read_text()))
+    files = {name for name in named if name.endswith(KINDS) or name.startswith(OURS)} - MADE_LATER
+    assert [name for name in sorted(files) if not is_there(name)] == []
+
+
+def is_there(name: str) -> bool:
+    """From the repo, or within worker/, as docs/architecture.md writes it; or by its own name alone."""
+    if "/" in name:
+        return (REPO / name).exists() or (REPO / "worker" / name).exists()
+    return (REPO / name).exists() or any(next((REPO / folder).rglob(name), None) for folder in OURS)
+
+
+def without_code(document: Path) -> str:
+    return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
