@@ -1,7 +1,8 @@
-"""The documents tell the truth: settings, plan and files are those of the code, links lead somewhere."""
+"""The documents tell the truth: settings, plan and files are those of the code, links lead somewhere, sentences are short."""
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -121,5 +122,29 @@ def is_there(name: str) -> bool:
     return (REPO / name).exists() or any(next((REPO / folder).rglob(name), None) for folder in OURS)
 
 
+@each_document
+def test_sentences_have_25_words_at_most_paragraphs_five_lines_and_lines_120_characters(document: Path) -> None:
+    text = without_code(document)
+    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+    for paragraph in paragraphs(text):
+        assert len(paragraph) <= 5, paragraph
+        for sentence in re.split(r"(?<=[.!?])[*)]*\s+", plain(" ".join(paragraph))):
+            assert len(re.findall(r"\S*\w\S*", sentence)) <= 25, sentence
+
+
 def without_code(document: Path) -> str:
     return re.sub(r"^```.*?^```$", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def paragraphs(text: str) -> Iterator[list[str]]:
+    """Paragraphs, items of lists and cells of tables, each as its lines."""
+    for block in re.split(r"\n\s*\n|\n(?=#)|\n(?=\s*(?:[-*]|\d+\.) )", text):
+        lines = [line for line in block.splitlines() if line.strip() and not line.startswith("#")]
+        cells = [cell for line in lines if line.startswith("|") for cell in re.split(r"(?<!\\)\|", line)]
+        yield from ([cell] for cell in cells)
+        yield [line for line in lines if not line.startswith("|")]
+
+
+def plain(text: str) -> str:
+    """Without the marks of Markdown: a piece of code is a word, a link its text."""
+    return re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "X", text))
