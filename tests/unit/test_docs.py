@@ -76,11 +76,32 @@ def test_the_table_of_fields_has_every_field_of_a_message_and_no_other() -> None
 
 
 def test_the_plan_of_the_rooms_is_the_order_in_which_imports_run_downwards() -> None:
+    rows = rows_of_the_plan("| rooms | what they are for |")
+    assert [rooms(row[0]) for row in rows] == floors("worker")
+
+
+@pytest.mark.parametrize("package", ["worker/ledger/", "callback_app/"])
+def test_the_floors_of_a_package_are_those_of_its_contract(package: str) -> None:
+    ((_, said),) = [row for row in rows_of_the_plan("| package | its floors, from the top |") if package in row[0]]
+    assert [rooms(floor) for floor in said.split(";")] == floors(package.strip("/").replace("/", "."))
+
+
+def rows_of_the_plan(header: str) -> list[list[str]]:
+    """The cells of the rows under that header in docs/architecture.md."""
+    table = (DOCS / "architecture.md").read_text().partition(header)[2].partition("\n\n")[0]
+    return [row.strip("| ").split(" | ") for row in table.splitlines()[2:]]
+
+
+def rooms(said: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", said))
+
+
+def floors(package: str) -> list[set[str]]:
+    """The layers of its contract, each as the modules that stand on it."""
     contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    floors = next(one["layers"] for one in contracts if one.get("containers") == ["worker"])
-    plan = (DOCS / "architecture.md").read_text().partition("| rooms | what they are for |\n|---|---|\n")[2]
-    rows = [row.split(" | ")[0] for row in plan.partition("\n\n")[0].splitlines()]
-    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [set(floor.split(" | ")) for floor in floors]
+    return [
+        set(floor.split(" | ")) for one in contracts if one.get("containers") == [package] for floor in one["layers"]
+    ]
 
 
 def test_the_allow_lists_are_those_of_the_stores() -> None:
