@@ -186,7 +186,7 @@ class LaneOptions(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Every setting, each from the variable SMS_ and its name in capitals; the table in README.md says what it is for."""
+    """Every setting, each from the variable SMS_ and its name in capitals; the table in docs/configuration.md says what it is for."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
