@@ -22,12 +22,12 @@ from worker.maintenance.settle import settle as settle_unknown
 from worker.maintenance.tick import tick as do_tick
 from worker.redis_store import bells, intake
 from worker.redis_store.connect import is_redis_away
-from worker.redis_store.lock import alone
+from worker.redis_store.lock import lock
 from worker.runtime.process import STOPPING
 from worker.runtime.retry import retried as retried_while
-from worker.sending.accept import accept_by_name
+from worker.sending.by_name import put_by_name
 from worker.sending.serve import Server
-from worker.wiring import Launches, Parts, parts
+from worker.wiring import Feeds, Parts, parts
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
@@ -43,7 +43,7 @@ PASS_ON_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
 _building = Lock()
-_to_finish: set[Server | Launches] = set()
+_to_finish: set[Server | Feeds] = set()
 
 
 @app.task(name="sms.send", bind=True)
@@ -63,11 +63,9 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
-    put = retried_while(
-        accept_by_name, STOPPING.wait, is_away=is_redis_away, store="Redis, which takes messages by name,"
-    )
+    put = retried_while(put_by_name, STOPPING.wait, is_away=is_redis_away, store="Redis, which takes messages by name,")
     try:
-        lane = put(here.redis, message, task.request.id, caller=caller, queue=queue, now=here.clock.now())
+        lane = put(here.base.redis, message, task.request.id, caller=caller, queue=queue, now=here.base.clock.now())
     except (RedisError, WrongClock) as why:
         # This process ends, or Redis refuses it for good: a wrong type, no permission. The message is in the task alone.
         log.warning("a message by name is not taken, it is tried again: %s", why)
@@ -85,14 +83,14 @@ def work_on(lane: str) -> None:
 @app.task(name="sms.launch", bind=True)
 def launch_run(task: Task, run_id: int) -> None:
     """Has the next messages of that run of a campaign made."""
-    _parts().launches.begin((run_id, _queue(task)))
+    _parts().feeds.begin((run_id, _queue(task)))
 
 
 @app.task(name="sms.probe", bind=True, throws=AWAY)
 def probe(task: Task, account_id: int) -> None:
     """Sends one submission through the closed gate of that account, to see whether it can be opened again."""
     here = _parts()
-    claimed = here.claim_probe(account_id)
+    claimed = here.sending.claim_probe(account_id)
     if claimed is None:
         _pass_on(here, task, account_id)
     for one in claimed or ():
@@ -104,11 +102,11 @@ def process_kept_push(push_id: int) -> None:
     """Applies the push of that number. Where as many are under way as may be, it goes to the end of the queue."""
     here = _parts()
     if not here.push_room.acquire(timeout=ROOM_SECONDS):
-        bells.send(here.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+        bells.send(here.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
         return
     try:
         process = retried(process_push, STOPPING.wait)
-        process(here.push_engine, push_id, here.accounts_of_pushes, optout_words=here.settings.optout_words)
+        process(here.push_engine, push_id, here.accounts_of_pushes, optout_words=here.base.settings.optout_words)
     finally:
         here.push_room.release()
 
@@ -117,23 +115,23 @@ def process_kept_push(push_id: int) -> None:
 def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and has them applied."""
     here = _parts()
-    for push_id in retried(keep_pushes, STOPPING.wait)(here.engine, here.redis, now=here.clock.now()):
-        bells.send(here.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+    for push_id in retried(keep_pushes, STOPPING.wait)(here.base.engine, here.base.redis, now=here.base.clock.now()):
+        bells.send(here.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
 
 
 @app.task(name="sms.tick", throws=AWAY)
 def tick() -> None:
     """What beat has done every second."""
     here = _parts()
-    with alone(here.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
+    with lock(here.base.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
         if mine:
             busy = do_tick(
-                here.engine,
-                here.redis,
-                here.settings,
-                may_send=here.may_send,
+                here.base.engine,
+                here.base.redis,
+                here.base.settings,
+                here.base.policy,
                 start_due=partial(start_due, window=here.window),
-                now=here.clock.now(),
+                now=here.base.clock.now(),
             )
             # Ticks and bells may go to two workers in turn, always the same to each, and only this one be able to send.
             for lane in busy:
@@ -145,10 +143,10 @@ def settle() -> None:
     """What the tick has done every minute."""
     here = _parts()
     # A report that is missed may be in a push that came while the ledger was away.
-    unread = intake.depth(here.redis)[intake.PUSHES]
-    settings, now = here.settings, here.clock.now()
-    settle_unknown(here.engine, probable=() if unread else settings.probable_lanes, now=now)
-    forget(here.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
+    unread = intake.depth(here.base.redis)[intake.PUSHES]
+    settings, now = here.base.settings, here.base.clock.now()
+    settle_unknown(here.base.engine, probable=() if unread else settings.probable_lanes, now=now)
+    forget(here.base.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
 
 
 @worker_shutting_down.connect
@@ -170,8 +168,8 @@ def _parts() -> Parts:
     # One thread builds them; the others wait for it.
     with _building:
         here = retried(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
-        _to_finish.update(here.servers.values(), [here.launches])
-    while not here.clock.may_work():
+        _to_finish.update(here.servers.values(), [here.feeds])
+    while not here.base.clock.may_work():
         # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.
         if STOPPING.wait(CLOCK_SECONDS):
             raise Reject("this machine's clock is wrong", requeue=True)
@@ -183,7 +181,7 @@ def _pass_on(here: Parts, task: Task, number: int) -> None:
     """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
     if STOPPING.wait(PASS_ON_SECONDS):
         return
-    bells.ring(here.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
+    bells.ring(here.base.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
 
 
 def _queue(task: Task) -> str:

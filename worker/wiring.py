@@ -1,6 +1,5 @@
 """Builds the real parts from the settings, once in each process and when they are first needed."""
 
-import logging
 import os
 import random
 import time
@@ -21,39 +20,37 @@ from worker.config import Settings, load_settings, revealed
 from worker.domain.campaigns.campaign import Window
 from worker.domain.caps import Capped
 from worker.domain.clock import WrongClock
-from worker.domain.hours import earliest
 from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import MSG_ID_END, Message, as_known
-from worker.domain.outcome import Outcome
-from worker.gateway.client import endpoint, open_session, why_unreachable
+from worker.domain.policy import AccountPolicy, Policy
+from worker.domain.submission import Recorded
+from worker.gateway.client import Session, endpoint, open_session, why_unreachable
 from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.engine import open_engine, with_lock_wait
 from worker.ledger.errors import is_away as is_ledger_away
 from worker.ledger.errors import retried
-from worker.ledger.sending import accounts, claims
+from worker.ledger.sending import accounts
 from worker.ledger.sending.accounts import MsgIds
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.maintenance.clock_guard import ClockGuard
 from worker.redis_store import bells, caps, complaints
 from worker.redis_store.accounts import announcing, known_to_all
 from worker.redis_store.connect import is_redis_away, open_redis
-from worker.redis_store.lock import alone
+from worker.redis_store.lock import lock
 from worker.redis_store.rate import allowance
 from worker.redis_store.sick_workers import tell
-from worker.runtime.loop import Turns
+from worker.runtime.loop import RoundRobin
 from worker.runtime.process import STOPPING, utc_now
 from worker.runtime.retry import retried as retried_while
-from worker.sending.accept import Accept, accept, accept_from_intake, refuse
-from worker.sending.breaker import accepted_since, gate_keeper, unknown_in_a_row
+from worker.sending.accept import Reception, accept
+from worker.sending.breaker import accepted_since, breaker, unknown_in_a_row
 from worker.sending.call import open_gateway
-from worker.sending.pull import NO_LOOK, MaySend, Pulled, pull
-from worker.sending.reachability import Reachability
+from worker.sending.probe import ClaimProbe, prober
+from worker.sending.pull import Pulled, Terms, puller
+from worker.sending.reachability import Reachability, noting
 from worker.sending.record import recorder
 from worker.sending.serve import Server, Verbs
-from worker.sending.submit import submit
-
-log = logging.getLogger(__name__)
+from worker.sending.submit import Means, submit
+from worker.sending.take_in import Accept, refuse, take_in
 
 CONNECTIONS = 10
 """To PostgreSQL, of one process: each lane accepts, claims and records beside the others and the tick. Pushes have their own."""
@@ -62,34 +59,48 @@ PUSHES_AT_ONCE = 8
 WAITER_SECONDS = 2
 """A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
 
-Launches = Turns[tuple[int, str]]
-"""The runs of campaigns to be launched here, each by its number and the queue of its lane."""
+Feeds = RoundRobin[tuple[int, str]]
+"""The runs of campaigns that are fed here, each by its id and the queue of its lane."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What all parts of a process stand on."""
+
+    settings: Settings
+    policy: Policy
+    engine: Engine
+    redis: Redis
+    clock: ClockGuard
+    """The time of this process, and whether it may work by it: asked before anything is taken, expired or called."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What serves every lane of a process."""
+
+    reception: Reception
+    accept: Accept
+    pull: Callable[[Lane, int], Pulled]
+    reach: Reachability
+    means: Means
+    records: Mapping[str, Callable[[Recorded], None]]
+    """Records what became of a call, for each lane by its name: none waits for the rows of another."""
+    claim_probe: ClaimProbe
 
 
 @dataclass(frozen=True)
 class Parts:
     """What the tasks of one process work with."""
 
-    settings: Settings
-    engine: Engine
-    redis: Redis
-    account_ids: Mapping[str, int]
-    accounts_of_pushes: Mapping[tuple[str, str], int]
-    accept: Accept
-    launches: Launches
-    window: Callable[[Campaign, datetime], Window | None]
-    may_send: MaySend
-    pull: Callable[[Lane, int], Pulled]
-    claim_probe: Callable[[int], Sequence[Claimed] | None]
-    """Claims a probe for that account. None where only another process may make one."""
-    call: Callable[[Claimed], Outcome]
-    records: Mapping[str, Callable[[Recorded], None]]
-    """Writes down what became of a call, for each lane by its name: none waits for the rows of another."""
-    keep_gate: Callable[[Claimed, Outcome], None]
+    base: Base
+    sending: Sending
     servers: Mapping[str, Server]
     """What serves each lane here, by its name."""
-    clock: ClockGuard
-    """The time of this process, and whether it may work by it: asked before anything is taken, expired or called."""
+    feeds: Feeds
+    window: Callable[[Campaign, datetime], Window | None]
+    accounts_of_pushes: Mapping[tuple[str, str], int]
+    """The id of each account, by the eprId and the userId that pushes name it by."""
     push_engine: Engine
     """The ledger for pushes, which come again where they do not get a lock in time."""
     push_room: Semaphore
@@ -98,188 +109,162 @@ class Parts:
     """Tells, once a minute, which accounts this process has."""
 
 
+@cache
+def parts(concurrency: int) -> Parts:
+    """The parts of this process, for as many threads as it has."""
+    base = _base(load_settings("worker"))
+    settings, policy = base.settings, base.policy
+    sending = _sending(base, open_session(len(policy.lanes) * concurrency * CALLS_AT_ONCE, settings.gateway_ca))
+    servers = {
+        lane.name: Server(
+            lane.name, _verbs(base, sending, lane), calls_at_once=concurrency * CALLS_AT_ONCE, stopping=STOPPING
+        )
+        for lane in policy.lanes.values()
+    }
+    pushes_at_once = max(1, min(PUSHES_AT_ONCE, concurrency // 2))
+    return Parts(
+        base=base,
+        sending=sending,
+        servers=servers,
+        feeds=_feeds(base, sending.reception, servers),
+        window=partial(window_of, settings),
+        accounts_of_pushes={
+            (str(account.epr_id), account.user_id): policy.account_ids[name]
+            for name, account in settings.accounts.items()
+        },
+        push_engine=with_lock_wait(base.engine, connections=pushes_at_once),
+        push_room=Semaphore(pushes_at_once),
+        announce=announcing(base.redis, settings.accounts, base.clock.time, time.monotonic),
+    )
+
+
 def is_store_away(error: Exception) -> bool:
     """Whether an error says that Redis or the ledger is away, or that nobody here knows the time."""
     return isinstance(error, RedisError | WrongClock) or (isinstance(error, OperationalError) and is_ledger_away(error))
 
 
-@cache
-def parts(concurrency: int) -> Parts:
-    """The parts of this process, for as many threads as it has."""
-    settings = load_settings("worker")
+def _base(settings: Settings) -> Base:
     engine = open_engine(revealed(settings.ledger_url), connections=CONNECTIONS)
-    pushes_at_once = max(1, min(PUSHES_AT_ONCE, concurrency // 2))
-    account_ids = register_accounts(engine, settings)
-    msg_ids = MsgIds(engine)
-
     redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
-    clock = ClockGuard(redis, engine, complaints.name(), clock=utc_now, monotonic=time.monotonic)
-    allow = allowance(redis, {account_ids[name]: (name, account.limit) for name, account in settings.accounts.items()})
+    ids = _register_accounts(engine, settings)
+    of_accounts = {
+        name: AccountPolicy(ids[name], account.time_zone, account.limit) for name, account in settings.accounts.items()
+    }
+    return Base(
+        settings=settings,
+        policy=Policy(settings.lanes, of_accounts, settings.max_mobiles),
+        engine=engine,
+        redis=redis,
+        clock=ClockGuard(redis, engine, complaints.name(), clock=utc_now, monotonic=time.monotonic),
+    )
 
-    def room(wanted: Collection[Capped]) -> dict[Capped, int]:
-        return caps.room(redis, settings.lanes, wanted, now=clock.now())
 
-    def accept_if(messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
-        return accept(
-            engine,
-            msg_ids,
-            account_ids,
-            messages,
-            max_mobiles=lambda account, lane: largest_call(settings, account, lane),
-            lanes=settings.lanes,
-            earliest=lambda account, lane, at: earliest(lane.hours, settings.accounts[account].time_zone, at),
-            # Waited for here, rather than given back and taken in again.
-            room=retried_while(room, STOPPING.wait, is_away=is_redis_away, store="Redis, which has the caps,"),
-            count=caps.counter(redis, settings.lanes, clock.time),
-            now=clock.now(),
-            only_if=only_if,
-        )
+def _register_accounts(engine: Engine, settings: Settings) -> dict[str, int]:
+    """The ids of the accounts of the settings, which are in the ledger from now on."""
+    with engine.begin() as connection:
+        # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
+        now = utc_now()
+        start = int(now.timestamp()) % MSG_ID_END
+        ids = accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
+        accounts.note_credentials(connection, settings.credentials)
+    return ids
 
-    def accept_all(messages: Sequence[Message]) -> bool:
-        return accept_if([as_known(message, settings.callers) for message in messages], lambda _: True)
 
-    accept_together = retried(accept_all, STOPPING.wait)
-
-    zones = {account_ids[name]: account.time_zone for name, account in settings.accounts.items()}
-
-    def may_send(account_id: int, lane: Lane, now: datetime) -> bool:
-        return account_id in zones and earliest(lane.hours, zones[account_id], now) == now
-
-    session = open_session(len(settings.lanes) * concurrency * CALLS_AT_ONCE, settings.gateway_ca)
+def _sending(base: Base, session: Session) -> Sending:
+    settings, policy, engine, clock = base.settings, base.policy, base.engine, base.clock
     reach = Reachability(
         connect=lambda: why_unreachable(session, endpoint(settings)),
-        tell=partial(tell, redis),
+        tell=partial(tell, base.redis),
         pause=STOPPING.wait,
         monotonic=time.monotonic,
         random=random.random,
     )
-
-    looks = dict.fromkeys(settings.lanes, NO_LOOK)
-
-    def pull_lane(lane: Lane, places: int) -> Pulled:
-        pulled = pull(
-            engine,
-            lane,
-            places,
-            may_send=may_send,
-            allow=allow,
-            random=random.random,
-            now=clock.now(),
-            lease=settings.lease,
-            last=looks[lane.name],
-        )
-        looks[lane.name] = pulled.look
-        return pulled
-
-    in_a_row = unknown_in_a_row(
-        engine,
-        redis,
-        {number: name for name, number in account_ids.items()},
-        most=settings.unknown_in_a_row,
-        lease=settings.lease,
+    reception = _reception(base)
+    rates = {account.id: (name, account.rate) for name, account in policy.accounts.items()}
+    terms = Terms(policy, allowance(base.redis, rates), random.random, settings.lease)
+    probe = prober(engine, reception.msg_ids, policy, may_probe=reach.may_probe, clock=clock.now, lease=settings.lease)
+    return Sending(
+        reception=reception,
+        accept=retried(partial(_accept_known, reception, settings.callers, clock.now), STOPPING.wait),
+        pull=retried(puller(engine, terms, clock.now), STOPPING.wait),
+        reach=reach,
+        means=_means(base, session, reach),
+        # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
+        records={name: recorder(engine, clock=clock.time, pause=time.sleep) for name in policy.lanes},
+        claim_probe=retried(probe, STOPPING.wait),
     )
 
-    def claim_probe(account_id: int) -> Sequence[Claimed] | None:
-        if account_id not in zones or not reach.may_probe():
-            return None
-        [msg_id] = msg_ids.take(account_id, 1)
-        with engine.begin() as connection:
-            now = clock.now()
-            lanes = [lane.name for lane in settings.lanes.values() if may_send(account_id, lane, now)]
-            return claims.claim_probe(connection, account_id, lanes, msg_id=msg_id, now=now, lease=settings.lease)
 
-    refuse_in_the_end = retried(partial(refuse, engine), STOPPING.wait)
-    pull_in_the_end = retried(pull_lane, STOPPING.wait)
-    call = open_gateway(settings, account_ids, session, clock.time)
-    # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
-    records = {name: recorder(engine, clock=clock.time, pause=time.sleep) for name in settings.lanes}
-    keep = retried(gate_keeper(engine, in_a_row, clock.time), STOPPING.wait)
-    was_accepted_since = retried(partial(accepted_since, engine), STOPPING.wait)
+def _reception(base: Base) -> Reception:
+    redis, policy, clock = base.redis, base.policy, base.clock
 
-    def keep_and_note(claimed: Claimed, outcome: Outcome) -> None:
-        reach.note(outcome, clock.time())
-        keep(claimed, outcome)
-        since = reach.doubted_since
-        if since is not None and outcome.is_unanswered and was_accepted_since(claimed.account_id, since):
-            reach.others_are_answered(outcome)
+    def room(wanted: Collection[Capped]) -> dict[Capped, int]:
+        return caps.room(redis, policy.lanes, wanted, now=clock.now())
 
-    submit_claimed = partial(
-        submit,
-        call=call,
-        keep_gate=keep_and_note,
+    return Reception(
+        base.engine,
+        MsgIds(base.engine),
+        policy,
+        # Waited for here, rather than given back and taken in again.
+        room=retried_while(room, STOPPING.wait, is_away=is_redis_away, store="Redis, which has the caps,"),
+        count=caps.counter(redis, policy.lanes, clock.time),
+    )
+
+
+def _accept_known(
+    reception: Reception, callers: Collection[str], clock: Callable[[], datetime], messages: Sequence[Message]
+) -> bool:
+    return accept(reception, [as_known(message, callers) for message in messages], now=clock())
+
+
+def _means(base: Base, session: Session, reach: Reachability) -> Means:
+    settings, engine, clock = base.settings, base.engine, base.clock
+    account_names = {account_id: name for name, account_id in base.policy.account_ids.items()}
+    in_a_row = unknown_in_a_row(engine, base.redis, account_names, most=settings.unknown_in_a_row, lease=settings.lease)
+    return Means(
+        call=open_gateway(settings, base.policy.account_ids, session, clock.time),
+        note=noting(
+            reach,
+            retried(breaker(engine, in_a_row, clock.time), STOPPING.wait),
+            retried(partial(accepted_since, engine), STOPPING.wait),
+            clock.time,
+        ),
         clock=clock.time,
         random=random.random,
         resend=settings.resend_lanes,
     )
 
-    def server_of(lane: Lane) -> Server:
-        verbs = Verbs(
-            may_work=clock.may_work,
-            most_calls=reach.most_calls,
-            take_in=lambda: accept_from_intake(
-                redis, accept_together, refuse_in_the_end, lane, account_ids, now=clock.now()
-            ),
-            pull=partial(pull_in_the_end, lane),
-            submit=partial(submit_claimed, record=records[lane.name]),
-            ring=lambda: bells.ring_lane(redis, lane),
-            is_away=is_store_away,
-            only_waiter=lambda: alone(redis, f"wait:{lane.name}", lost_seconds=WAITER_SECONDS),
-        )
-        return Server(lane.name, verbs, calls_at_once=concurrency * CALLS_AT_ONCE, stopping=STOPPING)
 
-    servers = {lane.name: server_of(lane) for lane in settings.lanes.values()}
+def _verbs(base: Base, sending: Sending, lane: Lane) -> Verbs:
+    redis, clock, account_ids = base.redis, base.clock, base.policy.account_ids
+    refuse_in_the_end = retried(partial(refuse, base.engine), STOPPING.wait)
+    return Verbs(
+        may_work=clock.may_work,
+        most_calls=sending.reach.most_calls,
+        take_in=lambda: take_in(redis, sending.accept, refuse_in_the_end, lane, account_ids, now=clock.now()),
+        pull=partial(sending.pull, lane),
+        submit=partial(submit, means=sending.means, record=sending.records[lane.name]),
+        ring=lambda: bells.ring_lane(redis, lane),
+        is_away=is_store_away,
+        only_waiter=lambda: lock(redis, f"wait:{lane.name}", lost_seconds=WAITER_SECONDS),
+    )
+
+
+def _feeds(base: Base, reception: Reception, servers: Mapping[str, Server]) -> Feeds:
+    def accept_if(messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
+        return accept(reception, messages, now=base.clock.now(), only_if=only_if)
 
     launch_one = partial(
         launch,
-        engine,
+        base.engine,
         accept=accept_if,
-        window=partial(window_of, settings),
+        window=partial(window_of, base.settings),
         ring=lambda lane: servers[lane].wake(),
-        here=account_ids,
-        anywhere=lambda: known_to_all(redis, now=clock.now()),
+        here=base.policy.account_ids,
+        anywhere=lambda: known_to_all(base.redis, now=base.clock.now()),
         random=os.urandom,
-        clock=clock.now,
+        clock=base.clock.now,
     )
-    launches: Launches = Turns(
-        partial(launch_part, redis, launch_one), name="launch", stopping=STOPPING, is_away=is_store_away
+    return RoundRobin(
+        partial(launch_part, base.redis, launch_one), name="launch", stopping=STOPPING, is_away=is_store_away
     )
-
-    return Parts(
-        settings=settings,
-        engine=engine,
-        redis=redis,
-        account_ids=account_ids,
-        accounts_of_pushes={
-            (str(account.epr_id), account.user_id): account_ids[name] for name, account in settings.accounts.items()
-        },
-        accept=accept_together,
-        launches=launches,
-        window=partial(window_of, settings),
-        may_send=may_send,
-        pull=pull_in_the_end,
-        claim_probe=retried(claim_probe, STOPPING.wait),
-        call=call,
-        records=records,
-        keep_gate=keep_and_note,
-        servers=servers,
-        push_engine=with_lock_wait(engine, connections=pushes_at_once),
-        push_room=Semaphore(pushes_at_once),
-        clock=clock,
-        announce=announcing(redis, settings.accounts, clock.time, time.monotonic),
-    )
-
-
-def register_accounts(engine: Engine, settings: Settings) -> dict[str, int]:
-    """The numbers of the accounts of the settings, which are in the ledger from now on."""
-    with engine.begin() as connection:
-        # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
-        now = utc_now()
-        start = int(now.timestamp()) % MSG_ID_END
-        numbers = accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
-        accounts.note_credentials(connection, settings.credentials)
-    return {name: numbers[name] for name in settings.accounts}
-
-
-def largest_call(settings: Settings, account: str, lane: Lane) -> int:
-    """How many mobiles a call of that account and lane may have, so that the account's rate always has room for it."""
-    return settings.accounts[account].limit.largest_call(settings.max_mobiles, lane.floor)

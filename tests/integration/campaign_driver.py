@@ -6,21 +6,21 @@ from functools import partial
 from os import urandom
 from zoneinfo import ZoneInfo
 
-from ledger_driver import LANES, NOW, Ledger, mobile
+from ledger_driver import LANES, NOW, Ledger, mobile, policy
 from sqlalchemy import Connection, select
 
 from worker.campaigns.draft import Wish, plan, start_time
 from worker.campaigns.feed import Launched, launch
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.campaign import Window, hours_of, window
-from worker.domain.hours import earliest, read_hours
+from worker.domain.hours import read_hours
 from worker.domain.message import Message
 from worker.ledger.campaigns import audiences, campaigns
 from worker.ledger.campaigns.audiences import Member
 from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.ledger.tables import campaigns as table
 from worker.ledger.tables import recipients
-from worker.sending.accept import accept
+from worker.sending.accept import Reception, accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
 WISH = Wish("spring", "people", "春装上市，拒收请回复R")
@@ -118,19 +118,9 @@ class Campaigns:
         )
 
     def _accept(self, now: datetime, messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
-        return accept(
-            self.engine,
-            self.ledger.msg_ids,
-            self.ledger.account_ids,
-            messages,
-            max_mobiles=lambda _account, _lane: 50,
-            lanes=LANES,
-            earliest=lambda _account, lane, at: earliest(lane.hours, ZONE, at),
-            room=dict.fromkeys,
-            count=len,
-            now=now,
-            only_if=only_if,
-        )
+        rules = policy(self.ledger.account_ids)
+        reception = Reception(self.engine, self.ledger.msg_ids, rules, room=dict.fromkeys, count=len)
+        return accept(reception, messages, now=now, only_if=only_if)
 
     def mobiles(self) -> list[str]:
         """Who has become a recipient."""

@@ -8,21 +8,21 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, select
 
-from worker.domain.hours import earliest
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message, read_message
 from worker.domain.optout import OPTOUT_WORDS
+from worker.domain.policy import AccountPolicy, Policy
+from worker.domain.rate import Rate
+from worker.domain.submission import Claimed, Recorded
 from worker.inbound.process_push import process_push
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts, claims, submissions
 from worker.ledger.sending.accounts import MsgIds
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, recipient_status, recipients
 from worker.ledger.tables import submissions as submissions_table
 from worker.redis_store.rate import Grant
-from worker.sending.accept import Count, Room, accept
-from worker.sending.pull import NO_LOOK, Allow, Look, Pulled, pull
+from worker.sending.accept import Count, Reception, Room, accept
+from worker.sending.pull import NO_LOOK, Allow, Look, Pulled, Terms, pull
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -43,12 +43,12 @@ def message(message_id: str, *to: str, caller: str = "", **fields: object) -> Me
     )
 
 
-def may_send(_account: int, lane: Lane, now: datetime) -> bool:
-    return earliest(lane.hours, ZoneInfo("Asia/Shanghai"), now) == now
-
-
-def lanes_now(now: datetime) -> list[str]:
-    return [lane.name for lane in LANES.values() if may_send(0, lane, now)]
+def policy(account_ids: Mapping[str, int], *, max_mobiles: int = 50, lanes: Mapping[str, Lane] = LANES) -> Policy:
+    """Accounts in Shanghai, without a limit."""
+    zone = ZoneInfo("Asia/Shanghai")
+    return Policy(
+        lanes, {name: AccountPolicy(account_id, zone, Rate()) for name, account_id in account_ids.items()}, max_mobiles
+    )
 
 
 def without_limit(_account: int, _lane: Lane, sizes: Sequence[int]) -> Grant:
@@ -75,18 +75,8 @@ class Ledger:
     ) -> dict[str, list[int]]:
         """The numbers of the submissions made, under the id of each message that was not there before."""
         before = {row["public_id"] for row in self.rows(messages)}
-        accept(
-            self.engine,
-            self.msg_ids,
-            self.account_ids,
-            new,
-            max_mobiles=lambda _account, _lane: max_mobiles,
-            lanes=lanes,
-            earliest=lambda _account, lane, at: earliest(lane.hours, ZoneInfo("Asia/Shanghai"), at),
-            room=room,
-            count=count,
-            now=now,
-        )
+        rules = policy(self.account_ids, max_mobiles=max_mobiles, lanes=lanes)
+        accept(Reception(self.engine, self.msg_ids, rules, room, count), new, now=now)
         made: dict[str, list[int]] = {}
         of = select(messages.c.public_id, recipients.c.submission_id).join(
             recipients, recipients.c.message_id == messages.c.id
@@ -118,19 +108,19 @@ class Ledger:
             self.engine,
             LANES[lane],
             most,
-            may_send=may_send if sends else lambda *_: False,
-            allow=allow,
-            random=random.random,
+            Terms(policy(self.account_ids if sends else {}), allow, random.random, LEASE),
             now=now,
-            lease=LEASE,
             last=last,
         )
+
+    def lanes_open(self, now: datetime) -> list[str]:
+        return policy(self.account_ids).lanes_open(self.account_ids["default"], now)
 
     def claim_probe(self, now: datetime) -> list[Claimed]:
         account_id = self.account_ids["default"]
         [msg_id] = self.msg_ids.take(account_id, 1)
         with self.engine.begin() as connection:
-            return claims.claim_probe(connection, account_id, lanes_now(now), msg_id=msg_id, now=now, lease=LEASE)
+            return claims.claim_probe(connection, account_id, self.lanes_open(now), msg_id=msg_id, now=now, lease=LEASE)
 
     def record(self, *outcomes: Recorded, now: datetime = NOW) -> int:
         with self.engine.begin() as connection:

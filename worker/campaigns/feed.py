@@ -24,7 +24,7 @@ from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 from worker.redis_store import bells
-from worker.redis_store.lock import alone
+from worker.redis_store.lock import lock
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Launched(Enum):
 def launch_part(redis: Redis, launch_one: Callable[[int], Launched], of: tuple[int, str]) -> bool:
     """Makes some of the next messages of a run, by its number and queue, if no other process does; whether there are more to make."""
     run_id, queue = of
-    with alone(redis, f"launch:{run_id}", lost_seconds=LAUNCH_SECONDS) as mine:
+    with lock(redis, f"launch:{run_id}", lost_seconds=LAUNCH_SECONDS) as mine:
         launched = launch_one(run_id) if mine else Launched.ENOUGH
     if launched is Launched.NOT_HERE and redis.set(f"sms:passed-on:{run_id}", 1, nx=True, px=PASSED_ON_MS):
         bells.ring(redis, "sms.launch", run_id, queue=queue, fewer_than=bells.FEW)

@@ -202,7 +202,7 @@ def _let_through(
 ) -> list[Made]:
     """Those whom neither their opt-out nor the caps of the lane leave out."""
     if lane.heeds_optouts and made:
-        gone = optouts.of(connection, campaign.account_id, [member.mobile for member, _ in made])
+        gone = optouts.opted_out(connection, campaign.account_id, [member.mobile for member, _ in made])
         made, tally.opted_out = _without(gone, made, tally.opted_out)
     if lane.caps and room and made:
         left = room([Capped(campaign.account, lane.name, member.mobile) for member, _ in made])

@@ -122,7 +122,7 @@ def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
     with ledger_engine(load_settings("ledger")) as engine:
         account_id = _account_id(engine, account)
         with engine.begin() as connection:
-            there = optouts.of(connection, account_id, wanted)
+            there = optouts.opted_out(connection, account_id, wanted)
             if nobody := [mobile for mobile in wanted if mobile not in there]:
                 raise Failed(f"{', '.join(nobody)} did not opt out of {clean(account)}; nothing was changed")
             optouts.remove(connection, account_id, wanted)
@@ -237,7 +237,7 @@ def _account_id(engine: Engine, name: str) -> int:
 def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -> int:
     """How many of them had not opted out before."""
     with engine.begin() as connection:
-        there = optouts.of(connection, account_id, mobiles)
+        there = optouts.opted_out(connection, account_id, mobiles)
         said = ((mobile, reason, None) for mobile in mobiles)
         optouts.add(connection, account_id, said, since=datetime.now(UTC), said_by=operator())
     return len(mobiles) - len(there)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from worker.domain.status import State
+from worker.domain.submission import Claimed
 
 
 class Verdict(StrEnum):
@@ -97,34 +98,24 @@ def wait_after(outcome: Outcome, attempt: int, jitter: float) -> timedelta:
     return max(backoff(attempt, jitter, BACKOFF_TOLD), outcome.retry_after * (1 + jitter / 4))
 
 
-def next_step(
-    outcome: Outcome,
-    *,
-    attempt: int,
-    failed: int,
-    now: datetime,
-    expires_at: datetime,
-    jitter: float,
-    resend: bool = False,
-    resent: bool = False,
-) -> Step:
-    """Where a submission goes after its `attempt`-th attempt; never to a place from which it is sent while that is unsafe.
+def next_step(outcome: Outcome, claimed: Claimed, *, now: datetime, jitter: float, resend: bool = False) -> Step:
+    """Where a submission goes after this outcome; never to a place from which it is sent while that is unsafe.
 
-    `failed`: how many attempts before this one were answered with 0 失败. `resend`: its lane has what is unknown sent again, which waits first, for a report may settle it. `resent`: that was this one,
-    so it is unknown still if it is refused now, for the call before may have been taken.
+    With `resend` its lane sends again what is unknown; that waits first, for a report may settle it. What was sent again stays
+    unknown if it is refused now: the call before may have been taken.
     """
     match outcome.verdict:
         case Verdict.ACCEPTED:
             return Step(State.ACCEPTED)
         case Verdict.UNKNOWN:
-            again = now + backoff(attempt, jitter)
-            if resend and not resent and again < expires_at:
+            again = now + backoff(claimed.attempt, jitter)
+            if resend and not claimed.resent and again < claimed.expires_at:
                 return Step(State.HELD, again, resent=True)
             return Step(State.UNKNOWN)
         case Verdict.REJECTED:
-            return Step(State.UNKNOWN if resent else State.REJECTED)
-        case Verdict.FAILED if failed + 1 >= FAILED_TRIES:
-            return Step(State.UNKNOWN if resent else State.REJECTED)
+            return Step(State.UNKNOWN if claimed.resent else State.REJECTED)
+        case Verdict.FAILED if claimed.failed + 1 >= FAILED_TRIES:
+            return Step(State.UNKNOWN if claimed.resent else State.REJECTED)
         case Verdict.BUSY | Verdict.NOT_SENT | Verdict.FAILED | Verdict.CLOCK | Verdict.ACCOUNT:
-            # It waits no longer than it is worth sending: the upkeep tick lets it expire then.
-            return Step(State.HELD, min(now + wait_after(outcome, attempt, jitter), expires_at))
+            # It waits no longer than it is worth sending: the tick lets it expire then.
+            return Step(State.HELD, min(now + wait_after(outcome, claimed.attempt, jitter), claimed.expires_at))

@@ -1,10 +1,10 @@
-"""Upkeep: what beat has a worker do every second, so that nothing waits for a person or for a task that was lost.
+"""The tick: what beat has a worker do every second, so that nothing waits for a person or for a task that was lost.
 
 Each step is one set-based statement, again and again while much has piled up, and safe to run twice at once.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from worker.config import Settings
 from worker.domain.lane import PUSH_QUEUE, PUSHES_QUEUED, UPKEEP_QUEUE, Lane
+from worker.domain.policy import Policy
 from worker.domain.status import State
 from worker.ledger.campaigns import campaigns
 from worker.ledger.dialect import ROWS
@@ -29,9 +30,8 @@ SETTLE_SECONDS = 60
 def ring_lanes(
     engine: Engine,
     redis: Redis,
-    lanes: Collection[Lane],
+    policy: Policy,
     ring: Callable[[Lane], object],
-    may_send: Callable[[int, Lane, datetime], bool],
     *,
     now: datetime,
 ) -> list[Lane]:
@@ -39,21 +39,21 @@ def ring_lanes(
     with reading(engine) as connection:
         due = {
             lane.name
-            for lane in lanes
-            if any(may_send(queue.account_id, lane, now) for queue in claims.queues(connection, lane.name, now=now))
+            for lane in policy.lanes.values()
+            if any(
+                policy.may_send(queue.account_id, lane, now) for queue in claims.queues(connection, lane.name, now=now)
+            )
         }
-    busy = [lane for lane in lanes if intake.give_back(redis, lane.name, now=now) or lane.name in due]
+    busy = [lane for lane in policy.lanes.values() if intake.give_back(redis, lane.name, now=now) or lane.name in due]
     for lane in busy:
         ring(lane)
     return busy
 
 
-def probe_gates(
-    engine: Engine, lanes: Callable[[int], Iterable[str]], probe: Callable[[int], object], *, now: datetime
-) -> None:
+def probe_gates(engine: Engine, policy: Policy, probe: Callable[[int], object], *, now: datetime) -> None:
     """Publishes a task for each account whose closed gate may be probed now, by something of the lanes in which it may send."""
     with reading(engine) as connection:
-        account_ids = claims.to_be_probed(connection, lanes, now=now)
+        account_ids = claims.to_be_probed(connection, partial(policy.lanes_open, now=now), now=now)
     for account_id in account_ids:
         probe(account_id)
 
@@ -122,8 +122,8 @@ def tick(
     engine: Engine,
     redis: Redis,
     settings: Settings,
+    policy: Policy,
     *,
-    may_send: Callable[[int, Lane, datetime], bool],
     start_due: Callable[..., object],
     now: datetime,
 ) -> list[Lane]:
@@ -131,7 +131,6 @@ def tick(
 
     The lanes that have something to do.
     """
-    lanes = settings.lanes.values()
     expire(engine, now=now)
     expire_leases(engine, resend=settings.resend_lanes, now=now)
     unreport(engine, wait=settings.report_wait, now=now)
@@ -143,11 +142,11 @@ def tick(
     )
     probe_gates(
         engine,
-        lambda account_id: [lane.name for lane in lanes if may_send(account_id, lane, now)],
+        policy,
         lambda account_id: bells.ring(redis, "sms.probe", account_id, queue=UPKEEP_QUEUE, fewer_than=bells.FEW),
         now=now,
     )
-    busy = ring_lanes(engine, redis, lanes, lambda lane: bells.ring_lane(redis, lane), may_send, now=now)
+    busy = ring_lanes(engine, redis, policy, lambda lane: bells.ring_lane(redis, lane), now=now)
     if intake.give_back(redis, intake.PUSHES, now=now):
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
     heartbeat.note_tick(redis, now=now)

@@ -1,7 +1,4 @@
-"""Of all the workers one does a thing that the others, if they did it too, would do in vain: wait for tokens, prepare a run.
-
-It saves work and nothing depends on it: where the one stands still for too long there are two.
-"""
+"""Runs a block in at most one worker at a time. An optimisation only: where its owner stands still for too long there are two."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,14 +8,15 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 
 @contextmanager
-def alone(redis: Redis, what: str, *, lost_seconds: float) -> Iterator[bool]:
-    """Whether nobody else does `what`; then nobody else does within the block, or begins to before `lost_seconds` are over.
+def lock(redis: Redis, name: str, *, lost_seconds: float) -> Iterator[bool]:
+    """Whether the block is the owner's: nobody else gets the lock within it, or before `lost_seconds` are over.
 
-    In a full Redis nobody can say so, and each does it. Raises redis' exceptions.
+    A full Redis can keep no lock: then each is the owner. Raises redis' exceptions.
     """
-    lock = redis.lock(f"sms:alone:{what}", timeout=lost_seconds)
+    # The key has its name since before the lock had; workers of both versions may run at the same time.
+    kept = redis.lock(f"sms:alone:{name}", timeout=lost_seconds)
     try:
-        locked = mine = bool(lock.acquire(blocking=False))
+        locked = mine = bool(kept.acquire(blocking=False))
     except OutOfMemoryError:
         locked, mine = False, True
     try:
@@ -27,4 +25,4 @@ def alone(redis: Redis, what: str, *, lost_seconds: float) -> Iterator[bool]:
         if locked:
             # The lock expires by itself. The next command reports that Redis is away.
             with suppress(RedisError):
-                lock.release()
+                kept.release()

@@ -56,7 +56,7 @@ class Loop:
                 log.warning("%s waits for Redis, the ledger or its clock: %s", self._name, why)
 
 
-class Turns(Generic[Name]):
+class RoundRobin(Generic[Name]):
     """A thread for several things, each known by its name: it does a part of one after the other, until nothing is left of any."""
 
     def __init__(

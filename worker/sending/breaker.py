@@ -1,4 +1,4 @@
-"""Keep the gate: what outcomes say of the account closes it, and a probe that goes through opens it again.
+"""The circuit breaker: outcomes close the gate of an account, and a probe that goes through opens it again.
 
 A thread updates the gate before it makes its next call. So once so many calls in a row are unknown, no more follow than are under way.
 """
@@ -17,9 +17,9 @@ from sqlalchemy import Engine
 from worker.domain.escape import escaped
 from worker.domain.gate import CLOSING, first_probe, next_probe, opens
 from worker.domain.outcome import Outcome, Verdict
+from worker.domain.submission import Claimed
 from worker.ledger.engine import reading
 from worker.ledger.sending import gates
-from worker.ledger.sending.claims import Claimed
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class InARow:
     """Ends the row of that account: the gateway answered for a message. For an accepted call the ledger says so, at no cost."""
 
 
-def keep_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: InARow, now: datetime) -> None:
+def update_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: InARow, now: datetime) -> None:
     """Closes or opens the gate of the submission's account; most outcomes are accepted, do neither, and cost nothing."""
     if claimed.probe:
         _after_probe(engine, claimed.account_id, outcome, now)
@@ -103,12 +103,12 @@ def _note(redis: Redis, key: str, call: str, now: datetime, most: int) -> list[d
     return [datetime.fromtimestamp(score, UTC) for _, score in noted]
 
 
-def gate_keeper(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime]) -> Callable[[Claimed, Outcome], None]:
-    """Keeps the gates after each outcome, and notes how far the gateway's clock is from ours where that has changed."""
+def breaker(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime]) -> Callable[[Claimed, Outcome], None]:
+    """Returns the function that updates the gate after each outcome, and notes the gateway's clock where that has changed."""
     noted: dict[int, timedelta] = {}
 
     def keep(claimed: Claimed, outcome: Outcome) -> None:
-        keep_gate(engine, claimed, outcome, in_a_row=in_a_row, now=clock())
+        update_gate(engine, claimed, outcome, in_a_row=in_a_row, now=clock())
         told = noted.get(claimed.account_id, timedelta(0))
         if outcome.skew is not None and abs(outcome.skew - told) > NOTABLE_SKEW:
             noted[claimed.account_id] = outcome.skew

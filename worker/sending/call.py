@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from worker.config import Settings
 from worker.domain.outcome import Outcome, Verdict
+from worker.domain.submission import Claimed
 from worker.gateway.client import Call, Credentials, Session, endpoint, send
-from worker.ledger.sending.claims import Claimed
 
 
 def open_gateway(

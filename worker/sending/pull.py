@@ -4,20 +4,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Engine
 
 from worker.domain.lane import Lane
+from worker.domain.policy import Policy
+from worker.domain.submission import Claimed
 from worker.ledger.sending import claims, optouts
-from worker.ledger.sending.claims import Claimed, Queue
+from worker.ledger.sending.claims import Due, Queue
 from worker.redis_store.rate import Grant
 
 Allow = Callable[[int, Lane, Sequence[int]], Grant]
 """How many of these calls of that account, by the mobiles of each, may be made now."""
-
-MaySend = Callable[[int, Lane, datetime], bool]
-"""Whether the hours of the lane have that account send now."""
-
 
 LOOK_AGAIN = timedelta(seconds=0.2)
 """So long the queues that a look at a lane found are claimed from, each while it gives as much as is asked of it.
@@ -51,61 +50,93 @@ class Pulled:
     look: Look = NO_LOOK
 
 
-def pull(
-    engine: Engine,
-    lane: Lane,
-    most: int,
-    *,
-    may_send: MaySend,
-    allow: Allow,
-    random: Callable[[], float],
-    now: datetime,
-    lease: timedelta,
-    last: Look = NO_LOOK,
-) -> Pulled:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every pull of a process goes by."""
+
+    policy: Policy
+    allow: Allow
+    random: Callable[[], float]
+    """0 to 1."""
+    lease: timedelta
+    """How long a claim holds."""
+
+
+def pull(engine: Engine, lane: Lane, most: int, terms: Terms, *, now: datetime, last: Look = NO_LOOK) -> Pulled:
     """Claims up to `most` submissions of the lane.
 
-    Each account has an equal share of them, and of that each of its callers; which of them come first is chance, so that all
-    have their turn where there are more of them than places. Of very many callers some are looked at, and the next ones the next time:
-    `last` is the look of the last pull. Whoever has opted out by then is left out, in a lane that heeds it.
+    Each account gets an equal share of them, and each of its callers an equal share of that. Chance decides which come first,
+    so all have their turn where there are more of them than places. Of very many callers some are looked at, and the next ones
+    at the next pull: `last` is the look of the last one. Recipients who have opted out by now are left out, in a lane that
+    heeds it.
     """
-    submission_ids: list[int] = []
-    waits: dict[int, float] = {}
-    more = False
-    dry: set[Queue] = set()
     with engine.begin() as connection:
         look = last if _holds(last, now) else Look(now, claims.queues(connection, lane.name, now=now, after=last.after))
-        since = dict(look.since)
-        queues = [queue for queue in look.queues if may_send(queue.account_id, lane, now)]
-        shares = _shares(queues, most, random)
-        for queue, share in shares:
-            places = min(share, most - len(submission_ids))
-            if queue.account_id in waits or not places:
-                continue
-            due = claims.first(connection, lane.name, queue, most=places, now=now, since=since.get(queue))
-            if len(due) < places:
-                dry.add(queue)
-            grant = allow(queue.account_id, lane, [one.mobiles for one in due]) if due else Grant(0, 0)
-            for one in due[: grant.granted]:
-                submission_ids.append(one.id)
-                since[queue] = one.due_at
-            if grant.granted < len(due):
-                waits[queue.account_id] = grant.wait
-            elif len(due) == places:
-                more = True
-        if submission_ids and lane.heeds_optouts:
-            optouts.leave_out(connection, submission_ids, now=now)
-        claimed = claims.claim(connection, submission_ids, now=now, lease=lease) if submission_ids else []
+        queues = [queue for queue in look.queues if terms.policy.may_send(queue.account_id, lane, now)]
+        shares = _shares(queues, most, terms.random)
+        locked = _lock_granted(
+            shares,
+            most,
+            look.since,
+            lock_due=partial(claims.lock_due, connection, lane.name, now=now),
+            allow=lambda account_id, sizes: terms.allow(account_id, lane, sizes),
+        )
+        if locked.ids and lane.heeds_optouts:
+            optouts.leave_out(connection, locked.ids, now=now)
+        claimed = claims.claim(connection, locked.ids, now=now, lease=terms.lease) if locked.ids else []
     lasts = _lasts(queues)
     # One by chance: the callers between those of two accounts have their turn another time.
-    after = list(lasts.values())[int(random() * len(lasts))] if lasts else last.after
+    after = list(lasts.values())[int(terms.random() * len(lasts))] if lasts else last.after
     # Where an older look has nothing more to give, others may have come meanwhile.
-    more = more or not lasts.keys() <= waits.keys() or (look is last and bool(dry or not submission_ids))
-    left = [queue for queue in look.queues if queue not in dry]
+    is_stale = look is last and bool(locked.dry or not locked.ids)
+    more = locked.more or not lasts.keys() <= locked.waits.keys() or is_stale
+    left = [queue for queue in look.queues if queue not in locked.dry]
     # Of a queue that gives one at a time nobody knows whether it has another.
-    goes_on = left and all(share > 1 for _, share in shares) and 0 < len(claimed) == len(submission_ids)
-    look = Look(look.at, left, since, after) if goes_on else Look(after=after)
-    return Pulled(claimed, more, min(waits.values(), default=0), look)
+    goes_on = left and all(share > 1 for _, share in shares) and 0 < len(claimed) == len(locked.ids)
+    look = Look(look.at, left, locked.since, after) if goes_on else Look(after=after)
+    return Pulled(claimed, more, min(locked.waits.values(), default=0), look)
+
+
+@dataclass(slots=True)
+class _Locked:
+    """What one pull has locked, and what it has learnt."""
+
+    since: dict[Queue, datetime]
+    """For each queue, the `due_at` of what was locked of it last."""
+    ids: list[int] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)
+    """Accounts whose rate is used up: the seconds until it is worth asking again."""
+    dry: set[Queue] = field(default_factory=set)
+    """Queues that gave less than they were asked for."""
+    more: bool = False
+
+
+def _lock_granted(
+    shares: Sequence[tuple[Queue, int]],
+    most: int,
+    since: Mapping[Queue, datetime],
+    *,
+    lock_due: Callable[..., Sequence[Due]],
+    allow: Callable[[int, Sequence[int]], Grant],
+) -> _Locked:
+    """Locks the share of each queue, as far as the rate of its account grants it."""
+    locked = _Locked(dict(since))
+    for queue, share in shares:
+        places = min(share, most - len(locked.ids))
+        if queue.account_id in locked.waits or not places:
+            continue
+        due = lock_due(queue, most=places, since=locked.since.get(queue))
+        if len(due) < places:
+            locked.dry.add(queue)
+        grant = allow(queue.account_id, [submission.mobiles for submission in due]) if due else Grant(0, 0)
+        for submission in due[: grant.granted]:
+            locked.ids.append(submission.id)
+            locked.since[queue] = submission.due_at
+        if grant.granted < len(due):
+            locked.waits[queue.account_id] = grant.wait
+        elif len(due) == places:
+            locked.more = True
+    return locked
 
 
 def _holds(look: Look, now: datetime) -> bool:
@@ -127,3 +158,15 @@ def _shares(queues: Sequence[Queue], most: int, random: Callable[[], float]) -> 
         (queue, -(-most // (len(of_account) * len(callers)))) for callers in of_account.values() for queue in callers
     ]
     return sorted(shares, key=lambda _: random())
+
+
+def puller(engine: Engine, terms: Terms, clock: Callable[[], datetime]) -> Callable[[Lane, int], Pulled]:
+    """Returns `pull` for one process: it remembers the last look at each lane."""
+    looks: dict[str, Look] = {}
+
+    def pull_next(lane: Lane, most: int) -> Pulled:
+        pulled = pull(engine, lane, most, terms, now=clock(), last=looks.get(lane.name, NO_LOOK))
+        looks[lane.name] = pulled.look
+        return pulled
+
+    return pull_next

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from worker.domain.outcome import Outcome, Verdict
+from worker.domain.submission import Claimed
 from worker.redis_store.complaints import name
 from worker.redis_store.sick_workers import Sick
 
@@ -155,3 +156,24 @@ class Reachability:
         except Exception as error:
             log.exception("this worker cannot look whether it reaches the gateway, and tries again")
             return f"it cannot look for a connection: {type(error).__name__}: {error}"
+
+
+def noting(
+    reach: Reachability,
+    keep_gate: Callable[[Claimed, Outcome], object],
+    was_accepted_since: Callable[[int, datetime], bool],
+    clock: Callable[[], datetime],
+) -> Callable[[Claimed, Outcome], None]:
+    """Returns the function that is told of each outcome: it keeps the gate, and notes whether this process reaches the gateway.
+
+    `was_accepted_since` says whether the gateway has accepted a call of that account since then, whichever worker made it.
+    """
+
+    def note(claimed: Claimed, outcome: Outcome) -> None:
+        reach.note(outcome, clock())
+        keep_gate(claimed, outcome)
+        since = reach.doubted_since
+        if since is not None and outcome.is_unanswered and was_accepted_since(claimed.account_id, since):
+            reach.others_are_answered(outcome)
+
+    return note

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
+from worker.domain.submission import Recorded
 from worker.ledger.errors import retried
 from worker.ledger.sending import submissions
-from worker.ledger.sending.submissions import Recorded
 from worker.runtime.group_commit import GroupCommit
 from worker.runtime.retry import PAUSES
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
-from worker.ledger.sending.claims import Claimed
+from worker.domain.submission import Claimed
 from worker.runtime.calls import Calls
 from worker.runtime.loop import Loop
 from worker.sending.pull import Pulled

@@ -6,40 +6,36 @@ The claim was committed before the call and no transaction is open during it. Wh
 
 import logging
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 
 from worker.domain.outcome import Outcome, Verdict, next_step
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
+from worker.domain.submission import Claimed, Recorded
 
 log = logging.getLogger(__name__)
 
 
-def submit(
-    claimed: Claimed,
-    *,
-    call: Callable[[Claimed], Outcome],
-    record: Callable[[Recorded], object],
-    keep_gate: Callable[[Claimed, Outcome], object],
-    clock: Callable[[], datetime],
-    random: Callable[[], float],
-    resend: Collection[str] = (),
-) -> None:
-    """Submits one submission. In the lanes `resend`, what is unknown is held to be sent once more."""
-    outcome = call(claimed)
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a process submits with."""
+
+    call: Callable[[Claimed], Outcome]
+    note: Callable[[Claimed, Outcome], object]
+    """Is told of each outcome, once it is recorded."""
+    clock: Callable[[], datetime]
+    random: Callable[[], float]
+    """0 to 1."""
+    resend: Collection[str] = ()
+    """The lanes in which what is unknown is held to be sent once more."""
+
+
+def submit(claimed: Claimed, means: Means, *, record: Callable[[Recorded], object]) -> None:
+    """Submits one submission."""
+    outcome = means.call(claimed)
     if outcome.verdict is Verdict.CLOCK:
         # Not taken. The call has measured the gateway's clock, so the next one is signed with the right time.
-        outcome = call(claimed)
-    step = next_step(
-        outcome,
-        attempt=claimed.attempt,
-        failed=claimed.failed,
-        now=clock(),
-        expires_at=claimed.expires_at,
-        jitter=random(),
-        resend=claimed.lane in resend,
-        resent=claimed.resent,
-    )
+        outcome = means.call(claimed)
+    step = next_step(outcome, claimed, now=means.clock(), jitter=means.random(), resend=claimed.lane in means.resend)
     if outcome.verdict is not Verdict.ACCEPTED:
         log.warning(
             "submission %d, attempt %d: %s (%s %s), now %s",
@@ -57,4 +53,4 @@ def submit(
             failed=outcome.verdict is Verdict.FAILED,
         )
     )
-    keep_gate(claimed, outcome)
+    means.note(claimed, outcome)

@@ -14,13 +14,12 @@ from sqlalchemy import event as engine_event
 
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import State
+from worker.domain.submission import Claimed, Recorded
 from worker.ledger.campaigns import campaign_queries, campaigns
 from worker.ledger.campaigns.campaign_queries import Answer, Breakdown
 from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import (
     audiences,
     members,

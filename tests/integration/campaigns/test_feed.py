@@ -16,9 +16,8 @@ from worker.campaigns.feed import LONGEST, Launched
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.status import State
+from worker.domain.submission import Claimed, Recorded
 from worker.ledger.sending import claims, gates
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import campaigns as table
 from worker.ledger.tables import messages
 from worker.redis_store.rate import Grant

@@ -10,10 +10,10 @@ from chaos.causes import causes
 from worker.domain.lane import LANES
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger.inbound import pushes
-from worker.ledger.sending.submissions import Recorded
 from worker.redis_store import intake
-from worker.sending.breaker import keep_gate
+from worker.sending.breaker import update_gate
 
 LATER = NOW + timedelta(minutes=10)
 
@@ -47,7 +47,7 @@ def test_a_closed_gate_is_a_cause(engine: Engine, redis: Redis) -> None:
     ledger = Ledger(engine)
     (claimed,) = ledger.claim([ledger.accept(message("one"))["one"][0]])
     ledger.accept(message("two"))
-    keep_gate(engine, claimed, Outcome(Verdict.ACCOUNT, "-3", "Key验证失败"), in_a_row=lambda *_: None, now=NOW)
+    update_gate(engine, claimed, Outcome(Verdict.ACCOUNT, "-3", "Key验证失败"), in_a_row=lambda *_: None, now=NOW)
     found = causes(engine, redis, now=NOW)
     assert "1 queued in notice: the gate of default is closed (account: -3 Key验证失败)" in found
 

@@ -15,7 +15,7 @@ from lxml import etree
 from sms_command import sms, told
 
 from worker.domain.status import State
-from worker.ledger.sending.submissions import Recorded
+from worker.domain.submission import Recorded
 
 EVIL = "=1+1 <script>alert(1)</script>"
 

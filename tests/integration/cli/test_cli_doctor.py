@@ -21,10 +21,10 @@ from sms_command import sms, sms_process
 from sqlalchemy import text
 
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger.engine import open_engine
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import gates, messages
-from worker.ledger.sending.submissions import Recorded
 from worker.maintenance.clock_guard import ClockGuard
 from worker.redis_store import accounts as announced
 from worker.redis_store import heartbeat, intake, sick_workers

@@ -12,13 +12,13 @@ from sms_command import sms, told
 from worker.domain.lane import LANES
 from worker.domain.message import Refused, read_message
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger.engine import reading
 from worker.ledger.sending import gates, message_queries
-from worker.ledger.sending.submissions import Recorded
 from worker.redis_store import accounts as announced
 from worker.redis_store import intake
-from worker.sending.accept import accept_from_intake
-from worker.sending.accept import refuse as keep_refused
+from worker.sending.take_in import refuse as keep_refused
+from worker.sending.take_in import take_in
 
 LONG_ID = "01a20346-6bd1-7ef9-9530-deb074fa32cf"
 
@@ -173,7 +173,7 @@ def test_show_tells_that_a_message_in_the_intake_waits_for_a_worker_that_has_its
 ) -> None:
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     intake.put(redis, [message("m", account="new")], now=NOW)
-    accept_from_intake(redis, len, lambda *_: None, LANES["notice"], ["default"], now=NOW)
+    take_in(redis, len, lambda *_: None, LANES["notice"], ["default"], now=NOW)
     assert told("show", "m")["recipients"][0]["reason"] == (
         "it lies in the intake since 2026-11-22 04:00:00 UTC; "
         "it waits for a worker that has the account new, and is refused at 2026-11-23 04:00:00 UTC"

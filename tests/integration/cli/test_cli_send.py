@@ -15,7 +15,7 @@ from worker.domain.key import day_of, id_of_key
 from worker.domain.lane import LANES
 from worker.domain.message import Key, Message, from_json
 from worker.domain.status import State
-from worker.ledger.sending.submissions import Recorded
+from worker.domain.submission import Recorded
 from worker.redis_store import accounts as announced
 
 AUDIENCE = Path(__file__).parents[2] / "samples" / "audience.csv"

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from sms_command import sms, told
 
 from worker.domain.status import State
-from worker.ledger.sending.submissions import Recorded
+from worker.domain.submission import Recorded
 
 LONG_ID = "01a20346-6bd1-7ef9-9530-deb074fa32cf"
 

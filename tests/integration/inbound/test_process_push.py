@@ -18,11 +18,11 @@ from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
+from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
 from worker.ledger.engine import LOCK_WAIT, open_engine
 from worker.ledger.inbound import pushes as kept
 from worker.ledger.sending import accounts
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import first_replies, optouts, pushes, reports, submissions
 from worker.ledger.tables import recipient_status as recipient_status_view
 from worker.runtime import log_filter

@@ -17,12 +17,12 @@ from worker.domain.message import Message
 from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.push import Reply
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
 from worker.ledger.engine import reading
 from worker.ledger.inbound import pushes as kept
 from worker.ledger.sending import accounts, gates, message_queries, optouts
 from worker.ledger.sending.optouts import OptOut, Undone
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, recipients, replies, submissions
 from worker.ledger.tables import optouts as table
 
@@ -492,6 +492,6 @@ def test_thousands_of_optouts_are_gone_through_in_pages_each_once(ledger: Ledger
     with ledger.engine.begin() as connection:
         account_id = ledger.account_ids["default"]
         asked = [mobile(n) for n in range(1250, 20_000)]
-        assert optouts.of(connection, account_id, asked) == {mobile(n) for n in range(1250, 2500)}
+        assert optouts.opted_out(connection, account_id, asked) == {mobile(n) for n in range(1250, 2500)}
         optouts.remove(connection, account_id, asked)
         assert optouts.count(connection) == 1250

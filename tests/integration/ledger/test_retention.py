@@ -8,10 +8,10 @@ from sms_command import sms, told
 from sqlalchemy import update
 
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger import retention
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import messages as kept_messages
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
 from worker.maintenance.retention import forget as forget_old

@@ -20,6 +20,7 @@ from callback_app.app import create_app
 from callback_app.inbox import open_inbox
 from worker.devstack.stack import StackError, running_stack
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger import backlog, retention, roles, schema
 from worker.ledger.campaigns import audiences, campaign_queries, campaigns
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
@@ -27,7 +28,6 @@ from worker.ledger.inbound import push_queries
 from worker.ledger.inbound import pushes as pushes_of
 from worker.ledger.roles import RIGHTS, SEQUENCES
 from worker.ledger.sending import accounts, gates, message_queries, optouts, unknown
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import pushes, recipient_status, submissions
 
 TOKEN = "0123456789abcdef"
@@ -240,7 +240,7 @@ def test_a_worker_does_what_workers_and_the_sms_command_do(url: str) -> None:
         with engine.begin() as connection:
             assert accounts.numbers(connection) == {"default": 1}
             assert backlog.quarantined_pushes(connection) == 1
-            assert optouts.of(connection, 1, [mobile(1), mobile(9)]) == {mobile(1)}
+            assert optouts.opted_out(connection, 1, [mobile(1), mobile(9)]) == {mobile(1)}
 
 
 def test_what_a_worker_imports_is_analyzed_and_can_be_removed(url: str, admin: Engine) -> None:

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 
 from worker.domain.message import MSG_ID_END
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger.sending import accounts as ledger_accounts
 from worker.ledger.sending.accounts import BLOCK, reserve_msg_ids
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import accounts, messages, recipients, submissions
 
 ACCEPTED = Recorded(0, 1, State.ACCEPTED, None, "1", "成功")

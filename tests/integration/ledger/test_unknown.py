@@ -10,9 +10,8 @@ from sqlalchemy import Connection, text
 from worker.domain.lane import LANES
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
+from worker.domain.submission import Claimed, Recorded
 from worker.ledger.sending import unknown
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.sending.unknown import Which
 from worker.ledger.tables import reports, submissions
 from worker.maintenance.settle import settle as settle_reported

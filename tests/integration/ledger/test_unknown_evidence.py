@@ -10,9 +10,9 @@ from sms_command import sms, told
 from sqlalchemy import event, select, text, update
 
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger.inbound import pushes as kept
 from worker.ledger.sending import evidence
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import reports, submissions
 from worker.maintenance.settle import resend_probable, settle
 

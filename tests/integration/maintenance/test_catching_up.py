@@ -11,11 +11,11 @@ from sqlalchemy import Connection, insert, update
 
 from worker.domain.message import read_message
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import BATCHES_SECONDS, in_batches
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import submissions, unknown
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import pushes as pushes_table
 from worker.ledger.tables import submissions as table
 from worker.maintenance import tick

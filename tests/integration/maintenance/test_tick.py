@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from campaign_driver import WISH, Campaigns, window_of
-from ledger_driver import LEASE, NOW, Ledger, may_send, message, mobile, status_push
+from ledger_driver import LEASE, NOW, Ledger, message, mobile, policy, status_push
 from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy.exc import OperationalError
@@ -21,18 +21,19 @@ from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import Message, is_id, to_json
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
+from worker.domain.submission import Recorded
 from worker.inbound.process_push import keep_pushes
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts as ledger_accounts
 from worker.ledger.sending import gates
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
 from worker.maintenance import tick
 from worker.redis_store import accounts as announced
 from worker.redis_store import bells, intake
 from worker.redis_store.accounts import announcing
-from worker.sending.accept import accept_by_name, accept_each, accept_from_intake, refuse
+from worker.sending.by_name import put_by_name
+from worker.sending.take_in import accept_each, refuse, take_in
 
 
 class Published:
@@ -50,7 +51,7 @@ class Published:
             self.ledger.engine,
             self.redis,
             self.settings,
-            may_send=may_send,
+            policy(self.ledger.account_ids, lanes=self.settings.lanes),
             start_due=partial(start_due, window=window_of),
             now=now,
         )
@@ -77,7 +78,7 @@ def taken_in(
     accounts: Collection[str] = ("default",),
     now: datetime = NOW,
 ) -> bool:
-    return accept_from_intake(
+    return take_in(
         beat.redis,
         accept or (lambda some: beat.ledger.accept(*some)),
         partial(refuse, beat.ledger.engine),
@@ -288,7 +289,7 @@ def test_whatever_somebody_puts_into_the_intake_is_refused_with_its_reason_and_i
     intake.put(beat.redis, [message("good")], now=NOW)
     assert intake.find(beat.redis, "m") is None
     taken_in(beat)
-    assert [row["id"] for row in beat.ledger.rows(messages)] == ["good"]
+    assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["good"]
     (row,) = beat.ledger.rows(refused)
     assert row["id"] == "m"
     assert told in str(row["faults"]).replace("\\\\", "\\")
@@ -360,12 +361,12 @@ def test_a_message_of_an_account_that_this_worker_does_not_know_waits_for_one_th
     # It is not taken again: whoever takes in goes on until there is nothing more.
     assert not taken_in(beat)
     assert not taken_in(beat, now=NOW + timedelta(seconds=30))
-    assert [row["id"] for row in beat.ledger.rows(messages)] == ["n"]
+    assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["n"]
     assert intake.parked(beat.redis) == {"shop": 1}
     assert ("work", "notice") in beat.tick(NOW + timedelta(seconds=6))
     beat.ledger.account_ids |= known
     taken_in(beat, accounts={"default", "shop"})
-    assert [row["id"] for row in beat.ledger.rows(messages)] == ["n", "m"]
+    assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["n", "m"]
     assert beat.ledger.rows(refused) == []
     assert intake.depth(beat.redis)["notice"] == 0
     assert intake.parked(beat.redis) == {}
@@ -403,7 +404,7 @@ def by_name(
     beat: Published, fields: object, task_id: str = TASK_ID, caller: str = "shop", queue: str | None = None
 ) -> str:
     """Has a message by name accepted, or refused; its lane."""
-    lane = accept_by_name(beat.redis, fields, task_id, caller=caller, queue=queue, now=NOW)
+    lane = put_by_name(beat.redis, fields, task_id, caller=caller, queue=queue, now=NOW)
     taken_in(beat, lane)
     assert intake.depth(beat.redis)[lane] == 0
     return lane
@@ -412,7 +413,7 @@ def by_name(
 def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_same_message(beat: Published) -> None:
     fields = {"to": ["13800138000"], "content": "您好"}
     assert by_name(beat, fields) == by_name(beat, fields) == "notice"
-    assert [row["id"] for row in beat.ledger.rows(messages)] == [TASK_ID]
+    assert [row["public_id"] for row in beat.ledger.rows(messages)] == [TASK_ID]
     assert [row["caller"] for row in beat.ledger.rows(submissions)] == ["shop"]
 
 
@@ -478,7 +479,7 @@ def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_refused_unless_it_
 
 def test_a_message_by_name_of_an_account_that_this_worker_does_not_know_waits_in_the_intake(beat: Published) -> None:
     fields = {"to": "13800138000", "content": "您好", "account": "x"}
-    assert accept_by_name(beat.redis, fields, TASK_ID, caller="shop", queue="sms.otp", now=NOW) == "otp"
+    assert put_by_name(beat.redis, fields, TASK_ID, caller="shop", queue="sms.otp", now=NOW) == "otp"
     taken_in(beat, "otp")
     assert beat.ledger.rows(refused) == beat.ledger.rows(messages) == []
     waiting = intake.find(beat.redis, TASK_ID)
@@ -548,7 +549,7 @@ def test_a_full_redis_takes_a_message_by_name_which_it_has_just_given_out(redis:
     redis.config_set("maxmemory", 1)
     try:
         for number, fields in enumerate(({"to": mobile(1), "content": "您好"}, {"to": "1", "content": ""})):
-            accept_by_name(redis, fields, f"task-{number}", caller="shop", queue="sms.otp", now=NOW)
+            put_by_name(redis, fields, f"task-{number}", caller="shop", queue="sms.otp", now=NOW)
     finally:
         redis.config_set("maxmemory", 0)
     assert intake.depth(redis)["otp"] == 2

@@ -5,19 +5,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from ledger_driver import LEASE, NOW, Ledger, lanes_now, message, mobile
+from ledger_driver import LEASE, NOW, Ledger, message, mobile
 from redis import Redis
 from sqlalchemy import update
 
 from worker.domain.gate import PROBE_AFTER, PROBE_AGAIN, PROBE_MOST, Gate, next_probe
 from worker.domain.outcome import BACKOFF_FIRST, Outcome, Verdict
 from worker.domain.status import State
+from worker.domain.submission import Claimed, Recorded
 from worker.ledger.sending import accounts, claims, gates
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import recipients
 from worker.ledger.tables import submissions as table
-from worker.sending.breaker import FORGOTTEN, InARow, keep_gate, unknown_in_a_row
+from worker.sending.breaker import FORGOTTEN, InARow, unknown_in_a_row, update_gate
 
 MINUTE = timedelta(minutes=1)
 WRONG_PASSWORD = Outcome(Verdict.ACCOUNT, "-3", "Key验证失败")
@@ -38,12 +37,12 @@ def fails(ledger: Ledger, claimed: Claimed, now: datetime, outcome: Outcome = WR
     ledger.record(
         Recorded(claimed.id, claimed.attempt, State.HELD, now + BACKOFF_FIRST, outcome.result, outcome.tips), now=now
     )
-    keep_gate(ledger.engine, claimed, outcome, in_a_row=NOT_IN_A_ROW, now=now)
+    update_gate(ledger.engine, claimed, outcome, in_a_row=NOT_IN_A_ROW, now=now)
 
 
 def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
     with ledger.engine.connect() as connection:
-        return claims.to_be_probed(connection, lambda _: lanes_now(now), now=now)
+        return claims.to_be_probed(connection, lambda _: ledger.lanes_open(now), now=now)
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_the_log_names_a_gate_by_its_account_as_the_commands_do(
 ) -> None:
     for minute, outcome in ((1, WRONG_PASSWORD), (2, Outcome(Verdict.ACCEPTED, "1", "成功"))):
         [probe] = ledger.claim_probe(NOW + minute * MINUTE)
-        keep_gate(ledger.engine, probe, outcome, in_a_row=NOT_IN_A_ROW, now=NOW + minute * MINUTE)
+        update_gate(ledger.engine, probe, outcome, in_a_row=NOT_IN_A_ROW, now=NOW + minute * MINUTE)
         ledger.record(Recorded(probe.id, probe.attempt, State.HELD, NOW + minute * MINUTE, None, None))
     assert [record.getMessage().partition(", see")[0].partition(":")[0] for record in caplog.records] == [
         "the gate of account default stays closed",
@@ -120,7 +119,7 @@ def test_a_probe_that_goes_through_opens_the_gate_and_all_the_others_follow_at_o
     now = NOW + MINUTE
     (probe,) = ledger.claim_probe(now)
     ledger.record(Recorded(probe.id, probe.attempt, State.ACCEPTED, None, "1", "成功"), now=now)
-    keep_gate(ledger.engine, probe, Outcome(Verdict.ACCEPTED, "1", "成功"), in_a_row=NOT_IN_A_ROW, now=now)
+    update_gate(ledger.engine, probe, Outcome(Verdict.ACCEPTED, "1", "成功"), in_a_row=NOT_IN_A_ROW, now=now)
     assert gate(ledger).is_open
     assert len(ledger.pull(now).claimed) == 4
 
@@ -162,7 +161,7 @@ def test_one_account_behind_its_gate_is_no_trouble_of_anothers(ledger: Ledger, c
 def test_no_other_outcome_closes_a_gate(ledger: Ledger, verdict: Verdict) -> None:
     [submission_ids] = ledger.accept(message("m")).values()
     for one in ledger.claim(submission_ids):
-        keep_gate(
+        update_gate(
             ledger.engine,
             one,
             Outcome(verdict, "-7"),
@@ -178,7 +177,7 @@ def test_a_gate_is_open_after_a_probe_that_the_gateway_answered_for_the_message_
 ) -> None:
     now = NOW + MINUTE
     (probe,) = ledger.claim_probe(now)
-    keep_gate(ledger.engine, probe, Outcome(verdict, "-7"), in_a_row=NOT_IN_A_ROW, now=now)
+    update_gate(ledger.engine, probe, Outcome(verdict, "-7"), in_a_row=NOT_IN_A_ROW, now=now)
     assert gate(ledger).is_open is (verdict in {Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
     if not gate(ledger).is_open:
         # After a minute at the latest, and of one that has been closed for a minute no sooner if the probe is unknown.
@@ -219,7 +218,7 @@ def counted(ledger: Ledger, redis: Redis) -> InARow:
 def ends(ledger: Ledger, count: InARow, one: Claimed, now: datetime, outcome: Outcome = NO_REPLY) -> None:
     state = State(outcome.verdict)
     ledger.record(Recorded(one.id, one.attempt, state, None, outcome.result, outcome.tips), now=now)
-    keep_gate(ledger.engine, one, outcome, in_a_row=count, now=now)
+    update_gate(ledger.engine, one, outcome, in_a_row=count, now=now)
 
 
 def calls(ledger: Ledger, number: int, now: datetime = NOW) -> list[Claimed]:
@@ -252,7 +251,7 @@ def test_refusals_by_http_status_alone_close_the_gate_as_calls_without_a_reply_d
     assert gate(ledger).reason == "rejected: HTTP 404: not found"
     assert gate(ledger).until == NOW + PROBE_AFTER[Verdict.UNKNOWN]
     assert next_probe(NOT_FOUND, timedelta(seconds=6)) == timedelta(seconds=6)
-    keep_gate(ledger.engine, replace(under_way, probe=True), NOT_FOUND, in_a_row=count, now=NOW + MINUTE)
+    update_gate(ledger.engine, replace(under_way, probe=True), NOT_FOUND, in_a_row=count, now=NOW + MINUTE)
     assert not gate(ledger).is_open
 
 
@@ -289,7 +288,7 @@ def test_an_answer_for_a_message_begins_the_count_anew(
     other = counted(ledger, redis) if "another" in whose else count
     for number, one in enumerate(calls(ledger, 4 * FEW)):
         if number % FEW == FEW - 1:
-            keep_gate(ledger.engine, one, Outcome(verdict, "-7"), in_a_row=other, now=NOW + number * SECOND)
+            update_gate(ledger.engine, one, Outcome(verdict, "-7"), in_a_row=other, now=NOW + number * SECOND)
         else:
             ends(ledger, count, one, NOW + number * SECOND)
     assert gate(ledger).is_open
@@ -302,7 +301,7 @@ def test_a_call_that_the_gateway_did_not_take_does_not_begin_the_count_anew(
     count = counted(ledger, redis)
     for number, one in enumerate(calls(ledger, FEW)):
         ends(ledger, count, one, NOW + number * SECOND)
-        keep_gate(ledger.engine, one, Outcome(verdict), in_a_row=count, now=NOW + number * SECOND)
+        update_gate(ledger.engine, one, Outcome(verdict), in_a_row=count, now=NOW + number * SECOND)
     assert not gate(ledger).is_open
 
 

@@ -11,11 +11,10 @@ from sqlalchemy import Connection, Engine, text
 
 from worker.domain.lane import LANES
 from worker.domain.status import State
+from worker.domain.submission import Claimed, Recorded
 from worker.ledger.campaigns import campaigns
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import claims, submissions, unknown
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.sending.unknown import Which
 
 LATER = NOW + timedelta(minutes=1)

@@ -10,9 +10,8 @@ from ledger_driver import NOW, Ledger, message
 from sqlalchemy import Engine, select
 
 from worker.domain.status import State
+from worker.domain.submission import Claimed, Recorded
 from worker.ledger.engine import open_engine
-from worker.ledger.sending.claims import Claimed
-from worker.ledger.sending.submissions import Recorded
 from worker.ledger.tables import submissions
 from worker.sending.record import recorder
 

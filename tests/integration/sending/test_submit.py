@@ -78,10 +78,10 @@ def send(worker: Parts, message_id: str = "m") -> int:
         {"to": "13800138000", "content": "您的验证码是 123456", "id": message_id},
         now=datetime.now(UTC),
         default_id="",
-        accounts=worker.account_ids,
+        accounts=worker.base.policy.account_ids,
     )
-    worker.accept([message])
-    with worker.engine.connect() as connection:
+    worker.sending.accept([message])
+    with worker.base.engine.connect() as connection:
         submission_id = connection.execute(select(func.max(submissions.c.id))).scalar_one()
     again(worker)
     return submission_id
@@ -89,42 +89,35 @@ def send(worker: Parts, message_id: str = "m") -> int:
 
 def again(worker: Parts) -> None:
     """Submits what is due."""
-    for claimed in worker.pull(LANES["notice"], 10).claimed:
-        submit(
-            claimed,
-            call=worker.call,
-            record=worker.records["notice"],
-            keep_gate=worker.keep_gate,
-            clock=lambda: datetime.now(UTC),
-            random=lambda: 0.0,
-            resend=worker.settings.resend_lanes,
-        )
+    for claimed in worker.sending.pull(LANES["notice"], 10).claimed:
+        means = replace(worker.sending.means, clock=lambda: datetime.now(UTC), random=lambda: 0.0)
+        submit(claimed, means, record=worker.sending.records["notice"])
 
 
 def later(worker: Parts) -> None:
     """Submits what is held, as if its time had come."""
-    with worker.engine.begin() as connection:
+    with worker.base.engine.begin() as connection:
         held = update(submissions).where(submissions.c.state == "held")
         connection.execute(held.values(due_at=datetime.now(UTC)))
     again(worker)
 
 
 def row(worker: Parts, submission_id: int) -> dict[str, object]:
-    with worker.engine.connect() as connection:
+    with worker.base.engine.connect() as connection:
         return dict(connection.execute(select(submissions).where(submissions.c.id == submission_id)).mappings().one())
 
 
 def status(worker: Parts) -> str:
-    with worker.engine.connect() as connection:
+    with worker.base.engine.connect() as connection:
         return connection.execute(select(recipient_status.c.status)).scalar_one()
 
 
 def report(worker: Parts, push_id: int) -> None:
     """The gateway pushes that the mobile has it."""
     body = status_push(("13800138000", row(worker, push_id)["msg_id"], 1)).encode()
-    with worker.engine.begin() as connection:
+    with worker.base.engine.begin() as connection:
         push_id = pushes.add(connection, body, source="127.0.0.1", received_at=datetime.now(UTC))
-    process_push(worker.engine, push_id, worker.accounts_of_pushes, optout_words=worker.settings.optout_words)
+    process_push(worker.base.engine, push_id, worker.accounts_of_pushes, optout_words=worker.base.settings.optout_words)
 
 
 def waits(worker: Parts, submission_id: int) -> timedelta:
@@ -329,15 +322,15 @@ def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_on
     parts = worker()
 
     def pull_slowly(lane: Lane, places: int) -> Pulled:
-        claimed = parts.pull(lane, places).claimed
+        claimed = parts.sending.pull(lane, places).claimed
         return Pulled([replace(one, until=datetime.now(UTC)) for one in claimed])
 
-    submission_id = send(replace(parts, pull=pull_slowly))
+    submission_id = send(replace(parts, sending=replace(parts.sending, pull=pull_slowly)))
     assert (row(parts, submission_id)["state"], simulator.taken()) == ("held", [])
 
 
 def test_a_lease_outlasts_the_longest_call(worker: Callable[..., Parts]) -> None:
-    settings = worker(SMS_READ_TIMEOUT="300", SMS_CONNECT_TIMEOUT="60").settings
+    settings = worker(SMS_READ_TIMEOUT="300", SMS_CONNECT_TIMEOUT="60").base.settings
     assert settings.lease > endpoint(settings).longest
 
 

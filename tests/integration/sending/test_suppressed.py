@@ -45,7 +45,7 @@ def accept(
 
 
 def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
-    ids = [str(row["id"]) for row in ledger.rows(messages)]
+    ids = [str(row["public_id"]) for row in ledger.rows(messages)]
     with reading(ledger.engine) as connection:
         return message_queries.counts_by_id(connection, ids)
 
@@ -169,7 +169,7 @@ def worker(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     yield make
     for one in made:
-        one.engine.dispose()
+        one.base.engine.dispose()
 
 
 def test_a_worker_holds_the_caps_of_its_settings(
@@ -177,7 +177,9 @@ def test_a_worker_holds_the_caps_of_its_settings(
 ) -> None:
     here = worker(redis_url)
     for message_id in "mn":
-        here.accept([code(message_id, mobile(1)), code(f"{message_id}2", mobile(2 if message_id == "m" else 3))])
+        here.sending.accept(
+            [code(message_id, mobile(1)), code(f"{message_id}2", mobile(2 if message_id == "m" else 3))]
+        )
     assert fates(ledger) == {"m": {"queued": 1}, "m2": {"queued": 1}, "n": {"suppressed": 1}, "n2": {"queued": 1}}
 
 

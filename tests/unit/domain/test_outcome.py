@@ -19,13 +19,34 @@ from worker.domain.outcome import (
     wait_after,
 )
 from worker.domain.status import State
+from worker.domain.submission import Claimed
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=24)
 
 
-def step(outcome: Outcome, attempt: int = 1, expires_at: datetime = LATER, failed: int = 0, **told: bool) -> Step:
-    return next_step(outcome, attempt=attempt, failed=failed, now=NOW, expires_at=expires_at, jitter=0, **told)
+def step(
+    outcome: Outcome,
+    attempt: int = 1,
+    expires_at: datetime = LATER,
+    failed: int = 0,
+    resent: bool = False,
+    resend: bool = False,
+) -> Step:
+    claimed = Claimed(
+        id=1,
+        account_id=1,
+        msg_id=1,
+        attempt=attempt,
+        expires_at=expires_at,
+        until=NOW,
+        lane="notice",
+        resent=resent,
+        content="您好",
+        mobiles=("13800138000",),
+        failed=failed,
+    )
+    return next_step(outcome, claimed, now=NOW, jitter=0, resend=resend)
 
 
 def after(**wait: float) -> datetime:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from worker.runtime.loop import Turns
+from worker.runtime.loop import RoundRobin
 from worker.wiring import is_store_away
 
 PATIENCE_SECONDS = 10
@@ -23,7 +23,9 @@ class Done:
         self.did: SimpleQueue[str] = SimpleQueue()
         self.stopping = Event()
         self._do = do
-        self.turns: Turns[str] = Turns(self._do_part, name="launch", stopping=self.stopping, is_away=is_store_away)
+        self.turns: RoundRobin[str] = RoundRobin(
+            self._do_part, name="launch", stopping=self.stopping, is_away=is_store_away
+        )
 
     def _do_part(self, what: str) -> bool:
         self.did.put(what)

@@ -12,7 +12,7 @@ from threading import Barrier, Event, get_ident
 import pytest
 from redis.exceptions import RedisError
 
-from worker.ledger.sending.claims import Claimed
+from worker.domain.submission import Claimed
 from worker.sending.pull import Pulled
 from worker.sending.serve import Server, Verbs
 from worker.wiring import is_store_away

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from worker.domain.gate import PROBE_AGAIN
 from worker.domain.lane import LANES
 from worker.domain.status import State, sources
+from worker.domain.submission import Claimed
 from worker.ledger.sending import optouts
 from worker.ledger.sending.gates import OPEN, open_accounts, probed_accounts, take_probe
 from worker.ledger.sending.submissions import OVER, REPORTED, TO_BE_SENT, split_off
@@ -49,27 +50,6 @@ class Due:
     id: int
     mobiles: int
     due_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A submission that this process alone may call now."""
-
-    id: int
-    account_id: int
-    msg_id: int
-    attempt: int
-    expires_at: datetime
-    until: datetime
-    """When its lease runs out: a call must be over by then."""
-    lane: str
-    resent: bool
-    content: str
-    mobiles: tuple[str, ...]
-    probe: bool = False
-    """Whether it is sent through a closed gate, to see whether that can be opened again."""
-    failed: int = 0
-    """How many of its attempts were answered with 0 失败."""
 
 
 MOST_QUEUES = 200
@@ -124,7 +104,7 @@ def queues(connection: Connection, lane: str, *, now: datetime, after: str = "")
 _ITS_TURN = text(f"submissions.caller NOT IN ({_BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
 
 
-def first(
+def lock_due(
     connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime, since: datetime | None = None
 ) -> list[Due]:
     """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over.

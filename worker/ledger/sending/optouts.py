@@ -132,7 +132,7 @@ def undo(connection: Connection, push_ids: Collection[int], words: Collection[st
     return Undone(len(gone) - len(meant), len(meant))
 
 
-def of(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
+def opted_out(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
     """Those of the mobiles that opted out, however many there are, by one statement."""
     asked = {"of_account": account_id, "mobiles": list(mobiles)}
     return set(connection.execute(_of(connection.dialect.name), asked).scalars())

@@ -2,7 +2,6 @@
 (`domain.status.TRANSITIONS`): whoever changes no row has lost the race, and stops. How they are claimed is in `turns`."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import (
@@ -22,39 +21,9 @@ from sqlalchemy import (
 
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
+from worker.domain.submission import NewSubmission, Recorded
 from worker.ledger.dialect import ROWS, add_rows, literally, oldest
 from worker.ledger.tables import recipients, reports, submissions
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A submission to be made: one call, with its recipients: (number of the message, mobile) each."""
-
-    account_id: int
-    lane: str
-    caller: str
-    msg_id: int
-    recipients: Sequence[tuple[int, str]]
-    state: State
-    due_at: datetime
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """Where an attempt left its submission."""
-
-    id: int
-    attempt: int
-    state: State
-    due_at: datetime | None
-    result: str | None
-    tips: str | None
-    resent: bool = False
-    """Whether the attempt was, or the next is, made although the gateway may have taken the one before."""
-    failed: bool = False
-    """Whether it was answered with 0 失败."""
-
 
 TO_BE_SENT = submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
 """The condition of the partial indexes over what waits to be sent."""
@@ -85,38 +54,38 @@ _INSERT = insert(submissions)
 _INSERT_RECIPIENTS = insert(recipients)
 
 
-def add(connection: Connection, planned: Sequence[Planned], *, now: datetime) -> None:
+def add(connection: Connection, new: Sequence[NewSubmission], *, now: datetime) -> None:
     """Makes the submissions and their recipients."""
-    made = add_rows(
+    added = add_rows(
         connection,
         _INSERT,
         {"attempt": 0, "resent": False, "called_off": False, "updated_at": now},
         ("account_id", "lane", "msg_id", "caller", "mobiles", "state", "due_at", "expires_at"),
         (
             (
-                one.account_id,
-                one.lane,
-                one.msg_id,
-                one.caller,
-                len(one.recipients),
-                one.state,
-                one.due_at,
-                one.expires_at,
+                each.account_id,
+                each.lane,
+                each.msg_id,
+                each.caller,
+                len(each.recipients),
+                each.state,
+                each.due_at,
+                each.expires_at,
             )
-            for one in planned
+            for each in new
         ),
         returning=(submissions.c.account_id, submissions.c.msg_id, submissions.c.id),
     )
-    number = {(account_id, msg_id): submission_id for account_id, msg_id, submission_id in made}
+    ids = {(account_id, msg_id): submission_id for account_id, msg_id, submission_id in added}
     add_rows(
         connection,
         _INSERT_RECIPIENTS,
         {},
         ("message_id", "mobile", "submission_id"),
         (
-            (message_id, mobile, number[one.account_id, one.msg_id])
-            for one in planned
-            for message_id, mobile in one.recipients
+            (message_id, mobile, ids[each.account_id, each.msg_id])
+            for each in new
+            for message_id, mobile in each.recipients
         ),
     )
 

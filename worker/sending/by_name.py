@@ -1,0 +1,45 @@
+"""By name: what a backend app published without our client goes into the intake, where all messages wait."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from redis import Redis
+
+from worker.domain.lane import LANES, lane_of_queue
+from worker.domain.message import Fault, Refused, as_caller, id_of, is_id, read_message
+from worker.redis_store import intake
+
+
+def put_by_name(
+    redis: Redis, fields: object, task_id: str, *, caller: str, queue: str | None = None, now: datetime
+) -> str:
+    """Puts a message that was published by name into the intake; what cannot be sent, to be kept as refused. Returns its lane.
+
+    The message names its lane, or its queue does; they may not differ. Where neither does, it is refused: a code taken for a
+    notice would be sent for a day.
+    """
+    default_id = task_id if is_id(task_id) else id_of(task_id.encode("utf-8", "surrogatepass"))
+    lane = lane_of_queue(queue)
+    try:
+        if lane is None and queue is not None and isinstance(fields, Mapping) and not fields.get("lane"):
+            queues = ", ".join(one.queue for one in LANES.values())
+            raise Refused(
+                [Fault("lane", f"is missing, and the queue {queue} is that of no lane; send it to one of {queues}")]
+            )
+        # Of any account: a worker that does not know it leaves it in the intake, for another may have newer settings.
+        message = read_message(fields, now=now, default_id=default_id, caller=as_caller(caller), lane=lane)
+        intake.put(redis, [message], now=now, if_full=True)
+    except Refused as why:
+        lane = lane or next(iter(LANES))
+        intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), why.faults, now=now)
+        return lane
+    return message.lane
+
+
+def _payload(fields: object) -> str:
+    # Celery's JSON also carries times and the like, and something may be nested deeper than can be written.
+    try:
+        return json.dumps(fields, default=str)
+    except (TypeError, ValueError, RecursionError) as why:
+        return f"a {type(fields).__name__} that cannot be written as JSON: {type(why).__name__}"
