@@ -16,7 +16,9 @@ from attack import on_files, on_messages, on_pushes, on_settings, on_stores
 from attack.table import Attack, Seen
 from chaos.run import kept_place, postgres_for
 from worker.cli.output import clean, console, progress_bar
-from worker.devstack.stack import Signalled, Stack, StackError, running_stack, signals_noted
+from worker.devstack.errors import StackError
+from worker.devstack.signals import Signalled, signals_noted
+from worker.devstack.stack import Stack, running_stack
 
 # In this order: the flood takes the room of all other pushes, and the logs are looked through at the end.
 ATTACKS = (

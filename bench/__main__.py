@@ -22,7 +22,8 @@ from bench.scale import Options as ScaleOptions
 from bench.scale import bench_scale
 from bench.send import Options as SendOptions
 from bench.send import bench_send
-from worker.devstack.stack import Signalled, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.signals import Signalled
 
 RESULTS = Path(__file__).parent / "results"
 

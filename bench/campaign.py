@@ -24,7 +24,8 @@ from bench.harness import Frame, calls, frame, table, write
 from worker.campaigns.start_due import start_due
 from worker.client import SmsClient
 from worker.config import Account, Settings
-from worker.devstack.stack import Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack
 from worker.domain.campaigns.campaign import Window
 from worker.ledger.engine import open_engine
 from worker.maintenance import tick

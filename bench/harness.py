@@ -22,7 +22,8 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy import create_engine, make_url, text
 
-from worker.devstack.stack import Stack, running_stack, signals_noted, start_worker
+from worker.devstack.signals import signals_noted
+from worker.devstack.stack import Stack, running_stack, start_worker
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

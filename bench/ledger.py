@@ -21,7 +21,8 @@ from bench.limits import limits
 from bench.meter import Meter
 from bench.push import Load, push
 from worker.client import SmsClient
-from worker.devstack.stack import Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages, pushes, recipients, refused, replies, reports, submissions

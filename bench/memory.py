@@ -16,7 +16,8 @@ from sqlalchemy import Engine, func, select
 from bench.baseline import message
 from bench.harness import Frame, frame, table, write
 from worker.client import SmsClient
-from worker.devstack.stack import Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions

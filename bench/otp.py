@@ -17,7 +17,8 @@ from sqlalchemy import func, select
 from bench.harness import Frame, calls, frame, table, wait_for_workers, write
 from bench.marketing import fill_in
 from worker.client import SmsClient
-from worker.devstack.stack import Stack, StackError, start_worker
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack, start_worker
 from worker.domain.lane import LANES, QUEUES
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending.submissions import TO_BE_SENT

@@ -18,7 +18,8 @@ from sqlalchemy import Engine, func, select
 from bench.harness import Frame, frame, table, write
 from bench.meter import Machine, Meter
 from simulator.push_xml import Report, push_body
-from worker.devstack.stack import ACCOUNT, Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import ACCOUNT, Stack
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import pushes, reports
 

@@ -16,7 +16,8 @@ from bench.baseline import message
 from bench.harness import LOOK_SECONDS, Frame, busiest, calls, frame, more_workers, table, write
 from bench.meter import Machine, Meter
 from worker.client import SmsClient
-from worker.devstack.stack import Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack
 from worker.domain.rate import BURST_SECONDS, LEAST_BURST
 
 AHEAD_SECONDS = 3

@@ -20,7 +20,9 @@ from bench.baseline import TASK, message
 from bench.harness import LOOK_SECONDS, calls
 from bench.meter import Meter, Use
 from worker.client import SmsClient
-from worker.devstack.stack import ANYBODY, Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack
+from worker.devstack.valkey import ANYBODY
 from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions

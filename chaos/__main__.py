@@ -11,7 +11,8 @@ from chaos.load.run import Options as LoadOptions
 from chaos.load.run import load
 from chaos.run import Options, chaos
 from chaos.task_loss import compare
-from worker.devstack.stack import Signalled, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.signals import Signalled
 
 T = TypeVar("T")
 

@@ -20,7 +20,8 @@ from sqlalchemy import Engine, func, select
 from chaos.checker import calls_of, still_waiting
 from chaos.postgres import running_postgres
 from worker.campaigns.draft import Wish, plan, start_time
-from worker.devstack.stack import Stack, running_stack, signals_noted, start_beat, start_worker
+from worker.devstack.signals import signals_noted
+from worker.devstack.stack import Stack, running_stack, start_beat, start_worker
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.lane import LANES
 from worker.domain.status import State

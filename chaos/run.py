@@ -26,7 +26,8 @@ from chaos.proxy import Door, open_door
 from chaos.settle import settle
 from chaos.workload import Ledgerless, Traffic
 from chaos.world import WORKERS, World, put_right
-from worker.devstack.stack import Stack, running_stack, signals_noted, start_worker
+from worker.devstack.signals import signals_noted
+from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.ledger.engine import open_engine
 
 CONCURRENCY = 16

@@ -17,7 +17,8 @@ from rich.table import Table
 from sqlalchemy import Engine, select
 
 from worker.client import SmsClient
-from worker.devstack.stack import Stack, running_stack, signals_noted
+from worker.devstack.signals import signals_noted
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import messages

@@ -25,7 +25,8 @@ from chaos.proxy import open_door
 from chaos.run import kept_place, postgres_for
 from chaos.settle import settle
 from chaos.world import WORKERS, World, put_right
-from worker.devstack.stack import Stack, running_stack, signals_noted, start_worker
+from worker.devstack.signals import signals_noted
+from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger.engine import open_engine
 

@@ -15,7 +15,8 @@ from sqlalchemy import Engine, select
 from test_send_by_name import arrives
 
 from worker.client import SmsClient
-from worker.devstack.stack import Stack, StackError
+from worker.devstack.errors import StackError
+from worker.devstack.stack import Stack
 from worker.domain.message import id_of
 from worker.ledger.engine import reading
 from worker.ledger.sending import message_queries

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from processes import running_in, sms
 
-from worker.devstack.stack import _setpriv
+from worker.devstack.processes import setpriv
 
 SEND = """
 import os, sys
@@ -98,7 +98,7 @@ def test_it_keeps_its_secrets_in_a_file_and_its_directory_to_itself(tmp_path: Pa
     assert running_in(tmp_path) == []
 
 
-@pytest.mark.skipif(not _setpriv(), reason="this needs the setpriv of util-linux")
+@pytest.mark.skipif(not setpriv(), reason="this needs the setpriv of util-linux")
 def test_its_processes_end_with_it_even_if_it_is_killed(tmp_path: Path) -> None:
     with sms("up", cwd=tmp_path) as up:
         introduction(up)

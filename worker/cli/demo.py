@@ -18,7 +18,8 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from worker.client import SmsClient
-from worker.devstack.stack import Signalled, Stack, running_stack, signals_noted
+from worker.devstack.signals import Signalled, signals_noted
+from worker.devstack.stack import Stack, running_stack
 from worker.domain.message import MAX_RECIPIENTS
 from worker.domain.status import Report
 from worker.ledger.engine import open_engine, reading

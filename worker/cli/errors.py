@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 from worker.cli.output import clean
 from worker.client import Full, NotPermitted, Refused, Unavailable
 from worker.config import ConfigError
-from worker.devstack.stack import StackError
+from worker.devstack.errors import StackError
 from worker.domain.campaigns.audience import NoAudience
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.schema import LedgerInUse, WrongSchema

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from sqlalchemy import make_url
 
-from worker.devstack.stack import Signalled, Stack, running_stack, signals_noted
+from worker.devstack.signals import Signalled, signals_noted
+from worker.devstack.stack import Stack, running_stack
 
 
 def up(

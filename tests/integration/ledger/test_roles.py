@@ -18,7 +18,8 @@ from sqlalchemy.exc import OperationalError
 from attack.ledger_users import CHANGES, SCHEMA, SERVER
 from callback_app.app import create_app
 from callback_app.inbox import open_inbox
-from worker.devstack.stack import StackError, running_stack
+from worker.devstack.errors import StackError
+from worker.devstack.stack import running_stack
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.ledger import backlog, retention, roles, schema

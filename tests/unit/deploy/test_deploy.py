@@ -463,9 +463,10 @@ from importlib import import_module
 import celery.bin.celery, gunicorn.app.wsgiapp
 import callback_app, worker
 
+DEVELOPMENT = {"worker.cli.__main__", "worker.cli.demo", "worker.cli.up"}
 for package in (worker, callback_app):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name not in ("worker.cli.__main__", "worker.cli.demo", "worker.devstack.stack", "worker.cli.up"):
+        if module.name not in DEVELOPMENT and not module.name.startswith("worker.devstack."):
             import_module(module.name)
 print(*{name.partition(".")[0] for name in sys.modules})
 """
