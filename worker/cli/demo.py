@@ -1,4 +1,4 @@
-"""`sms demo`: the whole system on this machine, three messages through it, and a check of what became of them."""
+"""`sms demo`: starts the whole system on this machine, sends three messages through it, and checks the results."""
 
 import shutil
 import tempfile
@@ -35,7 +35,7 @@ GATEWAY = ("--latency-ms", "200", "--report-delay-ms", "800", "--max-mobiles", s
 
 @dataclass(frozen=True)
 class _Sent:
-    """A message that was sent, under a name for people."""
+    """A message that was sent, with a name to show."""
 
     name: str
     id: str
@@ -44,7 +44,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is known of what was sent: the ledger's status counts by message name and replies, the gateway's log and its sums."""
+    """The results so far: the ledger's status counts by message name and its replies; the gateway's log and its sums."""
 
     counts: Mapping[str, Mapping[str, int]]
     replies: Sequence[tuple[str, str]]
@@ -56,18 +56,20 @@ class _Seen:
 class _Check:
     holds: bool
     what: str
-    found: str
+    actual: str
 
 
 def demo(
-    directory: Annotated[Path | None, typer.Option(help="Where its files go, and stay.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep its files, in a temporary directory.")] = False,
-    recipients: Annotated[int, typer.Option(min=1, max=MAX_RECIPIENTS, help="Recipients of the batch.")] = 120,
+    directory: Annotated[Path | None, typer.Option(help="Directory for its files, which stay there.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep its files in their temporary directory.")] = False,
+    recipients: Annotated[
+        int, typer.Option(min=1, max=MAX_RECIPIENTS, help="Number of recipients of the batch.")
+    ] = 120,
 ) -> None:
     """Shows the whole system at work on this machine, against a simulated gateway.
 
-    It sends three messages, shows how they fare, and checks what became of them against the gateway's own log.
-    Nothing leaves this machine, and nothing is left running. Exit code 0 if all checks hold, else 1.
+    It sends three messages, shows how their statuses change, and checks the results against the gateway's own log.
+    Nothing leaves this machine, and nothing is left running. The exit code is 0 if all checks hold, else 1.
 
     \b
     Example:
@@ -120,7 +122,7 @@ def _run(stack: Stack, console: Console, recipients: int) -> Sequence[_Check]:
         engine.dispose()
     table = Table("", "checked", "found", title="By the gateway's own log and the ledger", title_justify="left")
     for check in checks:
-        table.add_row(Text("✓", "green") if check.holds else Text("✗", "red"), check.what, check.found)
+        table.add_row(Text("✓", "green") if check.holds else Text("✗", "red"), check.what, check.actual)
     console.print(table)
     return checks
 
@@ -130,14 +132,14 @@ def _send(sms: SmsClient, name: str, mobiles: Sequence[str], content: str, lane:
 
 
 def _watch(stack: Stack, engine: Engine, sent: Sequence[_Sent], console: Console) -> Sequence[_Check]:
-    """Shows how the statuses change, until every check holds or it has taken too long; the checks."""
+    """Shows how the statuses change until every check holds or SETTLE_SECONDS are over. Returns the checks."""
     began = time.monotonic()
     with Live(console=console) if console.is_terminal else nullcontext() as live:
-        tell = _liner(console, began) if live is None else lambda seen: live.update(_statuses(sent, seen))
+        show = _line_printer(console, began) if live is None else lambda seen: live.update(_statuses(sent, seen))
         while True:
             stack.check()
             seen = _look(stack, engine, sent)
-            tell(seen)
+            show(seen)
             checks = _checks(sent, seen)
             if all(check.holds for check in checks) or time.monotonic() > began + SETTLE_SECONDS:
                 return checks
@@ -145,34 +147,34 @@ def _watch(stack: Stack, engine: Engine, sent: Sequence[_Sent], console: Console
 
 
 def _look(stack: Stack, engine: Engine, sent: Sequence[_Sent]) -> _Seen:
-    # The gateway's sums first: what it counts as acknowledged must be in the ledger by then.
+    # The gateway's sums are read first: the reports that it counts as acknowledged must then be in the ledger.
     sums = stack.ask_simulator("summary")
     calls = stack.ask_simulator(f"calls?limit={sums['calls_taken']}")["calls"]
     with reading(engine) as connection:
-        views = {one.name: message_queries.find(connection, one.id) for one in sent}
-        found = push_queries.newest_replies(connection, limit=100)
-    ours = {one.id for one in sent}
-    replies = [(reply.mobile, reply.content) for reply in found if reply.message in ours]
-    return _Seen({name: view.counts if view else {} for name, view in views.items()}, replies, calls, sums)
+        rows = {message.name: message_queries.find(connection, message.id) for message in sent}
+        newest = push_queries.newest_replies(connection, limit=100)
+    ours = {message.id for message in sent}
+    replies = [(reply.mobile, reply.content) for reply in newest if reply.message in ours]
+    return _Seen({name: row.counts if row else {} for name, row in rows.items()}, replies, calls, sums)
 
 
-def _liner(console: Console, began: float) -> Callable[[_Seen], None]:
-    """Prints a line for each message whose statuses have changed."""
-    told: dict[str, Mapping[str, int]] = {}
+def _line_printer(console: Console, began: float) -> Callable[[_Seen], None]:
+    """Returns a function that prints a line for each message whose statuses have changed."""
+    printed: dict[str, Mapping[str, int]] = {}
 
-    def tell(seen: _Seen) -> None:
+    def show(seen: _Seen) -> None:
         for name, counts in seen.counts.items():
-            if counts != told.get(name, {}):
-                told[name] = counts
+            if counts != printed.get(name, {}):
+                printed[name] = counts
                 console.print(f"{time.monotonic() - began:5.2f} s  {name}: {_counted(counts)}")
 
-    return tell
+    return show
 
 
 def _statuses(sent: Sequence[_Sent], seen: _Seen) -> Table:
     table = Table("message", "id", "recipients", "status")
-    for one in sent:
-        table.add_row(one.name, one.id, str(len(one.mobiles)), _counted(seen.counts[one.name]))
+    for message in sent:
+        table.add_row(message.name, message.id, str(len(message.mobiles)), _counted(seen.counts[message.name]))
     return table
 
 
@@ -181,13 +183,13 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _checks(sent: Sequence[_Sent], seen: _Seen) -> Sequence[_Check]:
-    """What must hold in the end."""
-    mobiles = [mobile for one in sent for mobile in one.mobiles]
+    """What must hold in the end, and whether it does."""
+    mobiles = [mobile for message in sent for mobile in message.mobiles]
     taken = Counter(mobile for call in seen.calls for mobile in call["mobiles"])
     longest = max((len(call["mobiles"]) for call in seen.calls), default=0)
     delivered = sum(counts.get(Report.DELIVERED, 0) for counts in seen.counts.values())
     reports, pushed = seen.sums["reports"], seen.sums["replies"]
-    asked = sent[-1].mobiles[0]
+    questioned = sent[-1].mobiles[0]
     return [
         _Check(delivered == len(mobiles), "every recipient is delivered", f"{delivered} of {len(mobiles)}"),
         _Check(
@@ -203,7 +205,7 @@ def _checks(sent: Sequence[_Sent], seen: _Seen) -> Sequence[_Check]:
             f"{reports['acknowledged']} and {pushed['acknowledged']}",
         ),
         _Check(
-            seen.replies == [(asked, REPLY)],
+            seen.replies == [(questioned, REPLY)],
             "the reply is in the ledger",
             ", ".join(f"{mobile}: {content}" for mobile, content in seen.replies) or "none",
         ),

@@ -1,4 +1,4 @@
-"""`sms up`: the whole system on this machine, for as long as it is wanted."""
+"""`sms up`: the whole system on this machine, until you stop it."""
 
 import shlex
 import time
@@ -15,19 +15,22 @@ from worker.devstack.stack import Stack, running_stack
 
 
 def up(
-    directory: Annotated[Path, typer.Option(help="Where its files are; the next `up` there goes on with them.")] = Path(
-        ".sms"
-    ),
+    directory: Annotated[
+        Path, typer.Option(help="Directory of its files. The next `up` there goes on with them.")
+    ] = Path(".sms"),
     ledger_url: Annotated[
         str | None,
-        typer.Option(help="A ledger elsewhere, such as one on PostgreSQL; as its superuser, roles are made in it."),
+        typer.Option(help="Another ledger, such as one on PostgreSQL. A superuser's URL also makes its roles."),
     ] = None,
-    latency_ms: Annotated[int, typer.Option(min=0, help="How long the simulated gateway takes to answer.")] = 100,
+    latency_ms: Annotated[
+        int, typer.Option(min=0, help="Milliseconds that the simulated gateway takes to answer.")
+    ] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Threads of the worker.")] = 16,
 ) -> None:
     """Runs the whole system on this machine, against a simulated gateway, until you stop it.
 
-    It tells where everything listens, and what another shell needs for `sms send` and `sms show`. Ctrl-C stops it all.
+    It prints where everything listens, and the settings that another shell needs for `sms send` and `sms show`.
+    Ctrl-C stops it all.
 
     \b
     Example:
@@ -51,7 +54,7 @@ def up(
 
 
 def _write_environment(stack: Stack) -> Path:
-    """Writes all the settings of the stack, secrets too, to a file for a shell; only its owner can read it."""
+    """Writes the stack's settings, with the secrets, to a file for a shell. Only its owner can read it."""
     path = stack.directory / "environment"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
@@ -62,7 +65,7 @@ def _write_environment(stack: Stack) -> Path:
 
 def _introduction(stack: Stack, environment: Path) -> str:
     ledger = make_url(stack.environment["SMS_LEDGER_URL"])
-    # What is printed may end up in a log: a password stays in the file. On this machine Redis wants none.
+    # Printed lines may end up in a log, so passwords stay in the file. This Redis needs no password.
     pasted = {"SMS_REDIS_URL": stack.redis_url}
     if ledger.password is None:
         pasted["SMS_LEDGER_URL"] = stack.environment["SMS_LEDGER_URL"]
