@@ -1,4 +1,4 @@
-"""A stand-in for the SMS gateway: it behaves as the vendor's document says, and badly on request.
+"""A stand-in for the SMS gateway. It behaves as the vendor's document says, and misbehaves on request.
 
-It keeps a log of every call it took, which makes it the judge of "never twice". It imports nothing from the system it tests.
+It logs every call that it took, so a test can see whether a message was sent twice. It imports nothing of the system under test.
 """

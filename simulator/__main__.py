@@ -1,6 +1,6 @@
 """`python -m simulator`: reads the command line, listens, and ends at SIGTERM.
 
-A password comes from a file or from SIM_PASSWORD, the callback URL from SIM_PUSH_URL, never from the command line, which every process list shows.
+Passwords come from a file or from SIM_PASSWORD, and the callback URL from SIM_PUSH_URL: every process list shows a command line.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
     options = parser.parse_args()
     host = "127.0.0.1" if options.host == "localhost" else options.host
     if not (options.allow_remote or _is_loopback(host)):
-        parser.error(f"{host} is no loopback address: anyone could reach /sim/; --allow-remote does it all the same")
+        parser.error(f"{host} is not a loopback address: anyone could reach /sim/; --allow-remote listens there anyway")
     try:
         rules = Rules(_accounts(options), options.timestamp_window_seconds, options.max_mobiles)
         behaviour = Behaviour(latency_ms=options.latency_ms, push_url=options.push_url)
@@ -44,31 +44,35 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m simulator", description="A stand-in for the SMS gateway.")
     add = parser.add_argument
     add("--host", default="127.0.0.1")
-    add("--port", type=int, default=0, help="0 picks a free one (default)")
-    add("--allow-remote", action="store_true", help="listen beyond loopback, with the control API open to all")
-    add("--epr-id", default="1", help="of the first account; the password is in --password-file or SIM_PASSWORD")
-    add("--user-id", default="sword123")
-    add("--password-file", type=Path)
+    add("--port", type=int, default=0, help="0, the default, picks a free port")
+    add("--allow-remote", action="store_true", help="listen beyond loopback; the control API is then open to all")
+    add(
+        "--epr-id",
+        default="1",
+        help="enterprise id of the first account; its password is in --password-file or SIM_PASSWORD",
+    )
+    add("--user-id", default="sword123", help="user id of the first account")
+    add("--password-file", type=Path, help="file with the password of the first account")
     add(
         "--accounts",
         type=Path,
         action="append",
         default=[],
-        help='JSON file of further accounts: [{"epr_id": …, "user_id": …, "password": …}]; may be repeated',
+        help='JSON file with further accounts: [{"epr_id": …, "user_id": …, "password": …}]; may be repeated',
     )
-    add("--max-mobiles", type=int, default=50, help="of one call; 0 is no limit")
-    add("--timestamp-window-seconds", type=float, default=600)
-    add("--latency-ms", type=float, default=0)
-    add("--signature", default="【模拟】", help="what the gateway puts before each content")
+    add("--max-mobiles", type=int, default=50, help="largest number of mobiles in a call; 0 means no limit")
+    add("--timestamp-window-seconds", type=float, default=600, help="how far a timestamp may be from the clock")
+    add("--latency-ms", type=float, default=0, help="time before each answer")
+    add("--signature", default="【模拟】", help="text that the gateway puts before each content")
     add(
         "--push-url",
         default=os.environ.get("SIM_PUSH_URL"),
-        help="the callback URL, better in SIM_PUSH_URL, for its path is a secret; without it nothing is pushed until /sim/behave names one",
+        help="the callback URL; its path is a secret, so SIM_PUSH_URL is the better place; without it nothing is pushed until /sim/behave names one",
     )
-    add("--report-delay-ms", type=float, default=100)
-    add("--push-batch", type=_positive, default=50, help="items of one push at most")
-    add("--push-retry-ms", type=float, default=1000)
-    add("--max-push-attempts", type=int, default=100, help="0 is no cap")
+    add("--report-delay-ms", type=float, default=100, help="time from a call to the push of its reports")
+    add("--push-batch", type=_positive, default=50, help="largest number of items in a push")
+    add("--push-retry-ms", type=float, default=1000, help="time until a push is tried again")
+    add("--max-push-attempts", type=int, default=100, help="tries of each push; 0 means no limit")
     return parser
 
 
@@ -108,7 +112,7 @@ async def _serve(app: web.Application, host: str, port: int) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    # An end waits for no call that hangs; to aiohttp 0 would mean for ever.
+    # The end does not wait for a call that hangs. For aiohttp, 0 would mean for ever.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
     await runner.setup()
     try:

@@ -1,4 +1,4 @@
-"""What a fault makes of an answer: status, headers and body, with nothing sent yet."""
+"""The answer to a call under a fault: status, headers and body. Nothing is sent here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from simulator.behaviour import Fault
 from simulator.codes import result_body
 
-# The JSON reply is known to come as text/html in production.
+# In production the JSON reply comes as text/html.
 JSON_CONTENT_TYPE = "text/html;charset=UTF-8"
 XML_CONTENT_TYPE = "text/xml;charset=UTF-8"
-# Neither UTF-8 nor GBK, neither JSON nor XML.
+# Not UTF-8 or GBK, and not JSON or XML.
 GARBAGE = b"\xff\xfe\x00\x81{<\xf8\x00\xff\x80\xff"
 ERROR_PAGE = (
     "<html><head><title>{status}</title></head><body><h1>{status}</h1><p>系统繁忙，请稍后再试</p></body></html>"
@@ -25,7 +25,7 @@ class Answer:
 
 
 def answer_to(fault: Fault, *, xml: bool) -> Answer:
-    """The answer, by the fault; ok, and the faults of the connection, have the document's own."""
+    """The answer under this fault. `ok` and the faults of the connection have the answer of the document."""
     text = result_body(fault.result, fault.tips_sent(xml=xml), xml=xml)
     answer = Answer(200, text.encode(), XML_CONTENT_TYPE if xml else JSON_CONTENT_TYPE)
     match fault.do:

@@ -6,20 +6,20 @@ from aiohttp import web
 
 from simulator.behaviour import Behaviour
 from simulator.control_api import build_control_app
-from simulator.fault_script import Conduct
+from simulator.fault_script import FaultScript
 from simulator.pusher import Pusher, PushSettings
 from simulator.rules import Rules
 from simulator.send_api import send
 from simulator.state import GATEWAY, Gateway
 
 SEND_PATH = "/api/webservice"
-# Room for a call with no cap on mobiles, and for a raw push of a size that a callback app ought to refuse.
+# Room for a call without a limit on mobiles, and for a raw push that is too large for a callback app.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 def build_app(rules: Rules, initial: Behaviour, push_settings: PushSettings, signature: str) -> web.Application:
-    conduct = Conduct(initial)
-    gateway = Gateway(rules, conduct, Pusher(push_settings, conduct), signature)
+    fault_script = FaultScript(initial)
+    gateway = Gateway(rules, fault_script, Pusher(push_settings, fault_script), signature)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[GATEWAY] = gateway
     app.router.add_get(SEND_PATH, send, allow_head=False)

@@ -1,4 +1,4 @@
-"""How the gateway is asked to misbehave: the values of `POST /sim/behave`, checked whole, and nothing that acts on them."""
+"""How the gateway is asked to misbehave: the values of `POST /sim/behave`, with their validation. Nothing here acts on them."""
 
 from typing import Annotated, Literal, Self
 
@@ -25,7 +25,7 @@ _NEVER_TAKES = {"hang_before", "reset_before"}
 _ALWAYS_TAKES = {"hang_after", "reset_after"}
 
 Rate = Annotated[float, Field(ge=0, le=1)]
-# Which items a push fault meets: this share of them, or these mobiles.
+# The items that a push fault meets: this share of them, or these mobiles.
 Share = Rate | frozenset[str]
 
 
@@ -34,15 +34,15 @@ class _Value(BaseModel):
 
 
 class Fault(_Value):
-    """What becomes of one call that keeps every rule.
+    """What happens to one call that keeps every rule.
 
-    `take` says whether it is taken (logged and reported) all the same; left out, it is, unless the fault is hang_before,
-    reset_before or http, or the result is not 1.
+    `take` says whether the call is taken (logged and reported) in spite of the fault. By default it is taken, unless the
+    fault is hang_before, reset_before or http, or the result is not 1.
     """
 
     do: FaultName = "ok"
     result: str | int = TAKEN  # a number is sent as a number
-    tips: str | None = None  # null, when given, leaves them out
+    tips: str | None = None  # an explicit null leaves them out
     status: int | None = Field(default=None, ge=200, le=599)
     retry_after: str | int | None = None
     seconds: float = Field(default=30, ge=0)
@@ -75,7 +75,7 @@ class Fault(_Value):
 
 
 class Step(Fault):
-    """A fault for the next `times` calls (0: for ever) with this mobile and this msgId, each with probability `rate`."""
+    """A fault for the next `times` calls (0: for ever) with this mobile and this msgId, each with the probability `rate`."""
 
     times: int = Field(default=1, ge=0)
     rate: Rate = 1
@@ -84,7 +84,7 @@ class Step(Fault):
 
 
 class ReplyRule(_Value):
-    """Who gets a text that contains this answers it, once its report was pushed."""
+    """A mobile that gets a text with `content_contains` in it sends `reply`, once the text's report was pushed."""
 
     content_contains: str
     reply: str
@@ -94,9 +94,9 @@ class ReplyRule(_Value):
 class PushFaults(_Value):
     """What goes wrong with pushes.
 
-    `split` is one item a push, `merge` all that is due in one; `before_answer` pushes a call's reports before the call is
-    answered; `ignore_success` repeats each push so many times after SUCCESS was read; `cut_short` is the share of tries that
-    send half of what their Content-Length promises.
+    `split` puts one item in a push, `merge` puts all that is due in one. `before_answer` pushes a call's reports before the
+    call is answered. `ignore_success` repeats each push that many times after SUCCESS was read. `cut_short` is the share of
+    tries that send half of what their Content-Length promises.
     """
 
     doubled: bool = False
@@ -130,5 +130,5 @@ class Behaviour(_Value):
         return self
 
     def patched(self, patch: "Behaviour") -> "Behaviour":
-        """This behaviour with the fields that the patch names; what it leaves out stays."""
+        """This behaviour with the fields that the patch sets. The other fields stay as they are."""
         return self.model_copy(update={name: getattr(patch, name) for name in patch.model_fields_set})

@@ -1,4 +1,4 @@
-"""What the gateway was asked: every call that it took, and the last of those that it did not."""
+"""The gateway's log: every call that it took, and the last of the calls that it refused."""
 
 from array import array
 from collections import Counter, deque
@@ -14,7 +14,11 @@ IN_FLIGHT = "in flight"
 
 @dataclass(frozen=True, slots=True)
 class TakenCall:
-    """arrived_at is Unix seconds, monotonic is time.monotonic(), both when the request had been read; seq counts from 1."""
+    """A call that was taken.
+
+    `arrived_at` is in Unix seconds, `monotonic` is time.monotonic(), both from when the request had been read. `seq` counts
+    from 1.
+    """
 
     seq: int
     account: Account
@@ -37,7 +41,7 @@ class RefusedCall:
 
 
 class CallLog:
-    """Kept as columns: a call costs about 350 bytes, so a million of them fit into a few hundred MB."""
+    """The calls as columns. A call takes about 350 bytes, so a million calls fit into a few hundred MB."""
 
     def __init__(self) -> None:
         self._accounts: list[Account] = []
@@ -59,11 +63,11 @@ class CallLog:
         return len(self._msg_ids)
 
     def take(self, call: Call, arrived_at: float, monotonic: float) -> int:
-        """Keep a call that was taken; its answer follows."""
+        """Keeps a call that was taken and returns its seq. Its answer follows with `answered`."""
         self._accounts.append(call.account)
         self._msg_ids.append(call.msg_id)
         self._mobiles.append(",".join(call.mobiles))
-        # A campaign sends one text a million times: keep it once.
+        # A campaign sends one text a million times: it is kept once.
         repeats_last = self._contents and self._contents[-1] == call.content
         self._contents.append(self._contents[-1] if repeats_last else call.content)
         self._arrived.append(arrived_at)
@@ -83,7 +87,7 @@ class CallLog:
         self.answers[answer] += 1
 
     def refuse(self, params: Mapping[str, str], arrived_at: float, answer: str) -> None:
-        """Count a call that was not taken, and keep it for a while without its key."""
+        """Counts a call that was not taken, and keeps it for a while without its key."""
         get = params.get
         call = RefusedCall(arrived_at, get("eprId"), get("msgId"), get("mobile"), get("content"), answer)
         self.refused.append(call)
@@ -111,5 +115,5 @@ class CallLog:
         return None if seq is None else self.call(seq)
 
     def repeated_first(self, limit: int) -> dict[str, int]:
-        """Mobiles that were taken more than once, and how often."""
+        """The first mobiles that were taken more than once, and how often each was."""
         return dict(islice(self.repeated.items(), limit))

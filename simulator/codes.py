@@ -1,4 +1,4 @@
-"""The gateway's result codes and the body that carries one: the only place where its words stand (document, 1. 发送短信, Output)."""
+"""The gateway's result codes, its words for them, and the body that carries one (document, 1. 发送短信, Output)."""
 
 import json
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def tips_for(code: str, *, xml: bool) -> str:
 
 
 def result_body(result: str | int, tips: str | None, *, xml: bool) -> str:
-    """The body of an answer, in the shape of the document's sample; a number stays one in JSON, and tips of None are left out."""
+    """The body of an answer, in the shape of the document's sample. A number stays a number in JSON; tips of None are left out."""
     if xml:
         tips_element = "" if tips is None else f"<tips>{escape(tips, quote=False)}</tips>"
         return (

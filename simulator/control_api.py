@@ -1,4 +1,4 @@
-"""`/sim/`: what a test asks the stand-in to do, and what it asks about it. No part of the vendor's interface."""
+"""`/sim/`: how a test makes the stand-in misbehave and reads its log. The vendor's gateway has no such interface."""
 
 import base64
 import json
@@ -81,26 +81,26 @@ async def summary(request: web.Request) -> web.Response:
 
 async def behave(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
-    gateway.conduct.apply(Behaviour.model_validate_json(await request.read()))
+    gateway.fault_script.apply(Behaviour.model_validate_json(await request.read()))
     gateway.pusher.wake()
-    return _json(gateway.conduct.behaviour.model_dump(mode="json"))
+    return _json(gateway.fault_script.behaviour.model_dump(mode="json"))
 
 
 async def reply(request: web.Request) -> web.Response:
     order = ReplyOrder.model_validate_json(await request.read())
     gateway = request.app[GATEWAY]
-    if gateway.conduct.behaviour.push_url is None:
+    if gateway.fault_script.behaviour.push_url is None:
         raise ValueError("there is no push_url")
-    made = _reply_of(order, gateway)
-    gateway.pusher.push_reply(made)
-    return _json(asdict(made))
+    expanded = _reply_of(order, gateway)
+    gateway.pusher.push_reply(expanded)
+    return _json(asdict(expanded))
 
 
 async def push(request: web.Request) -> web.Response:
-    """Pushes one raw body once, past queue and pause, and tells what came back."""
+    """Pushes one raw body once, past the queue and the pause, and returns the answer to it."""
     order = RawPush.model_validate_json(await request.read())
     gateway = request.app[GATEWAY]
-    url = gateway.conduct.behaviour.push_url
+    url = gateway.fault_script.behaviour.push_url
     if url is None:
         raise ValueError("there is no push_url")
     answer = await post_push(
@@ -130,9 +130,9 @@ async def resume_pushes(request: web.Request) -> web.Response:
 
 
 async def reset(request: web.Request) -> web.Response:
-    """Back to how it started: an empty log, no faults, nothing to push."""
+    """Restores the start: an empty log, no faults, nothing to push."""
     gateway = request.app[GATEWAY]
-    gateway.conduct.reset()
+    gateway.fault_script.reset()
     gateway.log = CallLog()
     await gateway.pusher.reset()
     return _json({"ok": True})
@@ -161,7 +161,7 @@ def build_control_app(gateway: Gateway) -> web.Application:
 
 @web.middleware
 async def _refuse_bad_orders(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """An order that cannot be read is answered with 400 and says why."""
+    """Answers an order that cannot be read with 400 and the reason."""
     try:
         return await handler(request)
     except ValidationError as error:
@@ -171,7 +171,7 @@ async def _refuse_bad_orders(request: web.Request, handler: Handler) -> web.Stre
 
 
 def _reply_of(order: ReplyOrder, gateway: Gateway) -> Reply:
-    """What the order leaves out is that of the last call that this mobile got, else of the first account."""
+    """The reply that was ordered. Its missing fields are those of the last call to this mobile, else of the first account."""
     last = gateway.log.last_of(order.mobile)
     if order.msg_id is None and last is None:
         raise ValueError(f"{order.mobile} got no call yet: give a msg_id")

@@ -1,4 +1,4 @@
-"""The behaviour in force, and the little that changes as calls come: what is left of the script, and the dice."""
+"""The current behaviour, the rest of its script of faults, and the random numbers that faults are drawn with."""
 
 from random import Random
 
@@ -6,8 +6,12 @@ from simulator.behaviour import Behaviour, Fault, ReplyRule, Share, Step
 from simulator.rules import Call
 
 
-class Conduct:
-    """One seed gives the same faults in the order of arrival; pushes have dice of their own, so they do not disturb that."""
+class FaultScript:
+    """Decides which fault the next call meets.
+
+    The same seed gives the same faults in the order of arrival. Pushes have their own random numbers, so they do not disturb
+    that order.
+    """
 
     def __init__(self, initial: Behaviour) -> None:
         self._initial = initial
@@ -26,7 +30,7 @@ class Conduct:
             self._load_script()
 
     def next_fault(self, call: Call) -> Fault:
-        """The first step of the script that meets this call; else a fault by its rate, each drawn in turn; else the default."""
+        """The first step of the script that meets this call; else the first fault that is drawn by its rate; else the default."""
         for index, (step, left) in enumerate(self._script):
             if _meets(step, call) and self._dice.random() < step.rate:
                 if left == 1:

@@ -1,4 +1,4 @@
-"""One push on the wire: the request, and what the other side answered."""
+"""One push on the wire: the request, and the answer to it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CONTENT_TYPE = "text/xml;charset=UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class PushAnswer:
-    """status 0: no answer could be read, and body says why."""
+    """The answer to a push. A status of 0 means that no answer could be read; `body` then says why."""
 
     status: int
     body: str
@@ -34,7 +34,7 @@ async def post_push(
     content_type: str = CONTENT_TYPE,
     expect_100: bool = False,
 ) -> PushAnswer:
-    """Push once. By GET the whole query string is the XML, as the vendor's own receiver copes with."""
+    """Pushes once. By GET the whole query string is the XML, which the vendor's own receiver accepts."""
     target = URL(f"{url}?{quote(body)}" if method == "GET" else url, encoded=True)
     data, headers = (body, {"Content-Type": content_type}) if method == "POST" else (None, {})
     try:
@@ -45,7 +45,7 @@ async def post_push(
 
 
 async def post_cut_short(url: str, body: bytes) -> PushAnswer:
-    """Promise the whole body, send half of it, and close our side; whoever answers SUCCESS to that has lost a push."""
+    """Promises the whole body, sends half of it, and closes our side. A receiver that answers SUCCESS has lost a push."""
     target = URL(url)
     head = (
         f"POST {target.raw_path_qs} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: {CONTENT_TYPE}\r\n"

@@ -1,4 +1,4 @@
-"""What waits to be pushed: items until they are due and fill a batch, pushes until their next try. `now` is an argument."""
+"""The queues of the pusher: items that wait until they are due, and pushes that wait for their next try."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ Queue = deque[tuple[float, T]]
 
 @dataclass(slots=True, eq=False)
 class Push:
-    """One body on its way; `acknowledged` counts the tries that read SUCCESS."""
+    """One body on its way. `acknowledged` counts the tries that read SUCCESS."""
 
     batch: Batch
     body: bytes
@@ -27,7 +27,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PushQueue:
-    """Each queue has one delay, so its head is always what is due first."""
+    """Each queue has one delay, so its head is always due first. Times are seconds of one clock, which the caller reads."""
 
     tries: Queue[Push] = field(default_factory=deque)
     reports: Queue[Report] = field(default_factory=deque)
@@ -37,7 +37,7 @@ class PushQueue:
         return self.tries.popleft()[1] if self.tries and self.tries[0][0] <= now else None
 
     def take_batch(self, now: float, limit: int | None, shuffled_by: Random | None) -> Batch | None:
-        """What is due, reports first, `limit` items at most; None where nothing is."""
+        """At most `limit` items that are due, reports before replies. None if nothing is due."""
         return _take(self.reports, now, limit, shuffled_by) or _take(self.replies, now, limit, shuffled_by) or None
 
     def seconds_to_next(self, now: float) -> float | None:
@@ -47,7 +47,7 @@ class PushQueue:
 
 def _take(queue: Queue[T], now: float, limit: int | None, shuffled_by: Random | None) -> tuple[T, ...]:
     limit = len(queue) if limit is None else limit
-    # To shuffle, look further than one push, or items would only change places within it.
+    # A shuffle looks further than one push. Otherwise items would only change places within it.
     most = limit if shuffled_by is None else max(limit, SHUFFLE_WINDOW)
     due: list[tuple[float, T]] = []
     while queue and len(due) < most and queue[0][0] <= now:

@@ -10,7 +10,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """type 1: what became of a message at one mobile; status 1 成功, -1 失败. `reply` is what the mobile will answer to it."""
+    """type 1: the result of a message at one mobile; status 1 成功, -1 失败. `reply` is the text that the mobile will answer."""
 
     epr_id: str
     user_id: str
@@ -35,7 +35,7 @@ Batch = tuple[Report, ...] | tuple[Reply, ...]
 
 
 def push_body(batch: Batch, *, count: int | None = None) -> bytes:
-    """One push; `count` is the number of its items unless it is to lie."""
+    """The body of one push. `count` replaces the number of its items where the push is to lie."""
     push_type = 1 if isinstance(batch[0], Report) else 2
     items = "".join(_report(item) if isinstance(item, Report) else _reply(item) for item in batch)
     count = len(batch) if count is None else count

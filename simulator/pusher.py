@@ -1,6 +1,6 @@
 """Pushes reports and replies to the callback URL until it answers SUCCESS (document, 2. 推送接口).
 
-taken call ─▶ reports ─(delay)─▶ batch ─▶ courier ─▶ SUCCESS ─▶ the reply that was scripted, if any
+taken call ─▶ reports ─(delay)─▶ batch ─▶ courier ─▶ SUCCESS ─▶ the scripted reply, if there is one
                                    ▲         │
                                    └─(retry)─┘ anything else
 """
@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from simulator.fault_script import Conduct
+from simulator.fault_script import FaultScript
 from simulator.push_http import TIMEOUT_SECONDS, PushAnswer, post_cut_short, post_push
 from simulator.push_queue import Push, PushQueue
 from simulator.push_xml import Batch, Reply, Report, push_body
 from simulator.reports import pushes_of
 from simulator.rules import Call
 
-# Items fall due in ticks, so that those of one moment travel in one push instead of in as many as there are calls.
+# Items fall due in ticks, so that the reports of many calls travel in one push.
 TICK_SECONDS = 0.02
 BEFORE_ANSWER_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
 class PushSettings:
-    """max_attempts 0 is no cap."""
+    """How pushes are batched, delayed and tried again. A `max_attempts` of 0 means no limit."""
 
     batch: int = 50
     delay_seconds: float = 0.1
@@ -44,7 +44,7 @@ class Tally:
 
 @dataclass(slots=True)
 class PushCounts:
-    """Of pushes, `made` counts requests and `acknowledged` their SUCCESS; of reports and replies both count items, once each."""
+    """For pushes, `made` counts requests and `acknowledged` their SUCCESS. For reports and replies both count items, once each."""
 
     pushes: Tally = field(default_factory=Tally)
     reports: Tally = field(default_factory=Tally)
@@ -55,16 +55,16 @@ class PushCounts:
     def items_waiting(self) -> int:
         return sum(tally.made - tally.acknowledged - tally.given_up for tally in (self.reports, self.replies))
 
-    def of(self, item: Report | Reply) -> Tally:
+    def tally_of(self, item: Report | Reply) -> Tally:
         return self.reports if isinstance(item, Report) else self.replies
 
 
 class Pusher:
-    """A few couriers that empty the queue; a push that waits for its next try occupies none of them."""
+    """A few couriers that empty the queue. A push that waits for its next try occupies none of them."""
 
-    def __init__(self, settings: PushSettings, conduct: Conduct) -> None:
+    def __init__(self, settings: PushSettings, fault_script: FaultScript) -> None:
         self._settings = settings
-        self._conduct = conduct
+        self._fault_script = fault_script
         self._wake = asyncio.Event()
         self._forget()
 
@@ -85,7 +85,7 @@ class Pusher:
         await self.session.close()
 
     async def reset(self) -> None:
-        """Forget every item, whether it waits or is on its way."""
+        """Forgets every item, whether it waits or is on its way."""
         await self.stop()
         self._forget()
         self.start()
@@ -95,18 +95,18 @@ class Pusher:
         self.wake()
 
     def wake(self) -> None:
-        """Let the couriers look again: something is due sooner than they knew."""
+        """Lets the couriers look again, because something is due earlier than they knew."""
         self._wake.set()
 
     async def call_taken(self, call: Call) -> None:
-        """Queue the call's reports; with `before_answer` push them now, and wait a second at most until that is settled."""
-        if self._conduct.behaviour.push_url is None:
+        """Queues the call's reports. With `before_answer` it pushes them now, and waits at most a second until they are settled."""
+        if self._fault_script.behaviour.push_url is None:
             return
-        reports, replies = pushes_of(call, self._conduct)
+        reports, replies = pushes_of(call, self._fault_script)
         self.counts.reports.made += len(reports)
         for reply in replies:
             self.push_reply(reply)
-        if reports and self._conduct.behaviour.pushes.before_answer:
+        if reports and self._fault_script.behaviour.pushes.before_answer:
             push = self._push(reports)
             self._queue.tries.appendleft((0, push))
             self.wake()
@@ -134,7 +134,7 @@ class Pusher:
 
     async def _next(self) -> Push:
         while True:
-            ready = not self.paused and self._conduct.behaviour.push_url is not None
+            ready = not self.paused and self._fault_script.behaviour.push_url is not None
             if ready and (push := self._take()):
                 return push
             self._wake.clear()
@@ -142,19 +142,19 @@ class Pusher:
                 await asyncio.wait_for(self._wake.wait(), self._queue.seconds_to_next(_now()) if ready else None)
 
     def _take(self) -> Push | None:
-        if again := self._queue.take_try(_now()):
-            return again
-        faults = self._conduct.behaviour.pushes
+        if waiting := self._queue.take_try(_now()):
+            return waiting
+        faults = self._fault_script.behaviour.pushes
         limit = 1 if faults.split else None if faults.merge else self._settings.batch
-        batch = self._queue.take_batch(_now(), limit, self._conduct.push_dice if faults.reordered else None)
+        batch = self._queue.take_batch(_now(), limit, self._fault_script.push_dice if faults.reordered else None)
         return self._push(batch) if batch else None
 
     def _push(self, batch: Batch) -> Push:
-        lies = self._conduct.behaviour.pushes.lie_count
+        lies = self._fault_script.behaviour.pushes.lie_count
         return Push(batch, push_body(batch, count=len(batch) + 1 if lies else None))
 
     async def _try(self, push: Push) -> None:
-        faults = self._conduct.behaviour.pushes
+        faults = self._fault_script.behaviour.pushes
         push.attempts += 1
         if any(await asyncio.gather(*(self._send(push.body) for _ in range(2 if faults.doubled else 1)))):
             push.acknowledged += 1
@@ -170,11 +170,11 @@ class Pusher:
         self.wake()
 
     async def _send(self, body: bytes) -> bool:
-        """One request; true where it reads SUCCESS. A push cut short is no push, so it comes again whatever the answer."""
-        behaviour = self._conduct.behaviour
+        """Makes one request and returns whether it read SUCCESS. A push that is cut short comes again whatever the answer."""
+        behaviour = self._fault_script.behaviour
         if behaviour.push_url is None:
             return False
-        if self._conduct.push_dice.random() >= behaviour.pushes.cut_short:
+        if self._fault_script.push_dice.random() >= behaviour.pushes.cut_short:
             return self.count(await post_push(self.session, behaviour.push_url, body))
         self.counts.cut_short += 1
         self.counts.cut_short_answered_success += (await post_cut_short(behaviour.push_url, body)).success
@@ -186,7 +186,7 @@ class Pusher:
             self.counts.pushes.given_up += 1
             self.given_up.append(push)
         for item in push.batch:
-            tally = self.counts.of(item)
+            tally = self.counts.tally_of(item)
             tally.given_up += given_up
             tally.acknowledged += not given_up
             if isinstance(item, Report) and item.reply is not None:

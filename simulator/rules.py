@@ -1,4 +1,4 @@
-"""What the document asks of a call: parameters in, a call or the code that refuses it out. No clock and no I/O."""
+"""The rules of the document for a call: from its parameters to a call, or to the code that refuses it. No clock and no I/O."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Whom the gateway knows, and the limits that the document leaves open; max_mobiles 0 is no limit."""
+    """The accounts that the gateway knows, and limits that the document leaves open. A `max_mobiles` of 0 means no limit."""
 
     accounts: tuple[Account, ...]
     timestamp_window_seconds: float = 600
@@ -41,7 +41,7 @@ class Call:
 
 
 def parse_params(form: bytes) -> dict[str, str]:
-    """The parameters of a url-encoded form or query; none at all where it is not UTF-8, as the document demands."""
+    """The parameters of a URL-encoded form or query. Empty if it is not UTF-8, as the document demands."""
     try:
         return dict(parse_qsl(form.decode(), keep_blank_values=True, errors="strict"))
     except UnicodeDecodeError:
@@ -51,8 +51,7 @@ def parse_params(form: bytes) -> dict[str, str]:
 def check(params: Mapping[str, str], rules: Rules, now_ms: int) -> Call | str:
     """The call, or the result code that refuses it.
 
-    The document gives no order: a caller is told first what is malformed, then who it is not, then what is stale, then what is
-    wrong with its text.
+    The document gives no order. Here malformed parameters come first, then the caller's identity, the timestamp, and the text.
     """
     if not _well_formed(params):
         return "-1"
@@ -70,16 +69,16 @@ def check(params: Mapping[str, str], rules: Rules, now_ms: int) -> Call | str:
 
 
 def sign(account: Account, timestamp: str) -> str:
-    """Md5_32(企业Id+用户Id+用户密码+时间戳), in lower case; nothing stands between the parts."""
+    """Md5_32(企业Id+用户Id+用户密码+时间戳), in lower case, without separators."""
     text = f"{account.epr_id}{account.user_id}{account.password}{timestamp}"
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _identify(params: Mapping[str, str], accounts: tuple[Account, ...]) -> Account | str:
-    of_enterprise = [account for account in accounts if account.epr_id == params["eprId"]]
-    if not of_enterprise:
+    users = [account for account in accounts if account.epr_id == params["eprId"]]
+    if not users:
         return "-5"
-    account = next((account for account in of_enterprise if account.user_id == params["userId"]), None)
+    account = next((account for account in users if account.user_id == params["userId"]), None)
     if account is None:
         return "-6"
     return account if params["key"].lower() == sign(account, params["timestamp"]) else "-3"

@@ -25,16 +25,16 @@ async def send(request: web.Request) -> web.Response:
 
 
 async def _answer(request: web.Request, gateway: Gateway, params: dict[str, str]) -> web.Response:
-    """A call that breaks a rule is told so and uses up no fault: scripts are for calls that would have been taken."""
+    """Answers a call. A call that breaks a rule uses up no fault: scripts are for calls that would have been taken."""
     arrived_at, monotonic, log = time.time(), time.monotonic(), gateway.log
-    verdict = check(params, gateway.rules, int(_clock(gateway, arrived_at) * 1000))
-    fault = gateway.conduct.next_fault(verdict) if isinstance(verdict, Call) else Fault(do="result", result=verdict)
-    latency_seconds = gateway.conduct.latency_seconds()
+    call = check(params, gateway.rules, int(_clock(gateway, arrived_at) * 1000))
+    fault = gateway.fault_script.next_fault(call) if isinstance(call, Call) else Fault(do="result", result=call)
+    latency_seconds = gateway.fault_script.latency_seconds()
     seq = None
-    if isinstance(verdict, Call) and fault.takes:
-        # From here on the handset has it, whatever becomes of the answer.
-        seq = log.take(verdict, arrived_at, monotonic)
-        await gateway.pusher.call_taken(verdict)
+    if isinstance(call, Call) and fault.takes:
+        # From here on the handset has the text, whatever happens to the answer.
+        seq = log.take(call, arrived_at, monotonic)
+        await gateway.pusher.call_taken(call)
     else:
         log.refuse(params, arrived_at, fault.label)
     if latency_seconds:
@@ -48,7 +48,7 @@ async def _answer(request: web.Request, gateway: Gateway, params: dict[str, str]
 
 
 def _clock(gateway: Gateway, now: float) -> float:
-    return now + gateway.conduct.behaviour.date_skew_seconds
+    return now + gateway.fault_script.behaviour.date_skew_seconds
 
 
 def _raw_query(request: web.Request) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from simulator.call_log import CallLog
-from simulator.fault_script import Conduct
+from simulator.fault_script import FaultScript
 from simulator.pusher import Pusher
 from simulator.rules import Rules
 
@@ -13,7 +13,7 @@ from simulator.rules import Rules
 @dataclass(slots=True)
 class Gateway:
     rules: Rules
-    conduct: Conduct
+    fault_script: FaultScript
     pusher: Pusher
     signature: str
     log: CallLog = field(default_factory=CallLog)

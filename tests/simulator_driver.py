@@ -1,4 +1,4 @@
-"""What the simulator's tests stand on: the real process, a raw socket, and a real callback server."""
+"""Drives the simulator in its tests: the real process, a raw socket, and a real callback server."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ DEADLINE_SECONDS = 10
 
 
 def eventually(check: Callable[[], Any], what: str = "the expected state") -> Any:
-    """The first true value of `check`, asked for again and again until the deadline."""
+    """The first true value of `check`, which is called again and again until the deadline."""
     ends = time.monotonic() + DEADLINE_SECONDS
     pause = threading.Event()
     while not (value := check()):
@@ -45,7 +45,7 @@ def sim_environment(**extra: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_simulator(*options: str, password: str | None = PASSWORD) -> Iterator["Simulator"]:
-    """The real process, and its password in the environment unless it is to find one elsewhere."""
+    """The real process. Its password is in the environment, unless it is None."""
     environment = {"SIM_PASSWORD": password} if password else {}
     process = subprocess.Popen(
         sim_command(*options), cwd=ROOT, env=sim_environment(**environment), stdout=subprocess.PIPE, text=True
@@ -72,7 +72,7 @@ class Simulator:
     msg_id: int = 1000
 
     def params(self, **changes: str | None) -> dict[str, str]:
-        """A correct call with these parameters changed; None leaves one out."""
+        """The parameters of a correct call with these changes. None leaves a parameter out."""
         self.msg_id += 1
         timestamp = changes.get("timestamp") or str(int(time.time() * 1000))
         key = hashlib.md5(f"{EPR_ID}{USER_ID}{PASSWORD}{timestamp}".encode()).hexdigest()
@@ -107,14 +107,14 @@ class Simulator:
         return self.post("behave", **order)
 
     def fault(self, **step: object) -> None:
-        """Misbehave so at the next call, and never after."""
+        """Misbehaves this way at the next call only."""
         self.behave(script=[step])
 
     def taken(self) -> list[dict[str, Any]]:
         return self.get("calls")["calls"]
 
     def raw_send(self, **changes: str | None) -> "Exchange":
-        """Send a call on a bare socket, and read until the other side ends the connection."""
+        """Sends a call on a bare socket, and reads until the other side ends the connection."""
         body = urlencode(self.params(**changes)).encode()
         head = f"POST /api/webservice HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         return exchange(self.url, head.encode() + body)
@@ -169,7 +169,7 @@ class Received:
 
 
 class CallbackServer:
-    """Keeps every push that it gets, and answers what `answer` says: a status and a body for each."""
+    """Keeps every push that it gets, and answers it with the status and body that `answer` returns."""
 
     def __init__(self) -> None:
         self.answer: Callable[[Received], tuple[int, bytes]] = lambda _: (200, b"SUCCESS")

@@ -1,4 +1,4 @@
-"""The command line: where it listens, whom it knows, and how it ends."""
+"""The command line: its address, its accounts, and how it ends."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def test_without_a_cap_a_call_may_carry_any_number_of_mobiles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "environment", "says"),
+    ("options", "environment", "error"),
     [
         (("--host", "0.0.0.0"), {"SIM_PASSWORD": "x"}, "loopback"),
         ((), {}, "SIM_PASSWORD"),
@@ -54,7 +54,7 @@ def test_without_a_cap_a_call_may_carry_any_number_of_mobiles() -> None:
     ],
     ids=["beyond loopback", "no password", "no such file", "empty batch", "negative latency"],
 )
-def test_it_refuses_to_start(options, environment, says) -> None:
+def test_it_refuses_to_start(options, environment, error) -> None:
     ended = subprocess.run(
         sim_command(*options),
         cwd=ROOT,
@@ -65,5 +65,5 @@ def test_it_refuses_to_start(options, environment, says) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert says in ended.stderr
+    assert error in ended.stderr
     assert ended.stdout == ""

@@ -1,4 +1,4 @@
-"""What the simulator tells of the calls it got, and what it says to an order that it cannot follow."""
+"""The simulator's log of calls, and its answer to an order that it cannot follow."""
 
 import time
 
@@ -7,7 +7,7 @@ import requests
 from simulator_driver import Simulator
 
 
-def test_a_taken_call_is_logged_whole(sim: Simulator) -> None:
+def test_a_taken_call_is_logged_with_all_its_fields(sim: Simulator) -> None:
     before = time.time()
     sim.send(msgId="12", mobile="13800000001,13800000002", content="你好")
     (call,) = sim.taken()
@@ -68,7 +68,7 @@ def test_reset_forgets_calls_and_faults(sim: Simulator) -> None:
     assert sim.result() == "1"
 
 
-def test_it_says_that_it_is_there(sim: Simulator) -> None:
+def test_healthz_says_that_the_simulator_is_up(sim: Simulator) -> None:
     assert sim.get("healthz") == {"ok": True}
 
 
