@@ -1,4 +1,4 @@
-"""`python -m attack`: tries what was once tried with success, against a stack of its own. Exit code 0 where none succeeds, else 1."""
+"""`python -m attack`: tries attacks that once succeeded, against a stack of its own. The exit code is 0 if all are held, else 1."""
 
 import argparse
 import sys
@@ -13,14 +13,15 @@ from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from attack import on_files, on_messages, on_pushes, on_settings, on_stores
-from attack.table import Attack, Seen
-from chaos.run import kept_place, postgres_for
+from attack.table import Attack, Result
+from chaos.postgres import postgres_for
 from worker.cli.output import clean, console, progress_bar
+from worker.devstack.directory import kept_directory
 from worker.devstack.errors import StackError
 from worker.devstack.signals import Signalled, signals_noted
 from worker.devstack.stack import Stack, running_stack
 
-# In this order: the flood takes the room of all other pushes, and the logs are looked through at the end.
+# The order counts: the flood takes the room of all other pushes, and the logs are searched at the end.
 ATTACKS = (
     Attack(1, "a stolen user of Redis", on_stores.redis_users),
     Attack(2, "a stolen user of PostgreSQL", on_stores.ledger_users),
@@ -43,24 +44,24 @@ ATTACKS = (
 
 
 FAILED = (StackError, RedisError, SQLAlchemyError, OSError, SubprocessError, LookupError, ValueError)
-"""What an attack may end with that broke something, or took too long."""
+"""The errors of an attack that broke something, or took too long."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="attack", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--ledger", choices=("postgresql", "sqlite"), default="postgresql")
+    parser.add_argument("--ledger", choices=("postgresql", "sqlite"), default="postgresql", help="its database")
     parser.add_argument(
         "--row",
         type=int,
         action="append",
         choices=range(1, len(ATTACKS) + 1),
         metavar="NO",
-        help="only this one; may be repeated",
+        help="only the attack with this number; may be repeated",
     )
     parser.add_argument(
-        "--directory", type=Path, help="where the logs stay; else they go, unless something was not held"
+        "--directory", type=Path, help="where the logs stay; by default they are deleted, unless an attack was not held"
     )
     given = parser.parse_args()
     try:
@@ -72,50 +73,52 @@ def main() -> None:
 
 
 def attack(ledger: str, rows: list[int], directory: Path | None) -> bool:
-    """Tries those of the attacks, or all, and prints what came of each; whether all were held."""
-    chosen = [one for one in ATTACKS if not rows or one.row in rows]
+    """Tries the attacks with these numbers, or all, and prints the results. Returns whether all were held."""
+    chosen = [attack for attack in ATTACKS if not rows or attack.row in rows]
     with (
         signals_noted() as interrupted,
-        kept_place(directory) as (place, keep),
-        _stack(place, ledger, interrupted) as stack,
+        kept_directory(directory, prefix="sms-attack-", kept=lambda path: print(f"the logs are in {path}")) as kept,
+        _stack(kept[0], ledger, interrupted) as stack,
     ):
         held = report(list(_tried(stack, chosen)))
         if not held:
-            keep()
+            kept[1]()
     return held
 
 
 @contextmanager
-def _stack(place: Path, ledger: str, interrupted: Callable[[], None]) -> Iterator[Stack]:
+def _stack(directory: Path, ledger: str, interrupted: Callable[[], None]) -> Iterator[Stack]:
     settings = {"SMS_PUSH_HOURLY_MIB": str(on_pushes.HOURLY_MIB)}
     with postgres_for(ledger) as postgres:
         url = postgres.url if postgres is not None else None
-        with running_stack(place, ledger_url=url, concurrency=4, settings=settings, interrupted=interrupted) as stack:
+        with running_stack(
+            directory, ledger_url=url, concurrency=4, settings=settings, interrupted=interrupted
+        ) as stack:
             yield stack
 
 
-def _tried(stack: Stack, attacks: list[Attack]) -> Iterator[tuple[Attack, Seen]]:
+def _tried(stack: Stack, attacks: list[Attack]) -> Iterator[tuple[Attack, Result]]:
     with progress_bar() as progress:
         trying = progress.add_task("attacks", total=len(attacks))
-        for one in attacks:
-            progress.update(trying, description=one.what)
+        for attack in attacks:
+            progress.update(trying, description=attack.name)
             try:
-                yield one, one.tried(stack)
+                yield attack, attack.attempt(stack)
             except FAILED as why:
-                yield one, Seen(False, f"{type(why).__name__}: {why}".splitlines()[0])
+                yield attack, Result(False, f"{type(why).__name__}: {why}".splitlines()[0])
             progress.advance(trying)
 
 
-def report(seen: list[tuple[Attack, Seen]]) -> bool:
-    """Prints what came of each attack, by row; whether none was successful."""
+def report(results: list[tuple[Attack, Result]]) -> bool:
+    """Prints the result of each attack, by row. Returns whether none succeeded."""
     table = Table("row", "attack", "", "what was seen", title="Attacks", title_justify="left", box=SIMPLE_HEAD)
     words = {True: "held", False: "NOT HELD", None: "not tried"}
-    for one, came in sorted(seen, key=lambda pair: pair[0].row):
-        table.add_row(str(one.row), one.what, words[came.held], clean(came.what))
+    for attack, result in sorted(results, key=lambda pair: pair[0].row):
+        table.add_row(str(attack.row), attack.name, words[result.held], clean(result.seen))
     console().print(table)
-    held = sum(came.held is True for _, came in seen)
-    console().print(f"{held} of {len(seen)} held")
-    return all(came.held is not False for _, came in seen)
+    held = sum(result.held is True for _, result in results)
+    console().print(f"{held} of {len(results)} held")
+    return all(result.held is not False for _, result in results)
 
 
 if __name__ == "__main__":

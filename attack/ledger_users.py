@@ -1,4 +1,4 @@
-"""What somebody tries who has stolen a user of PostgreSQL."""
+"""Statements that an attacker tries with a stolen user of PostgreSQL."""
 
 SERVER = {
     "run a program": "COPY (SELECT 1) TO PROGRAM 'true'",
@@ -15,7 +15,7 @@ SERVER = {
     "load code": "CREATE FUNCTION mine() RETURNS int LANGUAGE c AS 'libc', 'getpid'",
     "end a superuser's session": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
 }
-"""By what is tried, the statement. No role may do it."""
+"""Statements by what they try. No role may run them."""
 SCHEMA = {
     "make a table": "CREATE TABLE mine (no int)",
     "make a view": "CREATE VIEW mine AS SELECT 1",
@@ -35,7 +35,7 @@ SCHEMA = {
     "change a reply": "UPDATE replies SET content = ''",
     "forget a campaign": "DELETE FROM campaigns",
 }
-"""Only the owner may."""
+"""Only the owner may run them."""
 CHANGES = {
     "make a temporary table": "CREATE TEMPORARY TABLE mine (no int)",
     "say that the ledger is of another version": "UPDATE alembic_version SET version_num = '0'",
@@ -54,7 +54,7 @@ CHANGES = {
     "have a push forgotten": "UPDATE pushes SET state = 'processed'",
     "lock pushes": "SELECT id FROM pushes FOR UPDATE",
 }
-"""Only a worker may."""
+"""Only a worker may run them."""
 
 ATTEMPTS = (
     *(
@@ -65,4 +65,4 @@ ATTEMPTS = (
     *((role, statement) for role in ("worker", "callback", "web", "readonly") for statement in SCHEMA.values()),
     *((role, statement) for role in ("callback", "web", "readonly") for statement in CHANGES.values()),
 )
-"""A role and a statement each."""
+"""Pairs of a role and a statement."""

@@ -1,4 +1,4 @@
-"""Somebody hands an operator a file, reads what he writes, or sets a trap in a setting."""
+"""Attacks by files that an operator reads or writes."""
 
 import re
 import resource
@@ -6,15 +6,16 @@ import subprocess
 import sys
 import zipfile
 from datetime import UTC, datetime
+from pathlib import Path
 
-from attack.on_pushes import sms
-from attack.table import Seen
+from attack.system import sms
+from attack.table import Result
 from worker.devstack.stack import Stack
 from worker.ledger.engine import open_engine
 from worker.ledger.sending import optouts
 
 MOST_MIB = 512
-"""Of memory, which a command may have for a workbook of 200 KiB: before it took 757."""
+"""Memory that the command may use for a workbook of 200 KiB. It once took 757 MiB."""
 SHEET = (
     '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>{}</sheetData></worksheet>'
 )
@@ -33,9 +34,20 @@ PARTS = {
 }
 
 
-def workbook(stack: Stack) -> Seen:
-    """A workbook of 200 KiB whose one row unpacks to 200 MiB."""
+def workbook(stack: Stack) -> Result:
+    """Imports a workbook of 200 KiB whose only row unpacks to 200 MiB."""
     path = stack.directory / "bomb.xlsx"
+    _write_bomb(path)
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "audience", "import", "bomb", str(path)],
+        env=stack.environment, capture_output=True, text=True, check=False, timeout=120,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MOST_MIB << 20, MOST_MIB << 20)),
+    )  # fmt: skip
+    error = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+    return Result(done.returncode == 1 and error.startswith("Error:") and "Memory" not in error, error[:200])
+
+
+def _write_bomb(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, part in PARTS.items():
             packed.writestr(name, part)
@@ -45,17 +57,10 @@ def workbook(stack: Stack) -> Seen:
             for _ in range(4000):
                 sheet.write(b"<c><v>1</v></c>" * 3500)
             sheet.write(f"</row>{end}".encode())
-    done = subprocess.run(
-        [sys.executable, "-m", "worker.cli", "audience", "import", "bomb", str(path)],
-        env=stack.environment, capture_output=True, text=True, check=False, timeout=120,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MOST_MIB << 20, MOST_MIB << 20)),
-    )  # fmt: skip
-    said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
-    return Seen(done.returncode == 1 and said.startswith("Error:") and "Memory" not in said, said[:200])
 
 
-def export(stack: Stack) -> Seen:
-    """A reason that is a formula, in an export of opt-outs."""
+def export(stack: Stack) -> Result:
+    """Exports an opt-out whose reason is a formula."""
     path = stack.directory / "optouts.csv"
     engine = open_engine(stack.ledger_url)
     with engine.begin() as connection:
@@ -67,4 +72,4 @@ def export(stack: Stack) -> Seen:
         optouts.remove(connection, 1, ["13900900000"])
     engine.dispose()
     formulas = re.findall(r'(?:^|,)"?[=+@-][A-Z]', path.read_text(encoding="utf-8"))
-    return Seen(mode == 0o600 and not formulas, f"{len(formulas)} formulas, mode {mode:o}")
+    return Result(mode == 0o600 and not formulas, f"{len(formulas)} formulas, mode {mode:o}")

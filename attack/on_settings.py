@@ -1,40 +1,40 @@
-"""Somebody reads what the system prints or listens on, or looks for what its files leave open."""
+"""Attacks on settings: secrets that are printed, ports that are open, and traps in a URL."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from attack.on_pushes import sms, told
-from attack.table import Seen, counted
+from attack.system import sms, sms_json
+from attack.table import Result, counted
 from worker.devstack.stack import Stack
 
 REPO = Path(__file__).parents[1]
 COMPOSE = REPO / "docker-compose.yml"
 
 
-def in_clear(stack: Stack) -> Seen:
-    """A gateway that is called in clear over a network: by the simulator as its proxy, so that no traffic leaves this machine."""
+def in_clear(stack: Stack) -> Result:
+    """Calls a gateway in clear over a network. The simulator is the proxy, so that nothing leaves this machine."""
     away = {"SMS_GATEWAY_URL": "http://gateway.invalid/api", "http_proxy": stack.simulator_url}
-    checks = {one["name"]: one for one in told(stack, "doctor", **away)}
+    checks = {check["name"]: check for check in sms_json(stack, "doctor", **away)}
     pinned = sms(stack, "doctor", SMS_GATEWAY_CA="/nowhere.pem", SMS_GATEWAY_URL="https://127.0.0.1:1/")
     state = checks["gateway"]["state"]
-    is_told = "in clear" in checks["gateway"]["found"] and "/nowhere.pem" in pinned.stdout
-    return Seen(
-        state == "look" and is_told,
+    warns = "in clear" in checks["gateway"]["found"] and "/nowhere.pem" in pinned.stdout
+    return Result(
+        state == "look" and warns,
         f"sms doctor says {state!r}: {checks['gateway']['found'].partition(':80 ')[2][:60]}",
     )
 
 
-def ports(_: Stack) -> Seen:
+def ports(_: Stack) -> Result:
     published = re.findall(r"^ +ports: (.*)", COMPOSE.read_text(encoding="utf-8"), re.MULTILINE)
-    return Seen(
+    return Result(
         bool(published) and all(":-127.0.0.1:" in ports for ports in published), f"published: {', '.join(published)}"
     )
 
 
-def address(stack: Stack) -> Seen:
-    """Redis passwords with characters that break the URL, in what a command prints."""
+def address(stack: Stack) -> Result:
+    """Looks for Redis passwords that break the URL in what a command prints."""
     passwords = ("s3cret/x", "s3cret#x", "s3cret?x", "s3cret[x")
     held = 0
     for password in passwords:
@@ -44,10 +44,10 @@ def address(stack: Stack) -> Seen:
     return counted(held, len(passwords), "errors name the setting, and no part of the password")
 
 
-def images(_: Stack) -> Seen:
-    """Whether a service may write a core, and whether the SBOM is that of the lock. What the lock has is in tests/unit/deploy/test_deploy.py."""
-    said = COMPOSE.read_text(encoding="utf-8").partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
-    services = re.split(r"^  (?=\w+:$)", said, flags=re.MULTILINE)[1:]
+def images(_: Stack) -> Result:
+    """Whether a service may write a core, and whether the SBOM agrees with the lock (tests/unit/deploy/test_deploy.py tests the lock)."""
+    text = COMPOSE.read_text(encoding="utf-8").partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
+    services = re.split(r"^  (?=\w+:$)", text, flags=re.MULTILINE)[1:]
     dumps = [
         service.partition(":")[0]
         for service in services
@@ -55,4 +55,4 @@ def images(_: Stack) -> Seen:
     ]
     stale = subprocess.run([sys.executable, "-m", "deploy.sbom", "--check"], cwd=REPO, capture_output=True, check=False)
     what = f"{len(dumps)} of {len(services)} services may; SBOM and lock {'differ' if stale.returncode else 'agree'}"
-    return Seen(bool(services) and not dumps and stale.returncode == 0, what)
+    return Result(bool(services) and not dumps and stale.returncode == 0, what)

@@ -1,16 +1,16 @@
-"""Somebody has stolen a user of Redis or of PostgreSQL."""
+"""Attacks with a stolen user of Redis or of PostgreSQL."""
 
 from redis import Redis
 from sqlalchemy.exc import DBAPIError
 
 from attack.ledger_users import ATTEMPTS
 from attack.redis_users import FORBIDDEN, FORBIDDEN_TO_ALL, is_refused
-from attack.table import Seen, counted
+from attack.table import Result, counted
 from worker.devstack.stack import Stack
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 
 
-def redis_users(stack: Stack) -> Seen:
+def redis_users(stack: Stack) -> Result:
     tried = [(role, what) for role in ("producer", "callback", "beat", "exporter") for what in FORBIDDEN]
     tried += [("worker", what) for what in FORBIDDEN_TO_ALL]
     held = 0
@@ -20,9 +20,9 @@ def redis_users(stack: Stack) -> Seen:
     return counted(held, len(tried), "commands refused")
 
 
-def ledger_users(stack: Stack) -> Seen:
+def ledger_users(stack: Stack) -> Result:
     if not stack.ledger_passwords:
-        return Seen(None, "SQLite knows no users")
+        return Result(None, "SQLite has no users")
     held = sum(_is_refused(stack.ledger_url_of(role), statement) for role, statement in ATTEMPTS)
     return counted(held, len(ATTEMPTS), "statements refused")
 

@@ -1,4 +1,4 @@
-"""What somebody tries who has stolen a user of Redis."""
+"""Commands that an attacker tries with a stolen user of Redis."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ FORBIDDEN: dict[str, Sequence[str | int]] = {
     "stop Redis": ("SHUTDOWN",),
     "load a function": ("FUNCTION", "LOAD", "#!lua name=x\nredis.register_function('x', function() end)"),
 }
-"""By what is tried, the command. No user but that of workers may do it."""
+"""Commands by what they try. Only the workers' user may run them."""
 FORBIDDEN_TO_ALL = {
     "set Redis",
     "read passwords",
@@ -43,11 +43,11 @@ FORBIDDEN_TO_ALL = {
     "see all commands",
     "list keys",
 }
-"""What not even a worker may do."""
+"""What not even the workers' user may do."""
 
 
 def is_refused(redis: Redis, what: str) -> bool:
-    """Whether Redis refuses it for want of the right."""
+    """Whether Redis refuses the command because the user has no right to it."""
     try:
         redis.execute_command(*FORBIDDEN[what])  # type: ignore[no-untyped-call]  # redis-py has no type hints there
     except ResponseError as why:

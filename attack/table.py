@@ -1,4 +1,4 @@
-"""What the attacks are, each with what came of it."""
+"""An attack, and its result."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,21 +6,21 @@ from typing import NamedTuple
 from worker.devstack.stack import Stack
 
 
-class Seen(NamedTuple):
-    """What came of an attack: whether it was held, None where it could not be tried; and what was seen, in a few words."""
+class Result(NamedTuple):
+    """Whether an attack was held, None if it could not be tried; and what was seen, in a few words."""
 
     held: bool | None
-    what: str
+    seen: str
 
 
 class Attack(NamedTuple):
-    """The number of a row, what is tried, and the function that tries it."""
+    """An attack: its row in the report, its name, and the function that tries it."""
 
     row: int
-    what: str
-    tried: Callable[[Stack], Seen]
+    name: str
+    attempt: Callable[[Stack], Result]
 
 
-def counted(held: int, of: int, what: str) -> Seen:
-    """What came of many attempts."""
-    return Seen(held == of, f"{held} of {of} {what}")
+def counted(held: int, attempts: int, what: str) -> Result:
+    """The result of many attempts, held if all of them were."""
+    return Result(held == attempts, f"{held} of {attempts} {what}")

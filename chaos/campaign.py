@@ -1,4 +1,4 @@
-"""A campaign while beats and workers are killed: two beats, four workers, and everybody gets one text, or it is unknown and none."""
+"""A campaign while beats and workers are killed. Each member gets one text, or none and the outcome is unknown."""
 
 import os
 import signal
@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine, func, select
 
-from chaos.checker import calls_of, still_waiting
-from chaos.postgres import running_postgres
+from chaos.checker import still_waiting
+from chaos.postgres import postgres_for
 from worker.campaigns.draft import Wish, plan, start_time
 from worker.devstack.signals import signals_noted
 from worker.devstack.stack import Stack, running_stack, start_beat, start_worker
@@ -37,14 +36,14 @@ BEATS = ("beat", "beat 2")
 CONCURRENCY = 4
 SETTLE_SECONDS = 300
 MEMBERS = "138"
-"""How the mobiles of an audience begin."""
-# At any hour of the day: marketing would wait for the morning.
+"""The first digits of the mobiles of an audience."""
+# Notices go out at any hour. Marketing would wait for the morning.
 WISH = Wish("chaos", "people", "", lane="notice")
 TEXTS = {"personal": "尊敬的{{ name }}，您的账单已出", "one text": "您的账单已出"}
 
 
 def run_of_a_campaign(seed: int, members: int, every: float, ledger: str) -> bool:
-    """Sends a campaign of each kind, kills, and prints what came of it; whether each member was sent to once."""
+    """Sends a campaign of each kind while processes are killed, and prints the results. Returns whether nothing was wrong."""
     table = Table("text", "members", "kill -9", "runs", "taken", "unknown", "wrong", title="Campaigns", box=SIMPLE_HEAD)
     holds = True
     with signals_noted() as interrupted:
@@ -62,10 +61,10 @@ def _campaign(
 ) -> tuple[list[str], list[str]]:
     with (
         tempfile.TemporaryDirectory(prefix="sms-chaos-") as directory,
-        running_postgres() if ledger == "postgresql" else nullcontext() as postgres,
+        postgres_for(ledger) as postgres,
         running_stack(
             Path(directory),
-            ledger_url=postgres and postgres.url,
+            ledger_url=postgres.url if postgres is not None else None,
             concurrency=CONCURRENCY,
             settings=TIMEOUTS,
             simulator_options=GATEWAY,
@@ -77,15 +76,15 @@ def _campaign(
         start_beat(stack, BEATS[1])
         engine = open_engine(stack.ledger_url)
         start_campaign(engine, content, members)
-        kills = _kill_until_it_is_done(stack, engine, dice, every)
+        kills = _kill_until_done(stack, engine, dice, every)
         _settle(stack, engine)
-        counts, wrong = _judge(stack, engine, members)
+        counts, wrong = _check(stack, engine, members)
         engine.dispose()
         return [f"{count:,}" for count in (kills, *counts)], wrong
 
 
 def start_campaign(engine: Engine, content: str, count: int) -> None:
-    """Imports so many people, and starts a campaign to them in the lane `notice`, at any hour of the day."""
+    """Imports `count` people, and starts a campaign to them in the lane `notice`, which sends at any hour."""
     now = datetime.now(UTC)
     people = [
         Member(line, f"{MEMBERS}{line:08}", (f"{MEMBERS}{line:08}", f"客户{line}")) for line in range(2, count + 2)
@@ -108,13 +107,13 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
         campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="chaos", now=now)
 
 
-def _kill_until_it_is_done(stack: Stack, engine: Engine, dice: Random, every: float) -> int:
-    """Kills beats and workers and starts them anew; how often. A worker that ended by itself is started anew too."""
+def _kill_until_done(stack: Stack, engine: Engine, dice: Random, every: float) -> int:
+    """Kills beats and workers until the run is done. Returns how often. Whatever has ended is started again."""
     kills = 0
     due = time.monotonic() + every
     while not _is_over(engine):
         stack.interrupted()
-        _start_anew(stack)
+        _restart(stack)
         if time.monotonic() >= due:
             name = dice.choice(WORKERS + BEATS)
             os.killpg(stack.processes[name].pid, signal.SIGKILL)
@@ -122,11 +121,11 @@ def _kill_until_it_is_done(stack: Stack, engine: Engine, dice: Random, every: fl
             kills += 1
             due = time.monotonic() + every * dice.uniform(0.5, 1.5)
         time.sleep(0.05)
-    _start_anew(stack)
+    _restart(stack)
     return kills
 
 
-def _start_anew(stack: Stack) -> None:
+def _restart(stack: Stack) -> None:
     for name, process in tuple(stack.processes.items()):
         if process.poll() is not None:
             stack.start(name)
@@ -141,9 +140,9 @@ def _settle(stack: Stack, engine: Engine) -> None:
     stack.wait_for("nothing waits", lambda: still_waiting(stack, engine).total == 0, seconds=SETTLE_SECONDS)
 
 
-def _judge(stack: Stack, engine: Engine, count: int) -> tuple[tuple[int, int, int], list[str]]:
-    """Runs begun, mobiles that the gateway took, and recipients that are unknown; and what is wrong with them."""
-    taken = Counter(mobile for call in calls_of(stack) for mobile in call["mobiles"])
+def _check(stack: Stack, engine: Engine, count: int) -> tuple[tuple[int, int, int], list[str]]:
+    """The number of runs, of mobiles that the gateway took, and of unknown recipients; and what is wrong with them."""
+    taken = Counter(mobile for call in stack.calls() for mobile in call["mobiles"])
     with reading(engine) as connection:
         began = connection.scalar(select(func.count()).select_from(runs)) or 0
         rows = connection.execute(select(recipient_status.c.mobile, recipient_status.c.status)).all()

@@ -1,4 +1,4 @@
-"""Why something still waits at the end: a line for each cause, read by statements of our own where the two stores can be asked."""
+"""Why something still waits at the end: a line for each cause, read by statements that the system under test does not use."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,12 +27,12 @@ SHOWN = 80
 
 
 def causes(engine: Engine, redis: Redis, *, now: datetime) -> list[str]:
-    """A line for each cause, the greatest first within the ledger."""
+    """A line for each cause. Within the ledger the most frequent comes first."""
     try:
         with engine.connect() as connection:
             return [*_of_ledger(connection, now), *_of_redis(redis, now)]
     except (SQLAlchemyError, RedisError) as why:
-        return [f"it cannot be asked why: {type(why).__name__}"]
+        return [f"the stores cannot be asked why: {type(why).__name__}"]
 
 
 def _of_ledger(connection: Connection, now: datetime) -> Iterator[str]:
@@ -40,7 +40,7 @@ def _of_ledger(connection: Connection, now: datetime) -> Iterator[str]:
     at = now.replace(tzinfo=None).isoformat(" ", "microseconds") if connection.dialect.name == "sqlite" else now
     lines: Counter[str] = Counter()
     for state, lane, account, gate, gate_reason, due, tips, count in connection.execute(_SUBMISSIONS, {"now": at}):
-        lines[f"{state} in {lane}: {_why(state, account, gate, gate_reason, bool(due))}{_said(tips)}"] += count
+        lines[f"{state} in {lane}: {_why(state, account, gate, gate_reason, bool(due))}{_last_tips(tips)}"] += count
     for due, count in connection.execute(_PUSHES, {"now": at}):
         lines["pushes unread: " + ("past their time, their task was lost or waits" if due else "their task waits")] += (
             count
@@ -56,7 +56,7 @@ def _why(state: str, account: str, gate: str, gate_reason: str | None, due: bool
     return "due, and nobody pulls it" if due else "not due yet"
 
 
-def _said(tips: str | None) -> str:
+def _last_tips(tips: str | None) -> str:
     return f"; last said: {' '.join(tips.split())[:SHOWN]}" if tips else ""
 
 

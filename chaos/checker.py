@@ -1,4 +1,4 @@
-"""The judgement: what the backend app knows, against the gateway's own log and the ledger."""
+"""The checker: compares the history of the backend app with the gateway's own log and the ledger."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from chaos.workload import Sent
@@ -20,14 +20,13 @@ from worker.ledger.sending import evidence
 from worker.ledger.tables import first_replies, messages, pushes, recipient_status, refused, reports, runs, submissions
 from worker.redis_store import intake
 
-PAGE = 1000
 LATER = timedelta(hours=1)
-"""By then every report that comes has come: all is pushed when it is judged."""
+"""By then every report has come: the checker runs once all is pushed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What has not come to its end yet; None where it could not be asked."""
+    """How much of each kind is not finished yet. None if a store or the gateway did not answer."""
 
     counts: Mapping[str, int] | None
 
@@ -42,8 +41,8 @@ class Waiting:
 
 
 @dataclass
-class Verdict:
-    """What came of it. `must_be_none` are the promises: each with who or what broke it."""
+class CheckResult:
+    """The result of a run. `must_be_none` are the promises, each with the ids, mobiles or texts that broke it."""
 
     counts: dict[str, int]
     statuses: dict[str, int]
@@ -56,7 +55,7 @@ class Verdict:
 
 
 def still_waiting(stack: Stack, engine: Engine) -> Waiting:
-    """What waits in the intake, in the ledger and at the gateway."""
+    """Counts what waits in the intake, in the ledger and at the gateway."""
     try:
         with reading(engine) as connection, Redis.from_url(stack.redis_url, socket_timeout=5) as redis:
             waits = select(submissions.c.state, func.count()).group_by(submissions.c.state)
@@ -76,100 +75,115 @@ def still_waiting(stack: Stack, engine: Engine) -> Waiting:
     return Waiting(counts)
 
 
-def judge(world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: Waiting, deaf: Sequence[str]) -> Verdict:
-    """Counts all of it, when everything has settled."""
-    calls = calls_of(world.stack)
+def check(
+    world: World, accepted: Mapping[str, Sent], engine: Engine, waiting: Waiting, deaf_workers: Sequence[str]
+) -> CheckResult:
+    """Checks the promises and counts the rest. To be called when everything has settled."""
+    calls = world.stack.calls()
+    rows = _read_ledger(engine)
     taken = Counter(mobile for call in calls for mobile in call["mobiles"])
-    with reading(engine) as connection:
-        kept = set(connection.execute(select(messages.c.public_id)).scalars())
-        turned_away = set(connection.execute(select(refused.c.id)).scalars())
-        statuses = _statuses(connection)
-        lost_reports = _reports_lost(connection, calls, world.flushes)
-        told = Counter(connection.execute(select(first_replies.c.content)).scalars())
-        unknown, why_unknown = _unknown(connection)
-    probable = _probably_not_taken(engine)
-    missing = [sent for sent in accepted.values() if sent.id not in kept | turned_away]
-    flushed = [sent for sent in missing if _went_with(sent, world.flushes)]
-    flushed_replies = sum((flush.replies for flush in world.flushes), Counter[str]())
     called = {call["msg_id"] for call in calls}
-    refused_ids = {int(call["msg_id"]) for call in world.stack.ask_simulator("refused")["calls"] if call["msg_id"]}
-    ids = {sent.id for sent in flushed}
-    return Verdict(
+    missing = [sent for sent in accepted.values() if sent.id not in rows.messages | rows.refused]
+    flushed = [sent for sent in missing if _was_flushed(sent, world.flushes)]
+    flushed_ids = {sent.id for sent in flushed}
+    return CheckResult(
         counts={
             "messages accepted by send": len(accepted),
             "of them, lost in a flush": len(flushed),
-            "of them, refused": len(turned_away & accepted.keys()),
+            "of them, refused": len(rows.refused & accepted.keys()),
             "calls taken by the gateway": len(calls),
             "mobiles taken by the gateway": taken.total(),
             "replies made": len(world.replies),
-            "unknown, and taken": len(unknown & called),
-            "unknown, and the gateway refused it": len((unknown & refused_ids) - called),
-            "unknown, and the gateway never saw it": len(unknown - called - refused_ids),
-            "unknown, and not taken": len(unknown - called),
-            "of them, said to be probably not taken": len(probable - called),
+            **_unknown_counts(world.stack, rows, called),
         },
-        statuses=statuses,
+        statuses=rows.statuses,
         must_be_none={
-            "lost": sorted(sent.id for sent in missing if sent.id not in ids),
+            "lost": sorted(sent.id for sent in missing if sent.id not in flushed_ids),
             "taken twice": sorted(mobile for mobile, times in taken.items() if times > 1),
             "taken, and said to be probably not": sorted(
-                (probable & called) - {msg_id for flush in world.flushes for msg_id, _ in flush.reports}
+                (rows.probably_not_taken & called) - {msg_id for msg_id, _ in _flushed_reports(world.flushes)}
             ),
-            "reports lost": lost_reports,
-            "replies lost": sorted(one for one in world.replies if not told[one] and not flushed_replies[one]),
-            "replies doubled": sorted(content for content, times in told.items() if times > 1),
+            "reports lost": _lost_reports(rows, calls, world.flushes),
+            **_wrong_replies(world, rows),
             "still waiting": [] if waiting.total == 0 else [str(waiting)],
-            "workers that take no tasks": list(deaf),
+            "workers that take no tasks": list(deaf_workers),
         },
-        remarks=[f"unknown: {count} calls, {why}" for why, count in why_unknown.most_common()]
+        remarks=[f"unknown: {count} calls, {why}" for why, count in Counter(rows.unknown.values()).most_common()]
         + _flush_remarks(world.flushes, flushed),
     )
 
 
-def calls_of(stack: Stack) -> list[dict[str, Any]]:
-    """All the calls that the gateway took."""
-    calls: list[dict[str, Any]] = []
-    while page := stack.ask_simulator(f"calls?since={len(calls)}&limit={PAGE}")["calls"]:
-        calls += page
-    return calls
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the ledger has at the end."""
 
-
-def _statuses(connection: Connection) -> dict[str, int]:
-    counted = select(recipient_status.c.status, func.count()).group_by(recipient_status.c.status)
-    found = {str(status): int(count) for status, count in connection.execute(counted)}
-    return {str(status): found[status] for status in STATUSES if status in found}
-
-
-def _reports_lost(
-    connection: Connection, calls: Sequence[Mapping[str, Any]], flushes: Sequence[Flush]
-) -> list[tuple[int, str]]:
-    """Each mobile of a call that was taken has a report, and once all was pushed each has been acknowledged."""
-    made = {(call["msg_id"], mobile) for call in calls for mobile in call["mobiles"]}
-    known = {
-        (submission_id, mobile)
-        for submission_id, mobile in connection.execute(select(reports.c.msg_id, reports.c.mobile))
-    }
-    return sorted(made - known - {report for flush in flushes for report in flush.reports})
-
-
-def _unknown(connection: Connection) -> tuple[set[int], Counter[str]]:
-    """The msgIds of calls that nobody knows the outcome of, and how many there are for each reason."""
-    wanted = select(recipient_status.c.msg_id, recipient_status.c.tips).where(recipient_status.c.status == "unknown")
-    found = {msg_id: str(tips) for msg_id, tips in connection.execute(wanted)}
-    return set(found), Counter(found.values())
-
-
-def _probably_not_taken(engine: Engine) -> set[int]:
+    messages: set[str]
+    refused: set[str]
+    statuses: dict[str, int]
+    """Recipients by status, in the order of the statuses."""
+    reports: set[tuple[int, str]]
+    """The msgId and the mobile of each."""
+    replies: Counter[str]
+    """By content."""
+    unknown: dict[int, str]
+    """The tips of the calls with an unknown outcome, by msgId."""
+    probably_not_taken: set[int]
     """The msgIds of the unknown calls that the ledger says were probably not taken."""
-    submission_ids = list(evidence.probable(engine, now=datetime.now(UTC) + LATER))
+
+
+def _read_ledger(engine: Engine) -> _Rows:
+    probable = list(evidence.probable(engine, now=datetime.now(UTC) + LATER))
+    counted = select(recipient_status.c.status, func.count()).group_by(recipient_status.c.status)
+    unknown = select(recipient_status.c.msg_id, recipient_status.c.tips).where(recipient_status.c.status == "unknown")
     with reading(engine) as connection:
-        return set(
-            connection.execute(select(submissions.c.msg_id).where(submissions.c.id.in_(submission_ids))).scalars()
+        counts = {str(status): int(count) for status, count in connection.execute(counted)}
+        return _Rows(
+            messages=set(connection.execute(select(messages.c.id)).scalars()),
+            refused=set(connection.execute(select(refused.c.id)).scalars()),
+            statuses={str(status): counts[status] for status in STATUSES if status in counts},
+            reports={
+                (msg_id, mobile) for msg_id, mobile in connection.execute(select(reports.c.msg_id, reports.c.mobile))
+            },
+            replies=Counter(connection.execute(select(first_replies.c.content)).scalars()),
+            unknown={msg_id: str(tips) for msg_id, tips in connection.execute(unknown)},
+            probably_not_taken=set(
+                connection.execute(select(submissions.c.msg_id).where(submissions.c.no.in_(probable))).scalars()
+            ),
         )
 
 
-def _went_with(sent: Sent, flushes: Sequence[Flush]) -> bool:
-    """Whether it lay in the intake when Valkey was emptied, and has not been sent once more since."""
+def _unknown_counts(stack: Stack, rows: _Rows, called: set[int]) -> dict[str, int]:
+    unknown = set(rows.unknown)
+    refused_ids = {int(call["msg_id"]) for call in stack.ask_simulator("refused")["calls"] if call["msg_id"]}
+    return {
+        "unknown, and taken": len(unknown & called),
+        "unknown, and the gateway refused it": len((unknown & refused_ids) - called),
+        "unknown, and the gateway never saw it": len(unknown - called - refused_ids),
+        "unknown, and not taken": len(unknown - called),
+        "of them, said to be probably not taken": len(rows.probably_not_taken - called),
+    }
+
+
+def _wrong_replies(world: World, rows: _Rows) -> dict[str, list[str]]:
+    flushed = sum((flush.replies for flush in world.flushes), Counter[str]())
+    return {
+        "replies lost": sorted(reply for reply in world.replies if not rows.replies[reply] and not flushed[reply]),
+        "replies doubled": sorted(content for content, times in rows.replies.items() if times > 1),
+    }
+
+
+def _lost_reports(rows: _Rows, calls: Sequence[Mapping[str, Any]], flushes: Sequence[Flush]) -> list[tuple[int, str]]:
+    """Each mobile of a call that was taken has a report, and once all is pushed every report has been acknowledged."""
+    pushed = {(call["msg_id"], mobile) for call in calls for mobile in call["mobiles"]}
+    return sorted(pushed - rows.reports - _flushed_reports(flushes))
+
+
+def _flushed_reports(flushes: Sequence[Flush]) -> set[tuple[int, str]]:
+    return {report for flush in flushes for report in flush.reports}
+
+
+def _was_flushed(sent: Sent, flushes: Sequence[Flush]) -> bool:
+    """Whether the message was in the intake when Valkey was emptied, and has not been sent once more since."""
     return any(sent.id in flush.messages and sent.began < flush.at for flush in flushes)
 
 

@@ -1,4 +1,4 @@
-"""The table of faults: each does one thing to one part, and sees to it that it is undone later."""
+"""The table of faults. Each breaks one part in one way, and schedules its undoing."""
 
 import base64
 import json
@@ -21,38 +21,17 @@ from worker.gateway.push import parse_push
 from worker.redis_store import intake
 
 FROZEN_GATEWAY_SECONDS = 4
-"""Longer than the read timeout of 2 s that chaos gives the workers."""
+"""Longer than the read timeout of the workers, which is 2 s here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`part` is what it breaks: one thing at a time is wrong with each. `weight` is how often it is in the deck."""
+    """A way to break a part. A part has one fault at a time. `weight` is how often the nemesis has it among all faults."""
 
     name: str
     part: str
-    do: Callable[[World], object]
+    inject: Callable[[World], object]
     weight: int = 1
-
-
-class Deck:
-    """All the faults, shuffled, each as often as its weight; when all were drawn, shuffled anew. So none is left out."""
-
-    def __init__(self, world: World, only: str | None = None) -> None:
-        table = PROCESSES + GATEWAY + PUSHES + (POSTGRES if world.postgres is not None else ())
-        self._all = [fault for fault in table for _ in range(fault.weight) if only is None or only in fault.name]
-        self._world = world
-        self._left: list[Fault] = []
-
-    def break_something(self) -> None:
-        """The next fault of those whose part is not broken yet."""
-        if not self._left:
-            self._left = self._world.random.sample(self._all, len(self._all))
-        fault = next((one for one in self._left if self._world.free(one.part)), None)
-        if fault is not None:
-            self._left.remove(fault)
-            self._world.faults[fault.name] += 1
-            self._world.say(fault.name)
-            fault.do(self._world)
 
 
 # Processes.
@@ -73,7 +52,7 @@ def _kill_gunicorns_child(world: World) -> None:
 
 
 def _kill_gunicorns_master(world: World) -> None:
-    """The master alone; what is then left of its children ends with its group, as systemd would have it."""
+    """Kills only the master. Its children then end with the process group, as under systemd."""
     os.kill(world.stack.processes["callback"].pid, signal.SIGKILL)
     world.wait(0.3)
     world.stack.stop("callback", kill=True)
@@ -86,14 +65,14 @@ def _kill_valkey(world: World) -> None:
 
 
 def _silence_valkey(world: World) -> None:
-    """It answers nothing and closes nothing."""
+    """Valkey answers nothing and closes no connection."""
     process = psutil.Process(world.stack.processes["valkey"].pid)
     process.suspend()
-    world.later(world.random.uniform(1, 6), "valkey", process.resume)
+    world.undo_later(world.random.uniform(1, 6), "valkey", process.resume)
 
 
 def _flush(world: World) -> None:
-    """Empties Valkey, and notes in the same transaction what lay in the intake: nobody else has that."""
+    """Empties Valkey, and notes in the same transaction what only the intake held."""
     try:
         with Redis.from_url(world.stack.redis_url, socket_timeout=5) as redis, redis.pipeline() as pipeline:
             for place in LANES:
@@ -102,18 +81,18 @@ def _flush(world: World) -> None:
             pipeline.flushall()
             *lanes, pushes, _ = pipeline.execute()
     except RedisError as why:
-        world.say(f"    not emptied: {why!r}")
+        world.log(f"    not emptied: {why!r}")
         return
     messages = {message_id.decode() for lane in lanes for message_id in lane}
     items = [item.body for text in pushes for item in parse_push(base64.b64decode(json.loads(text)["body"])).items]
     reports = frozenset((item.msg_id, item.mobile) for item in items if isinstance(item, StatusReport))
     replies = Counter(item.content for item in items if isinstance(item, Reply))
     world.flushes.append(Flush(time.time(), messages, reports, replies))
-    world.say(f"    with {len(messages)} messages, {len(reports)} reports and {replies.total()} replies in the intake")
+    world.log(f"    with {len(messages)} messages, {len(reports)} reports and {replies.total()} replies in the intake")
 
 
 def _flush_full_intake(world: World) -> None:
-    """As when the workers are behind: then more than nothing goes with it."""
+    """Empties Valkey while the workers are behind, so that messages are in the intake."""
     workers = [psutil.Process(world.stack.processes[name].pid) for name in WORKERS if name in world.stack.processes]
     for worker in workers:
         worker.suspend()
@@ -143,13 +122,13 @@ PROCESSES = (
 def _kill_postgres(world: World) -> None:
     assert world.postgres is not None
     world.postgres.kill()
-    world.later(world.random.uniform(0.5, 6), "postgres", world.postgres.start)
+    world.undo_later(world.random.uniform(0.5, 6), "postgres", world.postgres.start)
 
 
 def _freeze_postgres(world: World) -> None:
     assert world.postgres is not None
     world.postgres.freeze()
-    world.later(world.freeze_seconds, "postgres", world.postgres.thaw)
+    world.undo_later(world.freeze_seconds, "postgres", world.postgres.thaw)
 
 
 POSTGRES = (
@@ -162,17 +141,17 @@ POSTGRES = (
 
 
 def _answers(name: str, **fault: Any) -> Fault:
-    """For some seconds two calls in three meet this fault."""
+    """A fault that two calls in three meet for some seconds."""
 
     def misbehave(world: World) -> None:
         world.behave(script=[{**fault, "times": 0, "rate": 0.66}])
-        world.later(world.random.uniform(1, 5), "gateway", lambda: world.behave(script=[]))
+        world.undo_later(world.random.uniform(1, 5), "gateway", lambda: world.behave(script=[]))
 
     return Fault(f"gateway: {name}", "gateway", misbehave)
 
 
 def _freeze_gateway(world: World) -> None:
-    """Calls connect, and are read when it thaws: by then their callers have gone."""
+    """Calls connect, and are read when the gateway goes on. By then their callers have gone."""
     process = psutil.Process(world.stack.processes["simulator"].pid)
     process.suspend()
     try:
@@ -182,14 +161,14 @@ def _freeze_gateway(world: World) -> None:
 
 
 def _refuse(world: World) -> None:
-    world.door.shut()
-    world.later(world.random.uniform(1, 6), "door", world.door.open)
+    world.proxy.close()
+    world.undo_later(world.random.uniform(1, 6), "proxy", world.proxy.open)
 
 
 def _skew(world: World) -> None:
-    """Its clock and the workers' are 15 minutes apart, until it is set right."""
+    """Sets the clock of the gateway 15 minutes off for some seconds."""
     world.behave(date_skew_seconds=world.random.choice((-900, 900)))
-    world.later(world.random.uniform(4, 15), "clock", lambda: world.behave(date_skew_seconds=0))
+    world.undo_later(world.random.uniform(4, 15), "clock", lambda: world.behave(date_skew_seconds=0))
 
 
 GATEWAY = (
@@ -205,7 +184,7 @@ GATEWAY = (
     _answers("0 失败", do="result", result=0),
     _answers("-3 Key验证失败", do="result", result=-3),
     Fault("gateway frozen", "gateway", _freeze_gateway),
-    Fault("gateway: connections refused", "door", _refuse),
+    Fault("gateway: connections refused", "proxy", _refuse),
     Fault("gateway: its clock 15 minutes off", "clock", _skew),
 )
 
@@ -213,10 +192,12 @@ GATEWAY = (
 # Pushes.
 
 
-def _pushes(name: str, **how: Any) -> Fault:
+def _pushes(name: str, **behaviour: Any) -> Fault:
+    """A fault of the pushes for some seconds."""
+
     def misbehave(world: World) -> None:
-        world.behave(pushes=how)
-        world.later(world.random.uniform(3, 12), "pushes", lambda: world.behave(pushes={}))
+        world.behave(pushes=behaviour)
+        world.undo_later(world.random.uniform(3, 12), "pushes", lambda: world.behave(pushes={}))
 
     return Fault(f"pushes: {name}", "pushes", misbehave)
 
@@ -232,21 +213,6 @@ PUSHES = (
 )
 
 
-class Repliers:
-    """People who answer a text that they got, each time with other words."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._mobiles: list[str] = []
-        self._seen = 0
-
-    def one_answers(self) -> None:
-        """Has the gateway push a reply of somebody, once a call was taken."""
-        calls = self._world.stack.ask_simulator(f"calls?since={self._seen}&limit=200")["calls"]
-        self._seen += len(calls)
-        self._mobiles += [call["mobiles"][0] for call in calls]
-        if self._mobiles:
-            content = f"回复 {len(self._world.replies):05}"
-            order = {"mobile": self._world.random.choice(self._mobiles), "content": content}
-            self._world.stack.ask_simulator("reply", order)
-            self._world.replies.append(content)
+def table(*, has_postgres: bool) -> tuple[Fault, ...]:
+    """All the faults that can be injected into a system with such a ledger."""
+    return PROCESSES + GATEWAY + PUSHES + (POSTGRES if has_postgres else ())

@@ -5,7 +5,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from subprocess import SubprocessError
 
@@ -30,11 +30,11 @@ class Postgres:
         """SIGKILL to all its processes, the postmaster first."""
         processes = self._signal(signal.SIGKILL)
         psutil.wait_procs(processes, timeout=5)
-        # Where nobody reaps it, its number goes on being taken, and pg_ctl would believe that it runs.
+        # While nobody reaps the postmaster its number stays taken, and pg_ctl would believe that it runs.
         (self._server.pgdata / "postmaster.pid").unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Starts it anew; what was committed is there again."""
+        """Starts the server again. Everything that was committed is there."""
         for attempt in range(START_TRIES):
             try:
                 self._server.ensure_postgres_running()
@@ -50,13 +50,13 @@ class Postgres:
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it go on, should it run."""
+        """Lets the server go on, if it runs."""
         with suppress(psutil.NoSuchProcess):
             self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> list[psutil.Process]:
         postmaster = psutil.Process(self._server.get_pid())
-        # The postmaster first: then it starts no more of them.
+        # The postmaster first: then it starts no more processes.
         postmaster.send_signal(number)
         processes = [postmaster, *postmaster.children(recursive=True)]
         for process in processes[1:]:
@@ -67,7 +67,7 @@ class Postgres:
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """A server of our own, which ends with the block."""
+    """A server of its own, which ends with the block."""
     # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
     with tempfile.TemporaryDirectory(prefix="sms-chaos-postgres-", dir="/tmp") as directory:
         with warnings.catch_warnings():
@@ -77,3 +77,8 @@ def running_postgres() -> Iterator[Postgres]:
             yield Postgres(server)
         finally:
             server.cleanup()
+
+
+def postgres_for(ledger: str) -> AbstractContextManager[Postgres | None]:
+    """A server of its own, or None where the ledger is SQLite."""
+    return running_postgres() if ledger == "postgresql" else nullcontext(None)

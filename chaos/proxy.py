@@ -1,22 +1,21 @@
-"""The way from the workers to the gateway: a door that can be shut, so that connections are refused.
+"""The proxy between the workers and the gateway. It can be closed, so that connections are refused.
 
-The gateway itself cannot be ended for that: it holds the log that all is judged by.
+The gateway itself cannot be stopped for that, because it holds the log that the checker reads.
 """
 
 import asyncio
-import random
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from worker.devstack.loopback import free_ports
+
 BYTES = 65_536
-PORTS = range(10_000, 30_000)
-"""Below those that the system hands out to clients, for one of them could take it while the door is shut."""
 
 
-class Door:
-    """Listens on a port of its own and hands everything on, both on loopback, in a thread of its own."""
+class Proxy:
+    """Listens on a port of its own on loopback and forwards to `to_port`, in a thread of its own."""
 
     def __init__(self) -> None:
         self.to_port = 0
@@ -24,25 +23,33 @@ class Door:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="door", daemon=True).start()
+        threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True).start()
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's address by way of the proxy."""
+        return f"http://127.0.0.1:{self.port}/api/webservice"
 
     def open(self) -> None:
-        self._do(self._listen())
+        """Accepts connections, again on the port that it had before."""
+        self._run(self._listen())
 
-    def shut(self) -> None:
-        """Refuses connections and cuts those that there are."""
-        self._do(self._cut())
+    def close(self) -> None:
+        """Refuses connections and cuts the ones that exist."""
+        self._run(self._cut())
 
     def end(self) -> None:
-        self.shut()
+        """Closes the proxy for good."""
+        self.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
 
-    def _do(self, what: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
         while self._server is None:
-            port = self.port or random.choice(PORTS)
+            # Below the ports of clients, for one of them could take it while the proxy is closed.
+            port = self.port or free_ports(1)[0]
             with suppress(OSError):
                 self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024)
                 self.port = port
@@ -62,11 +69,11 @@ class Door:
             return
         both = {writer, other_writer}
         self._writers |= both
-        await asyncio.gather(_hand_on(reader, other_writer), _hand_on(other_reader, writer))
+        await asyncio.gather(_forward(reader, other_writer), _forward(other_reader, writer))
         self._writers -= both
 
 
-async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with suppress(OSError):
         while part := await reader.read(BYTES):
             writer.write(part)
@@ -75,11 +82,11 @@ async def _hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @contextmanager
-def open_door() -> Iterator[Door]:
-    """A door that is open, with its port; what is behind it is to be said before anybody comes."""
-    door = Door()
-    door.open()
+def running_proxy() -> Iterator[Proxy]:
+    """A proxy that is open and has its port. Its `to_port` must be set before anybody connects."""
+    proxy = Proxy()
+    proxy.open()
     try:
-        yield door
+        yield proxy
     finally:
-        door.end()
+        proxy.end()

@@ -1,11 +1,12 @@
-"""Why the intake exists: the same messages by SmsClient and by name, and a saturated worker that is killed again and again.
+"""Why the intake exists: a busy worker is killed again and again, with messages by SmsClient and with messages by task name.
 
-Celery on Redis pops a task and notes it as unacknowledged in a second step; what dies in between takes the task with it.
+Celery on Redis pops a task, and records it as unacknowledged in a second step. A worker that dies in between loses the task.
 """
 
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -30,11 +31,11 @@ CONCURRENCY = 32
 SETTLE_SECONDS = 180
 
 Send = Callable[[str, Sequence[int]], Sequence[str]]
-"""Sends the messages of these numbers through the Redis of that URL, each with a text of its own; their ids."""
+"""Sends the messages of these numbers through the Redis of that URL, each with its own text. Returns their ids."""
 
 
 def compare(seed: int, count: int, kills: int) -> bool:
-    """Sends by either way, kills, and prints what is missing; whether by the client nothing is."""
+    """Sends both ways while the worker is killed, and prints the losses. Returns whether the client lost nothing."""
     table = Table("sent", "messages", "kill -9", "lost", title="Messages gone for good", box=SIMPLE_HEAD)
     lost = {}
     with signals_noted() as interrupted:
@@ -56,7 +57,7 @@ def _lost(send: Send, dice: Random, count: int, kills: int, interrupted: Callabl
         for kill in range(kills):
             before = len(_kept(engine))
             sent |= set(send(stack.redis_url, range(count * kill // kills, count * (kill + 1) // kills)))
-            stack.wait_for("the worker at work", lambda before=before: len(_kept(engine)) > before)
+            stack.wait_for("the worker at work", partial(_has_more, engine, before))
             _pause(stack, dice.uniform(0, 0.3))
             stack.stop("worker", kill=True)
             stack.start("worker")
@@ -67,7 +68,7 @@ def _lost(send: Send, dice: Random, count: int, kills: int, interrupted: Callabl
 
 
 def _settle(stack: Stack, engine: Engine, sent: set[str]) -> None:
-    """Waits until all are there, or nothing of them is left in Redis."""
+    """Waits until the ledger has all messages, or Redis has none left."""
     deadline = time.monotonic() + SETTLE_SECONDS
     with Redis.from_url(stack.redis_url) as redis:
         while time.monotonic() < deadline and not sent <= _kept(engine):
@@ -80,6 +81,10 @@ def _settle(stack: Stack, engine: Engine, sent: set[str]) -> None:
 def _pause(stack: Stack, seconds: float) -> None:
     stack.interrupted()
     time.sleep(seconds)
+
+
+def _has_more(engine: Engine, before: int) -> bool:
+    return len(_kept(engine)) > before
 
 
 def _kept(engine: Engine) -> set[str]:

@@ -1,4 +1,4 @@
-"""The backend app: sends messages all along, by SmsClient, and notes what was accepted. Only what returned counts."""
+"""The workload: a backend app that sends messages, and people who reply. It keeps a history of what `send` returned."""
 
 import threading
 import time
@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from chaos.world import World
 from worker.client import SmsClient, Unavailable
 
 RETRY_SECONDS = 0.3
 TWICE = 0.15
-"""How many of the keys are sent once more."""
+"""The share of the calls that send a key once more."""
 
 Fields = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that `send` has returned; `began` is when that call of `send` did, in Unix seconds."""
+    """A message whose call of `send` returned; `began` is the start of that call in Unix seconds."""
 
     id: str
     mobiles: tuple[str, ...]
@@ -26,45 +27,42 @@ class Sent:
 
 
 @dataclass
-class Ledgerless:
-    """What the backend app itself knows."""
+class History:
+    """What the backend app saw."""
 
     accepted: dict[str, Sent] = field(default_factory=dict)
+    """By message id. Only a call that returned counts."""
     calls: int = 0
     raised: int = 0
-    """Calls that raised Unavailable, each try by itself."""
+    """Calls that raised Unavailable; each try counts."""
     given_up: int = 0
-    """Messages whose send never returned: nobody can say of them whether they were enqueued."""
+    """Messages whose send never returned. They may have been enqueued or not."""
     sent_twice: int = 0
     faults: list[str] = field(default_factory=list)
-    """What must never be: another error, another id for the same key."""
+    """What must never happen: another error, or another id for the same key."""
 
 
-class Traffic:
-    """A thread that sends so many messages, spread over so many seconds. Every mobile is in one message alone."""
+class Workload:
+    """A thread that sends `messages` messages, spread over `seconds`. Every mobile is in only one message."""
 
     def __init__(self, redis_url: str, seed: int, messages: int, seconds: float) -> None:
-        self.known = Ledgerless()
+        self.history = History()
         self._client = SmsClient(redis_url)
-        self._random = Random(f"traffic {seed}")
+        self._random = Random(f"workload {seed}")
         self._messages, self._seconds = messages, seconds
         self._keyed: list[tuple[list[Fields], list[str]]] = []
         self._number = 0
         self._mobiles = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="workload", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends it; what it is just sending is still tried for a while."""
+        """Ends the thread. The current call is still tried for a while."""
         self._stop.set()
         self._thread.join(timeout=15)
-
-    @property
-    def sending(self) -> bool:
-        return self._thread.is_alive()
 
     def _run(self) -> None:
         began = time.monotonic()
@@ -81,7 +79,7 @@ class Traffic:
         elif dice < 0.9:
             self._send_new([self._message()])
         else:
-            # In every other batch all have the same text, so that they may share a call.
+            # In every other batch all messages have the same text, so that they may share a call.
             text = self._random.choice((None, f"您的号码在 {self._number:06} 之后"))
             self._send_new([self._message(text) for _ in range(self._random.randint(2, 20))])
 
@@ -106,34 +104,54 @@ class Traffic:
 
     def _send_again(self) -> None:
         messages, before = self._random.choice(self._keyed[-50:])
-        self.known.sent_twice += len(messages)
+        self.history.sent_twice += len(messages)
         ids = self._send(messages, again=True)
         if ids and ids != before:
-            self.known.faults.append(f"the same keys gave {ids}, and {before} before")
+            self.history.faults.append(f"the same keys gave {ids}, and {before} before")
 
     def _send(self, messages: Sequence[Fields], *, again: bool) -> list[str]:
-        """The ids; none where it was given up: without a key at once, else when we are to stop."""
+        """The ids that `send` returned. Empty if it was given up: at once without a key, else when the workload is to stop."""
         while True:
             began = time.time()
             try:
                 ids = self._call(messages)
             except Unavailable:
-                self.known.raised += 1
+                self.history.raised += 1
             except Exception as why:  # noqa: BLE001 - anything else that it raises is a fault of the client
-                self.known.faults.append(f"send raised {why!r}")
+                self.history.faults.append(f"send raised {why!r}")
                 again = False
             else:
                 self._note(ids, messages, began)
                 return ids
             if not again or self._stop.wait(RETRY_SECONDS):
-                self.known.given_up += len(messages)
+                self.history.given_up += len(messages)
                 return []
 
     def _call(self, messages: Sequence[Fields]) -> list[str]:
-        self.known.calls += 1
+        self.history.calls += 1
         send: Callable[..., str] = self._client.send
         return [send(**messages[0])] if len(messages) == 1 else self._client.send_many(messages)
 
     def _note(self, ids: Sequence[str], messages: Sequence[Fields], began: float) -> None:
         for message_id, fields in zip(ids, messages, strict=True):
-            self.known.accepted[message_id] = Sent(message_id, tuple(fields["to"]), began)
+            self.history.accepted[message_id] = Sent(message_id, tuple(fields["to"]), began)
+
+
+class Repliers:
+    """People who reply to a text that they got, each time with another content."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._mobiles: list[str] = []
+        self._seen = 0
+
+    def reply(self) -> None:
+        """Has the gateway push a reply of a mobile that it took a call for, if there is one."""
+        calls = self._world.stack.ask_simulator(f"calls?since={self._seen}&limit=200")["calls"]
+        self._seen += len(calls)
+        self._mobiles += [call["mobiles"][0] for call in calls]
+        if self._mobiles:
+            content = f"回复 {len(self._world.replies):05}"
+            order = {"mobile": self._world.random.choice(self._mobiles), "content": content}
+            self._world.stack.ask_simulator("reply", order)
+            self._world.replies.append(content)

@@ -1,4 +1,4 @@
-"""The engine in bad company: `python3 run.py chaos load` floods it, poisons it, gives it a sick neighbour and a bad gateway.
+"""The system under load and in trouble: `python3 run.py chaos load` combines a flood, poison, a sick worker and a bad gateway.
 
-All of it at once; what it owes its users meanwhile is measured, and each figure stands beside its bound.
+Meanwhile it measures what users are promised, and shows each figure beside its bound.
 """

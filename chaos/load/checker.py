@@ -1,4 +1,4 @@
-"""The judgement: each figure, and the bound that it is to keep. Plain values in, plain values out; no code of the system."""
+"""The checker: each figure with its bound, computed from plain values without any code of the system under test."""
 
 import math
 from collections import Counter
@@ -13,30 +13,30 @@ OTP_SECONDS = 1.0
 PUSH_SECONDS = 5.0
 TICK_SECONDS = 5.0
 RECOVERY_SECONDS = 20.0
-"""So long after it is well again the gateway may go unused: a gate that closed by itself is probed as
-`domain.gate.PROBE_AFTER` says (unknown 3 s, busy 5 s, not sent 15 s), and then it opens."""
+"""How long the gateway may go unused once it is well again. A gate that closed by itself is probed as
+`domain.gate.PROBE_AFTER` says (unknown 3 s, busy 5 s, not sent 15 s), and then opens."""
 BELLS = 20
-"""A few, however many send."""
+"""A few, however many messages are sent."""
 SHUT_SECONDS = 1.0
-"""How long the gate may be shut while the gateway is well: no longer than a look at it may be wrong."""
+"""How long the gate may be shut while the gateway is well: as long as a look at it may be wrong."""
 PROBES = 2
-"""Calls that a closed gate makes in a spell to see whether it can be opened: each is one more that may be lost."""
+"""Calls with which a closed gate is probed in a spell. Each of them may be lost."""
 NEVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What `unknown` is held against."""
+    """What bounds the number of unknown calls."""
 
     in_flight: int
-    """Calls that the workers can have under way at once."""
+    """Calls that the workers can make at the same time."""
     in_a_row: int
-    """So many unknown in a row close the gate."""
+    """That many unknown outcomes in a row close the gate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure and its bound: no more than `most`, or no less than `least`; with neither it is only told."""
+    """A figure and its bound: at most `most`, or at least `least`. A figure with neither is only shown."""
 
     name: str
     value: float
@@ -50,7 +50,7 @@ class Figure:
 
 
 def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
-    """All of them. `beyond` is how many must have waited at some time, or this was no flood."""
+    """All the figures. `beyond` is how many must have waited at some time; with fewer this was not a flood."""
     rows, looks = evidence.rows, evidence.looks
     otps = otp_seconds(evidence)
     taken = Counter(mobile for call in evidence.calls for mobile in call["mobiles"])
@@ -72,7 +72,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
         Figure("twice", sum(times > 1 for times in taken.values()), most=0),
         Figure("burnt: unknown, never taken", burnt(evidence), most=burnt_at_most(evidence.spells, bounds)),
         Figure("good ones refused", len(good & set(rows.refused)), most=0),
-        Figure("expired or rejected", sum(rows.states.get(one, 0) for one in ("expired", "rejected")), most=0),
+        Figure("expired or rejected", sum(rows.states.get(state, 0) for state in ("expired", "rejected")), most=0),
         Figure("poison unaccounted for", len(unaccounted(evidence)), most=0),
         Figure("reports lost", _reports_lost(evidence), most=0),
         Figure("processes that ended by themselves", len(evidence.ended), most=0),
@@ -82,7 +82,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
 
 
 def otp_seconds(evidence: Evidence) -> list[float]:
-    """From `send` to the gateway's log, of each OTP that counts, in order; infinite where it never came there."""
+    """Seconds from `send` to the gateway's log of each OTP that counts, in ascending order. NEVER for an OTP that did not arrive."""
     arrived: dict[str, float] = {}
     for call in evidence.calls:
         for mobile in call["mobiles"]:
@@ -92,42 +92,42 @@ def otp_seconds(evidence: Evidence) -> list[float]:
 
 
 def is_well(at: float, spells: Iterable[Spell], *, ahead: float = 0) -> bool:
-    """Whether the gateway was well at that time and for so many seconds on, and has been well long enough to have recovered."""
+    """Whether the gateway had recovered by that time, and was well for `ahead` more seconds."""
     return all(at + ahead < spell.began or at >= spell.ended + RECOVERY_SECONDS for spell in spells)
 
 
 def burnt(evidence: Evidence) -> int:
-    """Recipients that are lost to `unknown`. A call that was taken is none: its reports say so."""
+    """Recipients that are lost to `unknown`. A call that was taken does not count, because its reports say so."""
     called = {call["msg_id"] for call in evidence.calls}
     return sum(mobiles for msg_id, mobiles in evidence.rows.unknown.items() if msg_id not in called)
 
 
 def burnt_at_most(spells: Iterable[Spell], bounds: Bounds) -> int:
-    """Each spell costs what is under way as it begins, what closes the gate, and its probes; 429 costs nothing."""
+    """A spell costs the calls under way when it begins, the calls that close the gate, and the probes. A 429 costs nothing."""
     return sum(bounds.in_flight + bounds.in_a_row + PROBES for spell in spells if set(spell.statuses) - {429})
 
 
 def unaccounted(evidence: Evidence) -> list[str]:
-    """The poison that is neither refused, with its reason, nor a message: it vanished or lies in Redis for ever."""
+    """The poison that is not in the ledger, as refused with a reason or as a message: it vanished, or stays in Redis for ever."""
     kept = set(evidence.rows.messages) | set(evidence.rows.refused)
     return sorted(what for poison_id, what in evidence.poison.items() if poison_id not in kept)
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The nearest rank; infinite where there is nothing."""
+    """The percentile by nearest rank. NEVER if there are no values."""
     return ordered[max(0, math.ceil(percent * len(ordered) / 100) - 1)] if ordered else NEVER
 
 
 def _reports_lost(evidence: Evidence) -> int:
-    """Of what was taken each recipient has one; of the extra pushes all that were acknowledged. Or they wait in a push."""
-    made = {(call["msg_id"], mobile) for call in evidence.calls for mobile in call["mobiles"]}
+    """Missing reports. Each mobile that was taken must have one, and each acknowledged extra report must be there or in a push."""
+    pushed = {(call["msg_id"], mobile) for call in evidence.calls for mobile in call["mobiles"]}
     rows = evidence.rows
-    missing = max(0, len(made) - rows.reports) + max(0, evidence.pushed - rows.foreign_reports)
+    missing = max(0, len(pushed) - rows.reports) + max(0, evidence.pushed - rows.foreign_reports)
     return max(0, missing - rows.unread_reports)
 
 
 def _back_after(evidence: Evidence) -> float:
-    """The longest that it took, from when the gateway was well again, until it took a call."""
+    """The longest time in seconds from the end of a spell until the gateway took a call."""
     arrived = sorted(call["arrived_at"] for call in evidence.calls)
     waits = [next((at for at in arrived if at >= spell.ended), NEVER) - spell.ended for spell in evidence.spells]
     return max(waits, default=0.0)

@@ -1,4 +1,5 @@
-"""What is there at the end, read by statements of our own: the ledger's rows, what lies in Redis, and the gateway's log of calls."""
+"""The evidence at the end: rows of the ledger, items in Redis, and the gateway's log. The system under test does not use
+these statements."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from worker.domain.lane import LANES
 
 @dataclass(frozen=True)
 class Rows:
-    """What the ledger has, and what still lies in the intake."""
+    """What the ledger has, and what is still in the intake."""
 
     messages: Collection[str]
     refused: Collection[str]
@@ -23,30 +24,30 @@ class Rows:
     states: Mapping[str, int]
     """Submissions in each state."""
     unknown: Mapping[int, int]
-    """How many mobiles have the calls that are unknown, by msgId."""
+    """The number of mobiles of each unknown call, by msgId."""
     said_taken: Collection[int]
-    """The msgIds of which the ledger says that the gateway took them."""
+    """The msgIds of the calls that the gateway took, according to the ledger."""
     members: int
     """Recipients of the campaign."""
     reports: int
     foreign_reports: int
     """Those of the extra pushes."""
     unread_reports: int
-    """In pushes that are kept and not processed: they wait, and are not lost."""
+    """Reports in pushes that are kept and not processed yet. They are not lost."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that is judged. Times are Unix seconds."""
+    """Everything that the checker reads. Times are Unix seconds."""
 
     accepted: Mapping[str, str]
-    """The mobile of each message that `send` returned, under its id."""
+    """The mobile of each message that `send` returned, by its id."""
     otps: Mapping[str, float]
-    """Just before the `send` of each OTP, under its mobile."""
+    """The time just before the `send` of each OTP, by its mobile."""
     poison: Mapping[str, str]
-    """What the poison of that id was."""
+    """A description of each poison, by its id."""
     members: int
-    """Of the campaign, if it was started."""
+    """Members of the campaign; 0 if it was not started."""
     pushed: int
     """Reports of the extra pushes that were acknowledged."""
     spells: Sequence[Spell]
@@ -55,13 +56,13 @@ class Evidence:
     """The gateway's own log."""
     rows: Rows
     ended: Sequence[str]
-    """What ended by itself, but for the sick worker."""
+    """The processes that ended by themselves, without the sick worker."""
     waiting: Mapping[str, int] | None
-    """How much still waits of each kind; None where it could not be asked."""
+    """How much of each kind still waits; None if that could not be read."""
 
 
 def rows_of(stack: Stack, engine: Engine, *, foreign: str, campaign: str) -> Rows:
-    """Reads it all. `foreign` is how the mobiles of the extra pushes begin, `campaign` those of the campaign's members."""
+    """Reads the rows. The mobiles of the extra pushes begin with `foreign`, those of the campaign's members with `campaign`."""
     with Redis.from_url(stack.redis_url, socket_timeout=30) as redis:
         names = [name for lane in LANES for name in redis.hkeys(f"sms:intake:{lane}")]
     with engine.connect() as connection:
@@ -72,7 +73,7 @@ def rows_of(stack: Stack, engine: Engine, *, foreign: str, campaign: str) -> Row
         def pairs(statement: str) -> dict[Any, int]:
             return {name: int(count) for name, count in connection.execute(text(statement))}
 
-        of_foreign = column("SELECT count(*) FROM reports WHERE mobile LIKE :like", like=f"{foreign}%")[0]
+        foreign_reports = column("SELECT count(*) FROM reports WHERE mobile LIKE :like", like=f"{foreign}%")[0]
         return Rows(
             messages=set(column("SELECT public_id FROM messages")),
             refused=set(column("SELECT id FROM refused")),
@@ -81,8 +82,8 @@ def rows_of(stack: Stack, engine: Engine, *, foreign: str, campaign: str) -> Row
             unknown=pairs("SELECT msg_id, mobiles FROM submissions WHERE state = 'unknown'"),
             said_taken=set(column("SELECT msg_id FROM submissions WHERE state IN ('accepted', 'unreported')")),
             members=column("SELECT count(*) FROM recipients WHERE mobile LIKE :like", like=f"{campaign}%")[0],
-            reports=column("SELECT count(*) FROM reports")[0] - of_foreign,
-            foreign_reports=of_foreign,
+            reports=column("SELECT count(*) FROM reports")[0] - foreign_reports,
+            foreign_reports=foreign_reports,
             unread_reports=sum(
                 bytes(body).count(b"<pushStatusForm>")
                 for body in column("SELECT body FROM pushes WHERE state = 'received'")

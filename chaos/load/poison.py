@@ -1,6 +1,6 @@
-"""What no sender should send and some do: put into the intake by hand, sent by name, sent by the client, or thrown into a queue.
+"""Broken messages: put into the intake by hand, sent by task name or by the client, or pushed onto a queue.
 
-Each must be kept with its reason where there is anything to keep, and must hold up none of its neighbours.
+The system must keep each of them with the reason, if there is anything to keep, and must not delay their neighbours.
 """
 
 import json
@@ -27,16 +27,16 @@ _DEEP_JSON = "[" * DEEP + "]" * DEEP
 
 @dataclass
 class Poison:
-    """The poison that has been given so far. `accounted` are the ids that the ledger must know at the end, as refused or as a message."""
+    """The poison that has been given so far."""
 
     stack: Stack
     accounted: dict[str, str] = field(default_factory=dict)
-    """What each was, under its id."""
-    refused_at_the_door: int = 0
+    """A description of each poison that the ledger must know at the end, refused or as a message; by its id."""
+    refused_by_client: int = 0
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def doses(self) -> list[tuple[str, Callable[[], object]]]:
-        """A name and what gives it, of each kind and for each lane that users wait for."""
+        """The name of each dose and the function that gives it: every kind, for each lane that users wait for."""
         return [
             *(
                 (f"poison in the intake of {lane}: {name}", partial(self._by_hand, lane, name))
@@ -47,7 +47,7 @@ class Poison:
             ("poison by the client: a time in the year 9999", lambda: self._by_client({"at": NEVER})),
             ("poison by the client: metadata nested 900 deep", lambda: self._by_client({"metadata": {"a": _deep()}})),
             ("poison by the client: a caller with a NUL", lambda: self._by_client({}, caller="a\0b")),
-            # In each, for the sick worker may take one, and it may end.
+            # Into each queue, because the sick worker may take one of them and end.
             *((f"poison in {queue}: a frame that is no task", partial(self._frame, queue)) for queue in QUEUES),
         ]
 
@@ -55,7 +55,7 @@ class Poison:
         return f"{PREFIX}{next(self._numbers):08}"
 
     def _by_hand(self, lane: str, name: str) -> None:
-        """Straight into Redis, as a sender of another version might: a hash of texts, and what of them waits."""
+        """Writes into Redis as a sender of another version might: the hash of texts, and the set of those that wait."""
         poison_id = f"poison-{uuid.uuid4()}"
         text = _BY_HAND[name]({**_good(poison_id, self._mobile()), "lane": lane})
         with Redis.from_url(self.stack.redis_url) as redis, redis.pipeline(transaction=True) as pipeline:
@@ -74,7 +74,7 @@ class Poison:
         try:
             poison_id = SmsClient(self.stack.redis_url, **client).send(self._mobile(), "您的包裹已到", **fields)
         except (Refused, ValueError):
-            self.refused_at_the_door += 1
+            self.refused_by_client += 1
         else:
             self.accounted[poison_id] = f"by the client: {fields or client}"
 

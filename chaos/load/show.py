@@ -1,4 +1,4 @@
-"""What the run shows: a line every few seconds, and at the end a table of at most 80 columns."""
+"""The output of a run: a line every few seconds, and at the end a table of at most 80 columns."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ WIDTH = 80
 REMARKS = 20
 
 
-def line(watch: Watch, taken: int) -> str:
-    """How it stands, in one line."""
+def status_line(watch: Watch, taken: int) -> str:
+    """The state of the system in one line."""
     if not watch.looks:
         return "nothing was seen yet"
     look = watch.looks[-1]
@@ -23,12 +23,12 @@ def line(watch: Watch, taken: int) -> str:
     return f"waiting {look.waiting:,}, taken {taken:,}, tick {look.tick:.1f} s, push {look.push:.1f} s, gate {gate}"
 
 
-def show(figures: Sequence[Figure], told: dict[str, int], remarks: Sequence[str]) -> None:
-    """The table, and below it what is behind its figures."""
+def show(figures: Sequence[Figure], counts: dict[str, int], remarks: Sequence[str]) -> None:
+    """Prints the table, and below it the remarks."""
     table = Table("", "", "bound", title="Under load", title_justify="left", box=SIMPLE_HEAD)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, count in told.items():
+    for name, count in counts.items():
         table.add_row(name, f"{count:,}", "")
     table.add_section()
     for figure in figures:
@@ -46,14 +46,14 @@ def show(figures: Sequence[Figure], told: dict[str, int], remarks: Sequence[str]
 
 
 def amount(value: float, unit: str) -> str:
-    """A figure as people read it."""
+    """A value with its unit."""
     if math.isinf(value):
         return "never"
     return f"{value:,.2f} {unit}" if unit else f"{value:,.0f}"
 
 
 def bound(figure: Figure) -> str:
-    """What it is held against; nothing where it is only told."""
+    """The bound with its unit. Empty for a figure that is only shown."""
     unit = f" {figure.unit}" if figure.unit else ""
     if figure.least is not None:
         return f"≥ {figure.least:,g}{unit}"

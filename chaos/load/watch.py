@@ -1,4 +1,4 @@
-"""A thread that looks at the running system several times a second: how old what waits is. Its looks are what is judged."""
+"""A thread that looks at the running system several times a second, at the age of what waits. The checker reads its looks."""
 
 import json
 import threading
@@ -20,9 +20,9 @@ from worker.redis_store import heartbeat, intake
 
 LOOK_SECONDS = 0.25
 SLOW_SECONDS = 2
-"""A look that was that long after the one before would have missed something: it is counted."""
+"""A look that comes that long after the one before may have missed something. Such looks are counted."""
 
-# By hand, and not by the statements that are to be judged.
+# Not by the statements of the system under test.
 _OLDEST_PUSH = text("SELECT min(received_at) FROM pushes WHERE due_at IS NOT NULL")
 _TO_BE_SENT = text("SELECT count(*) FROM submissions WHERE state IN ('held', 'queued')")
 _SHUT = text("SELECT count(*) FROM accounts WHERE gate <> 'open'")
@@ -30,14 +30,14 @@ _SHUT = text("SELECT count(*) FROM accounts WHERE gate <> 'open'")
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen at a moment, in Unix seconds. Ages are in seconds."""
+    """What was seen at one moment, in Unix seconds. Ages are in seconds."""
 
     at: float
     tick: float
     push: float
-    """How long ago the oldest push came that is not processed; 0 where there is none."""
+    """The age of the oldest push that is not processed; 0 if there is none."""
     waiting: int
-    """Messages in the intake and submissions that are to be sent."""
+    """Messages in the intake, and submissions that are to be sent."""
     gate_shut: bool
     bells: int = 0
     """Tasks in the longest queue of a lane."""
@@ -68,11 +68,11 @@ class Watch:
         tick = heartbeat.last_tick(redis)
         in_redis = sum(count for place, count in intake.depth(redis).items() if place != intake.PUSHES)
         with engine.connect() as connection:
-            came = [*_of_ledger(connection), *_of_redis(redis)]
+            received = [*_of_ledger(connection), *_of_redis(redis)]
             return Look(
                 at=now,
                 tick=now - (tick.timestamp() if tick else self._began),
-                push=max([0.0, *(now - one for one in came)]),
+                push=max([0.0, *(now - at for at in received)]),
                 waiting=in_redis + int(connection.scalar(_TO_BE_SENT) or 0),
                 gate_shut=bool(connection.scalar(_SHUT)),
                 bells=max(int(redis.llen(lane.queue)) for lane in LANES.values()),
@@ -93,14 +93,14 @@ def watching(stack: Stack, engine: Engine) -> Iterator[Watch]:
 
 
 def _of_ledger(connection: Connection) -> Iterator[float]:
-    came: Any = connection.scalar(_OLDEST_PUSH)
-    if came is not None:
+    oldest: Any = connection.scalar(_OLDEST_PUSH)
+    if oldest is not None:
         # SQLite has it as a text, in UTC.
-        at = datetime.fromisoformat(came).replace(tzinfo=UTC) if isinstance(came, str) else came
+        at = datetime.fromisoformat(oldest).replace(tzinfo=UTC) if isinstance(oldest, str) else oldest
         yield at.timestamp()
 
 
 def _of_redis(redis: Redis) -> Iterator[float]:
-    """Pushes that came while the ledger was away."""
-    for one in redis.hvals(f"sms:intake:{intake.PUSHES}"):
-        yield datetime.fromisoformat(json.loads(one)["received_at"]).timestamp()
+    """The times of pushes that came while the ledger was away."""
+    for push in redis.hvals(f"sms:intake:{intake.PUSHES}"):
+        yield datetime.fromisoformat(json.loads(push)["received_at"]).timestamp()

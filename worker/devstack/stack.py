@@ -30,6 +30,7 @@ from worker.redis_store import heartbeat
 ACCOUNT = {"SMS_EPR_ID": "1", "SMS_USER_ID": "sword123", "SMS_PASSWORD": "demo-password"}
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 START_SECONDS = 60
+CALLS_OF_A_PAGE = 1000
 PYTHON = (sys.executable, "-m")
 
 
@@ -118,6 +119,13 @@ class Stack:
     def ask_simulator(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer of the simulator's control API (simulator/control_api.py): to a POST of `body`, or to a GET without one."""
         return ask(f"{self.simulator_url}/sim/{path}", body)
+
+    def calls(self, since: int = 0) -> list[dict[str, Any]]:
+        """The simulator's log of the calls that it took after the first `since`. Read in pages, so that it can answer others."""
+        calls: list[dict[str, Any]] = []
+        while page := self.ask_simulator(f"calls?since={since + len(calls)}&limit={CALLS_OF_A_PAGE}")["calls"]:
+            calls += page
+        return calls
 
     def _environment_of(self, role: str) -> dict[str, str]:
         redis_url = self.redis_url_of(role, at=self.environment["SMS_REDIS_URL"])

@@ -1,4 +1,4 @@
-"""What `chaos load` makes of what it saw: which OTPs count, what is lost, twice and burnt, and that a bound can be broken."""
+"""The checker of `chaos load`: which OTPs count, what is lost, doubled and burnt, and that each bound can be broken."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -138,7 +138,7 @@ def test_poison_that_is_kept_as_a_message_is_accounted_for() -> None:
 
 
 def test_a_percentile_is_the_nearest_rank_and_of_nothing_is_never() -> None:
-    hundred = [float(one) for one in range(1, 101)]
+    hundred = [float(number) for number in range(1, 101)]
     assert [percentile(hundred, percent) for percent in (50, 99, 100)] == [50, 99, 100]
     assert percentile([7.0], 99) == 7
     assert percentile([], 50) == NEVER
