@@ -1,1 +1,1 @@
-"""The attacks that the system is to hold, tried against a stack of its own: `python3 run.py attack`."""
+"""Attacks that once succeeded, tried again against a stack of its own: `python3 run.py attack`."""

@@ -77,13 +77,17 @@ def attack(ledger: str, rows: list[int], directory: Path | None) -> bool:
     chosen = [attack for attack in ATTACKS if not rows or attack.row in rows]
     with (
         signals_noted() as interrupted,
-        kept_directory(directory, prefix="sms-attack-", kept=lambda path: print(f"the logs are in {path}")) as kept,
-        _stack(kept[0], ledger, interrupted) as stack,
+        kept_directory(directory, prefix="sms-attack-", kept=_print_place) as (path, keep),
+        _stack(path, ledger, interrupted) as stack,
     ):
         held = report(list(_tried(stack, chosen)))
         if not held:
-            kept[1]()
+            keep()
     return held
+
+
+def _print_place(path: Path) -> None:
+    print(f"the logs are in {path}")
 
 
 @contextmanager

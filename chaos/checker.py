@@ -85,7 +85,6 @@ def check(
     called = {call["msg_id"] for call in calls}
     missing = [sent for sent in accepted.values() if sent.id not in rows.messages | rows.refused]
     flushed = [sent for sent in missing if _was_flushed(sent, world.flushes)]
-    flushed_ids = {sent.id for sent in flushed}
     return CheckResult(
         counts={
             "messages accepted by send": len(accepted),
@@ -98,18 +97,15 @@ def check(
         },
         statuses=rows.statuses,
         must_be_none={
-            "lost": sorted(sent.id for sent in missing if sent.id not in flushed_ids),
+            "lost": sorted({sent.id for sent in missing} - {sent.id for sent in flushed}),
             "taken twice": sorted(mobile for mobile, times in taken.items() if times > 1),
-            "taken, and said to be probably not": sorted(
-                (rows.probably_not_taken & called) - {msg_id for msg_id, _ in _flushed_reports(world.flushes)}
-            ),
+            "taken, and said to be probably not": _wrongly_probable(rows, called, world.flushes),
             "reports lost": _lost_reports(rows, calls, world.flushes),
             **_wrong_replies(world, rows),
             "still waiting": [] if waiting.total == 0 else [str(waiting)],
             "workers that take no tasks": list(deaf_workers),
         },
-        remarks=[f"unknown: {count} calls, {why}" for why, count in Counter(rows.unknown.values()).most_common()]
-        + _flush_remarks(world.flushes, flushed),
+        remarks=[*_unknown_remarks(rows), *_flush_remarks(world.flushes, flushed)],
     )
 
 
@@ -162,6 +158,15 @@ def _unknown_counts(stack: Stack, rows: _Rows, called: set[int]) -> dict[str, in
         "unknown, and not taken": len(unknown - called),
         "of them, said to be probably not taken": len(rows.probably_not_taken - called),
     }
+
+
+def _wrongly_probable(rows: _Rows, called: set[int], flushes: Sequence[Flush]) -> list[int]:
+    """The calls that were taken although the ledger says probably not. A flush may have deleted the report that tells."""
+    return sorted((rows.probably_not_taken & called) - {msg_id for msg_id, _ in _flushed_reports(flushes)})
+
+
+def _unknown_remarks(rows: _Rows) -> list[str]:
+    return [f"unknown: {count} calls, {why}" for why, count in Counter(rows.unknown.values()).most_common()]
 
 
 def _wrong_replies(world: World, rows: _Rows) -> dict[str, list[str]]:

@@ -127,11 +127,11 @@ def running_world(
     """A system with two workers. Raises Signalled and StackError; nothing is left frozen, however the block ends."""
     with (
         signals_noted() as interrupted,
-        kept_directory(directory, prefix="sms-chaos-", kept=lambda path: print(f"the logs are in {path}")) as kept,
+        kept_directory(directory, prefix="sms-chaos-", kept=_print_place) as (path, keep),
         postgres_for(ledger) as postgres,
         running_proxy() as proxy,
         running_stack(
-            kept[0],
+            path,
             ledger_url=postgres.url if postgres is not None else None,
             concurrency=setup.concurrency,
             simulator_options=setup.gateway,
@@ -142,10 +142,14 @@ def running_world(
         proxy.to_port = int(stack.simulator_url.rpartition(":")[2])
         start_worker(stack, WORKERS[1], setup.concurrency)
         try:
-            yield World(stack, proxy, postgres, Random(seed), freeze_seconds, kept[1])
+            yield World(stack, proxy, postgres, Random(seed), freeze_seconds, keep)
         finally:
             if postgres is not None:
                 postgres.thaw()
+
+
+def _print_place(path: Path) -> None:
+    print(f"the logs are in {path}")
 
 
 def _last_line(stack: Stack, name: str) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
@@ -64,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--timestamp-window-seconds", type=float, default=600, help="how far a timestamp may be from the clock")
     add("--latency-ms", type=float, default=0, help="time before each answer")
     add("--signature", default="【模拟】", help="text that the gateway puts before each content")
+    _add_push_options(add)
+    return parser
+
+
+def _add_push_options(add: Callable[..., object]) -> None:
     add(
         "--push-url",
         default=os.environ.get("SIM_PUSH_URL"),
@@ -73,7 +79,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--push-batch", type=_positive, default=50, help="largest number of items in a push")
     add("--push-retry-ms", type=float, default=1000, help="time until a push is tried again")
     add("--max-push-attempts", type=int, default=100, help="tries of each push; 0 means no limit")
-    return parser
 
 
 def _positive(text: str) -> int:

@@ -13,18 +13,16 @@ from sqlalchemy import make_url
 from worker.devstack.signals import Signalled, signals_noted
 from worker.devstack.stack import Stack, running_stack
 
+DIRECTORY = Path(".sms")
+
 
 def up(
-    directory: Annotated[
-        Path, typer.Option(help="Directory of its files. The next `up` there goes on with them.")
-    ] = Path(".sms"),
+    directory: Annotated[Path, typer.Option(help="Directory of its files. A later `up` uses them again.")] = DIRECTORY,
     ledger_url: Annotated[
         str | None,
         typer.Option(help="Another ledger, such as one on PostgreSQL. A superuser's URL also makes its roles."),
     ] = None,
-    latency_ms: Annotated[
-        int, typer.Option(min=0, help="Milliseconds that the simulated gateway takes to answer.")
-    ] = 100,
+    latency_ms: Annotated[int, typer.Option(min=0, help="Milliseconds until the simulated gateway answers.")] = 100,
     concurrency: Annotated[int, typer.Option(min=1, help="Threads of the worker.")] = 16,
 ) -> None:
     """Runs the whole system on this machine, against a simulated gateway, until you stop it.
