@@ -1,1 +1,1 @@
-"""Repeatable benchmarks, each against what it should be measured by: `python3 run.py bench send`."""
+"""Repeatable benchmarks, each with its own yardstick: `python3 run.py bench send`."""

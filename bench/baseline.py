@@ -1,7 +1,7 @@
-"""What this system is measured against: the call as it is mostly written, in a loop and in a Celery task. It keeps nothing.
+"""The baseline: the call as most programs make it, in a loop and in a Celery task. It stores nothing.
 
-`celery -A bench.baseline worker` runs the task, `python -m bench.baseline CONCURRENCY COUNT` the loop: a call for each thread, then
-COUNT more once somebody has stopped and continued it; then it waits to be ended.
+`celery -A bench.baseline worker` runs the task. `python -m bench.baseline CONCURRENCY COUNT` runs the loop: it makes a call with
+each thread, waits for SIGCONT, makes COUNT more calls, and waits to be ended.
 """
 
 import hashlib
@@ -16,25 +16,25 @@ import requests
 from celery import Celery
 from requests.adapters import HTTPAdapter
 
-# Celery's defaults for all the rest, above all four tasks fetched ahead for each thread and acknowledged before they run.
+# The rest are Celery's defaults: above all, each thread fetches four tasks ahead, and acknowledges them before they run.
 app = Celery("bench.baseline", broker=os.environ.get("SMS_REDIS_URL"))
 
 
 TASK = "bench.send"
 
 
-@app.task(name=TASK, ignore_result=True)
+@app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no type hints
 def send(number: int) -> None:
     call(number)
 
 
 def message(number: int) -> tuple[str, str]:
-    """The mobile and the content of a message; no two messages have the same."""
+    """The mobile and the content of a message. Both differ for each number."""
     return f"138{number:08}", f"您的订单{number:08}已发货，预计明天送达，请注意查收。"
 
 
 def call(number: int) -> None:
-    """Calls the gateway with this message, as the document has it, and raises where it does not answer 1."""
+    """Calls the gateway with this message as the document says. Raises RuntimeError unless it answers 1."""
     mobile, content = message(number)
     account = [os.environ[name] for name in ("SMS_EPR_ID", "SMS_USER_ID", "SMS_PASSWORD")]
     timestamp = str(int(time.time() * 1000))
@@ -62,13 +62,13 @@ def call(number: int) -> None:
 @cache
 def _session() -> requests.Session:
     session = requests.Session()
-    # By default it keeps ten connections: more threads than that would connect anew for most calls.
+    # By default it keeps ten connections. More threads than that would open a new one for most calls.
     session.mount("http://", HTTPAdapter(pool_maxsize=1000))
     return session
 
 
 def loop(concurrency: int, count: int) -> None:
-    # Blocked before there are threads, so that it is kept for sigwait.
+    # Blocked before any thread starts, so that the signal waits for sigwait.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCONT})
     with ThreadPoolExecutor(concurrency) as pool:
         list(pool.map(call, range(1, 1 + concurrency)))

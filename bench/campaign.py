@@ -1,6 +1,6 @@
-"""`bench campaign`: a campaign to a million: import, first call, pause, resume and cancel, and what it does to others meanwhile.
+"""`bench campaign`: a campaign to a million: import, first call, pause, resume and cancel, and its effect on other messages.
 
-By the `sms` command and the processes of the system; times are by the clock of this machine, calls by the gateway's own log.
+It uses the `sms` command. Times are by the clock of this machine, calls by the gateway's own log.
 """
 
 import csv
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from redis import Redis
 from rich.console import Console
 
-from bench.harness import Frame, calls, frame, table, write
+from bench.harness import Harness, calls_taken, open_harness, table, write
+from bench.meter import p99
 from worker.campaigns.start_due import start_due
 from worker.client import SmsClient
 from worker.config import Account, Settings
@@ -33,7 +34,7 @@ from worker.runtime.process import utc_now
 
 LOOK_SECONDS = 0.2
 STILL_SECONDS = 5
-"""So long after a pause or a cancel the gateway's log is watched for calls."""
+"""How long the gateway's log is watched for calls after a pause or a cancel."""
 STUCK_SECONDS = 60
 TICKS = 20
 OTP_PACE_SECONDS = 0.1
@@ -49,101 +50,97 @@ class Options:
     latency_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Figures:
-    """Seconds from the moment that the command was started, unless they say otherwise."""
+    """Seconds from the start of the command, unless the name says otherwise. Filled in as the run goes on."""
 
-    import_seconds: float
-    rows_a_second: float
-    check_seconds: float
-    start_to_first_call: float
-    calls_a_second: float
-    pause_seconds: float
-    last_call_after_pause: float
-    """From when `sms campaign pause` returned to the last call; below 0 where it came before."""
-    resume_to_first_call: float
-    show_seconds: float
-    cancel_seconds: float
-    last_call_after_cancel: float
-    tick_ms_before: float
-    tick_ms_held: float
-    tick_ms_running: float
-    otp_p99_ms_before: float
-    otp_p99_ms_held: float
-    otp_p99_ms_running: float
-    peak_mb: dict[str, float]
+    import_seconds: float = 0
+    rows_a_second: float = 0
+    check_seconds: float = 0
+    start_to_first_call: float = 0
+    calls_a_second: float = 0
+    pause_seconds: float = 0
+    last_call_after_pause: float = 0
+    """From the return of `sms campaign pause` to the last call; negative if the call came before."""
+    resume_to_first_call: float = 0
+    show_seconds: float = 0
+    cancel_seconds: float = 0
+    last_call_after_cancel: float = 0
+    tick_ms_before: float = 0
+    tick_ms_held: float = 0
+    tick_ms_running: float = 0
+    otp_p99_ms_before: float = 0
+    otp_p99_ms_held: float = 0
+    otp_p99_ms_running: float = 0
+    peak_mb: dict[str, float] = field(default_factory=dict)
 
 
 def bench_campaign(options: Options, results: Path) -> None:
-    """Makes the run, writes its figures and prints the table. StackError where a mobile was called twice."""
-    with frame() as around:
-        figures = _run(options, around)
+    """Makes the run, writes the figures and prints the tables. Raises StackError if a mobile was called twice."""
+    with open_harness() as harness:
+        figures = _run(options, harness)
     write(results, options, [asdict(figures)])
     _show(figures, options)
 
 
-def _run(options: Options, around: Frame) -> Figures:
+def _run(options: Options, harness: Harness) -> Figures:
+    figures = Figures()
     with (
-        around.bar("campaign", 10) as watch,
-        around.stack(
+        harness.bar("campaign", 10) as watch,
+        harness.stack(
             concurrency=options.concurrency,
             latency_ms=options.latency_ms,
             settings={"SMS_RATE": str(options.rate)} if options.rate else None,
         ) as stack,
-        _peaks(stack) as peaks,
+        _peaks(stack, figures.peak_mb),
     ):
-        file = stack.directory / "people.csv"
-        _write_file(file, options.recipients)
-        before = _tick_ms(stack), _otp_p99_ms(stack, options.otps)
-        watch(1)
-        import_seconds = _sms(stack, peaks, "audience", "import", "people", str(file))
-        watch(3)
-        _sms(stack, peaks, "campaign", "create", "big", "--audience", "people", "--lane", "notice", "--text", TEXT)
-        check_seconds = _sms(stack, peaks, "campaign", "check", "big")
+        _import(stack, options, figures)
         watch(5)
-        seen = _called(stack)
-        started = time.time()
-        _sms(stack, peaks, "campaign", "start", "big")
-        first = _wait_for_call(stack, seen) - started
-        begun, so_far = time.monotonic(), _called(stack)
-        running = _tick_ms(stack), _otp_p99_ms(stack, options.otps)
-        calls_a_second = (_called(stack) - so_far) / (time.monotonic() - begun)
+        _start(stack, options, figures)
         watch(6)
-        pause_seconds = _sms(stack, peaks, "campaign", "pause", "big")
-        after_pause = _last_call(stack)
-        held = _tick_ms(stack), _otp_p99_ms(stack, options.otps)
+        _pause(stack, options, figures)
         watch(7)
-        seen = _called(stack)
-        resumed = time.time()
-        _sms(stack, peaks, "campaign", "resume", "big")
-        resume = _wait_for_call(stack, seen) - resumed
-        time.sleep(STILL_SECONDS)
-        show_seconds = _sms(stack, peaks, "campaign", "show", "big", "--json")
+        _resume(stack, figures)
         watch(8)
-        cancel_seconds = _sms(stack, peaks, "campaign", "cancel", "big")
-        after_cancel = _last_call(stack)
+        figures.cancel_seconds = _sms(stack, figures.peak_mb, "campaign", "cancel", "big")
+        figures.last_call_after_cancel = _last_call(stack)
         if repeated := stack.ask_simulator("summary")["mobiles_repeated_total"]:
             raise StackError(f"{repeated} mobiles were called twice")
-        return Figures(
-            import_seconds=import_seconds,
-            rows_a_second=options.recipients / import_seconds,
-            check_seconds=check_seconds,
-            start_to_first_call=first,
-            calls_a_second=calls_a_second,
-            pause_seconds=pause_seconds,
-            last_call_after_pause=after_pause,
-            resume_to_first_call=resume,
-            show_seconds=show_seconds,
-            cancel_seconds=cancel_seconds,
-            last_call_after_cancel=after_cancel,
-            tick_ms_before=before[0],
-            tick_ms_held=held[0],
-            tick_ms_running=running[0],
-            otp_p99_ms_before=before[1],
-            otp_p99_ms_held=held[1],
-            otp_p99_ms_running=running[1],
-            peak_mb=dict(peaks),
-        )
+    return figures
+
+
+def _import(stack: Stack, options: Options, figures: Figures) -> None:
+    file = stack.directory / "people.csv"
+    _write_file(file, options.recipients)
+    figures.tick_ms_before, figures.otp_p99_ms_before = _tick_ms(stack), _otp_p99_ms(stack, options.otps)
+    peaks = figures.peak_mb
+    figures.import_seconds = _sms(stack, peaks, "audience", "import", "people", str(file))
+    figures.rows_a_second = options.recipients / figures.import_seconds
+    _sms(stack, peaks, "campaign", "create", "big", "--audience", "people", "--lane", "notice", "--text", TEXT)
+    figures.check_seconds = _sms(stack, peaks, "campaign", "check", "big")
+
+
+def _start(stack: Stack, options: Options, figures: Figures) -> None:
+    before, started = calls_taken(stack), time.time()
+    _sms(stack, figures.peak_mb, "campaign", "start", "big")
+    figures.start_to_first_call = _wait_for_call(stack, before) - started
+    before, begun = calls_taken(stack), time.monotonic()
+    figures.tick_ms_running, figures.otp_p99_ms_running = _tick_ms(stack), _otp_p99_ms(stack, options.otps)
+    figures.calls_a_second = (calls_taken(stack) - before) / (time.monotonic() - begun)
+
+
+def _pause(stack: Stack, options: Options, figures: Figures) -> None:
+    figures.pause_seconds = _sms(stack, figures.peak_mb, "campaign", "pause", "big")
+    figures.last_call_after_pause = _last_call(stack)
+    figures.tick_ms_held, figures.otp_p99_ms_held = _tick_ms(stack), _otp_p99_ms(stack, options.otps)
+
+
+def _resume(stack: Stack, figures: Figures) -> None:
+    before, resumed = calls_taken(stack), time.time()
+    _sms(stack, figures.peak_mb, "campaign", "resume", "big")
+    figures.resume_to_first_call = _wait_for_call(stack, before) - resumed
+    time.sleep(STILL_SECONDS)
+    figures.show_seconds = _sms(stack, figures.peak_mb, "campaign", "show", "big", "--json")
 
 
 def _write_file(file: Path, count: int) -> None:
@@ -156,7 +153,7 @@ def _write_file(file: Path, count: int) -> None:
 
 
 def _sms(stack: Stack, peaks: dict[str, float], *command: str) -> float:
-    """Runs the command; how many seconds it took, its memory among the peaks. StackError with its words where it fails."""
+    """Runs the command and notes its peak memory. Returns its seconds. Raises StackError with its output if it fails."""
     begun = time.monotonic()
     log = stack.log(f"sms-{command[1]}")
     with log.open("wb") as out:
@@ -182,9 +179,8 @@ def _mb(process: psutil.Process) -> float:
 
 
 @contextmanager
-def _peaks(stack: Stack) -> Iterator[dict[str, float]]:
-    """The most resident memory that each process has had in the block, in MB; of PostgreSQL not: what it shares is counted again."""
-    peaks: dict[str, float] = {}
+def _peaks(stack: Stack, peaks: dict[str, float]) -> Iterator[None]:
+    """Notes the peak resident memory of each process during the block, in MB. PostgreSQL is left out, as it shares memory."""
     over = threading.Event()
 
     def look() -> None:
@@ -200,18 +196,18 @@ def _peaks(stack: Stack) -> Iterator[dict[str, float]]:
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        yield peaks
+        yield
     finally:
         over.set()
         watcher.join()
 
 
 def _tick_ms(stack: Stack) -> float:
-    """The median of some ticks, made here; what they ring for, those of beat do too."""
+    """The median of some ticks, which run in this process."""
     engine = open_engine(stack.ledger_url)
     settings = Settings()
     settings.accounts["default"] = Account(epr_id=1, user_id="bench", password=SecretStr("unused"))
-    took = []
+    milliseconds = []
     with Redis.from_url(stack.redis_url) as redis:
         for _ in range(TICKS):
             begun = time.perf_counter()
@@ -223,15 +219,15 @@ def _tick_ms(stack: Stack) -> float:
                 start_due=partial(start_due, window=lambda _, at: Window(at, None)),
                 now=utc_now(),
             )
-            took.append(1000 * (time.perf_counter() - begun))
+            milliseconds.append(1000 * (time.perf_counter() - begun))
     engine.dispose()
-    return statistics.median(took)
+    return statistics.median(milliseconds)
 
 
 def _otp_p99_ms(stack: Stack, count: int) -> float:
-    """From just before `send` to the gateway's log, at p99 of so many OTPs."""
+    """The p99 in ms from just before `send` to the gateway's log, of `count` OTPs."""
     client = SmsClient(stack.redis_url, caller="otp")
-    since = _called(stack)
+    since = calls_taken(stack)
     sent = {}
     first = round(time.time() * 10) % 10**7
     for number in range(count):
@@ -243,31 +239,26 @@ def _otp_p99_ms(stack: Stack, count: int) -> float:
 
     def all_there() -> bool:
         nonlocal since
-        log = calls(stack, since)
+        log = stack.calls(since)
         since += len(log)
         arrived.update((call["mobiles"][0], call["arrived_at"]) for call in log if call["mobiles"][0] in sent)
         return len(arrived) == len(sent)
 
     stack.wait_for("the OTPs", all_there, seconds=STUCK_SECONDS)
-    took = sorted(1000 * (arrived[mobile] - at) for mobile, at in sent.items())
-    return took[-(-99 * len(took) // 100) - 1]
+    return p99(sorted(1000 * (arrived[mobile] - at) for mobile, at in sent.items()))
 
 
-def _called(stack: Stack) -> int:
-    return int(stack.ask_simulator("summary")["calls_taken"])
-
-
-def _wait_for_call(stack: Stack, seen: int) -> float:
-    """When the first call after those came."""
-    stack.wait_for("a call", lambda: _called(stack) > seen, seconds=STUCK_SECONDS)
-    return float(calls(stack, seen)[0]["arrived_at"])
+def _wait_for_call(stack: Stack, before: int) -> float:
+    """The time of the first call after the first `before` ones, in Unix seconds."""
+    stack.wait_for("a call", lambda: calls_taken(stack) > before, seconds=STUCK_SECONDS)
+    return float(stack.calls(before)[0]["arrived_at"])
 
 
 def _last_call(stack: Stack) -> float:
-    """How long after now the last call came, watched for some seconds."""
+    """Seconds from now to the last call. Watches the log for STILL_SECONDS."""
     now = time.time()
     time.sleep(STILL_SECONDS)
-    return float(calls(stack, _called(stack) - 1)[-1]["arrived_at"]) - now
+    return float(stack.calls(calls_taken(stack) - 1)[-1]["arrived_at"]) - now
 
 
 def _show(figures: Figures, options: Options) -> None:
@@ -287,11 +278,11 @@ def _show(figures: Figures, options: Options) -> None:
         shown.add_row(name, value, aim)
     Console().print(shown)
     meanwhile = table("Others meanwhile", "", "before", "held", "running")
-    for name, *each in (
+    for name, *milliseconds in (
         ("tick, median", figures.tick_ms_before, figures.tick_ms_held, figures.tick_ms_running),
         ("OTP from send to call, p99", figures.otp_p99_ms_before, figures.otp_p99_ms_held, figures.otp_p99_ms_running),
     ):
-        meanwhile.add_row(name, *(f"{one:.1f} ms" for one in each))
+        meanwhile.add_row(name, *(f"{value:.1f} ms" for value in milliseconds))
     Console().print(meanwhile)
     memory = table("Most resident memory of each process", "process", "MB")
     for name, peak in sorted(figures.peak_mb.items()):

@@ -1,4 +1,4 @@
-"""Fills a ledger on PostgreSQL with what a month of sending would have left there, faster than any sending could."""
+"""Fills a ledger on PostgreSQL with the rows of a month of sending, faster than by sending."""
 
 from collections.abc import Callable
 
@@ -7,19 +7,19 @@ from sqlalchemy import Engine, text
 from worker.ledger.engine import reading
 
 PERIOD_MESSAGES, PERIOD_RECIPIENTS = 54, 250
-"""One recipient in five had a message of its own, the others one with 49 more: 50 messages of the one kind, then 4 of the other."""
+"""One recipient in five has a message of its own. The others share one with 49 more: 50 messages of the one kind, then 4 of the other."""
 CHUNK_MESSAGES = 1000 * PERIOD_MESSAGES
 
 # Message, submission and msgId have the same number, and twenty of them share a push. A mobile follows from the number of its
-# message and its place there: no two of a message are the same, and they come in no order.
+# message and its place in it: the mobiles of a message all differ, and come in no order.
 _STEPS = (
     """
     INSERT INTO messages (id, public_id, account_id, lane, content, created_at, accepted_at)
     SELECT id, md5(id::text), :account, 'notice', '您的订单' || id || '已发货，预计明天送达，请注意查收。', at, at
     FROM (
-        SELECT id, now() - interval '30 days' * (1 - id / CAST(:messages AS float8)) AS at
-        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS id
-    ) AS one
+        SELECT no, now() - interval '30 days' * (1 - no / CAST(:messages AS float8)) AS at
+        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS no
+    ) AS numbers
     """,
     """
     INSERT INTO submissions
@@ -63,15 +63,15 @@ _STEPS = (
 
 
 def fill(ledger: Engine, recipients: int, watch: Callable[[int], object]) -> int:
-    """Adds so many recipients, a little more or less, to an empty ledger whose account is there; how many they are.
+    """Adds about that many recipients to a ledger that has only its account. Returns how many there are.
 
-    Of the messages one in a hundred was refused and has no report. `watch` is told how many there are as it goes on.
+    One message in a hundred was refused and has no report. `watch` is called with the number of recipients so far.
     """
     messages = max(1, round(recipients / PERIOD_RECIPIENTS)) * PERIOD_MESSAGES
     for first in range(1, messages + 1, CHUNK_MESSAGES):
         last = min(first + CHUNK_MESSAGES - 1, messages)
         with ledger.begin() as connection:
-            # References hold by the way they are made; and what a crash would lose is made anew.
+            # The rows are made with valid references, and a crash only costs making them again.
             connection.execute(text("SET LOCAL session_replication_role = replica"))
             connection.execute(text("SET LOCAL synchronous_commit = off"))
             account = connection.scalar(text("SELECT min(id) FROM accounts"))
@@ -83,7 +83,7 @@ def fill(ledger: Engine, recipients: int, watch: Callable[[int], object]) -> int
             connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"))
         connection.execute(text("UPDATE accounts SET next_msg_id = :next"), {"next": messages + 1})
     with reading(ledger) as connection:
-        # What would else be done in the background, while somebody measures.
+        # Otherwise PostgreSQL would do this in the background of the measurement.
         connection.execute(text("VACUUM (ANALYZE)"))
         connection.execute(text("CHECKPOINT"))
         return connection.scalar(text("SELECT count(*) FROM recipients")) or 0

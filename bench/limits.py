@@ -1,7 +1,7 @@
-"""What grows with the load rather than with the ledger: measured on a ledger on PostgreSQL that is large and that nobody uses.
+"""What grows with the load instead of the ledger, measured on a large and idle ledger on PostgreSQL. Part of `bench ledger`.
 
-Part of `bench ledger`. Each figure is one that had no bound: a tick's share of what has piled up, a look at all that is unknown, a queue
-whose head is dead under a long snapshot, the rows that all inserts lock.
+Each figure once had no bound: a tick's share of a backlog, a look at everything unknown, a queue with dead rows at its head
+under a long snapshot, and the rows that all inserts lock.
 """
 
 import time
@@ -21,19 +21,26 @@ from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts, unknown
 from worker.maintenance import tick
 from worker.redis_store.rate import Grant
-from worker.sending.pull import NO_LOOK, pull
+from worker.sending.pull import NO_LOOK, Look, pull
 
 PILED_UP, UNKNOWN, DEAD = 20_000, 200_000, 50_000
 WRITERS, PUSHES_OF_EACH, ITEMS = 6, 20, 1000
 MSG_IDS = 2 * 10**9
 REPORTED = MSG_IDS + 10**7
-"""Those of what is added here are above all others; what is reported is none of it."""
+"""msgIds of the rows that are added here are above all others. The reports are for other msgIds."""
 PULL, PULLS = 10, 50
 LEASE = timedelta(minutes=1)
 
+_SEND = text("""
+    UPDATE submissions SET state = 'submitting' WHERE no IN (
+        SELECT no FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
+        ORDER BY due_at LIMIT :sent
+    )
+""")
+
 
 def limits(ledger: Engine) -> Mapping[str, float]:
-    """The figures, by what each is of. It leaves the ledger larger than it was."""
+    """The figures by name. The ledger is larger afterwards."""
     with reading(ledger) as connection:
         account_id = accounts.numbers(connection).popitem()[1]
     _add(ledger, account_id, PILED_UP, 0, state="accepted", ago="100 hours")
@@ -65,10 +72,10 @@ def _seconds(ledger: Engine, do: Callable[[Connection], object]) -> float:
 
 
 def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, ago: str) -> None:
-    """Submissions of one recipient each, all of one message; nothing looks at their mobiles."""
-    of_it = text("""
-        INSERT INTO recipients (message_id, mobile, submission_id)
-        SELECT (SELECT min(id) FROM messages), CAST(id AS varchar), id FROM submissions
+    """Adds submissions of one recipient each, all of one message. Nothing reads their mobiles."""
+    recipients = text("""
+        INSERT INTO recipients (message_no, mobile, submission_no)
+        SELECT (SELECT min(no) FROM messages), CAST(no AS varchar), no FROM submissions
         WHERE account_id = :account AND msg_id > :first
     """)
     add = text("""
@@ -84,7 +91,7 @@ def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, 
         connection.execute(
             add, {"account": account_id, "first": MSG_IDS + first, "rows": rows, "state": state, "ago": ago}
         )
-        connection.execute(of_it, {"account": account_id, "first": MSG_IDS + first})
+        connection.execute(recipients, {"account": account_id, "first": MSG_IDS + first})
 
 
 def _unreported(ledger: Engine) -> float:
@@ -95,62 +102,57 @@ def _unreported(ledger: Engine) -> float:
 
 
 def _pulls(ledger: Engine) -> tuple[float, float]:
-    """Milliseconds of a pull from a queue of DEAD, and of one after all but some of them were sent under a snapshot that lasts.
+    """The mean ms of a pull from a queue of DEAD, and of a pull once most of them were sent under a snapshot that is still open.
 
-    The mean of those of a worker that never rests: in each LOOK_AGAIN the first of them looks at the whole lane.
+    The pulls are those of a worker that never rests: the first of them in each LOOK_AGAIN looks at the whole lane.
     """
     looks = [NO_LOOK]
-
-    def pull_some() -> float:
-        begun = time.perf_counter()
-        pulled = pull(
-            ledger,
-            LANES["notice"],
-            PULL,
-            may_send=lambda *_: True,
-            allow=lambda _account, _lane, sizes: Grant(len(sizes), 0),
-            random=random,
-            now=_now(),
-            lease=LEASE,
-            last=looks.pop(),
-        )
-        looks.append(pulled.look)
-        return 1000 * (time.perf_counter() - begun)
-
-    with ledger.connect().execution_options(isolation_level="REPEATABLE READ") as looking:
-        looking.execute(text("SELECT count(*) FROM accounts"))
-        before = mean(pull_some() for _ in range(PULLS))
+    with ledger.connect().execution_options(isolation_level="REPEATABLE READ") as snapshot:
+        snapshot.execute(text("SELECT count(*) FROM accounts"))
+        before = mean(_pull_ms(ledger, looks) for _ in range(PULLS))
         with ledger.begin() as connection:
-            sent = text("""
-                UPDATE submissions SET state = 'submitting' WHERE id IN (
-                    SELECT id FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
-                    ORDER BY due_at LIMIT :sent
-                )
-            """)
-            connection.execute(sent, {"sent": DEAD - 1000})
-        return before, mean(pull_some() for _ in range(PULLS))
+            connection.execute(_SEND, {"sent": DEAD - 1000})
+        return before, mean(_pull_ms(ledger, looks) for _ in range(PULLS))
+
+
+def _pull_ms(ledger: Engine, looks: list[Look]) -> float:
+    """Pulls once, with the last of the looks, and appends the new one."""
+    begun = time.perf_counter()
+    pulled = pull(
+        ledger,
+        LANES["notice"],
+        PULL,
+        may_send=lambda *_: True,
+        allow=lambda _account, _lane, sizes: Grant(len(sizes), 0),
+        random=random,
+        now=_now(),
+        lease=LEASE,
+        last=looks[-1],
+    )
+    looks.append(pulled.look)
+    return 1000 * (time.perf_counter() - begun)
 
 
 def _writers(ledger: Engine, account_id: int) -> tuple[float, float]:
-    """The longest that anybody waited for a block of msgIds while others kept pushes, and how many members the locks have used."""
+    """The longest wait in ms for a block of msgIds while others keep pushes, and the multixact members that the locks used."""
 
     def keep(writer: int) -> None:
         for number in range(PUSHES_OF_EACH):
             first = REPORTED + (writer * PUSHES_OF_EACH + number) * ITEMS
-            some = [StatusReport("13800000000", first + n, Report.DELIVERED) for n in range(ITEMS)]
+            reports = [StatusReport("13800000000", first + n, Report.DELIVERED) for n in range(ITEMS)]
             with ledger.begin() as connection:
-                push_id = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
-                pushes.add_reports(connection, account_id, some, push_id=push_id, received_at=_now())
+                no = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
+                pushes.add_reports(connection, account_id, reports, push_no=no, received_at=_now())
 
     before = _members(ledger)
     waits = [0.0]
     with ThreadPoolExecutor(WRITERS) as threads:
         kept = [threads.submit(keep, writer) for writer in range(WRITERS)]
-        while not all(one.done() for one in kept):
+        while not all(writer.done() for writer in kept):
             waits.append(_seconds(ledger, lambda c: accounts.reserve_msg_ids(c, account_id)))
             time.sleep(0.02)
-        for one in kept:
-            one.result()
+        for writer in kept:
+            writer.result()
     return 1000 * max(waits), _members(ledger) - before
 
 

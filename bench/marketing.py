@@ -1,4 +1,4 @@
-"""A ledger with a great campaign in it, made in the ledger itself: through the intake it would take as long as sending it."""
+"""Writes a large campaign into the ledger. Through the intake it would take as long as sending it."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ CALLS_AT_A_TIME = 20_000
 _RESERVE = text(
     "UPDATE accounts SET next_msg_id = next_msg_id + :count WHERE name = 'default' RETURNING id, next_msg_id"
 )
-# One message for each call; the numbers of both are those of the sequences.
+# One message for each call. The sequences number both.
 _FILL = text("""
 WITH wanted AS (
     SELECT n FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n
@@ -36,13 +36,13 @@ CROSS JOIN generate_series(0, :mobiles - 1) AS place
 
 
 def fill_in(engine: Engine, recipients: int, to_a_call: int, *, watch: Callable[[int], object]) -> None:
-    """Puts in marketing for so many recipients, due now; `watch` is told how many are there. Nobody sees any before all are.
+    """Adds marketing for that many recipients, due now, in one transaction. `watch` is called with the recipients so far.
 
-    What the planner knows of the tables is brought up to date, as autovacuum does while a campaign comes in by the intake.
+    Then it updates the statistics of the planner, as autovacuum does while a campaign comes in through the intake.
     """
     count = -(-recipients // to_a_call)
     with engine.begin() as connection:
-        # Whole blocks, and the last of them is free: msgIds are given out in blocks from here on.
+        # Whole blocks with a free last one, because later msgIds are given out in blocks.
         reserved = -(-(count + 1) // BLOCK) * BLOCK
         account, stop = connection.execute(_RESERVE, {"count": reserved}).one()
         for first in range(0, count, CALLS_AT_A_TIME):

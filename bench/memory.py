@@ -1,12 +1,13 @@
-"""`bench memory`: what each process has in memory after few messages and after many, pushes included.
+"""`bench memory`: the memory of each process after few messages and after many, pushes included.
 
-Enqueued in batches, so that as much waits at the beginning as at the end: what grows then is kept for good. The gateway takes
-its time, so that a worker makes as many calls at once as it can from the first: each of those is a thread and a connection.
+Messages are enqueued in batches, so that as much waits at the beginning as at the end, and only lasting growth shows. The
+gateway is slow, so that a worker makes as many calls at once as it can from the start: each is a thread and a connection.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ from rich.console import Console
 from sqlalchemy import Engine, func, select
 
 from bench.baseline import message
-from bench.harness import Frame, frame, table, write
+from bench.harness import Harness, calls_taken, open_harness, table, wait_while_moving, write
 from worker.client import SmsClient
 from worker.devstack.errors import StackError
 from worker.devstack.stack import Stack
@@ -24,7 +25,6 @@ from worker.ledger.tables import reports, submissions
 
 OF_INTEREST = ("worker", "beat", "callback")
 LOOK_SECONDS = 0.05
-STUCK_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +38,40 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Of one process, in MB."""
+    """The memory of one process, in MB."""
 
     rss: float
-    """Resident: with what it shares with others."""
+    """Resident, including memory that is shared with other processes."""
     pss: float
-    """With its part of what it shares."""
+    """Resident, with its part of the shared memory."""
     uss: float
-    """What is its own alone."""
+    """Only its own memory."""
     threads: int
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How things stood after so many messages, each called once and reported."""
+    """The state after that many messages, each called once and reported."""
 
     messages: int
     seconds: float
-    """That it took until then, with the rests."""
+    """Since the start, including the rests."""
     memory: Mapping[str, Memory]
 
 
 def bench_memory(options: Options, results: Path) -> None:
-    """Makes the run, writes its figures and prints the table. StackError where a message was called twice."""
-    with frame() as around:
-        looks = list(_run(options, around))
+    """Makes the run, writes the figures and prints the table. Raises StackError if a message was called twice."""
+    with open_harness() as harness:
+        looks = list(_run(options, harness))
     write(results, options, [asdict(look) for look in looks])
     _show(looks)
 
 
-def _run(options: Options, around: Frame) -> Iterator[Look]:
+def _run(options: Options, harness: Harness) -> Iterator[Look]:
     begun = time.monotonic()
     with (
-        around.bar("messages", options.after[-1]) as watch,
-        around.stack(concurrency=options.concurrency, latency_ms=options.latency_ms) as stack,
+        harness.bar("messages", options.after[-1]) as watch,
+        harness.stack(concurrency=options.concurrency, latency_ms=options.latency_ms) as stack,
     ):
         client = SmsClient(stack.redis_url)
         ledger = open_engine(stack.ledger_url)
@@ -83,8 +83,8 @@ def _run(options: Options, around: Frame) -> Iterator[Look]:
                 sent += len(part)
                 _wait_for_calls(stack, sent - options.batch, watch)
             _wait_for_calls(stack, wanted, watch)
-            stack.wait_for("all outcomes and reports", lambda so_far=sent: _is_settled(ledger, so_far))
-            # What is freed a moment after the last report is not counted as kept.
+            stack.wait_for("all outcomes and reports", partial(_is_settled, ledger, sent))
+            # Some memory is freed a moment after the last report.
             time.sleep(options.rest)
             if repeated := stack.ask_simulator("summary")["mobiles_repeated_total"]:
                 raise StackError(f"{repeated} messages were called twice")
@@ -93,18 +93,18 @@ def _run(options: Options, around: Frame) -> Iterator[Look]:
 
 
 def _wait_for_calls(stack: Stack, wanted: int, watch: Callable[[int], object]) -> None:
-    seen, since = -1, time.monotonic()
-    while True:
-        stack.check()
-        called = stack.ask_simulator("summary")["calls_taken"]
-        watch(called)
-        if called >= wanted:
-            return
-        if called != seen:
-            seen, since = called, time.monotonic()
-        if time.monotonic() - since > STUCK_SECONDS:
-            raise StackError(f"{called} messages were called, and nothing goes on")
-        time.sleep(LOOK_SECONDS)
+    def called() -> int:
+        count = calls_taken(stack)
+        watch(count)
+        return count
+
+    wait_while_moving(
+        stack,
+        called,
+        lambda count: count >= wanted,
+        lambda count: f"{count} messages were called, and nothing goes on",
+        every=LOOK_SECONDS,
+    )
 
 
 def _is_settled(ledger: Engine, wanted: int) -> bool:
@@ -114,21 +114,21 @@ def _is_settled(ledger: Engine, wanted: int) -> bool:
 
 
 def _memory(stack: Stack) -> dict[str, Memory]:
-    """Of each process by itself: gunicorn's children are numbered."""
-    found = {}
+    """The memory of each process. gunicorn's children are numbered."""
+    memory = {}
     for name in OF_INTEREST:
         root = psutil.Process(stack.processes[name].pid)
         for number, process in enumerate((root, *root.children(recursive=True))):
             full = process.memory_full_info()
-            found[f"{name}'s child {number}" if number else name] = Memory(
+            memory[f"{name}'s child {number}" if number else name] = Memory(
                 full.rss / 2**20, full.pss / 2**20, full.uss / 2**20, process.num_threads()
             )
-    return found
+    return memory
 
 
 def _show(looks: Sequence[Look]) -> None:
     shown = table(
-        "Resident memory in MB after so many messages, and what of it is the process' own alone",
+        "Resident memory in MB after that many messages, and the part that is only the process' own",
         "process",
         *(f"{look.messages:,}" for look in looks),
         "growth",
@@ -140,7 +140,7 @@ def _show(looks: Sequence[Look]) -> None:
         uss = [look.memory[name].uss for look in looks]
         shown.add_row(
             name,
-            *(f"{one:.0f}" for one in rss),
+            *(f"{megabytes:.0f}" for megabytes in rss),
             f"{rss[-1] / rss[0] - 1:+.1%}",
             f"{uss[-1]:.0f}",
             f"{uss[-1] / uss[0] - 1:+.1%}",

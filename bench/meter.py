@@ -1,25 +1,27 @@
-"""What processes use, from now on: CPU time, and memory at its peak. A process counts with all that it has started."""
+"""The CPU time and the peak memory of processes from now on. A process counts with all its children."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 import psutil
 
+from worker.devstack.stack import Stack
+
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Of one process and those below it."""
+    """What a process and its children used."""
 
     cpu_seconds: float
     peak_mb: float
 
 
 class Meter:
-    """Measures the processes of these ids, under their names, from the moment it is made."""
+    """Measures the processes with these ids by name, from its creation on."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._roots = {name: psutil.Process(pid) for name, pid in pids.items()}
@@ -27,7 +29,7 @@ class Meter:
         self._peaks = dict.fromkeys(pids, 0.0)
 
     def sample(self) -> None:
-        """Looks at the memory; its peak is the highest that was seen."""
+        """Reads the memory. The peak is the highest value that was read."""
         for name, root in self._roots.items():
             self._peaks[name] = max(self._peaks[name], _resident_mb(root))
 
@@ -38,8 +40,19 @@ class Meter:
         }
 
 
+def meter_of(stack: Stack, *, postgres: int | None) -> Meter:
+    """A meter of the stack's processes, and of the PostgreSQL with that process id."""
+    pids = {name: process.pid for name, process in stack.processes.items()}
+    return Meter(pids if postgres is None else {**pids, "postgres": postgres})
+
+
+def p99(ordered: Sequence[float]) -> float:
+    """The 99th percentile of values in ascending order, by nearest rank."""
+    return ordered[-(-99 * len(ordered) // 100) - 1]
+
+
 class Machine:
-    """How busy all of the machine is, whoever it is that keeps it busy; from the first sample to the last."""
+    """How busy the whole machine is, from the first sample to the last."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
@@ -47,7 +60,7 @@ class Machine:
 
     def sample(self) -> None:
         times = psutil.cpu_times()
-        # What a guest uses, the ninth and tenth of Linux, is in the user's time already.
+        # The ninth and tenth times of Linux are a guest's. They are in the user's time already.
         total = sum(times[:8])
         self._last = total - times.idle - getattr(times, "iowait", 0), total
         self._first = self._first or self._last
@@ -58,20 +71,20 @@ class Machine:
 
 
 def _each(root: psutil.Process, read: Callable[[psutil.Process], T]) -> list[T]:
-    found = []
+    values = []
     for process in (root, *root.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
-            found.append(read(process))
-    return found
+            values.append(read(process))
+    return values
 
 
 def _cpu_seconds(root: psutil.Process) -> float:
-    # The last two of the four are of children that have ended by now.
+    # The last two of the four times are of children that have ended.
     return sum(sum(times[:4]) for times in _each(root, lambda process: process.cpu_times()))
 
 
 def _resident_mb(root: psutil.Process) -> float:
-    # What PostgreSQL's processes share is there once, and would be counted for each of them.
+    # The processes of PostgreSQL share memory, which would be counted for each of them.
     memory = _each(root, lambda process: process.memory_info())
-    shared = [getattr(one, "shared", 0) for one in memory]
-    return (sum(one.rss for one in memory) - sum(shared) + max(shared)) / 2**20
+    shared = [getattr(info, "shared", 0) for info in memory]
+    return (sum(info.rss for info in memory) - sum(shared) + max(shared)) / 2**20

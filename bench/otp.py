@@ -1,21 +1,22 @@
-"""`bench otp`: how soon an OTP is called while a great campaign waits and takes all of the account's rate.
+"""`bench otp`: how soon an OTP is called while a large campaign waits and uses up the account's rate.
 
-From just before `SmsClient.send` to when the call arrives at the gateway, both by the clock of this machine.
+The time goes from just before `SmsClient.send` to the arrival of the call at the gateway, by the clock of this machine.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
-from sqlalchemy import func, select
+from sqlalchemy import Engine, func, select
 
-from bench.harness import Frame, calls, frame, table, wait_for_workers, write
+from bench.harness import Harness, calls_taken, open_harness, table, wait_for_workers, write
 from bench.marketing import fill_in
+from bench.meter import p99
 from worker.client import SmsClient
 from worker.devstack.errors import StackError
 from worker.devstack.stack import Stack, start_worker
@@ -26,7 +27,7 @@ from worker.ledger.tables import submissions
 
 OTP_QUEUE = LANES["otp"].queue
 FULL_RATE_SECONDS = 3
-"""So long the campaign runs before the first OTP."""
+"""How long the campaign runs before the first OTP."""
 STUCK_SECONDS = 120
 
 
@@ -46,92 +47,110 @@ class Case:
     rate: int
     to_a_call: int
     own_worker: bool
-    """Whether OTPs have a worker of their own, beside one for all the rest; else one worker is there for all."""
+    """Whether OTPs have a worker of their own beside one for the other lanes. Otherwise one worker serves all lanes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one run. Times are in seconds."""
+    """The result of one run. Times are in seconds."""
 
     called_once: int
-    """OTPs that the gateway's log has exactly once: all of them, or there are no figures."""
+    """OTPs that the gateway's log has just once. Without all of them there are no figures."""
     p50: float
     p99: float
     max: float
     enqueue_max: float
-    """Of that, how long `send` itself took at most."""
+    """The longest time that `send` itself took."""
     calls_per_second: float
-    """Of the account while OTPs were sent, OTPs and marketing together."""
+    """OTPs and marketing together, while OTPs were sent."""
     marketing_left: int
-    """Calls that still waited at the end: never none, or there are no figures."""
+    """Calls that still waited at the end. Without any there are no figures."""
     latencies: Sequence[float]
 
 
 def bench_otp(options: Options, results: Path) -> None:
-    """Makes all the runs, writes their figures and prints the table. StackError where an OTP was not called just once."""
+    """Makes all the runs, writes the figures and prints the table. Raises StackError if an OTP was not called just once."""
     cases = [
         Case(rate, to_a_call, own_worker)
         for to_a_call in options.to_a_call
         for rate in options.rates
         for own_worker in (False, True)
     ]
-    with frame() as around:
-        tracked = around.progress.track(cases, description="all runs")
-        rows = [(case, _run(case, options, around)) for case in tracked]
+    with open_harness() as harness:
+        tracked = harness.progress.track(cases, description="all runs")
+        rows = [(case, _run(case, options, harness)) for case in tracked]
     write(results, options, [{**asdict(case), **asdict(figures)} for case, figures in rows])
     _show(rows, options)
 
 
-def _run(case: Case, options: Options, around: Frame) -> Figures:
+def _run(case: Case, options: Options, harness: Harness) -> Figures:
     with (
         _at_any_hour() as config,
-        around.stack(
+        harness.stack(
             concurrency=options.concurrency,
             latency_ms=options.latency_ms,
             settings={"SMS_RATE": str(case.rate), "SMS_CONFIG": config},
         ) as stack,
     ):
-        stack.ask_simulator("behave", {"push_url": None})
-        stack.stop("callback")
-        if case.own_worker:
-            stack.stop("worker")
-            start_worker(stack, "worker", options.concurrency, [name for name in QUEUES if name != OTP_QUEUE])
-            start_worker(stack, "otp-worker", options.concurrency, [OTP_QUEUE])
-            wait_for_workers(stack, 2)
+        _trim(stack, case, options.concurrency)
         ledger = open_engine(stack.ledger_url)
-        with around.bar(f"filling in {options.recipients:,} recipients", options.recipients) as watch:
+        with harness.bar(f"filling in {options.recipients:,} recipients", options.recipients) as watch:
             fill_in(ledger, options.recipients, case.to_a_call, watch=watch)
-        # A bucket that is full at first is empty then.
+        # By then the bucket, which is full at first, is empty.
         stack.wait_for(
-            "marketing at its rate", lambda: _called(stack) > FULL_RATE_SECONDS * case.rate, seconds=STUCK_SECONDS
+            "marketing at its rate", lambda: calls_taken(stack) > FULL_RATE_SECONDS * case.rate, seconds=STUCK_SECONDS
         )
         count = round(options.pace * options.seconds)
-        with around.bar(f"{count} OTPs at {case.rate} calls a second", count) as watch:
-            before, begun = _called(stack), time.monotonic()
+        with harness.bar(f"{count} OTPs at {case.rate} calls a second", count) as watch:
+            before, begun = calls_taken(stack), time.monotonic()
             sent = _send(stack, count, options.pace, watch)
-            calls_per_second = (_called(stack) - before) / (time.monotonic() - begun)
-        with reading(ledger) as connection:
-            left = connection.scalar(select(func.count()).where(TO_BE_SENT, submissions.c.lane == "marketing")) or 0
-        if not left:
-            raise StackError(f"all the marketing went out before the last OTP; take more --recipients ({case})")
+            calls_per_second = (calls_taken(stack) - before) / (time.monotonic() - begun)
+        left = _marketing_left(ledger, case)
         arrived = _arrived(stack, sent.keys(), before)
         ledger.dispose()
-    latencies = sorted(arrived[mobile] - at for mobile, (at, _) in sent.items())
+    return _figures(sent, arrived, calls_per_second, left)
+
+
+def _trim(stack: Stack, case: Case, concurrency: int) -> None:
+    """Stops the callback app, and gives OTPs a worker of their own where the case has one."""
+    stack.ask_simulator("behave", {"push_url": None})
+    stack.stop("callback")
+    if case.own_worker:
+        stack.stop("worker")
+        start_worker(stack, "worker", concurrency, [name for name in QUEUES if name != OTP_QUEUE])
+        start_worker(stack, "otp-worker", concurrency, [OTP_QUEUE])
+        wait_for_workers(stack, 2)
+
+
+def _marketing_left(ledger: Engine, case: Case) -> int:
+    """The marketing calls that wait. Raises StackError if there are none."""
+    with reading(ledger) as connection:
+        left = connection.scalar(select(func.count()).where(TO_BE_SENT, submissions.c.lane == "marketing")) or 0
+    if not left:
+        raise StackError(f"all the marketing went out before the last OTP; take more --recipients ({case})")
+    return left
+
+
+def _figures(
+    sent: Mapping[str, tuple[float, float]], arrived: Mapping[str, float], calls_per_second: float, left: int
+) -> Figures:
+    latencies = {mobile: arrived[mobile] - at for mobile, (at, _) in sent.items()}
+    ordered = sorted(latencies.values())
     return Figures(
-        called_once=len(latencies),
-        p50=median(latencies),
-        p99=latencies[-(-99 * len(latencies) // 100) - 1],
-        max=latencies[-1],
-        enqueue_max=max(took for _, took in sent.values()),
+        called_once=len(ordered),
+        p50=median(ordered),
+        p99=p99(ordered),
+        max=ordered[-1],
+        enqueue_max=max(seconds for _, seconds in sent.values()),
         calls_per_second=calls_per_second,
         marketing_left=left,
-        latencies=[round(arrived[mobile] - at, 4) for mobile, (at, _) in sent.items()],
+        latencies=[round(latency, 4) for latency in latencies.values()],
     )
 
 
 @contextmanager
 def _at_any_hour() -> Iterator[str]:
-    """The path of a configuration that lets marketing go out by night too."""
+    """The path of a configuration that lets marketing go out at any hour."""
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write('[lanes.marketing]\nhours = "always"\n')
         file.flush()
@@ -139,7 +158,7 @@ def _at_any_hour() -> Iterator[str]:
 
 
 def _send(stack: Stack, count: int, pace: float, watch: Callable[[int], object]) -> dict[str, tuple[float, float]]:
-    """Sends OTPs at that pace, whatever becomes of them; by mobile, when each was and how long `send` took."""
+    """Sends OTPs at that pace without waiting for their calls. Returns the time and the duration of each `send`, by mobile."""
     client = SmsClient(stack.redis_url)
     sent = {}
     begun = time.monotonic()
@@ -154,23 +173,20 @@ def _send(stack: Stack, count: int, pace: float, watch: Callable[[int], object])
 
 
 def _arrived(stack: Stack, mobiles: Collection[str], since: int) -> dict[str, float]:
-    """When the call of each OTP arrived. StackError unless each got just one."""
+    """The arrival time of each OTP's call. Raises StackError unless each has just one call."""
     deadline = time.monotonic() + STUCK_SECONDS
-    found: list[tuple[str, float]] = []
-    while len(found) < len(mobiles):
+    arrivals: list[tuple[str, float]] = []
+    while len(arrivals) < len(mobiles):
         stack.check()
         if time.monotonic() > deadline:
-            raise StackError(f"of {len(mobiles)} OTPs {len(found)} were called, and no more come")
-        log = calls(stack, since)
+            raise StackError(f"of {len(mobiles)} OTPs {len(arrivals)} were called, and no more come")
+        log = stack.calls(since)
         since += len(log)
-        found += [(call["mobiles"][0], call["arrived_at"]) for call in log if call["mobiles"][0] in mobiles]
-    if len(dict(found)) < len(found):
-        raise StackError(f"{len(found) - len(dict(found))} OTPs were called twice")
-    return dict(found)
-
-
-def _called(stack: Stack) -> int:
-    return stack.ask_simulator("summary")["calls_taken"]
+        arrivals += [(call["mobiles"][0], call["arrived_at"]) for call in log if call["mobiles"][0] in mobiles]
+    arrived = dict(arrivals)
+    if len(arrived) < len(arrivals):
+        raise StackError(f"{len(arrivals) - len(arrived)} OTPs were called twice")
+    return arrived
 
 
 def _show(rows: Sequence[tuple[Case, Figures]], options: Options) -> None:
@@ -191,6 +207,6 @@ def _show(rows: Sequence[tuple[Case, Figures]], options: Options) -> None:
             str(case.to_a_call),
             str(case.rate),
             f"{figures.calls_per_second:.0f}",
-            *(f"{1000 * one:.0f} ms" for one in (figures.p50, figures.p99, figures.max, figures.enqueue_max)),
+            *(f"{1000 * seconds:.0f} ms" for seconds in (figures.p50, figures.p99, figures.max, figures.enqueue_max)),
         )
     Console().print(shown)

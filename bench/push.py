@@ -1,7 +1,7 @@
-"""`bench push`: how soon pushes are acknowledged, and how fast what they bring is in the ledger.
+"""`bench push`: how soon pushes are acknowledged, and how fast their reports are in the ledger.
 
-Each size of push is sent in two ways: paced, at times that are set beforehand, so that a slow answer delays no other and
-counts in full; and at once, as fast as a few connections take them. What was applied is counted in the ledger.
+Each size of push is sent in two ways. Paced pushes have fixed times, so that a slow answer delays no other push and counts in
+full. The others go at once, as fast as a few connections take them. The applied reports are counted in the ledger.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ import aiohttp
 from rich.console import Console
 from sqlalchemy import Engine, func, select
 
-from bench.harness import Frame, frame, table, write
-from bench.meter import Machine, Meter
+from bench.harness import Harness, open_harness, table, wait_while_moving, write
+from bench.meter import Machine, meter_of
 from simulator.push_xml import Report, push_body
 from worker.devstack.errors import StackError
 from worker.devstack.stack import ACCOUNT, Stack
@@ -25,16 +25,15 @@ from worker.ledger.tables import pushes, reports
 
 LEDGERS = "sqlite", "postgresql"
 CONCURRENCY = 16
-"""Threads of the worker: what a stack has by itself."""
+"""Threads of the worker, as many as a stack has by default."""
 PACED_ITEMS = 5000
-"""A second, at most: of large pushes fewer come than of small ones."""
+"""Items a second, at most. So large pushes come less often than small ones."""
 CONNECTIONS = 8
-"""That push at once: as many as gunicorn has threads."""
+"""Connections that push at once: as many as gunicorn has threads."""
 IDLE_SECONDS = 1
-"""After that a connection is not used again: gunicorn closes it after two."""
+"""How long an idle connection is used again. gunicorn closes it after two seconds."""
 WARM_UP = 32
 LOOK_SECONDS = 0.05
-STUCK_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +41,17 @@ class Options:
     sizes: Sequence[int]
     """Items of a push."""
     rate: float
-    """Pushes a second, where they are paced."""
+    """Paced pushes a second."""
     seconds: float
-    """That they are paced for."""
+    """How long pushes are paced."""
     pushes: int
-    """That come at once; fewer where they would have more items than that."""
+    """Pushes at once; fewer if they would have more than `items` items."""
     items: int
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Pushes of so many items each; `rate` of them a second, or, where there is none, at once."""
+    """Pushes of `size` items each: `rate` a second, or all at once without a rate."""
 
     size: int
     pushes: int
@@ -63,18 +62,18 @@ class Load:
 
     @property
     def msg_ids(self) -> int:
-        """How many it uses."""
+        """How many msgIds the load uses."""
         return WARM_UP + self.size * self.pushes
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one load."""
+    """The result of one load."""
 
     applied: int
-    """Reports that the ledger then has of it, each just once: all of them, or there are no figures."""
+    """Reports of the load in the ledger. Without all of them there are no figures."""
     p50_ms: float
-    """Until a push was acknowledged: where they are paced, from the time that was set for it."""
+    """Until a push was acknowledged; for a paced push from its fixed time on."""
     p99_ms: float
     longest_ms: float
     pushed_seconds: float
@@ -83,36 +82,36 @@ class Figures:
     """From the first push until all reports were in the ledger."""
     applied_per_second: float
     client_cpu: float
-    """How much of a core whoever pushes had, while it did. Near 1, the figures would be its own."""
+    """The share of a core that the pushing client used. Near 1, the client would be the limit."""
     cpu_seconds: dict[str, float]
-    """By each process, until all was applied."""
+    """CPU seconds of each process, until all reports were applied."""
     machine_cores: float
-    """How many cores were busy meanwhile, with whatever else ran: near all of them, the machine is what is measured."""
+    """Busy cores, including other programs. Near all of them, the machine is the limit."""
 
 
 def bench_push(options: Options, results: Path) -> None:
-    """Makes all the runs, writes their figures and prints the tables. StackError where a report was not applied just once."""
-    with frame() as around:
+    """Makes all the runs, writes the figures and prints the tables. Raises StackError if a report was not applied just once."""
+    with open_harness() as harness:
         rows = [
             row
-            for ledger in around.progress.track(LEDGERS, description="ledgers")
-            for row in _runs(ledger, options, around)
+            for ledger in harness.progress.track(LEDGERS, description="ledgers")
+            for row in _runs(ledger, options, harness)
         ]
     write(results, options, [{"ledger": ledger, **asdict(load), **asdict(figures)} for ledger, load, figures in rows])
     _show(rows)
 
 
-def _runs(ledger: str, options: Options, around: Frame) -> Iterator[tuple[str, Load, Figures]]:
+def _runs(ledger: str, options: Options, harness: Harness) -> Iterator[tuple[str, Load, Figures]]:
     first = 1
-    with around.stack(ledger=ledger, concurrency=CONCURRENCY, latency_ms=0) as stack:
+    with harness.stack(ledger=ledger, concurrency=CONCURRENCY, latency_ms=0) as stack:
         for load in loads(options):
-            with around.bar(f"{ledger}, {load.size:,} items, {load}", load.pushes) as watch:
-                yield ledger, load, push(stack, load, first, around.postgres.get_pid(), watch)
+            with harness.bar(f"{ledger}, {load.size:,} items, {load}", load.pushes) as watch:
+                yield ledger, load, push(stack, load, first, harness.postgres_pid, watch)
             first += load.msg_ids
 
 
 def loads(options: Options) -> Iterator[Load]:
-    """What each ledger gets."""
+    """The loads for each ledger, in order."""
     for size in options.sizes:
         rate = min(options.rate, PACED_ITEMS / size)
         yield Load(size, max(1, round(rate * options.seconds)), rate)
@@ -120,20 +119,14 @@ def loads(options: Options) -> Iterator[Load]:
 
 
 def push(stack: Stack, load: Load, first: int, postgres: int, watch: Callable[[float], object]) -> Figures:
-    """Pushes reports of the msgIds from `first` on; `watch` is told how many came. Raises StackError if one is not applied.
+    """Pushes reports whose msgIds start at `first`. `watch` is called with the number of pushes so far.
 
-    `postgres` is the id of that process.
+    `postgres` is a process id. Raises StackError if a report is not applied.
     """
     ledger = open_engine(stack.ledger_url)
-    # So that all threads and connections are there.
-    _push_all(stack, [_body(first + nth, 1) for nth in range(WARM_UP)], None, lambda _: None)
-    _settle(stack, ledger)
-    with reading(ledger) as connection:
-        before = connection.scalar(select(func.max(pushes.c.id)))
-    first += WARM_UP
-    bodies = [_body(first + nth * load.size, load.size) for nth in range(load.pushes)]
-    pids = {name: process.pid for name, process in stack.processes.items()}
-    meter = Meter(pids | ({"postgres": postgres} if ledger.dialect.name == "postgresql" else {}))
+    before = _warm_up(stack, ledger, first)
+    bodies = [_body(first + WARM_UP + nth * load.size, load.size) for nth in range(load.pushes)]
+    meter = meter_of(stack, postgres=postgres if ledger.dialect.name == "postgresql" else None)
     machine = Machine()
     machine.sample()
     begun, cpu_before = time.perf_counter(), time.process_time()
@@ -143,18 +136,11 @@ def push(stack: Stack, load: Load, first: int, postgres: int, watch: Callable[[f
     seconds = time.perf_counter() - begun
     machine.sample()
     used = {name: use.cpu_seconds for name, use in meter.used().items()}
-    with reading(ledger) as connection:
-        applied = connection.scalar(select(func.count()).where(reports.c.push_id > before)) or 0
+    applied = _applied(ledger, load, before)
     ledger.dispose()
-    if applied != load.size * load.pushes:
-        raise StackError(f"{load.pushes} pushes of {load.size} reports were acknowledged, {applied} reports are there")
-    milliseconds = [1000 * one for one in waited]
-    percent = quantiles(milliseconds, n=100, method="inclusive") if len(milliseconds) > 1 else milliseconds * 99
     return Figures(
         applied=applied,
-        p50_ms=percent[49],
-        p99_ms=percent[98],
-        longest_ms=max(milliseconds),
+        **_percentiles([1000 * wait for wait in waited]),
         pushed_seconds=pushed,
         applied_seconds=seconds,
         applied_per_second=applied / seconds,
@@ -162,6 +148,29 @@ def push(stack: Stack, load: Load, first: int, postgres: int, watch: Callable[[f
         cpu_seconds=used,
         machine_cores=machine.cores_busy(),
     )
+
+
+def _warm_up(stack: Stack, ledger: Engine, first: int) -> int | None:
+    """Makes some pushes that open all threads and connections. Returns the id of the last of them."""
+    _push_all(stack, [_body(first + nth, 1) for nth in range(WARM_UP)], None, lambda _: None)
+    _settle(stack, ledger)
+    with reading(ledger) as connection:
+        last: int | None = connection.scalar(select(func.max(pushes.c.no)))
+    return last
+
+
+def _percentiles(milliseconds: list[float]) -> dict[str, float]:
+    percent = quantiles(milliseconds, n=100, method="inclusive") if len(milliseconds) > 1 else milliseconds * 99
+    return {"p50_ms": percent[49], "p99_ms": percent[98], "longest_ms": max(milliseconds)}
+
+
+def _applied(ledger: Engine, load: Load, before: int | None) -> int:
+    """The reports of the pushes after that one. Raises StackError unless all of the load are there."""
+    with reading(ledger) as connection:
+        applied = connection.scalar(select(func.count()).where(reports.c.push_no > before)) or 0
+    if applied != load.size * load.pushes:
+        raise StackError(f"{load.pushes} pushes of {load.size} reports were acknowledged, {applied} reports are there")
+    return applied
 
 
 def _body(first: int, size: int) -> bytes:
@@ -177,18 +186,18 @@ def _body(first: int, size: int) -> bytes:
 def _push_all(
     stack: Stack, bodies: Sequence[bytes], rate: float | None, watch: Callable[[float], object]
 ) -> Sequence[float]:
-    """Pushes them, and how many seconds each waited for its SUCCESS."""
+    """Pushes the bodies. Returns how many seconds each waited for its SUCCESS."""
     try:
         return asyncio.run(_paced(stack, bodies, rate, watch) if rate else _at_once(stack, bodies, watch))
-    except ExceptionGroup as several:
-        # Of those that failed the first says it all.
-        raise several.exceptions[0] from None
+    except ExceptionGroup as failures:
+        # The first failure is enough.
+        raise failures.exceptions[0] from None
 
 
 async def _paced(
     stack: Stack, bodies: Sequence[bytes], rate: float, watch: Callable[[float], object]
 ) -> Sequence[float]:
-    """However late an answer is, the next push has its time; it takes one more connection then."""
+    """Pushes each body at its time, however late the answers are. A late answer costs one more connection."""
     waited: list[float] = []
     async with _session(connections=0) as session, asyncio.TaskGroup() as tasks:
         begun = time.perf_counter()
@@ -210,7 +219,7 @@ async def _at_once(stack: Stack, bodies: Sequence[bytes], watch: Callable[[float
     left = iter(bodies)
     async with _session(connections=CONNECTIONS) as session, asyncio.TaskGroup() as tasks:
 
-        async def one_after_the_other() -> None:
+        async def push_next() -> None:
             for body in left:
                 begun = time.perf_counter()
                 await _post(stack, session, body)
@@ -218,7 +227,7 @@ async def _at_once(stack: Stack, bodies: Sequence[bytes], watch: Callable[[float
                 watch(len(waited))
 
         for _ in range(CONNECTIONS):
-            tasks.create_task(one_after_the_other())
+            tasks.create_task(push_next())
     return waited
 
 
@@ -236,19 +245,19 @@ async def _post(stack: Stack, session: aiohttp.ClientSession, body: bytes) -> No
 
 def _settle(stack: Stack, ledger: Engine) -> None:
     """Waits until no push waits to be read."""
-    seen, since = None, time.monotonic()
-    while True:
-        stack.check()
+
+    def waiting() -> int:
         with reading(ledger) as connection:
-            # By the partial index over these, at any size of the ledger.
-            waiting = connection.scalar(select(func.count()).where(pushes.c.due_at.is_not(None)))
-        if not waiting:
-            return
-        if waiting != seen:
-            seen, since = waiting, time.monotonic()
-        if time.monotonic() - since > STUCK_SECONDS:
-            raise StackError(f"{waiting} pushes wait and none is read any more")
-        time.sleep(LOOK_SECONDS)
+            # The partial index over these pushes makes it fast at any size of the ledger.
+            return connection.scalar(select(func.count()).where(pushes.c.due_at.is_not(None))) or 0
+
+    wait_while_moving(
+        stack,
+        waiting,
+        lambda count: not count,
+        lambda count: f"{count} pushes wait and none is read any more",
+        every=LOOK_SECONDS,
+    )
 
 
 def _show(rows: Sequence[tuple[str, Load, Figures]]) -> None:
@@ -261,19 +270,22 @@ def _show(rows: Sequence[tuple[str, Load, Figures]]) -> None:
         left=len(case),
     )
     cpu = table("CPU seconds for 10,000 items", *case, *processes, left=len(case))
-    for ledger, load, one in rows:
+    for ledger, load, figures in rows:
         named = ledger, f"{load.size:,}", str(load)
         speed.add_row(
             *named,
-            *(f"{milliseconds:.1f}" for milliseconds in (one.p50_ms, one.p99_ms)),
-            f"{load.pushes / one.pushed_seconds:,.0f}",
-            f"{one.applied_per_second:,.0f}",
-            f"{one.client_cpu:.0%}",
-            f"{one.machine_cores:.1f}",
+            *(f"{milliseconds:.1f}" for milliseconds in (figures.p50_ms, figures.p99_ms)),
+            f"{load.pushes / figures.pushed_seconds:,.0f}",
+            f"{figures.applied_per_second:,.0f}",
+            f"{figures.client_cpu:.0%}",
+            f"{figures.machine_cores:.1f}",
         )
-        per_items = 10_000 / one.applied
+        per_items = 10_000 / figures.applied
         cpu.add_row(
             *named,
-            *(f"{one.cpu_seconds[name] * per_items:.2f}" if name in one.cpu_seconds else "" for name in processes),
+            *(
+                f"{figures.cpu_seconds[name] * per_items:.2f}" if name in figures.cpu_seconds else ""
+                for name in processes
+            ),
         )
     Console().print(speed, cpu)

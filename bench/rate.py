@@ -1,6 +1,6 @@
-"""`bench rate`: whether several workers together keep to the rate of an account, and use it up. The simulator's log judges.
+"""`bench rate`: whether several workers together keep to an account's rate, and use it up, by the simulator's log.
 
-Always more waits than may go out. The mean is that of a time which begins when the bucket, full at first, has been emptied.
+More messages wait than may go out at any time. The mean begins when the bucket, which is full at first, is empty.
 """
 
 import time
@@ -13,18 +13,17 @@ from redis import Redis
 from rich.console import Console
 
 from bench.baseline import message
-from bench.harness import LOOK_SECONDS, Frame, busiest, calls, frame, more_workers, table, write
-from bench.meter import Machine, Meter
+from bench.harness import LOOK_SECONDS, Harness, busiest, calls_taken, more_workers, open_harness, table, write
+from bench.meter import Machine, meter_of
 from worker.client import SmsClient
 from worker.devstack.errors import StackError
 from worker.devstack.stack import Stack
 from worker.domain.rate import BURST_SECONDS, LEAST_BURST
 
 AHEAD_SECONDS = 3
-"""So much more than may go out by now is always enqueued."""
+"""How far the enqueued messages are ahead of what may go out."""
 EMPTIED_AFTER_SECONDS = 1
 STUCK_SECONDS = 60
-"""What a bucket holds: worker/redis_store/rate.lua."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,90 +37,104 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one run."""
+    """The result of one run."""
 
     workers: int
     rate: int
     mean: float
     """Calls a second."""
     deviation: float
-    """Of the mean from the rate, as a share of that."""
+    """Deviation of the mean from the rate, as a share of the rate."""
     most_in_a_second: int
-    """Calls in the sliding second that had most, from the first call on."""
+    """The most calls in any sliding second."""
     allowed: float
-    """So many may be in one: the rate, and what a full bucket holds."""
+    """The most calls that a second may have: the rate, and what a full bucket holds (worker/redis_store/rate.lua)."""
     asked_per_second: float
     """How often Redis was asked for tokens."""
     cores_used: float
     busiest: str
     machine_cores: float
-    """How many were busy, with whatever else ran: on a full machine calls come late, and then together."""
+    """Busy cores, including other programs. On a full machine calls come late, and then together."""
 
 
 def bench_rate(options: Options, results: Path) -> None:
-    """Makes all the runs, writes their figures and prints the table. StackError where a message was called twice."""
+    """Makes all the runs, writes the figures and prints the table. Raises StackError if a message was called twice."""
     cases = [(rate, count) for rate in options.rates for count in options.workers]
-    with frame() as around:
-        tracked = around.progress.track(cases, description="all runs")
-        rows = [_run(count, rate, options, around) for rate, count in tracked]
-    write(results, options, [asdict(one) for one in rows])
+    with open_harness() as harness:
+        tracked = harness.progress.track(cases, description="all runs")
+        rows = [_run(count, rate, options, harness) for rate, count in tracked]
+    write(results, options, [asdict(figures) for figures in rows])
     _show(rows)
 
 
-def _run(count: int, rate: int, options: Options, around: Frame) -> Figures:
+def _run(count: int, rate: int, options: Options, harness: Harness) -> Figures:
     with (
-        around.bar(f"{count} workers at {rate} a second", options.seconds) as watch,
-        around.stack(
+        harness.bar(f"{count} workers at {rate} a second", options.seconds) as watch,
+        harness.stack(
             concurrency=options.concurrency, latency_ms=options.latency_ms, settings={"SMS_RATE": str(rate)}
         ) as stack,
     ):
         stack.ask_simulator("behave", {"push_url": None})
         stack.stop("callback")
-        workers = more_workers(stack, count, options.concurrency)
-        with Redis.from_url(stack.redis_url) as redis:
-            pids = {name: stack.processes[name].pid for name in (*workers, "valkey", "simulator")}
-            meter = Meter(pids | {"postgres": around.postgres.get_pid()})
-            begun, asked = time.monotonic(), _asked(redis)
-            machine = Machine()
+        more_workers(stack, count, options.concurrency)
+        machine = Machine()
 
-            def look(called: int) -> None:
-                machine.sample()
-                watch(called / rate)
+        def look(called: int) -> None:
+            machine.sample()
+            watch(called / rate)
 
-            _keep_busy(stack, rate, look, options.seconds)
-            lasted = time.monotonic() - begun
-            asked_per_second = (_asked(redis) - asked) / lasted
-            used = {name: use.cpu_seconds for name, use in meter.used().items()}
-        log = calls(stack)
-    mobiles = [mobile for call in log for mobile in call["mobiles"]]
-    if len(set(mobiles)) < len(mobiles):
-        raise StackError(f"{len(mobiles) - len(set(mobiles))} messages were called twice")
-    arrived = sorted(call["monotonic"] for call in log)
+        used = _measured(stack, harness.postgres_pid, lambda: _keep_busy(stack, rate, look, options.seconds))
+        arrived = _arrived(stack)
     mean = _mean(arrived, options.seconds)
-    cores_used, name = busiest(lasted, used)
-    allowed = rate + max(rate * BURST_SECONDS, LEAST_BURST)
     return Figures(
         workers=count,
         rate=rate,
         mean=mean,
         deviation=mean / rate - 1,
         most_in_a_second=_most_in_a_second(arrived),
-        allowed=allowed,
-        asked_per_second=asked_per_second,
-        cores_used=cores_used,
-        busiest=name,
+        allowed=rate + max(rate * BURST_SECONDS, LEAST_BURST),
+        asked_per_second=used.asked_per_second,
+        cores_used=used.cores,
+        busiest=used.busiest,
         machine_cores=machine.cores_busy(),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Used:
+    asked_per_second: float
+    cores: float
+    busiest: str
+
+
+def _measured(stack: Stack, postgres: int, work: Callable[[], object]) -> _Used:
+    """What the system used while the work was done."""
+    with Redis.from_url(stack.redis_url) as redis:
+        meter = meter_of(stack, postgres=postgres)
+        begun, asked = time.monotonic(), _asked(redis)
+        work()
+        seconds = time.monotonic() - begun
+        cores, name = busiest(seconds, {name: use.cpu_seconds for name, use in meter.used().items()})
+        return _Used((_asked(redis) - asked) / seconds, cores, name)
+
+
+def _arrived(stack: Stack) -> list[float]:
+    """The times of all calls, in order. Raises StackError if a message was called twice."""
+    log = stack.calls()
+    mobiles = [mobile for call in log for mobile in call["mobiles"]]
+    if len(set(mobiles)) < len(mobiles):
+        raise StackError(f"{len(mobiles) - len(set(mobiles))} messages were called twice")
+    return sorted(call["monotonic"] for call in log)
+
+
 def _keep_busy(stack: Stack, rate: int, watch: Callable[[int], object], seconds: float) -> None:
-    """Enqueues ahead of what is called, until calls have been made for so long."""
+    """Enqueues ahead of the calls, until calls have been made for that long."""
     client = SmsClient(stack.redis_url)
     sent, first = 0, 0.0
     deadline = time.monotonic() + STUCK_SECONDS
     while True:
         stack.check()
-        called = stack.ask_simulator("summary")["calls_taken"]
+        called = calls_taken(stack)
         watch(called)
         first = first or (time.monotonic() if called else 0)
         if first and time.monotonic() > first + EMPTIED_AFTER_SECONDS + seconds:
@@ -136,7 +149,7 @@ def _keep_busy(stack: Stack, rate: int, watch: Callable[[int], object], seconds:
 
 
 def _mean(arrived: Sequence[float], seconds: float) -> float:
-    """Calls a second in the `seconds` that begin when the bucket has been emptied."""
+    """Calls a second in the `seconds` that begin when the bucket is empty."""
     begun = arrived[0] + EMPTIED_AFTER_SECONDS
     return (bisect_left(arrived, begun + seconds) - bisect_left(arrived, begun)) / seconds
 
@@ -146,9 +159,8 @@ def _most_in_a_second(arrived: Sequence[float]) -> int:
 
 
 def _asked(redis: Redis) -> int:
-    # The bucket is the one script that is run by its hash; only Celery's clean-up of unacked tasks does the same, now and then.
-    found: int = redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0)
-    return found
+    # Only the bucket's script is run by its hash, and now and then Celery's clean-up of unacknowledged tasks.
+    return int(redis.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
 
 def _show(rows: Sequence[Figures]) -> None:
@@ -165,16 +177,16 @@ def _show(rows: Sequence[Figures]) -> None:
         "machine",
         left=0,
     )
-    for one in rows:
+    for figures in rows:
         shown.add_row(
-            str(one.rate),
-            str(one.workers),
-            f"{one.mean:.1f}",
-            f"{one.deviation:+.2%}",
-            str(one.most_in_a_second),
-            f"{one.allowed:.0f}",
-            f"{one.asked_per_second:.0f}",
-            f"{one.cores_used:.2f}",
-            f"{one.machine_cores:.2f}",
+            str(figures.rate),
+            str(figures.workers),
+            f"{figures.mean:.1f}",
+            f"{figures.deviation:+.2%}",
+            str(figures.most_in_a_second),
+            f"{figures.allowed:.0f}",
+            f"{figures.asked_per_second:.0f}",
+            f"{figures.cores_used:.2f}",
+            f"{figures.machine_cores:.2f}",
         )
     Console().print(shown)

@@ -1,24 +1,22 @@
-"""One run: the sender makes its first calls, so that all its connections are there; it is stopped; everything is enqueued; it
-goes on.
+"""One run: the sender makes some calls to open its connections, is stopped while everything is enqueued, and goes on.
 
-What counts is the time from the first call that the gateway then gets to the last outcome: the last record in the ledger, and
-for those who keep nothing the last answer.
+The time that counts goes from the first call after that to the last outcome: the last record in the ledger, or the last
+answer for a sender without a ledger.
 """
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import psutil
 from celery import Celery
 from sqlalchemy import Engine, func, select
 
 from bench.baseline import TASK, message
-from bench.harness import LOOK_SECONDS, calls
-from bench.meter import Meter, Use
+from bench.harness import paused, wait_while_moving
+from bench.meter import Use, meter_of
 from worker.client import SmsClient
 from worker.devstack.errors import StackError
 from worker.devstack.stack import Stack
@@ -27,23 +25,21 @@ from worker.domain.status import State
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
 
-STUCK_SECONDS = 60
-
 Enqueue = Callable[[Sequence[int]], object]
 ACCEPTED = submissions.c.state == State.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends: `requests`, the bare loop; `celery`, the plain task; `system`, which alone has a ledger and takes pushes."""
+    """Who sends: `requests`, the loop of the baseline; `celery`, its task; `system`, which has a ledger and takes pushes."""
 
     name: str
     ledger: str | None = None
     pushes: bool = False
     recipients: int = 1
-    """Of each message, and so of each call."""
+    """Recipients of each message, and so of each call."""
     workers: int = 1
-    """Processes; they run before the run begins."""
+    """Worker processes, which run before the run begins."""
 
     def __str__(self) -> str:
         more = f" × {self.recipients}" if self.recipients > 1 else ""
@@ -60,7 +56,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run: one sender in one round, against a gateway that takes so long to answer."""
+    """One sender in one round, against a gateway with that latency."""
 
     round: int
     latency_ms: int
@@ -69,81 +65,89 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What came of one run."""
+    """The result of one run."""
 
     called_once: int
-    """Messages that the gateway's log has exactly once: all of them, or there are no figures."""
+    """Messages that the gateway's log has just once. Without all of them there are no figures."""
     enqueue_seconds: float
     seconds: float
     """From the first call to the last outcome."""
     calls_per_second: float
     mobiles_per_second: float
     settled_seconds: float
-    """From the first call until all outcomes, and with pushes all reports, were seen in the ledger."""
+    """From the first call until the ledger had all outcomes, and with pushes all reports."""
     used: dict[str, Use]
-    """By each process, until then, from when the sender went on. `worker` is the sender, whichever it is."""
+    """What each process used from when the sender went on until then. `worker` is the sender."""
 
 
-def run(
-    stack: Stack,
-    case: Case,
-    *,
-    count: int,
-    concurrency: int,
-    warm: int,
-    postgres: int,
-    watch: Callable[[int], object],
-) -> Figures:
-    """Has `count` messages sent, after `warm` others; `watch` is told how many were called as it goes on.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many messages a run sends, and with how many threads."""
 
-    `postgres` is the id of that process. Raises StackError if a message is not called, or twice.
+    messages: int
+    """The messages that are measured."""
+    warm: int
+    """The messages before them, which open the sender's connections."""
+    concurrency: int
+
+
+def run(stack: Stack, case: Case, load: Load, *, postgres: int, watch: Callable[[int], object]) -> Figures:
+    """Sends the messages and returns the figures. `watch` is called with the number of calls so far.
+
+    `postgres` is a process id. Raises StackError if a message is not called just once.
     """
     sender = case.sender
+    workers = _trim(stack, sender)
+    enqueue = _start(stack, sender, load)
+    ledger = open_engine(stack.ledger_url) if sender.ledger else None
+    numbers = range(1, 1 + load.warm + load.messages)
+    enqueue(numbers[: load.warm])
+    _settle(stack, sender, ledger, load.warm, lambda _: None)
+    with paused(*(stack.processes[name].pid for name in workers)):
+        begun = time.perf_counter()
+        enqueue(numbers[load.warm :])
+        enqueue_seconds = time.perf_counter() - begun
+        meter = meter_of(stack, postgres=postgres if sender.ledger == "postgresql" else None)
+
+    def look(called: int) -> None:
+        meter.sample()
+        watch(called - load.warm)
+
+    _settle(stack, sender, ledger, len(numbers), look)
+    settled_at, used = time.time(), meter.used()
+    log = stack.calls(load.warm)
+    called_once = _called_once(sender, numbers[load.warm :], log)
+    first, last = log[0]["arrived_at"], log[-1]["arrived_at"] + case.latency_ms / 1000
+    if ledger:
+        last = _last_recorded(ledger)
+        ledger.dispose()
+    speed = load.messages / (last - first)
+    mobile_speed = speed * sender.recipients
+    return Figures(called_once, enqueue_seconds, last - first, speed, mobile_speed, settled_at - first, used)
+
+
+def _trim(stack: Stack, sender: Sender) -> list[str]:
+    """Stops the processes that the sender does not need. Returns the names of the workers that were there."""
     if not sender.pushes:
         stack.ask_simulator("behave", {"push_url": None})
     workers = [name for name in stack.processes if name.startswith("worker")]
     if needless := stack.processes.keys() - sender.keeps - set(workers[1:]):
         stack.stop(*needless)
-    enqueue = _start(stack, sender, count, concurrency)
-    ledger = open_engine(stack.ledger_url) if sender.ledger else None
-    numbers = range(1, 1 + warm + count)
-    enqueue(numbers[:warm])
-    _settle(stack, sender, ledger, warm, lambda _: None)
-    with ExitStack() as stopped:
-        for name in workers:
-            stopped.enter_context(_stopped(stack.processes[name].pid))
-        begun = time.perf_counter()
-        enqueue(numbers[warm:])
-        enqueue_seconds = time.perf_counter() - begun
-        pids = {name: process.pid for name, process in stack.processes.items()}
-        meter = Meter(pids | ({"postgres": postgres} if sender.ledger == "postgresql" else {}))
+    return workers
 
-    def look(called: int) -> None:
-        meter.sample()
-        watch(called - warm)
 
-    _settle(stack, sender, ledger, len(numbers), look)
-    settled_at, used = time.time(), meter.used()
-    log = calls(stack, since=warm)
+def _called_once(sender: Sender, numbers: Sequence[int], log: Sequence[Mapping[str, Any]]) -> int:
+    """How many messages were called just once. Raises StackError unless all were."""
     times_called = Counter(mobile for call in log for mobile in call["mobiles"])
-    called_once = sum(
-        all(times_called[mobile] == 1 for mobile in _mobiles(number, sender)) for number in numbers[warm:]
-    )
+    called_once = sum(all(times_called[mobile] == 1 for mobile in _mobiles(number, sender)) for number in numbers)
+    count = len(numbers)
     if called_once < count or len(log) > count:
         raise StackError(f"{sender}: of {count} messages {called_once} were called just once, with {len(log)} calls")
-    first = log[0]["arrived_at"]
-    last = log[-1]["arrived_at"] + case.latency_ms / 1000
-    if ledger:
-        last = _last_recorded(ledger)
-        ledger.dispose()
-    speed = count / (last - first)
-    return Figures(
-        called_once, enqueue_seconds, last - first, speed, speed * sender.recipients, settled_at - first, used
-    )
+    return called_once
 
 
-def _start(stack: Stack, sender: Sender, count: int, concurrency: int) -> Enqueue:
-    """Starts the sender, where it is not the worker of the stack already, and returns how it is given messages."""
+def _start(stack: Stack, sender: Sender, load: Load) -> Enqueue:
+    """Starts the sender, unless it is the stack's worker. Returns the function that gives it messages."""
     python = sys.executable, "-m"
     if sender.name == "system":
         client = SmsClient(stack.redis_url)
@@ -151,55 +155,51 @@ def _start(stack: Stack, sender: Sender, count: int, concurrency: int) -> Enqueu
             {"to": _mobiles(number, sender), "content": message(number)[1]} for number in numbers
         )
     if sender.name == "requests":
-        stack.start("worker", *python, "bench.baseline", str(concurrency), str(count), role=ANYBODY)
-        return len  # nothing to be done: it has the same messages by itself
-    options = ["--pool", "threads", "--concurrency", str(concurrency), "--without-mingle", "--without-gossip"]
+        stack.start("worker", *python, "bench.baseline", str(load.concurrency), str(load.messages), role=ANYBODY)
+        return len  # nothing to do: it makes the same messages itself
+    options = ["--pool", "threads", "--concurrency", str(load.concurrency), "--without-mingle", "--without-gossip"]
     stack.start("worker", *python, "celery", "-A", "bench.baseline", "worker", *options, role=ANYBODY)
     producer = Celery(broker=stack.redis_url, set_as_current=False)
     return lambda numbers: [producer.send_task(TASK, (number,), ignore_result=True) for number in numbers]
 
 
 def _mobiles(number: int, sender: Sender) -> list[str]:
-    """Whom the message of that number goes to."""
+    """The recipients of the message with that number."""
     if sender.recipients == 1:
         return [message(number)[0]]
     return [message(number * sender.recipients + place)[0] for place in range(sender.recipients)]
 
 
-@contextmanager
-def _stopped(pid: int) -> Iterator[None]:
-    process = psutil.Process(pid)
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
-
-
 def _settle(stack: Stack, sender: Sender, ledger: Engine | None, wanted: int, look: Callable[[int], object]) -> None:
-    """Waits until so many messages have been called, and the ledger has all that it should; looks again and again."""
-    seen, since = (0, 0, 0), time.monotonic()
-    while True:
-        stack.check()
+    """Waits until that many messages have been called, and the ledger has all their outcomes and reports."""
+
+    def read() -> tuple[int, int, int, int]:
         summary = stack.ask_simulator("summary")
-        called = summary["calls_taken"]
+        called = int(summary["calls_taken"])
         look(called)
         recorded = reported = wanted
         if ledger and called >= wanted:
-            with reading(ledger) as connection:
-                recorded = connection.scalar(select(func.count()).where(ACCEPTED)) or 0
-                if sender.pushes:
-                    reported = connection.scalar(select(func.count()).select_from(reports)) or 0
-        now = called, recorded, reported
-        if min(now) >= wanted and not summary["calls_in_flight"]:
-            return
-        if now != seen:
-            seen, since = now, time.monotonic()
-        if time.monotonic() - since > STUCK_SECONDS:
-            raise StackError(f"{sender}: of {wanted} messages {called} were called and nothing goes on; {summary}")
-        time.sleep(LOOK_SECONDS)
+            recorded, reported = _counts(ledger)
+        return called, recorded, reported if sender.pushes else wanted, int(summary["calls_in_flight"])
+
+    wait_while_moving(
+        stack,
+        read,
+        lambda state: min(state[:3]) >= wanted and not state[3],
+        lambda state: (
+            f"{sender}: of {wanted} messages {state[0]} were called and nothing goes on; in flight: {state[3]}"
+        ),
+    )
+
+
+def _counts(ledger: Engine) -> tuple[int, int]:
+    """The accepted submissions and the reports in the ledger."""
+    with reading(ledger) as connection:
+        recorded = connection.scalar(select(func.count()).where(ACCEPTED)) or 0
+        return recorded, connection.scalar(select(func.count()).select_from(reports)) or 0
 
 
 def _last_recorded(ledger: Engine) -> float:
     with reading(ledger) as connection:
-        return connection.execute(select(func.max(submissions.c.updated_at)).where(ACCEPTED)).scalar_one().timestamp()
+        last = connection.execute(select(func.max(submissions.c.updated_at)).where(ACCEPTED)).scalar_one()
+    return float(last.timestamp())

@@ -1,6 +1,6 @@
-"""`bench scale`: how much more several worker processes send than one, and what is full where it is not as many times as much.
+"""`bench scale`: how much more several worker processes send than one, and which part is the limit.
 
-A worker has so few threads that one alone waits for the gateway most of its time; bench/run.py tells how a run goes.
+A worker has so few threads that it mostly waits for the gateway; bench/run.py describes a run.
 """
 
 import os
@@ -9,14 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Table
 
-from bench.harness import Frame, busiest, frame, more_workers, table, write
+from bench.harness import Harness, busiest, more_workers, open_harness, table, write
 from bench.meter import Machine
-from bench.run import Case, Figures, Sender, run
+from bench.run import Case, Figures, Load, Sender, run
 from worker.domain.lane import CALLS_AT_ONCE
 
 WARM_ROUNDS = 3
-"""Each worker's connections are there before the clock starts: so often each of them could have made a call."""
+"""How many calls each connection of a worker could make before the clock starts, so that all connections are open by then."""
 NEARLY_FULL = 0.85
 
 
@@ -29,10 +30,10 @@ class Options:
 
 
 def bench_scale(options: Options, results: Path) -> None:
-    """Makes all the runs, writes their figures and prints the table. StackError where a message was not called just once."""
-    with frame() as around:
-        tracked = around.progress.track(options.workers, description="all runs")
-        rows = [(count, *_run(count, options, around)) for count in tracked]
+    """Makes all the runs, writes the figures and prints the tables. Raises StackError if a message was not called just once."""
+    with open_harness() as harness:
+        tracked = harness.progress.track(options.workers, description="all runs")
+        rows = [(count, *_run(count, options, harness)) for count in tracked]
     write(
         results,
         options,
@@ -41,9 +42,9 @@ def bench_scale(options: Options, results: Path) -> None:
     _show(rows, options)
 
 
-def _run(count: int, options: Options, around: Frame) -> tuple[Figures, float]:
-    """The figures, and how many cores of the machine were busy, with whatever else ran on it."""
-    # What so many threads could call in that time, did nothing but the gateway take any.
+def _run(count: int, options: Options, harness: Harness) -> tuple[Figures, float]:
+    """The figures, and how many cores of the machine were busy, including other programs."""
+    # What that many threads could call in that time, if only the gateway took time.
     messages = round(count * _side_by_side(options) / options.latency_ms * 1000 * options.seconds)
     case = Case(1, options.latency_ms, Sender("system", "postgresql", workers=count))
     machine = Machine()
@@ -53,17 +54,15 @@ def _run(count: int, options: Options, around: Frame) -> tuple[Figures, float]:
         watch(called)
 
     with (
-        around.bar(f"{count} workers", messages) as watch,
-        around.stack(concurrency=options.concurrency, latency_ms=options.latency_ms) as stack,
+        harness.bar(f"{count} workers", messages) as watch,
+        harness.stack(concurrency=options.concurrency, latency_ms=options.latency_ms) as stack,
     ):
         more_workers(stack, count, options.concurrency)
         figures = run(
             stack,
             case,
-            count=messages,
-            concurrency=options.concurrency,
-            warm=WARM_ROUNDS * count * _side_by_side(options),
-            postgres=around.postgres.get_pid(),
+            Load(messages, warm=WARM_ROUNDS * count * _side_by_side(options), concurrency=options.concurrency),
+            postgres=harness.postgres_pid,
             watch=look,
         )
     return figures, machine.cores_busy()
@@ -74,7 +73,7 @@ def _side_by_side(options: Options) -> int:
 
 
 def grouped(figures: Figures) -> dict[str, float]:
-    """The CPU seconds of each group of processes: all the workers are one."""
+    """The CPU seconds of each group of processes. All the workers are one group."""
     groups: dict[str, float] = {}
     for name, use in figures.used.items():
         group = "workers" if name.startswith("worker") else name
@@ -83,8 +82,6 @@ def grouped(figures: Figures) -> dict[str, float]:
 
 
 def _show(rows: Sequence[tuple[int, Figures, float]], options: Options) -> None:
-    one = next((figures.calls_per_second / count for count, figures, _ in rows if count == 1), None)
-    groups = list(dict.fromkeys(name for _, figures, _ in rows for name in grouped(figures)))
     speed = table(
         f"Calls a second at {options.latency_ms} ms, {_side_by_side(options)} calls side by side in each worker",
         "workers",
@@ -95,24 +92,36 @@ def _show(rows: Sequence[tuple[int, Figures, float]], options: Options) -> None:
         "busiest process",
         left=0,
     )
-    cpu = table("CPU seconds for 1,000 messages", "workers", *groups, left=0)
-    full = []
+    single = next((figures.calls_per_second / count for count, figures, _ in rows if count == 1), None)
     for count, figures, machine in rows:
-        seconds = figures.settled_seconds
-        cores, who = busiest(seconds, {name: use.cpu_seconds for name, use in figures.used.items()})
+        cores, name = busiest(figures.settled_seconds, {name: use.cpu_seconds for name, use in figures.used.items()})
         speed.add_row(
             str(count),
             f"{figures.calls_per_second:,.0f}",
-            "" if one is None else f"{figures.calls_per_second / (count * one):.2f}",
+            "" if single is None else f"{figures.calls_per_second / (count * single):.2f}",
             f"{cores:.2f}",
             f"{machine:.2f}",
-            who,
+            name,
         )
-        cpu.add_row(str(count), *(f"{grouped(figures)[name] * 1000 / figures.called_once:.2f}" for name in groups))
-        if machine >= NEARLY_FULL * (os.cpu_count() or 1):
-            most = max(grouped(figures).items(), key=lambda item: item[1])
-            full.append(
-                f"With {count} workers all {os.cpu_count()} cores are full: {machine:.2f} busy, {cores:.2f} of it by this "
-                f"system, most of that by the {most[0]} ({most[1] / seconds:.2f})."
-            )
-    Console().print(speed, cpu, *full)
+    remarks = [_full_machine(*row) for row in rows if row[2] >= NEARLY_FULL * (os.cpu_count() or 1)]
+    Console().print(speed, _cpu_table(rows), *remarks)
+
+
+def _cpu_table(rows: Sequence[tuple[int, Figures, float]]) -> Table:
+    groups = list(dict.fromkeys(name for _, figures, _ in rows for name in grouped(figures)))
+    cpu = table("CPU seconds for 1,000 messages", "workers", *groups, left=0)
+    for count, figures, _ in rows:
+        seconds = grouped(figures)
+        cpu.add_row(str(count), *(f"{seconds[name] * 1000 / figures.called_once:.2f}" for name in groups))
+    return cpu
+
+
+def _full_machine(count: int, figures: Figures, machine: float) -> str:
+    """A remark on a run in which the machine was full, and on what filled it."""
+    seconds = figures.settled_seconds
+    groups = grouped(figures)
+    name, most = max(groups.items(), key=lambda item: item[1])
+    return (
+        f"With {count} workers all {os.cpu_count()} cores are full: {machine:.2f} busy, {sum(groups.values()) / seconds:.2f} of "
+        f"it by this system, most of that by the {name} ({most / seconds:.2f})."
+    )
