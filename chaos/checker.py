@@ -83,7 +83,8 @@ def check(
     rows = _read_ledger(engine)
     taken = Counter(mobile for call in calls for mobile in call["mobiles"])
     called = {call["msg_id"] for call in calls}
-    missing = [sent for sent in accepted.values() if sent.id not in rows.messages | rows.refused]
+    known = rows.messages | rows.refused
+    missing = [sent for sent in accepted.values() if sent.id not in known]
     flushed = [sent for sent in missing if _was_flushed(sent, world.flushes)]
     return CheckResult(
         counts={
