@@ -41,6 +41,8 @@ STAMP = VENV / "complete"
 LOCK = REPO / "requirements.lock"
 PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
 
+OLDEST, NEWEST_TESTED = (3, 11), (3, 13)
+
 LINTERS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
@@ -76,6 +78,8 @@ def main(args: list[str]) -> int:
         return 0 if asked else 2
     if not supported(tuple(sys.version_info[:2])):
         become(other_python(), __file__, *args)
+    if remark := newer_than_tested(tuple(sys.version_info[:2])):
+        print(remark, file=sys.stderr)
     if command == "lock":
         return lock(rest)
     ensure_venv()
@@ -111,22 +115,30 @@ def become(program: str, *args: str) -> NoReturn:
 
 
 def supported(version: tuple[int, ...]) -> bool:
-    return (3, 11) <= version[:2] < (3, 14)
+    return version[:2] >= OLDEST
 
 
 def other_python() -> str:
     """A supported Python on PATH. Each is tried, for a pyenv shim stands there for versions that do not run."""
     probe = "import sys; print(*sys.version_info[:2], sys.executable)"
-    for path in filter(None, map(shutil.which, ("python3.13", "python3.12", "python3.11"))):
+    for path in filter(None, map(shutil.which, ("python3.13", "python3.12", "python3.11", "python3.14"))):
         said = subprocess.run([path, "-I", "-c", probe], capture_output=True, text=True, check=False)
         if said.returncode == 0:
             major, minor, executable = said.stdout.strip().split(" ", 2)
             if supported((int(major), int(minor))):
                 return executable
     raise Stop(
-        f"this is Python {platform.python_version()} and the project needs 3.11, 3.12 or 3.13: install one of them "
+        f"this is Python {platform.python_version()} and the project needs 3.11 or newer: install one of them "
         "(on Debian and Ubuntu e.g. `apt-get install python3.11-venv`), and run the same command again."
     )
+
+
+def newer_than_tested(version: tuple[int, ...]) -> str:
+    """What to say to whoever has a Python that the tests have not run on; nothing for the others."""
+    if version[:2] <= NEWEST_TESTED:
+        return ""
+    newest = ".".join(map(str, NEWEST_TESTED))
+    return f"run.py: this is Python {version[0]}.{version[1]}, and the tests have run on none newer than {newest}."
 
 
 def stamp() -> str:

@@ -48,7 +48,7 @@ def test_it_tells_its_commands_with_the_standard_library_alone(args, code):
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"), [((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), False), ((4, 0), False)]
+    ("version", "expected"), [((2, 7), False), ((3, 10), False), ((3, 11), True), ((3, 13), True), ((3, 14), True)]
 )
 def test_it_runs_on_the_pythons_of_the_project(version, expected):
     assert runpy.run_path(str(REPO / "run.py"))["supported"](version) is expected
@@ -56,7 +56,28 @@ def test_it_runs_on_the_pythons_of_the_project(version, expected):
 
 def test_it_and_the_project_agree_on_the_pythons():
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    assert project["requires-python"] == ">=3.11,<3.14"
+    assert project["requires-python"] == ">=3.11"
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 13)])
+def test_of_a_python_that_the_tests_run_on_it_says_nothing(version):
+    assert runpy.run_path(str(REPO / "run.py"))["newer_than_tested"](version) == ""
+
+
+@pytest.mark.parametrize("version", [(3, 14), (4, 0)])
+def test_of_a_newer_python_it_says_so_in_a_sentence(version):
+    said = runpy.run_path(str(REPO / "run.py"))["newer_than_tested"](version)
+    major, minor = version
+    assert said == f"run.py: this is Python {major}.{minor}, and the tests have run on none newer than 3.13."
+
+
+def test_a_newer_python_goes_on(repo):
+    script = (repo / "run.py").read_text()
+    (repo / "run.py").write_text(script.replace("NEWEST_TESTED = (3, 11), (3, 13)", "NEWEST_TESTED = (3, 11), (3, 10)"))
+    code, out, err = ran(repo, "demo", cwd="/")
+    (repo / "run.py").write_text(script)
+    assert (code, out) == (3, "/ demo\n")
+    assert "the tests have run on none newer than 3.10." in err
 
 
 def test_two_at_once_make_one_environment_and_each_becomes_its_command(repo, tmp_path):
