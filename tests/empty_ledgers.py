@@ -1,0 +1,90 @@
+"""Empty ledgers on the PostgreSQL of the tests: one that a test has used is emptied for the next, for that is cheaper than a new one.
+
+One whose form a test has changed (a column, a right, a setting of the database) is dropped instead.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+TEMPLATE = "template_ledger"
+_FIXED = (
+    *("pg_attrdef", "pg_attribute", "pg_constraint", "pg_default_acl", "pg_event_trigger", "pg_extension", "pg_index"),
+    *("pg_namespace", "pg_policy", "pg_proc", "pg_rewrite", "pg_trigger", "pg_type"),
+)
+"""Catalogues in which TRUNCATE changes nothing: their newest row is that of the template, unless somebody changed the form."""
+_FORM = text(f"""
+    SELECT concat_ws('|', {", ".join(f"(SELECT (count(*), max(xmin::text::bigint)) FROM {name})" for name in _FIXED)},
+        (SELECT md5(string_agg(concat_ws(' ', relname, relkind, relowner, relacl, reloptions), ',' ORDER BY oid))
+            FROM pg_class WHERE oid >= 16384),
+        (SELECT concat_ws(' ', datdba, datacl, datconnlimit) FROM pg_database WHERE datname = current_database()),
+        (SELECT string_agg(setconfig::text, ' ') FROM pg_db_role_setting JOIN pg_database ON oid = setdatabase
+            WHERE datname = current_database()),
+        (SELECT string_agg(version_num, ' ') FROM alembic_version))
+""")
+_TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
+_END_OTHERS = text(
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+class EmptyLedgers:
+    """Those of one server that has the database TEMPLATE, an empty ledger. `uri` is that of the server's own database."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri.replace("postgresql://", "postgresql+psycopg://")
+        self._spare: list[str] = []
+        with self._connected(TEMPLATE) as connection:
+            self._form = connection.execute(_FORM).scalar_one()
+            tables = connection.execute(_TABLES).scalars().all()
+            self._empty = f"TRUNCATE {', '.join(tables)} RESTART IDENTITY"
+            rows = {
+                table: connection.execute(text(f"SELECT json_agg({table}) FROM {table}")).scalar() for table in tables
+            }
+            self._first_rows = {table: json.dumps(found) for table, found in rows.items() if found}
+            """What the migrations have put there."""
+
+    @contextmanager
+    def one(self) -> Iterator[str]:
+        """The URL of an empty ledger, under a name that no other had; it is there within the block."""
+        name = f"ledger_{time.monotonic_ns()}"
+        spare = self._spare.pop() if self._spare else None
+        make = f"ALTER DATABASE {spare} RENAME TO {name}" if spare else f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"
+        self._execute(make)
+        yield self._url(name)
+        if self._is_emptied(name):
+            self._spare.append(name)
+        else:
+            self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _is_emptied(self, name: str) -> bool:
+        """Whether it is as new again. Where its form was changed, it is left as it is."""
+        try:
+            with self._connected(name) as connection:
+                connection.execute(_END_OTHERS)
+                if connection.execute(_FORM).scalar_one() != self._form:
+                    return False
+                connection.execute(text(self._empty))
+                for table, rows in self._first_rows.items():
+                    insert = f"INSERT INTO {table} SELECT * FROM json_populate_recordset(CAST(NULL AS {table}), :rows)"
+                    connection.execute(text(insert), {"rows": rows})
+        except OperationalError:  # it takes no connections, or no writes, any more
+            return False
+        return True
+
+    def _execute(self, statement: str) -> None:
+        with self._connected("postgres") as connection:
+            connection.execute(text(statement))
+
+    @contextmanager
+    def _connected(self, database: str) -> Iterator[Connection]:
+        engine = create_engine(self._url(database), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
+            yield connection
+
+    def _url(self, database: str) -> str:
+        return self._uri.replace("/postgres?", f"/{database}?")
