@@ -17,10 +17,15 @@ from worker.redis_store import intake
 from worker.redis_store.celery_connection import UNACKED_KEY
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def _running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    ledger_url = _new_database(request.getfixturevalue("postgres_uri")) if request.param == "postgresql" else None
-    with running_stack(tmp_path_factory.mktemp("stack"), ledger_url=ledger_url) as stack:
+@pytest.fixture(scope="session")
+def _on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def _on_postgresql(tmp_path_factory: pytest.TempPathFactory, postgres_uri: str) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack"), ledger_url=_new_database(postgres_uri)) as stack:
         yield stack
 
 
@@ -40,21 +45,25 @@ def postgres_url(postgres_url: str) -> Iterator[str]:
     assert not refused_rights(postgres_url), "what a role of worker/ledger/roles.py needs, it may do"
 
 
-@pytest.fixture
-def stack(_running: Stack) -> Iterator[Stack]:
-    """The system up and ready, its gateway as if just started. The ledger keeps what earlier tests put there."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The system up and ready, its gateway as if just started. The ledger keeps what earlier tests put there.
+
+    Both systems run until the last test has ended: to start one takes seconds.
+    """
+    running: Stack = request.getfixturevalue(f"_on_{request.param}")
     # A message that an earlier test left on its way would be called in this one.
-    engine = open_engine(_running.ledger_url)
-    with Redis.from_url(_running.redis_url) as redis:
-        _running.wait_for("nothing on its way", lambda: not _on_its_way(engine, redis))
+    engine = open_engine(running.ledger_url)
+    with Redis.from_url(running.redis_url) as redis:
+        running.wait_for("nothing on its way", lambda: not _on_its_way(engine, redis))
     engine.dispose()
-    _running.ask_simulator("reset", {})
-    yield _running
-    _running.check()
-    with Redis.from_url(_running.redis_url) as redis:
+    running.ask_simulator("reset", {})
+    yield running
+    running.check()
+    with Redis.from_url(running.redis_url) as redis:
         refused = redis.acl_log()
         assert not refused, "what a role of worker/redis_store/redis.acl needs, it may do"
-    assert not refused_rights(_running.ledger_url), "what a role of worker/ledger/roles.py needs, it may do"
+    assert not refused_rights(running.ledger_url), "what a role of worker/ledger/roles.py needs, it may do"
 
 
 def _on_its_way(engine: Engine, redis: Redis) -> int:
