@@ -24,7 +24,7 @@ USAGE = """\
 usage: python3 run.py COMMAND [ARGS]
 
   demo    the whole system on this machine, against a simulated gateway
-  test    the tests; ARGS go to pytest
+  test    the tests, but for the long ones; `test --all` runs these too, `test --long` these alone; other ARGS go to pytest
   lint    ruff, mypy, the import contracts, the lock files, the SBOM
   audit   asks OSV for known vulnerabilities of what production installs; ARGS go to pip-audit. Exit code 3: not audited
   bench   the benchmarks
@@ -40,6 +40,19 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "complete"
 LOCK = REPO / "requirements.lock"
 PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
+
+# What each kind of test is, and what the marks mean, is told in docs/testing.md.
+SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4")
+SHORT_TESTS = (
+    (*SIDE_BY_SIDE, "--dist", "worksteal", "--ignore", "tests/system", "-m", "not long"),
+    (*SIDE_BY_SIDE, "--dist", "loadfile", "tests/system", "-m", "beside and not long"),
+    ("tests/system", "-m", "not beside and not long"),
+)
+LONG_TESTS = (
+    (*SIDE_BY_SIDE, "--dist", "loadfile", "-m", "beside and long"),
+    ("tests/system", "-m", "not beside and long"),
+)
+TESTS = {(): SHORT_TESTS, ("--long",): LONG_TESTS, ("--all",): SHORT_TESTS + LONG_TESTS}
 
 OLDEST, NEWEST_TESTED = (3, 11), (3, 13)
 
@@ -70,7 +83,7 @@ class Stop(Exception):
 
 
 def main(args: list[str]) -> int:
-    """Returns for `lint`, `lock` and all of `test` only: the others become another program, whose signals and exit code are its own."""
+    """Returns for `lint`, `lock` and `test` without arguments for pytest only: the others become another program, whose signals and exit code are its own."""
     command, rest = (args[0], args[1:]) if args else ("", [])
     if command not in ("demo", "test", "lint", "bench", "chaos", "attack", "fuzz", "sms", "lock", "audit"):
         asked = command in ("-h", "--help")
@@ -88,25 +101,15 @@ def main(args: list[str]) -> int:
     os.chdir(REPO)
     if command == "lint":
         return lint()
-    if command == "test" and not rest:
-        return test()
+    if command == "test" and tuple(rest) in TESTS:
+        return test(TESTS[tuple(rest)])
     module = {"test": "pytest", "fuzz": "tests.fuzz_push", "audit": "deploy.audit"}.get(command, command)
     return become(str(PYTHON), "-m", module, *rest)
 
 
-def test() -> int:
-    """Runs the tests of parts side by side; then those of whole systems, side by side where these measure no time, else one by one.
-
-    Each run starts even if the one before failed.
-    """
-    pytest = [str(PYTHON), "-m", "pytest"]
-    side_by_side = ["-n", "logical", "--maxprocesses", "4"]
-    runs = (
-        [*side_by_side, "--ignore", "tests/system"],
-        [*side_by_side, "--dist", "loadfile", "tests/system", "-m", "beside"],
-        ["tests/system", "-m", "not beside"],
-    )
-    codes = {subprocess.run([*pytest, *options], check=False).returncode for options in runs}
+def test(kinds: tuple[tuple[str, ...], ...]) -> int:
+    """Runs these kinds of tests, one kind after the other. Each starts even if the one before failed."""
+    codes = {subprocess.run([str(PYTHON), "-m", "pytest", *options], check=False).returncode for options in kinds}
     return int(codes != {0})
 
 

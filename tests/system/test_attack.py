@@ -9,7 +9,10 @@ import pytest
 
 from attack.__main__ import ATTACKS
 
-pytestmark = pytest.mark.beside
+pytestmark = [
+    pytest.mark.long("tries each attack against a stack of its own"),
+    pytest.mark.beside,
+]
 
 
 def test_every_attack_is_held_and_told_in_a_table(tmp_path: Path) -> None:

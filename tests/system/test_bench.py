@@ -17,7 +17,10 @@ SENDERS = [
     ("system", "postgresql", False, 50, 1),
 ]
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [
+    pytest.mark.long("runs each benchmark, which measure times"),
+    pytest.mark.timeout(300),
+]
 
 
 def _bench(name: str, tmp_path: Path, options: str) -> tuple[list[dict[str, Any]], str]:

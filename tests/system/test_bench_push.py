@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long("runs two benchmarks, which measure times")
+
 REPO = Path(__file__).parents[2]
 
 

@@ -21,6 +21,8 @@ from worker.ledger.inbound import pushes as inbox
 from worker.ledger.inbound.push_queries import PushView
 from worker.ledger.tables import first_replies, pushes, reports
 
+pytestmark = pytest.mark.beside
+
 SAMPLES = Path(__file__).parents[1] / "samples"
 STATUS, REPLY = ((SAMPLES / name).read_bytes() for name in ("push-status.xml", "push-reply.xml"))
 SAMPLE_MSG_ID, SAMPLE_MOBILE = "123423433", "13025452766"

@@ -18,6 +18,8 @@ from tests.fuzz_push import fuzz_http, fuzz_parser
 from worker.devstack.stack import Stack
 from worker.gateway.push import MAX_ITEMS, Unreadable, parse_push
 
+pytestmark = pytest.mark.long("measures how long the dearest bodies take, and sends thousands")
+
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 12))
 MEGABYTES = "x" * (MAX_BODY_BYTES - 1000)
 

@@ -13,7 +13,10 @@ from processes import SMS
 
 from worker.devstack.stack import Stack
 
-pytestmark = pytest.mark.beside
+pytestmark = [
+    pytest.mark.long("sends two campaigns to thousands and reads their reports"),
+    pytest.mark.beside,
+]
 
 REPO = Path(__file__).parents[2]
 DOC = (REPO / "docs" / "campaigns.md").read_text()

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [
+    pytest.mark.long("breaks a whole system for a minute and waits until it has settled"),
+    pytest.mark.beside,
+]
+
 REPO = Path(__file__).parents[2]
 OPTIONS = (
     "--seed",

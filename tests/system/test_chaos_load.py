@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long("measures times under a flood of a minute")
+
 REPO = Path(__file__).parents[2]
 OPTIONS = (
     "--seed",

@@ -24,6 +24,8 @@ from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
 from worker.redis_store import bells, heartbeat
 
+pytestmark = pytest.mark.long("measures how long codes and pushes wait behind 20,000 messages")
+
 CONCURRENCY = 4
 SINGLES_AT_ONCE = 4
 MANY = 20_000

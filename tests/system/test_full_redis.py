@@ -21,7 +21,10 @@ TEXT = "您的订单已发货，请注意查收。"
 REFUSALS = 3
 """Of a worker's commands, of which a lost connection is one."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.timeout(180),
+]
 
 
 @pytest.fixture(scope="module")

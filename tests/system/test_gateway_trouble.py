@@ -26,6 +26,8 @@ from worker.ledger.sending import gates
 from worker.ledger.tables import submissions
 from worker.sending.reachability import IN_A_ROW
 
+pytestmark = pytest.mark.long("measures what is lost in a dozen seconds of trouble, five times")
+
 MESSAGES = 3_000
 CONCURRENCY = 4
 AT_ONCE = CONCURRENCY * CALLS_AT_ONCE

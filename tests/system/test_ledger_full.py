@@ -13,7 +13,10 @@ from worker.devstack.stack import Stack, running_stack
 
 MESSAGES = 50
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.timeout(180),
+]
 
 SetFull = Callable[[bool], None]
 

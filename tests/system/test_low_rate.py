@@ -14,6 +14,8 @@ from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import gates
 from worker.ledger.tables import submissions
 
+pytestmark = pytest.mark.long("measures how long codes wait at one call a second")
+
 OTPS = 4
 
 

@@ -17,6 +17,8 @@ from worker.domain.lane import UPKEEP_QUEUE
 from worker.redis_store import bells
 from worker.redis_store.celery_connection import UNACKED_KEY
 
+pytestmark = pytest.mark.beside
+
 BACKEND = """
 import os
 from celery import Celery

@@ -41,6 +41,7 @@ SILENT_SECONDS = 12
 """Longer than a socket is waited for (5 s), and than a BRPOP without an answer is (1 + 5 s)."""
 
 pytestmark = pytest.mark.timeout(180)
+long = pytest.mark.long("waits for answers of a Redis that is away, silent or another one, for ten seconds and more")
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,7 @@ def test_work_goes_on_after_redis_was_killed_and_restarted(busy: Stack) -> None:
     goes_on(busy)
 
 
+@long
 def test_a_worker_with_threads_to_spare_outlives_each_time_that_redis_is_killed(stack: Stack) -> None:
     for _ in range(KILLS):
         put_to_work(stack, FEW)
@@ -114,6 +116,7 @@ def test_a_worker_with_threads_to_spare_outlives_each_time_that_redis_is_killed(
         goes_on(stack, FEW + 1)
 
 
+@long
 def test_what_a_worker_is_just_claiming_when_redis_is_killed_is_sent_once_too(stack: Stack) -> None:
     stack.ask_simulator("reset", {})
     stack.ask_simulator("behave", {"latency_ms": 20})
@@ -128,6 +131,7 @@ def test_what_a_worker_is_just_claiming_when_redis_is_killed_is_sent_once_too(st
     assert set(states(stack)) == {"accepted"}
 
 
+@long
 def test_tasks_are_taken_soon_after_redis_is_back(stack: Stack) -> None:
     put_to_work(stack, FEW)
     stack.stop("valkey", kill=True)
@@ -143,6 +147,7 @@ def test_work_goes_on_after_redis_was_emptied(busy: Stack) -> None:
     goes_on(busy)
 
 
+@long
 def test_work_goes_on_with_an_empty_redis_in_place_of_the_old_one(busy: Stack) -> None:
     busy.stop("valkey", kill=True)
     files = busy.directory / "valkey"
@@ -152,6 +157,7 @@ def test_work_goes_on_with_an_empty_redis_in_place_of_the_old_one(busy: Stack) -
     goes_on(busy)
 
 
+@long
 def test_work_goes_on_after_redis_stood_still(busy: Stack) -> None:
     valkey = busy.processes["valkey"]
     valkey.send_signal(signal.SIGSTOP)
@@ -160,6 +166,7 @@ def test_work_goes_on_after_redis_stood_still(busy: Stack) -> None:
     goes_on(busy)
 
 
+@long
 def test_work_goes_on_after_the_network_has_forgotten_every_connection(
     stack: Stack, request: pytest.FixtureRequest
 ) -> None:

@@ -21,6 +21,8 @@ from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import pushes, refused
 
+pytestmark = pytest.mark.beside
+
 MESSAGES = 1000
 PASSWORD, LEDGER, TOKEN = "gateway-key-4711", "ledger-password-4713", "push-token-4714-abcdef"
 STRANGE = "13911112222"

@@ -46,6 +46,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_calls_and_leaves_the_rest_to_
     assert _times_called(full) == Counter({f"138{n:08}": 1 for n in range(MESSAGES)})
 
 
+@pytest.mark.long("waits for the lease of each call that was under way")
 def test_of_a_killed_worker_each_call_is_unknown_after_its_lease_and_none_is_made_again(full: Stack) -> None:
     full.stop("worker", kill=True)
     start_worker(full, "next", CONCURRENCY)

@@ -13,6 +13,8 @@ from processes import running_in, sms
 
 from worker.devstack.processes import setpriv
 
+pytestmark = pytest.mark.beside
+
 SEND = """
 import os, sys
 from worker.client import SmsClient

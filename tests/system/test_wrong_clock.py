@@ -27,7 +27,11 @@ AN_HOUR_AHEAD = "+3600"
 AN_HOUR_BEHIND = "-3600"
 RIGHT = "+0"
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [
+    pytest.mark.long("waits a dozen times until clocks are looked at again"),
+    pytest.mark.beside,
+    pytest.mark.timeout(180),
+]
 
 
 @pytest.fixture(scope="module")

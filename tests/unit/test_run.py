@@ -165,17 +165,28 @@ def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fail
 
 
 PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"
+SHORT = [
+    "-n logical --maxprocesses 4 --dist worksteal --ignore tests/system -m not long",
+    "-n logical --maxprocesses 4 --dist loadfile tests/system -m beside and not long",
+    "tests/system -m not beside and not long",
+]
+LONG = [
+    "-n logical --maxprocesses 4 --dist loadfile -m beside and long",
+    "tests/system -m not beside and long",
+]
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_without_arguments_all_kinds_of_tests_are_run_whatever_the_first_says(repo, fails):
+@pytest.mark.parametrize(("args", "kinds"), [([], SHORT), (["--all"], [*SHORT, *LONG])])
+def test_all_kinds_of_tests_are_run_whatever_the_first_says(repo, args, kinds, fails):
     (repo / "pytest.py").write_text(PYTEST)
     (repo / "fails").touch() if fails else (repo / "fails").unlink(missing_ok=True)
-    code, out, _ = ran(repo, "test")
-    assert out.splitlines() == [
-        "-n logical --maxprocesses 4 --ignore tests/system",
-        "-n logical --maxprocesses 4 --dist loadfile tests/system -m beside",
-        "tests/system -m not beside",
-    ]
+    code, out, _ = ran(repo, "test", *args)
+    assert out.splitlines() == kinds
     assert code == int(fails)
+
+
+def test_the_long_tests_can_be_run_alone_and_other_arguments_are_pytests(repo):
+    (repo / "pytest.py").write_text(PYTEST)
+    assert ran(repo, "test", "--long")[1].splitlines() == LONG
     assert ran(repo, "test", "-k", "one")[1] == "-k one\n"

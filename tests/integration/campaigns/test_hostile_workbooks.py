@@ -15,6 +15,8 @@ from workbook_builder import MIB, many, row, workbook
 from worker.ledger.engine import open_engine
 from worker.ledger.tables import audiences, members
 
+pytestmark = [pytest.mark.long("packs, unpacks and parses a gigabyte"), pytest.mark.beside]
+
 MEMORY = 256 * MIB
 # Only for what would never end: the slowest takes a tenth of it.
 SECONDS = 60
