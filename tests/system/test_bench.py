@@ -32,6 +32,7 @@ def _bench(name: str, tmp_path: Path, options: str) -> tuple[list[dict[str, Any]
     return json.loads(results.read_text())["runs"], ran.stdout
 
 
+@pytest.mark.beside
 def test_bench_send_calls_every_message_just_once_with_each_sender(tmp_path: Path) -> None:
     runs, shown = _bench("send", tmp_path, "--messages 50 --latency 0 --concurrency 4")
     assert [tuple(run["sender"].values()) for run in runs] == SENDERS
@@ -40,6 +41,7 @@ def test_bench_send_calls_every_message_just_once_with_each_sender(tmp_path: Pat
     assert shown.count("postgresql + pushes") == 3  # once in each table
 
 
+@pytest.mark.beside
 def test_bench_scale_calls_every_message_just_once_with_several_workers(tmp_path: Path) -> None:
     runs, _ = _bench("scale", tmp_path, "--workers 1,2 --concurrency 1 --latency 50 --seconds 1")
     assert [(run["workers"], run["called_once"]) for run in runs] == [(1, 200), (2, 400)]
@@ -68,6 +70,7 @@ def test_bench_otp_times_the_call_of_each_otp_beside_a_campaign(tmp_path: Path) 
         assert 0 < run["marketing_left"] < 400
 
 
+@pytest.mark.beside
 def test_bench_memory_looks_at_each_process_after_so_many_messages(tmp_path: Path) -> None:
     runs, _ = _bench("memory", tmp_path, "--after 50,100 --batch 25 --rest 0 --concurrency 4")
     assert [run["messages"] for run in runs] == [50, 100]

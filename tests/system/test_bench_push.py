@@ -10,6 +10,7 @@ pytestmark = pytest.mark.long("runs two benchmarks, which measure times")
 REPO = Path(__file__).parents[2]
 
 
+@pytest.mark.beside
 @pytest.mark.timeout(300)
 def test_bench_push_applies_every_report_just_once_on_both_ledgers(tmp_path: Path) -> None:
     options = ["--sizes", "1,100", "--rate", "50", "--seconds", "0.4", "--pushes", "20", "--items", "300"]

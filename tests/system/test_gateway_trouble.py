@@ -26,7 +26,10 @@ from worker.ledger.sending import gates
 from worker.ledger.tables import submissions
 from worker.sending.reachability import IN_A_ROW
 
-pytestmark = pytest.mark.long("measures what is lost in a dozen seconds of trouble, five times")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.long("lasts as long as the trouble, five times"),
+]
 
 MESSAGES = 3_000
 CONCURRENCY = 4

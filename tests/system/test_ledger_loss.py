@@ -14,7 +14,10 @@ from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger.engine import open_engine, reading
 
-pytestmark = pytest.mark.long("freezes and kills a ledger for longer than its timeouts")
+pytestmark = [
+    pytest.mark.beside,
+    pytest.mark.long("freezes and kills a ledger for longer than its timeouts"),
+]
 
 CONCURRENCY = 4
 IN_FLIGHT = CONCURRENCY * CALLS_AT_ONCE

@@ -40,7 +40,7 @@ SOON = 4
 SILENT_SECONDS = 12
 """Longer than a socket is waited for (5 s), and than a BRPOP without an answer is (1 + 5 s)."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.beside, pytest.mark.timeout(180)]
 long = pytest.mark.long("waits for answers of a Redis that is away, silent or another one, for ten seconds and more")
 
 

@@ -11,6 +11,8 @@ from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 
+pytestmark = pytest.mark.beside
+
 CONCURRENCY = 10
 IN_FLIGHT = CONCURRENCY * CALLS_AT_ONCE
 MESSAGES = 10 * IN_FLIGHT

@@ -71,15 +71,6 @@ def test_of_a_newer_python_it_says_so_in_a_sentence(version):
     assert said == f"run.py: this is Python {major}.{minor}, and the tests have run on none newer than 3.13."
 
 
-def test_a_newer_python_goes_on(repo):
-    script = (repo / "run.py").read_text()
-    (repo / "run.py").write_text(script.replace("NEWEST_TESTED = (3, 11), (3, 13)", "NEWEST_TESTED = (3, 11), (3, 10)"))
-    code, out, err = ran(repo, "demo", cwd="/")
-    (repo / "run.py").write_text(script)
-    assert (code, out) == (3, "/ demo\n")
-    assert "the tests have run on none newer than 3.10." in err
-
-
 def test_two_at_once_make_one_environment_and_each_becomes_its_command(repo, tmp_path):
     both = [start(repo, "sms", "show", "an id", cwd=tmp_path) for _ in range(2)]
     said = [(*process.communicate(), process.returncode) for process in both]
@@ -89,6 +80,15 @@ def test_two_at_once_make_one_environment_and_each_becomes_its_command(repo, tmp
 
 def test_a_second_start_makes_nothing(repo):
     assert ran(repo, "demo", "--fast", cwd="/") == (3, "/ demo --fast\n", "")
+
+
+def test_a_newer_python_goes_on(repo):
+    script = (repo / "run.py").read_text()
+    (repo / "run.py").write_text(script.replace("NEWEST_TESTED = (3, 11), (3, 13)", "NEWEST_TESTED = (3, 11), (3, 10)"))
+    code, out, err = ran(repo, "demo", cwd="/")
+    (repo / "run.py").write_text(script)
+    assert (code, out) == (3, "/ demo\n")
+    assert "the tests have run on none newer than 3.10." in err
 
 
 def test_a_set_up_that_fails_is_told_and_made_anew_at_the_next_start(repo):
