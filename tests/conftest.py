@@ -38,8 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def postgres_uri() -> Iterator[str]:
     """A PostgreSQL server, with a database `template_ledger` that holds an empty ledger; ends with the tests."""
-    # Each line of its log says what went wrong (SQLSTATE), for whom and in which database.
-    settings = {**FORGETFUL, "log_line_prefix": "%e %u@%d "}
+    # Each line of its log says what went wrong (SQLSTATE), for whom and in which database. Its files may be in memory: few of WAL.
+    settings = {**FORGETFUL, "log_line_prefix": "%e %u@%d ", "max_wal_size": "128MB"}
     with running_postgres(settings=settings, folder=memory_folder(ROOM_MB)) as server:
         with create_engine(_psycopg(server.get_uri()), isolation_level="AUTOCOMMIT").connect() as connection:
             connection.execute(text(f"CREATE DATABASE {TEMPLATE}"))

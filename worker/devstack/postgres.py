@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the files get a folder of their own in it
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings of a server whose machine will not fail: what it commits outlives its own end, not that of the machine."""
+"""Settings of a server that nobody kills, on a machine that does not fail: it does not wait for its disk."""
 
 
 @contextmanager
 def running_postgres(
     *, settings: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Iterator["PostgresServer"]:
-    """A server that ends with the block, and its files with it. It takes the rights of nobody: any user may connect.
+    """A server that ends with the block, and its files with it. Any user may connect without a password.
 
     `settings` are those of postgresql.conf, without quotes. The files lie in `folder`, by default in /tmp.
     """
@@ -46,7 +46,7 @@ def running_postgres(
 def memory_folder(needed_mb: int) -> Path | None:
     """A folder whose files are in memory and may be run, with room for so much; None where this machine has none.
 
-    A container's has often 64 MB, and may forbid that programs are run from it.
+    A container often has 64 MB of it, and may forbid that programs are run from there.
     """
     if not os.access(IN_MEMORY, os.W_OK | os.X_OK) or os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC:
         return None
