@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def empty_ledgers(postgres_uri: str) -> EmptyLedgers:
-    return EmptyLedgers(postgres_uri)
+def empty_ledgers(postgres_uri: str) -> Iterator[EmptyLedgers]:
+    with closing(EmptyLedgers(postgres_uri)) as ledgers:
+        yield ledgers
 
 
 @pytest.fixture

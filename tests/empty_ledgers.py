@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, NullPool, create_engine, text
-from sqlalchemy.exc import OperationalError
+import psycopg
 
 TEMPLATE = "template_ledger"
 _FIXED = (
@@ -17,7 +16,7 @@ _FIXED = (
     *("pg_namespace", "pg_policy", "pg_proc", "pg_rewrite", "pg_trigger", "pg_type"),
 )
 """Catalogues in which TRUNCATE changes nothing: their newest row is that of the template, unless somebody changed the form."""
-_FORM = text(f"""
+_FORM = f"""
     SELECT concat_ws('|', {", ".join(f"(SELECT (count(*), max(xmin::text::bigint)) FROM {name})" for name in _FIXED)},
         (SELECT md5(string_agg(concat_ws(' ', relname, relkind, relowner, relacl, reloptions), ',' ORDER BY oid))
             FROM pg_class WHERE oid >= 16384),
@@ -25,26 +24,26 @@ _FORM = text(f"""
         (SELECT string_agg(setconfig::text, ' ') FROM pg_db_role_setting JOIN pg_database ON oid = setdatabase
             WHERE datname = current_database()),
         (SELECT string_agg(version_num, ' ') FROM alembic_version))
-""")
-_TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
-_END_OTHERS = text(
-    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
+"""
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+_END_OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
 class EmptyLedgers:
-    """Those of one server that has the database TEMPLATE, an empty ledger. `uri` is that of the server's own database."""
+    """Those of one server that has the database TEMPLATE, an empty ledger. `uri` is that of the server's own database.
+
+    It speaks to the server without SQLAlchemy, for that would cost as much as the emptying.
+    """
 
     def __init__(self, uri: str) -> None:
-        self._uri = uri.replace("postgresql://", "postgresql+psycopg://")
+        self._uri = uri
+        self._server = psycopg.connect(uri, autocommit=True)
         self._spare: list[str] = []
-        with self._connected(TEMPLATE) as connection:
-            self._form = connection.execute(_FORM).scalar_one()
-            tables = connection.execute(_TABLES).scalars().all()
+        with psycopg.connect(self._of(TEMPLATE), autocommit=True) as template:
+            self._form = template.execute(_FORM).fetchone()
+            tables = [table for (table,) in template.execute(_TABLES)]
             self._empty = f"TRUNCATE {', '.join(tables)} RESTART IDENTITY"
-            rows = {
-                table: connection.execute(text(f"SELECT json_agg({table}) FROM {table}")).scalar() for table in tables
-            }
+            rows = {table: template.execute(f"SELECT json_agg({table}) FROM {table}").fetchone()[0] for table in tables}
             self._first_rows = {table: json.dumps(found) for table, found in rows.items() if found}
             """What the migrations have put there."""
 
@@ -54,37 +53,30 @@ class EmptyLedgers:
         name = f"ledger_{time.monotonic_ns()}"
         spare = self._spare.pop() if self._spare else None
         make = f"ALTER DATABASE {spare} RENAME TO {name}" if spare else f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"
-        self._execute(make)
-        yield self._url(name)
+        self._server.execute(make)
+        yield self._of(name).replace("postgresql://", "postgresql+psycopg://")
         if self._is_emptied(name):
             self._spare.append(name)
         else:
-            self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+            self._server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        self._server.close()
 
     def _is_emptied(self, name: str) -> bool:
         """Whether it is as new again. Where its form was changed, it is left as it is."""
         try:
-            with self._connected(name) as connection:
+            with psycopg.connect(self._of(name), autocommit=True) as connection:
                 connection.execute(_END_OTHERS)
-                if connection.execute(_FORM).scalar_one() != self._form:
+                if connection.execute(_FORM).fetchone() != self._form:
                     return False
-                connection.execute(text(self._empty))
+                connection.execute(self._empty)
                 for table, rows in self._first_rows.items():
-                    insert = f"INSERT INTO {table} SELECT * FROM json_populate_recordset(CAST(NULL AS {table}), :rows)"
-                    connection.execute(text(insert), {"rows": rows})
-        except OperationalError:  # it takes no connections, or no writes, any more
+                    insert = f"INSERT INTO {table} SELECT * FROM json_populate_recordset(CAST(NULL AS {table}), %s)"
+                    connection.execute(insert, [rows])
+        except psycopg.OperationalError:  # it takes no connections any more
             return False
         return True
 
-    def _execute(self, statement: str) -> None:
-        with self._connected("postgres") as connection:
-            connection.execute(text(statement))
-
-    @contextmanager
-    def _connected(self, database: str) -> Iterator[Connection]:
-        engine = create_engine(self._url(database), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-        with engine.connect() as connection:
-            yield connection
-
-    def _url(self, database: str) -> str:
+    def _of(self, database: str) -> str:
         return self._uri.replace("/postgres?", f"/{database}?")

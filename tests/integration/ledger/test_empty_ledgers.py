@@ -22,11 +22,10 @@ def run(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def test_the_next_test_finds_nothing_of_the_last_but_what_the_migrations_put_there(postgres_uri: str) -> None:
-    ledgers = EmptyLedgers(postgres_uri)
-    with ledgers.one() as first:
+def test_the_next_test_finds_nothing_of_the_last_but_what_the_migrations_put_there(empty_ledgers: EmptyLedgers) -> None:
+    with empty_ledgers.one() as first:
         run(first, "DELETE FROM marks", ADD.text)
-    with ledgers.one() as second:
+    with empty_ledgers.one() as second:
         engine = open_engine(second)
         with engine.begin() as connection:
             assert not connection.execute(select(audiences)).all()
@@ -47,8 +46,8 @@ def test_the_next_test_finds_nothing_of_the_last_but_what_the_migrations_put_the
         "CREATE FUNCTION another() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     ],
 )
-def test_a_ledger_whose_form_was_changed_is_dropped(postgres_uri: str, change: str) -> None:
-    with EmptyLedgers(postgres_uri).one() as url:
+def test_a_ledger_whose_form_was_changed_is_dropped(empty_ledgers: EmptyLedgers, change: str) -> None:
+    with empty_ledgers.one() as url:
         run(url, change)
     engine = open_engine(url)
     with pytest.raises(DBAPIError, match="does not exist"), reading(engine):
