@@ -1,4 +1,7 @@
-"""`python -m attack`: tries attacks that once succeeded, against a stack of its own. The exit code is 0 if all are held, else 1."""
+"""`python -m attack`: tries attacks that once succeeded, against a stack of its own.
+
+The exit code is 0 if all are held, else 1.
+"""
 
 import argparse
 import sys

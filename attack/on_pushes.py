@@ -43,7 +43,10 @@ def replies(*items: tuple[str, str]) -> bytes:
 
 
 def flood(stack: Stack) -> Result:
-    """Pushes more than the ledger takes in an hour, and more than Redis has room for. A code must go out all the same."""
+    """Pushes more than the ledger takes in an hour, and more than Redis has room for.
+
+    A code must go out all the same.
+    """
     answers = [push(stack, b"<none>" + bytes(4_000_000)) for _ in range(HOURLY_MIB // 4 + 4)]
     with Redis.from_url(stack.redis_url_of("worker")) as redis:
         now = redis_time(redis)

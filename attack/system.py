@@ -1,4 +1,4 @@
-"""The system under attack, as an attack sees it: the `sms` command, the rows of the ledger, and a message that goes out."""
+"""What attacks share: the `sms` command, the rows of the ledger, and sending as an app."""
 
 import json
 import subprocess

@@ -1,7 +1,7 @@
 """The baseline: the call as most programs make it, in a loop and in a Celery task. It stores nothing.
 
-`celery -A bench.baseline worker` runs the task. `python -m bench.baseline CONCURRENCY COUNT` runs the loop: it makes a call with
-each thread, waits for SIGCONT, makes COUNT more calls, and waits to be ended.
+`celery -A bench.baseline worker` runs the task. `python -m bench.baseline CONCURRENCY COUNT` runs the loop: it makes a
+call with each thread, waits for SIGCONT, makes COUNT more calls, and waits to be ended.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import requests
 from celery import Celery
 from requests.adapters import HTTPAdapter
 
-# The rest are Celery's defaults: above all, each thread fetches four tasks ahead, and acknowledges them before they run.
+# The rest are Celery's defaults: each thread fetches four tasks ahead, and acknowledges them before they run.
 app = Celery("bench.baseline", broker=os.environ.get("SMS_REDIS_URL"))
 
 

@@ -1,4 +1,4 @@
-"""`bench campaign`: a campaign to a million: import, first call, pause, resume and cancel, and its effect on other messages.
+"""`bench campaign`: a campaign to a million, from import to cancel, and its effect on other messages.
 
 It uses the `sms` command. Times are by the clock of this machine, calls by the gateway's own log.
 """
@@ -153,7 +153,10 @@ def _write_file(file: Path, count: int) -> None:
 
 
 def _sms(stack: Stack, peaks: dict[str, float], *command: str) -> float:
-    """Runs the command and notes its peak memory. Returns its seconds. Raises StackError with its output if it fails."""
+    """Runs the command and notes its peak memory.
+
+    Returns its seconds. Raises StackError with its output if it fails.
+    """
     begun = time.monotonic()
     log = stack.log(f"sms-{command[1]}")
     with log.open("wb") as out:
@@ -180,7 +183,10 @@ def _mb(process: psutil.Process) -> float:
 
 @contextmanager
 def _peaks(stack: Stack, peaks: dict[str, float]) -> Iterator[None]:
-    """Notes the peak resident memory of each process during the block, in MB. PostgreSQL is left out, as it shares memory."""
+    """Notes the peak resident memory of each process during the block, in MB.
+
+    PostgreSQL is left out, as it shares memory.
+    """
     over = threading.Event()
 
     def look() -> None:

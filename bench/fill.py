@@ -7,11 +7,14 @@ from sqlalchemy import Engine, text
 from worker.ledger.engine import reading
 
 PERIOD_MESSAGES, PERIOD_RECIPIENTS = 54, 250
-"""One recipient in five has a message of its own. The others share one with 49 more: 50 messages of the one kind, then 4 of the other."""
+"""One recipient in five has a message of its own.
+
+The others share one with 49 more: 50 messages of the one kind, then 4 of the other.
+"""
 CHUNK_MESSAGES = 1000 * PERIOD_MESSAGES
 
-# Message, submission and msgId have the same number, and twenty of them share a push. A mobile follows from the number of its
-# message and its place in it: the mobiles of a message all differ, and come in no order.
+# Message, submission and msgId have the same number, and twenty of them share a push. A mobile follows from the number
+# of its message and its place in it: the mobiles of a message all differ, and come in no order.
 _STEPS = (
     """
     INSERT INTO messages (id, public_id, account_id, lane, content, created_at, accepted_at)

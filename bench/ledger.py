@@ -1,7 +1,7 @@
 """`bench ledger`: whether a large ledger is as fast as an empty one, for sending and for pushes.
 
-Two systems run at the same time, each with a ledger on PostgreSQL, and are measured by turns. One empties its ledger before
-each round, the other has a filled one. Then `limits` measures what grows with the load instead of the ledger.
+Two systems run at the same time, each with a ledger on PostgreSQL, and are measured by turns. One empties its ledger
+before each round, the other has a filled one. Then `limits` measures what grows with the load instead of the ledger.
 """
 
 import time
@@ -92,7 +92,10 @@ def bench_ledger(options: Options, results: Path) -> None:
 
 
 def _rounds(options: Options, harness: Harness, runs: list[Run]) -> tuple[Stack, int]:
-    """Makes all the rounds and appends them to `runs`. Returns the stack of the large ledger, which has ended, and its recipients."""
+    """Makes all the rounds and appends them to `runs`.
+
+    Returns the stack of the large ledger, which has ended, and its recipients.
+    """
     with (
         harness.stack(concurrency=options.concurrency, latency_ms=0) as empty,
         harness.stack(concurrency=options.concurrency, latency_ms=0) as large,
@@ -172,7 +175,10 @@ def _last(ledger: Engine) -> int:
 
 
 def _recorded(stack: Stack, ledger: Engine, before: int, wanted: int, watch: Callable[[float], object]) -> float:
-    """Waits until that many submissions after `before` are accepted. Returns the time of the last one in Unix seconds."""
+    """Waits until that many submissions after `before` are accepted.
+
+    Returns the time of the last one in Unix seconds.
+    """
     accepted = select(func.count(), func.max(submissions.c.updated_at)).where(
         submissions.c.id > before, submissions.c.state == State.ACCEPTED
     )

@@ -1,7 +1,9 @@
-"""What grows with the load instead of the ledger, measured on a large and idle ledger on PostgreSQL. Part of `bench ledger`.
+"""What grows with the load instead of the ledger, measured on a large and idle ledger on PostgreSQL.
 
-Each figure once had no bound: a tick's share of a backlog, a look at everything unknown, a queue with dead rows at its head
-under a long snapshot, and the rows that all inserts lock.
+Part of `bench ledger`.
+
+Each figure once had no bound: a tick's share of a backlog, a look at everything unknown, a queue with dead rows at its
+head under a long snapshot, and the rows that all inserts lock.
 """
 
 import time
@@ -102,7 +104,7 @@ def _unreported(ledger: Engine) -> float:
 
 
 def _pulls(ledger: Engine) -> tuple[float, float]:
-    """The mean ms of a pull from a queue of DEAD, and of a pull once most of them were sent under a snapshot that is still open.
+    """The mean ms of a pull from a queue of DEAD, and of one after most were sent under a snapshot that is still open.
 
     The pulls are those of a worker that never rests: the first of them in each LOOK_AGAIN looks at the whole lane.
     """
@@ -134,7 +136,7 @@ def _pull_ms(ledger: Engine, looks: list[Look]) -> float:
 
 
 def _writers(ledger: Engine, account_id: int) -> tuple[float, float]:
-    """The longest wait in ms for a block of msgIds while others keep pushes, and the multixact members that the locks used."""
+    """The longest wait in ms for msgIds while others keep pushes, and the multixact members that the locks used."""
 
     def keep(writer: int) -> None:
         for number in range(PUSHES_OF_EACH):

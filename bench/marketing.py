@@ -36,7 +36,9 @@ CROSS JOIN generate_series(0, :mobiles - 1) AS place
 
 
 def fill_in(engine: Engine, recipients: int, to_a_call: int, *, watch: Callable[[int], object]) -> None:
-    """Adds marketing for that many recipients, due now, in one transaction. `watch` is called with the recipients so far.
+    """Adds marketing for that many recipients, due now, in one transaction.
+
+    `watch` is called with the recipients so far.
 
     Then it updates the statistics of the planner, as autovacuum does while a campaign comes in through the intake.
     """

@@ -1,7 +1,8 @@
 """`bench memory`: the memory of each process after few messages and after many, pushes included.
 
-Messages are enqueued in batches, so that as much waits at the beginning as at the end, and only lasting growth shows. The
-gateway is slow, so that a worker makes as many calls at once as it can from the start: each is a thread and a connection.
+Messages are enqueued in batches, so that as much waits at the beginning as at the end, and only lasting growth shows.
+The gateway is slow, so that a worker makes as many calls at once as it can from the start: each is a thread and a
+connection.
 """
 
 import time

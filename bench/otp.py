@@ -69,7 +69,10 @@ class Figures:
 
 
 def bench_otp(options: Options, results: Path) -> None:
-    """Makes all the runs, writes the figures and prints the table. Raises StackError if an OTP was not called just once."""
+    """Makes all the runs, writes the figures and prints the table.
+
+    Raises StackError if an OTP was not called just once.
+    """
     cases = [
         Case(rate, to_a_call, own_worker)
         for to_a_call in options.to_a_call
@@ -158,7 +161,10 @@ def _at_any_hour() -> Iterator[str]:
 
 
 def _send(stack: Stack, count: int, pace: float, watch: Callable[[int], object]) -> dict[str, tuple[float, float]]:
-    """Sends OTPs at that pace without waiting for their calls. Returns the time and the duration of each `send`, by mobile."""
+    """Sends OTPs at that pace without waiting for their calls.
+
+    Returns the time and the duration of each `send`, by mobile.
+    """
     client = SmsClient(stack.redis_url)
     sent = {}
     begun = time.monotonic()

@@ -1,7 +1,8 @@
 """`bench push`: how soon pushes are acknowledged, and how fast their reports are in the ledger.
 
-Each size of push is sent in two ways. Paced pushes have fixed times, so that a slow answer delays no other push and counts in
-full. The others go at once, as fast as a few connections take them. The applied reports are counted in the ledger.
+Each size of push is sent in two ways. Paced pushes have fixed times, so that a slow answer delays no other push and
+counts in full. The others go at once, as fast as a few connections take them. The applied reports are counted in the
+ledger.
 """
 
 import asyncio
@@ -90,7 +91,10 @@ class Figures:
 
 
 def bench_push(options: Options, results: Path) -> None:
-    """Makes all the runs, writes the figures and prints the tables. Raises StackError if a report was not applied just once."""
+    """Makes all the runs, writes the figures and prints the tables.
+
+    Raises StackError if a report was not applied just once.
+    """
     with open_harness() as harness:
         rows = [
             row

@@ -45,7 +45,10 @@ def show(rows: Rows, messages: int) -> None:
 
 
 def ratio(rows: Rows, latency_ms: int, sender: Sender, baseline: Sender) -> float:
-    """The mobiles a second of a sender, as a multiple of the baseline's. Compared within each round, as machines change speed."""
+    """The mobiles a second of a sender, as a multiple of the baseline's.
+
+    Compared within each round, as machines change speed.
+    """
     speed = {case: figures.mobiles_per_second for case, figures in rows}
     return median(
         speed[Case(number, latency_ms, sender)] / speed[Case(number, latency_ms, baseline)]

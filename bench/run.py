@@ -31,7 +31,7 @@ ACCEPTED = submissions.c.state == State.ACCEPTED
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends: `requests`, the loop of the baseline; `celery`, its task; `system`, which has a ledger and takes pushes."""
+    """Who sends: the loop of the baseline (`requests`), its task (`celery`), or this system (`system`)."""
 
     name: str
     ledger: str | None = None

@@ -17,7 +17,7 @@ from bench.run import Case, Figures, Load, Sender, run
 from worker.domain.lane import CALLS_AT_ONCE
 
 WARM_ROUNDS = 3
-"""How many calls each connection of a worker could make before the clock starts, so that all connections are open by then."""
+"""Calls that each connection of a worker could make before the clock starts, so that all connections are open."""
 NEARLY_FULL = 0.85
 
 
@@ -30,7 +30,10 @@ class Options:
 
 
 def bench_scale(options: Options, results: Path) -> None:
-    """Makes all the runs, writes the figures and prints the tables. Raises StackError if a message was not called just once."""
+    """Makes all the runs, writes the figures and prints the tables.
+
+    Raises StackError if a message was not called just once.
+    """
     with open_harness() as harness:
         tracked = harness.progress.track(options.workers, description="all runs")
         rows = [(count, *_run(count, options, harness)) for count in tracked]
@@ -122,6 +125,6 @@ def _full_machine(count: int, figures: Figures, machine: float) -> str:
     groups = grouped(figures)
     name, most = max(groups.items(), key=lambda item: item[1])
     return (
-        f"With {count} workers all {os.cpu_count()} cores are full: {machine:.2f} busy, {sum(groups.values()) / seconds:.2f} of "
-        f"it by this system, most of that by the {name} ({most / seconds:.2f})."
+        f"With {count} workers all {os.cpu_count()} cores are full: {machine:.2f} busy, "
+        f"{sum(groups.values()) / seconds:.2f} of it by this system, most of that by the {name} ({most / seconds:.2f})."
     )

@@ -31,7 +31,10 @@ class Options:
 
 
 def bench_send(options: Options, results: Path) -> None:
-    """Makes all the runs, writes the figures and prints the tables. Raises StackError if a message was not called just once."""
+    """Makes all the runs, writes the figures and prints the tables.
+
+    Raises StackError if a message was not called just once.
+    """
     cases = [
         Case(number, latency_ms, sender)
         for number in range(1, options.rounds + 1)

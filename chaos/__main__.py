@@ -20,8 +20,8 @@ WHAT = """\
 `all` breaks parts at random while messages flow; \
 `intake` measures only what a killed worker loses, with the intake and without it; \
 `campaign` kills beats and workers while a campaign is sent to --messages members; \
-`load` kills nothing: it combines a flood, pushes, a campaign to --messages members, poison, a sick worker and a bad gateway, \
-and shows each figure beside its bound"""
+`load` kills nothing: it combines a flood, pushes, a campaign to --messages members, poison, a sick worker and \
+a bad gateway, and shows each figure beside its bound"""
 
 
 def main() -> None:

@@ -43,7 +43,10 @@ TEXTS = {"personal": "尊敬的{{ name }}，您的账单已出", "one text": "�
 
 
 def run_of_a_campaign(seed: int, members: int, every: float, ledger: str) -> bool:
-    """Sends a campaign of each kind while processes are killed, and prints the results. Returns whether nothing was wrong."""
+    """Sends a campaign of each kind while processes are killed, and prints the results.
+
+    Returns whether nothing was wrong.
+    """
     table = Table("text", "members", "kill -9", "runs", "taken", "unknown", "wrong", title="Campaigns", box=SIMPLE_HEAD)
     holds = True
     with signals_noted() as interrupted:

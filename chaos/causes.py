@@ -1,4 +1,4 @@
-"""Why something still waits at the end: a line for each cause, read by statements that the system under test does not use."""
+"""Why something still waits at the end: a line for each cause, by statements that the system itself does not use."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -162,7 +162,10 @@ def _unknown_counts(stack: Stack, rows: _Rows, called: set[int]) -> dict[str, in
 
 
 def _wrongly_probable(rows: _Rows, called: set[int], flushes: Sequence[Flush]) -> list[int]:
-    """The calls that were taken although the ledger says probably not. A flush may have deleted the report that tells."""
+    """The calls that were taken although the ledger says probably not.
+
+    A flush may have deleted the report that tells.
+    """
     return sorted((rows.probably_not_taken & called) - {msg_id for msg_id, _ in _flushed_reports(flushes)})
 
 

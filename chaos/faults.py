@@ -26,7 +26,10 @@ FROZEN_GATEWAY_SECONDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A way to break a part. A part has one fault at a time. `weight` is how often the nemesis has it among all faults."""
+    """A way to break a part.
+
+    A part has one fault at a time. `weight` is how often the nemesis has it among all faults.
+    """
 
     name: str
     part: str

@@ -5,7 +5,7 @@ from chaos.world import World
 
 
 class Nemesis:
-    """Draws from all the faults, each as often as its weight, without repeating before all were drawn: none is left out."""
+    """Draws all the faults in random order, each as often as its weight, before it draws any again."""
 
     def __init__(self, world: World, only: str | None = None) -> None:
         faults = table(has_postgres=world.postgres is not None)

@@ -12,11 +12,14 @@ from chaos.checker import Waiting, still_waiting
 from chaos.world import World
 
 QUIET_LOOKS = 3
-"""That many looks in a row must find that nothing waits: on its way between two stores, a message is in neither for a moment."""
+"""That many looks in a row must find that nothing waits: between two stores, a message is in neither for a moment."""
 
 
 def settle(world: World, engine: Engine, seconds: float, *, stuck: float = math.inf) -> Waiting:
-    """Waits until nothing waits, the time is over, or nothing has changed for `stuck` seconds. Logs why something still waits."""
+    """Waits until nothing waits, the time is over, or nothing has changed for `stuck` seconds.
+
+    Logs why something still waits.
+    """
     now = time.monotonic()
     deadline, changed_at = now + seconds, now
     quiet, shown_at, before = 0, 0.0, ""

@@ -1,6 +1,8 @@
-"""Why the intake exists: a busy worker is killed again and again, with messages by SmsClient and with messages by task name.
+"""Why the intake exists: a busy worker is killed again and again, with messages by SmsClient and with messages by task
+name.
 
-Celery on Redis pops a task, and records it as unacknowledged in a second step. A worker that dies in between loses the task.
+Celery on Redis pops a task, and records it as unacknowledged in a second step. A worker that dies in between loses the
+task.
 """
 
 import tempfile

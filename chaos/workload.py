@@ -110,7 +110,10 @@ class Workload:
             self.history.faults.append(f"the same keys gave {ids}, and {before} before")
 
     def _send(self, messages: Sequence[Fields], *, again: bool) -> list[str]:
-        """The ids that `send` returned. Empty if it was given up: at once without a key, else when the workload is to stop."""
+        """The ids that `send` returned.
+
+        Empty if it was given up: at once without a key, else when the workload is to stop.
+        """
         while True:
             began = time.time()
             try:

@@ -1,6 +1,7 @@
 """`python -m simulator`: reads the command line, listens, and ends at SIGTERM.
 
-Passwords come from a file or from SIM_PASSWORD, and the callback URL from SIM_PUSH_URL: every process list shows a command line.
+Passwords come from a file or from SIM_PASSWORD, and the callback URL from SIM_PUSH_URL: every process list shows a
+command line.
 """
 
 import argparse
@@ -73,7 +74,8 @@ def _add_push_options(add: Callable[..., object]) -> None:
     add(
         "--push-url",
         default=os.environ.get("SIM_PUSH_URL"),
-        help="the callback URL; its path is a secret, so SIM_PUSH_URL is the better place; without it nothing is pushed until /sim/behave names one",
+        help="the callback URL; its path is a secret, so SIM_PUSH_URL is the better place; "
+        "without it nothing is pushed until /sim/behave names one",
     )
     add("--report-delay-ms", type=float, default=100, help="time from a call to the push of its reports")
     add("--push-batch", type=_positive, default=50, help="largest number of items in a push")

@@ -1,4 +1,7 @@
-"""How the gateway is asked to misbehave: the values of `POST /sim/behave`, with their validation. Nothing here acts on them."""
+"""How the gateway is asked to misbehave: the values of `POST /sim/behave`, with their validation.
+
+Nothing here acts on them.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -36,8 +39,8 @@ class _Value(BaseModel):
 class Fault(_Value):
     """What happens to one call that keeps every rule.
 
-    `take` says whether the call is taken (logged and reported) in spite of the fault. By default it is taken, unless the
-    fault is hang_before, reset_before or http, or the result is not 1.
+    `take` says whether the call is taken (logged and reported) in spite of the fault. By default it is taken, unless
+    the fault is hang_before, reset_before or http, or the result is not 1.
     """
 
     do: FaultName = "ok"
@@ -75,7 +78,7 @@ class Fault(_Value):
 
 
 class Step(Fault):
-    """A fault for the next `times` calls (0: for ever) with this mobile and this msgId, each with the probability `rate`."""
+    """A fault for the next `times` calls (0: for ever) with this mobile and msgId, each with the probability `rate`."""
 
     times: int = Field(default=1, ge=0)
     rate: Rate = 1
@@ -94,9 +97,9 @@ class ReplyRule(_Value):
 class PushFaults(_Value):
     """What goes wrong with pushes.
 
-    `split` puts one item in a push, `merge` puts all that is due in one. `before_answer` pushes a call's reports before the
-    call is answered. `ignore_success` repeats each push that many times after SUCCESS was read. `cut_short` is the share of
-    tries that send half of what their Content-Length promises.
+    `split` puts one item in a push, `merge` puts all that is due in one. `before_answer` pushes a call's reports before
+    the call is answered. `ignore_success` repeats each push that many times after SUCCESS was read. `cut_short` is the
+    share of tries that send half of what their Content-Length promises.
     """
 
     doubled: bool = False

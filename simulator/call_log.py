@@ -16,8 +16,8 @@ IN_FLIGHT = "in flight"
 class TakenCall:
     """A call that was taken.
 
-    `arrived_at` is in Unix seconds, `monotonic` is time.monotonic(), both from when the request had been read. `seq` counts
-    from 1.
+    `arrived_at` is in Unix seconds, `monotonic` is time.monotonic(), both from when the request had been read. `seq`
+    counts from 1.
     """
 
     seq: int

@@ -41,7 +41,10 @@ def tips_for(code: str, *, xml: bool) -> str:
 
 
 def result_body(result: str | int, tips: str | None, *, xml: bool) -> str:
-    """The body of an answer, in the shape of the document's sample. A number stays a number in JSON; tips of None are left out."""
+    """The body of an answer, in the shape of the document's sample.
+
+    A number stays a number in JSON; tips of None are left out.
+    """
     if xml:
         tips_element = "" if tips is None else f"<tips>{escape(tips, quote=False)}</tips>"
         return (

@@ -171,7 +171,10 @@ async def _refuse_bad_orders(request: web.Request, handler: Handler) -> web.Stre
 
 
 def _reply_of(order: ReplyOrder, gateway: Gateway) -> Reply:
-    """The reply that was ordered. Its missing fields are those of the last call to this mobile, else of the first account."""
+    """The reply that was ordered.
+
+    Its missing fields are those of the last call to this mobile, else of the first account.
+    """
     last = gateway.log.last_of(order.mobile)
     if order.msg_id is None and last is None:
         raise ValueError(f"{order.mobile} got no call yet: give a msg_id")

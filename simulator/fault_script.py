@@ -9,8 +9,8 @@ from simulator.rules import Call
 class FaultScript:
     """Decides which fault the next call meets.
 
-    The same seed gives the same faults in the order of arrival. Pushes have their own random numbers, so they do not disturb
-    that order.
+    The same seed gives the same faults in the order of arrival. Pushes have their own random numbers, so they do not
+    disturb that order.
     """
 
     def __init__(self, initial: Behaviour) -> None:
@@ -30,7 +30,7 @@ class FaultScript:
             self._load_script()
 
     def next_fault(self, call: Call) -> Fault:
-        """The first step of the script that meets this call; else the first fault that is drawn by its rate; else the default."""
+        """The first step of the script that meets this call; else a fault drawn by its rate; else the default."""
         for index, (step, left) in enumerate(self._script):
             if _meets(step, call) and self._dice.random() < step.rate:
                 if left == 1:

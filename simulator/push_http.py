@@ -45,7 +45,10 @@ async def post_push(
 
 
 async def post_cut_short(url: str, body: bytes) -> PushAnswer:
-    """Promises the whole body, sends half of it, and closes our side. A receiver that answers SUCCESS has lost a push."""
+    """Promises the whole body, sends half of it, and closes our side.
+
+    A receiver that answers SUCCESS has lost a push.
+    """
     target = URL(url)
     head = (
         f"POST {target.raw_path_qs} HTTP/1.1\r\nHost: {target.authority}\r\nContent-Type: {CONTENT_TYPE}\r\n"

@@ -27,7 +27,10 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PushQueue:
-    """Each queue has one delay, so its head is always due first. Times are seconds of one clock, which the caller reads."""
+    """Each queue has one delay, so its head is always due first.
+
+    Times are seconds of one clock, which the caller reads.
+    """
 
     tries: Queue[Push] = field(default_factory=deque)
     reports: Queue[Report] = field(default_factory=deque)

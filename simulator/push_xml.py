@@ -10,7 +10,10 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """type 1: the result of a message at one mobile; status 1 成功, -1 失败. `reply` is the text that the mobile will answer."""
+    """type 1: the result of a message at one mobile; status 1 成功, -1 失败.
+
+    `reply` is the text that the mobile will answer.
+    """
 
     epr_id: str
     user_id: str

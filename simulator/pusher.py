@@ -44,7 +44,10 @@ class Tally:
 
 @dataclass(slots=True)
 class PushCounts:
-    """For pushes, `made` counts requests and `acknowledged` their SUCCESS. For reports and replies both count items, once each."""
+    """For pushes, `made` counts requests and `acknowledged` their SUCCESS.
+
+    For reports and replies both count items, once each.
+    """
 
     pushes: Tally = field(default_factory=Tally)
     reports: Tally = field(default_factory=Tally)
@@ -99,7 +102,10 @@ class Pusher:
         self._wake.set()
 
     async def call_taken(self, call: Call) -> None:
-        """Queues the call's reports. With `before_answer` it pushes them now, and waits at most a second until they are settled."""
+        """Queues the call's reports.
+
+        With `before_answer` it pushes them now, and waits at most a second until they are settled.
+        """
         if self._fault_script.behaviour.push_url is None:
             return
         reports, replies = pushes_of(call, self._fault_script)
@@ -170,7 +176,10 @@ class Pusher:
         self.wake()
 
     async def _send(self, body: bytes) -> bool:
-        """Makes one request and returns whether it read SUCCESS. A push that is cut short comes again whatever the answer."""
+        """Makes one request and returns whether it read SUCCESS.
+
+        A push that is cut short comes again whatever the answer.
+        """
         behaviour = self._fault_script.behaviour
         if behaviour.push_url is None:
             return False

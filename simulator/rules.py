@@ -1,4 +1,7 @@
-"""The rules of the document for a call: from its parameters to a call, or to the code that refuses it. No clock and no I/O."""
+"""The rules of the document for a call: from its parameters to a call, or to the code that refuses it.
+
+No clock and no I/O.
+"""
 
 import hashlib
 import re
@@ -22,7 +25,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The accounts that the gateway knows, and limits that the document leaves open. A `max_mobiles` of 0 means no limit."""
+    """The accounts that the gateway knows, and limits that the document leaves open.
+
+    A `max_mobiles` of 0 means no limit.
+    """
 
     accounts: tuple[Account, ...]
     timestamp_window_seconds: float = 600
@@ -51,7 +57,8 @@ def parse_params(form: bytes) -> dict[str, str]:
 def check(params: Mapping[str, str], rules: Rules, now_ms: int) -> Call | str:
     """The call, or the result code that refuses it.
 
-    The document gives no order. Here malformed parameters come first, then the caller's identity, the timestamp, and the text.
+    The document gives no order. Here malformed parameters come first, then the caller's identity, the timestamp, and
+    the text.
     """
     if not _well_formed(params):
         return "-1"

@@ -82,7 +82,10 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
 
 
 def otp_seconds(evidence: Evidence) -> list[float]:
-    """Seconds from `send` to the gateway's log of each OTP that counts, in ascending order. NEVER for an OTP that did not arrive."""
+    """Seconds from `send` to the gateway's log of each OTP that counts, in ascending order.
+
+    NEVER for an OTP that did not arrive.
+    """
     arrived: dict[str, float] = {}
     for call in evidence.calls:
         for mobile in call["mobiles"]:
@@ -103,12 +106,15 @@ def burnt(evidence: Evidence) -> int:
 
 
 def burnt_at_most(spells: Iterable[Spell], bounds: Bounds) -> int:
-    """A spell costs the calls under way when it begins, the calls that close the gate, and the probes. A 429 costs nothing."""
+    """A spell costs the calls under way when it begins, the calls that close the gate, and the probes.
+
+    A 429 costs nothing.
+    """
     return sum(bounds.in_flight + bounds.in_a_row + PROBES for spell in spells if set(spell.statuses) - {429})
 
 
 def unaccounted(evidence: Evidence) -> list[str]:
-    """The poison that is not in the ledger, as refused with a reason or as a message: it vanished, or stays in Redis for ever."""
+    """The poison that the ledger has neither refused nor as a message: it vanished, or stays in Redis for ever."""
     kept = set(evidence.rows.messages) | set(evidence.rows.refused)
     return sorted(what for poison_id, what in evidence.poison.items() if poison_id not in kept)
 
@@ -119,7 +125,10 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def _reports_lost(evidence: Evidence) -> int:
-    """Missing reports. Each mobile that was taken must have one, and each acknowledged extra report must be there or in a push."""
+    """Missing reports.
+
+    Each mobile that was taken must have one, and each acknowledged extra report must be there or in a push.
+    """
     pushed = {(call["msg_id"], mobile) for call in evidence.calls for mobile in call["mobiles"]}
     rows = evidence.rows
     missing = max(0, len(pushed) - rows.reports) + max(0, evidence.pushed - rows.foreign_reports)

@@ -1,5 +1,7 @@
-"""The evidence at the end: rows of the ledger, items in Redis, and the gateway's log. The system under test does not use
-these statements."""
+"""The evidence at the end: rows of the ledger, items in Redis, and the gateway's log.
+
+The system under test does not use these statements.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +64,10 @@ class Evidence:
 
 
 def rows_of(stack: Stack, engine: Engine, *, foreign: str, campaign: str) -> Rows:
-    """Reads the rows. The mobiles of the extra pushes begin with `foreign`, those of the campaign's members with `campaign`."""
+    """Reads the rows.
+
+    The mobiles of the extra pushes begin with `foreign`, those of the campaign's members with `campaign`.
+    """
     with Redis.from_url(stack.redis_url, socket_timeout=30) as redis:
         names = [name for lane in LANES for name in redis.hkeys(f"sms:intake:{lane}")]
     with engine.connect() as connection:

@@ -48,7 +48,7 @@ class Poison:
             ("poison by the client: metadata nested 900 deep", lambda: self._by_client({"metadata": {"a": _deep()}})),
             ("poison by the client: a caller with a NUL", lambda: self._by_client({}, caller="a\0b")),
             # Into each queue, because the sick worker may take one of them and end.
-            *((f"poison in {queue}: a frame that is no task", partial(self._frame, queue)) for queue in QUEUES),
+            *((f"poison in {queue}: a frame that is not a task", partial(self._frame, queue)) for queue in QUEUES),
         ]
 
     def _mobile(self) -> str:
@@ -107,7 +107,7 @@ def _with(**fields: Any) -> Callable[[dict[str, Any]], bytes]:
 
 
 _BY_HAND: dict[str, Callable[[dict[str, Any]], bytes]] = {
-    "bytes that are no UTF-8": lambda _: b"\xff\xfe{",
+    "bytes that are not UTF-8": lambda _: b"\xff\xfe{",
     "half a JSON": lambda good: json.dumps(good).encode()[:40],
     "a time in the year 9999": _with(at=NEVER),
     "an unknown lane": _with(lane="no-such-lane"),

@@ -1,4 +1,4 @@
-"""One run: all the senders and all the trouble at once; then everything recovers and settles; then the checker decides."""
+"""One run: all senders and all trouble at once; then everything recovers and settles; then the checker decides."""
 
 import json
 import math

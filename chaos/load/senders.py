@@ -1,4 +1,4 @@
-"""The senders: a flood in a process of its own, so that it does not slow our clocks; OTPs; and pushes of many reports."""
+"""The senders: a flood in another process, so that it does not slow our clocks; OTPs; and pushes of many reports."""
 
 import os
 import signal
@@ -20,7 +20,10 @@ from worker.devstack.loopback import open_url
 from worker.devstack.stack import ACCOUNT, Stack
 
 FLOOD, OTP, FOREIGN = "130", "131", "139"
-"""The first digits of the mobiles of each sender. Every mobile is in only one message, so a second call to it is a double."""
+"""The first digits of the mobiles of each sender.
+
+Every mobile is in only one message, so a second call to it is a double.
+"""
 FLOOD_THREADS = 4
 REPORTS = 2000
 """Reports of one extra push. They are for another program's calls: their msgIds are below ours."""

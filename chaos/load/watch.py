@@ -1,4 +1,7 @@
-"""A thread that looks at the running system several times a second, at the age of what waits. The checker reads its looks."""
+"""A thread that looks at the running system several times a second, at the age of what waits.
+
+The checker reads its looks.
+"""
 
 import json
 import threading

@@ -44,7 +44,7 @@ class _Sent:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The results so far: the ledger's status counts by message name and its replies; the gateway's log and its sums."""
+    """The results so far: the ledger's status counts by message name and its replies; the gateway's log and sums."""
 
     counts: Mapping[str, Mapping[str, int]]
     replies: Sequence[tuple[str, str]]

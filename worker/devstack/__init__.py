@@ -1,1 +1,1 @@
-"""The processes of a whole system on this machine, with a Valkey and a ledger of their own: for demo, up, tests, bench and chaos."""
+"""The processes of a whole system on this machine: for `sms demo`, `sms up`, tests, benchmarks and chaos."""

@@ -1,4 +1,7 @@
-"""The error of everything here. It is apart, so that the command line can show it in production, where the rest is not needed."""
+"""The error of everything here.
+
+It is apart, so that the command line can show it in production, where the rest is not needed.
+"""
 
 
 class StackError(RuntimeError):

@@ -21,7 +21,9 @@ def absolute(ledger_url: str) -> str:
 
 
 def role_passwords(directory: Path, ledger_url: str) -> dict[str, str]:
-    """The passwords of the ledger's roles. Empty where the URL's user is no superuser of PostgreSQL and cannot make roles.
+    """The passwords of the ledger's roles.
+
+    Empty if the URL's user is not a superuser of PostgreSQL, who could make roles.
 
     They are kept in the directory. Raises StackError if the roles were not made from there: they are another
     installation's, and its passwords would be changed.
@@ -46,7 +48,10 @@ def role_passwords(directory: Path, ledger_url: str) -> dict[str, str]:
 
 
 def url_as(role: str, ledger_url: str, passwords: Mapping[str, str]) -> str:
-    """The ledger's URL as the user with that role (worker/ledger/roles.py). The same URL where there are no passwords."""
+    """The ledger's URL as the user with that role (worker/ledger/roles.py).
+
+    The same URL where there are no passwords.
+    """
     if not passwords:
         return ledger_url
     url = make_url(ledger_url)

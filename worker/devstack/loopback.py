@@ -12,8 +12,8 @@ open_url = build_opener(ProxyHandler({})).open
 PORTS = range(10_000, 30_000)
 """Below the ports that the system hands out to clients.
 
-From among those, a client that connects while its server is down could be given the server's own port. It would then talk to
-itself, and the server could not start again.
+From among those, a client that connects while its server is down could be given the server's own port. It would then
+talk to itself, and the server could not start again.
 """
 
 

@@ -15,7 +15,9 @@ class Signalled(Exception):
 
 @contextmanager
 def signals_noted() -> Iterator[Callable[[], None]]:
-    """Within the block, SIGINT, SIGTERM and SIGHUP are only noted. Yields a function that raises Signalled once one has come.
+    """Within the block, SIGINT, SIGTERM and SIGHUP are only noted.
+
+    Yields a function that raises Signalled once one has come.
 
     So no signal interrupts between the start of a process and its being recorded, or in the middle of the clean-up.
     """

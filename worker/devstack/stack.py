@@ -38,8 +38,8 @@ PYTHON = (sys.executable, "-m")
 class Stack:
     """The running processes by name, and the URLs to reach them. `interrupted` raises when it is time to end.
 
-    `redis_url` and `ledger_url` belong to the program that starts the stack and allow everything. The processes have users
-    with fewer rights.
+    `redis_url` and `ledger_url` belong to the program that starts the stack and allow everything. The processes have
+    users with fewer rights.
     """
 
     directory: Path
@@ -57,10 +57,12 @@ class Stack:
     _roles: dict[str, str] = field(default_factory=dict)
 
     def start(self, name: str, *command: str, role: str | None = None) -> None:
-        """Starts a process whose output goes to NAME.log. Without a command, starts that process again with its last command.
+        """Starts a process whose output goes to NAME.log.
 
-        `role` is the process's user of Redis (worker/redis_store/redis.acl) and of the ledger (worker/ledger/roles.py). A
-        process with a role that the ledger does not know gets no URL of the ledger.
+        Without a command, starts that process again with its last command.
+
+        `role` is the process's user of Redis (worker/redis_store/redis.acl) and of the ledger (worker/ledger/roles.py).
+        A process with a role that the ledger does not know gets no URL of the ledger.
         """
         self.interrupted()
         self._commands[name] = command or self._commands[name]
@@ -77,7 +79,7 @@ class Stack:
         return replace(self, environment={**self.environment, **settings}, processes={}, _commands={}, _roles={})
 
     def redis_url_of(self, role: str, *, at: str | None = None) -> str:
-        """The URL of the stack's Redis, or of the one at `at`, for the user with that role (worker/redis_store/redis.acl)."""
+        """The URL of the stack's Redis, or of the one at `at`, for that role's user (worker/redis_store/redis.acl)."""
         parts = urlsplit(at or self.redis_url)
         user = "" if role == ANYBODY else f"{role}:{self.redis_passwords[role]}@"
         return parts._replace(netloc=f"{user}{parts.hostname}:{parts.port}").geturl()
@@ -99,7 +101,10 @@ class Stack:
                 raise StackError(f"{name} ended with {process.returncode}; the end of {self.log(name)}:\n{end}")
 
     def wait_for(self, what: str, there: Callable[[], Any], *, seconds: float = START_SECONDS) -> Any:
-        """Waits until `there()` is true, and returns its value. Raises StackError if a process ends first or time runs out."""
+        """Waits until `there()` is true, and returns its value.
+
+        Raises StackError if a process ends first or time runs out.
+        """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.check()
@@ -109,7 +114,10 @@ class Stack:
         raise StackError(f"{what}: not within {seconds:g} s; see the logs in {self.directory}")
 
     def stop(self, *names: str, kill: bool = False) -> None:
-        """Stops these processes, or all, and returns when they have ended. A process that does not end in time is killed."""
+        """Stops these processes, or all, and returns when they have ended.
+
+        A process that does not end in time is killed.
+        """
         stopped = {name: self.processes.pop(name) for name in names or tuple(self.processes)}
         # Valkey last: without it the others would not end in good order.
         for is_valkey in (False, True):
@@ -117,11 +125,14 @@ class Stack:
             end_all(group, kill=kill)
 
     def ask_simulator(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """The answer of the simulator's control API (simulator/control_api.py): to a POST of `body`, or to a GET without one."""
+        """The answer of simulator/control_api.py: to a POST of `body`, or to a GET without one."""
         return ask(f"{self.simulator_url}/sim/{path}", body)
 
     def calls(self, since: int = 0) -> list[dict[str, Any]]:
-        """The simulator's log of the calls that it took after the first `since`. Read in pages, so that it can answer others."""
+        """The simulator's log of the calls that it took after the first `since`.
+
+        Read in pages, so that it can answer others.
+        """
         calls: list[dict[str, Any]] = []
         while page := self.ask_simulator(f"calls?since={since + len(calls)}&limit={CALLS_OF_A_PAGE}")["calls"]:
             calls += page

@@ -17,7 +17,9 @@ ANYBODY = "default"
 
 
 def valkey_command(directory: Path, port: int, passwords: Mapping[str, str]) -> list[str]:
-    """The command of a Valkey from the wheel, which keeps its data in `directory`. Writes the file with its users there.
+    """The command of a Valkey from the wheel, which keeps its data in `directory`.
+
+    Writes the file with its users there.
 
     Raises StackError where the wheel is missing.
     """
