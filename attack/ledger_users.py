@@ -21,7 +21,7 @@ SCHEMA = {
     "make a view": "CREATE VIEW mine AS SELECT 1",
     "make a function": "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "make a schema": "CREATE SCHEMA mine",
-    "make an index": "CREATE INDEX ON marks (no)",
+    "make an index": "CREATE INDEX ON marks (last_id)",
     "drop a table": "DROP TABLE marks",
     "empty a table": "TRUNCATE marks",
     "change a table": "ALTER TABLE marks ADD COLUMN mine int",

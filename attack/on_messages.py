@@ -55,9 +55,9 @@ def bombing(stack: Stack) -> Result:
 def texts_of_codes(stack: Stack) -> Result:
     """Looks for texts of codes in the ledger, after the maintenance that runs every minute."""
     send(stack, new_mobile(), "您的验证码是 123456", lane="otp")
-    sent = select(messages.c.no).where(messages.c.lane == "otp")
+    sent = select(messages.c.id).where(messages.c.lane == "otp")
     stack.wait_for("a code is accepted", lambda: column(stack, sent))
-    due = select(submissions.c.no).where(submissions.c.lane == "otp", submissions.c.due_at.is_not(None))
+    due = select(submissions.c.id).where(submissions.c.lane == "otp", submissions.c.due_at.is_not(None))
     stack.wait_for("all codes went out", lambda: not column(stack, due))
     with Redis.from_url(stack.redis_url) as redis:
         bells.send(redis, "sms.settle", queue=UPKEEP_QUEUE)

@@ -118,5 +118,5 @@ def logs(stack: Stack) -> Result:
 
 def _processed(stack: Stack, body: bytes) -> int:
     """The id of the push with that body, once it is processed. The gateway pushes meanwhile."""
-    query = select(func.max(pushes.c.no)).where(pushes.c.body == body, pushes.c.state != "received")
+    query = select(func.max(pushes.c.id)).where(pushes.c.body == body, pushes.c.state != "received")
     return int(stack.wait_for("the push is processed", lambda: scalar(stack, query)))

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import psutil
 from pydantic import SecretStr
@@ -28,7 +29,11 @@ from worker.config import Account, Settings
 from worker.devstack.errors import StackError
 from worker.devstack.stack import Stack
 from worker.domain.campaigns.campaign import Window
-from worker.ledger.engine import open_engine
+from worker.domain.lane import LANES
+from worker.domain.policy import AccountPolicy, Policy
+from worker.domain.rate import Rate
+from worker.ledger.engine import open_engine, reading
+from worker.ledger.sending import accounts
 from worker.maintenance import tick
 from worker.runtime.process import utc_now
 
@@ -213,6 +218,11 @@ def _tick_ms(stack: Stack) -> float:
     engine = open_engine(stack.ledger_url)
     settings = Settings()
     settings.accounts["default"] = Account(epr_id=1, user_id="bench", password=SecretStr("unused"))
+    with reading(engine) as connection:
+        account_ids = accounts.numbers(connection)
+    always = {name: replace(lane, hours=None) for name, lane in LANES.items()}
+    of_accounts = {name: AccountPolicy(account_ids[name], ZoneInfo("UTC"), Rate()) for name in account_ids}
+    policy = Policy(always, of_accounts, max_mobiles=50)
     milliseconds = []
     with Redis.from_url(stack.redis_url) as redis:
         for _ in range(TICKS):
@@ -221,7 +231,7 @@ def _tick_ms(stack: Stack) -> float:
                 engine,
                 redis,
                 settings,
-                may_send=lambda *_: True,
+                policy,
                 start_due=partial(start_due, window=lambda _, at: Window(at, None)),
                 now=utc_now(),
             )

@@ -20,8 +20,8 @@ _STEPS = (
     INSERT INTO messages (id, public_id, account_id, lane, content, created_at, accepted_at)
     SELECT id, md5(id::text), :account, 'notice', '您的订单' || id || '已发货，预计明天送达，请注意查收。', at, at
     FROM (
-        SELECT no, now() - interval '30 days' * (1 - no / CAST(:messages AS float8)) AS at
-        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS no
+        SELECT id, now() - interval '30 days' * (1 - id / CAST(:messages AS float8)) AS at
+        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS id
     ) AS numbers
     """,
     """

@@ -12,18 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from random import random
 from statistics import mean
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 
 from worker.domain.lane import LANES
+from worker.domain.policy import AccountPolicy, Policy
 from worker.domain.push import StatusReport
+from worker.domain.rate import Rate
 from worker.domain.status import Report
 from worker.ledger.engine import reading
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts, unknown
 from worker.maintenance import tick
 from worker.redis_store.rate import Grant
-from worker.sending.pull import NO_LOOK, Look, pull
+from worker.sending.pull import NO_LOOK, Look, Terms, pull
 
 PILED_UP, UNKNOWN, DEAD = 20_000, 200_000, 50_000
 WRITERS, PUSHES_OF_EACH, ITEMS = 6, 20, 1000
@@ -34,8 +37,8 @@ PULL, PULLS = 10, 50
 LEASE = timedelta(minutes=1)
 
 _SEND = text("""
-    UPDATE submissions SET state = 'submitting' WHERE no IN (
-        SELECT no FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
+    UPDATE submissions SET state = 'submitting' WHERE id IN (
+        SELECT id FROM submissions WHERE state IN ('held', 'queued') AND caller = 'limits'
         ORDER BY due_at LIMIT :sent
     )
 """)
@@ -76,8 +79,8 @@ def _seconds(ledger: Engine, do: Callable[[Connection], object]) -> float:
 def _add(ledger: Engine, account_id: int, rows: int, first: int, *, state: str, ago: str) -> None:
     """Adds submissions of one recipient each, all of one message. Nothing reads their mobiles."""
     recipients = text("""
-        INSERT INTO recipients (message_no, mobile, submission_no)
-        SELECT (SELECT min(no) FROM messages), CAST(no AS varchar), no FROM submissions
+        INSERT INTO recipients (message_id, mobile, submission_id)
+        SELECT (SELECT min(id) FROM messages), CAST(id AS varchar), id FROM submissions
         WHERE account_id = :account AND msg_id > :first
     """)
     add = text("""
@@ -109,26 +112,27 @@ def _pulls(ledger: Engine) -> tuple[float, float]:
     The pulls are those of a worker that never rests: the first of them in each LOOK_AGAIN looks at the whole lane.
     """
     looks = [NO_LOOK]
+    with reading(ledger) as connection:
+        ids = accounts.numbers(connection)
+    policy = Policy(LANES, {name: AccountPolicy(ids[name], ZoneInfo("UTC"), Rate()) for name in ids}, max_mobiles=50)
+    terms = Terms(policy, lambda _account, _lane, sizes: Grant(len(sizes), 0), random, LEASE)
     with ledger.connect().execution_options(isolation_level="REPEATABLE READ") as snapshot:
         snapshot.execute(text("SELECT count(*) FROM accounts"))
-        before = mean(_pull_ms(ledger, looks) for _ in range(PULLS))
+        before = mean(_pull_ms(ledger, terms, looks) for _ in range(PULLS))
         with ledger.begin() as connection:
             connection.execute(_SEND, {"sent": DEAD - 1000})
-        return before, mean(_pull_ms(ledger, looks) for _ in range(PULLS))
+        return before, mean(_pull_ms(ledger, terms, looks) for _ in range(PULLS))
 
 
-def _pull_ms(ledger: Engine, looks: list[Look]) -> float:
+def _pull_ms(ledger: Engine, terms: Terms, looks: list[Look]) -> float:
     """Pulls once, with the last of the looks, and appends the new one."""
     begun = time.perf_counter()
     pulled = pull(
         ledger,
         LANES["notice"],
         PULL,
-        may_send=lambda *_: True,
-        allow=lambda _account, _lane, sizes: Grant(len(sizes), 0),
-        random=random,
+        terms,
         now=_now(),
-        lease=LEASE,
         last=looks[-1],
     )
     looks.append(pulled.look)
@@ -143,8 +147,8 @@ def _writers(ledger: Engine, account_id: int) -> tuple[float, float]:
             first = REPORTED + (writer * PUSHES_OF_EACH + number) * ITEMS
             reports = [StatusReport("13800000000", first + n, Report.DELIVERED) for n in range(ITEMS)]
             with ledger.begin() as connection:
-                no = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
-                pushes.add_reports(connection, account_id, reports, push_no=no, received_at=_now())
+                push_id = pushes.add(connection, b"", source="127.0.0.1", received_at=_now())
+                pushes.add_reports(connection, account_id, reports, push_id=push_id, received_at=_now())
 
     before = _members(ledger)
     waits = [0.0]

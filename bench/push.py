@@ -159,7 +159,7 @@ def _warm_up(stack: Stack, ledger: Engine, first: int) -> int | None:
     _push_all(stack, [_body(first + nth, 1) for nth in range(WARM_UP)], None, lambda _: None)
     _settle(stack, ledger)
     with reading(ledger) as connection:
-        last: int | None = connection.scalar(select(func.max(pushes.c.no)))
+        last: int | None = connection.scalar(select(func.max(pushes.c.id)))
     return last
 
 
@@ -171,7 +171,7 @@ def _percentiles(milliseconds: list[float]) -> dict[str, float]:
 def _applied(ledger: Engine, load: Load, before: int | None) -> int:
     """The reports of the pushes after that one. Raises StackError unless all of the load are there."""
     with reading(ledger) as connection:
-        applied = connection.scalar(select(func.count()).where(reports.c.push_no > before)) or 0
+        applied = connection.scalar(select(func.count()).where(reports.c.push_id > before)) or 0
     if applied != load.size * load.pushes:
         raise StackError(f"{load.pushes} pushes of {load.size} reports were acknowledged, {applied} reports are there")
     return applied

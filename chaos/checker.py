@@ -135,7 +135,7 @@ def _read_ledger(engine: Engine) -> _Rows:
     with reading(engine) as connection:
         counts = {str(status): int(count) for status, count in connection.execute(counted)}
         return _Rows(
-            messages=set(connection.execute(select(messages.c.id)).scalars()),
+            messages=set(connection.execute(select(messages.c.public_id)).scalars()),
             refused=set(connection.execute(select(refused.c.id)).scalars()),
             statuses={str(status): counts[status] for status in STATUSES if status in counts},
             reports={
@@ -144,7 +144,7 @@ def _read_ledger(engine: Engine) -> _Rows:
             replies=Counter(connection.execute(select(first_replies.c.content)).scalars()),
             unknown={msg_id: str(tips) for msg_id, tips in connection.execute(unknown)},
             probably_not_taken=set(
-                connection.execute(select(submissions.c.msg_id).where(submissions.c.no.in_(probable))).scalars()
+                connection.execute(select(submissions.c.msg_id).where(submissions.c.id.in_(probable))).scalars()
             ),
         )
 
