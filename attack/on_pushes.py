@@ -12,7 +12,7 @@ from attack.table import Result
 from worker.devstack.stack import Stack
 from worker.domain.mobile import mask
 from worker.ledger.tables import optouts, pushes, recipients
-from worker.redis_store import intake
+from worker.redis_store import intake_pushes
 from worker.redis_store.clock import redis_time
 
 HOURLY_MIB = 16
@@ -51,9 +51,9 @@ def flood(stack: Stack) -> Result:
     with Redis.from_url(stack.redis_url_of("worker")) as redis:
         now = redis_time(redis)
         taken = 0
-        while taken < 100 and intake.put_push(redis, f"p{taken}", bytes(3_000_000), source="attack", now=now):
+        while taken < 100 and intake_pushes.put(redis, f"p{taken}", bytes(3_000_000), source="attack", now=now):
             taken += 1
-        full = intake.push_bytes(redis)
+        full = intake_pushes.size(redis)
     sent = _code_arrives(stack)
     held = answers[-1] == 503 and 200 in answers and taken < 100 and sent
     return Result(

@@ -14,10 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from callback_app.budget import Budget
 from worker.domain.lane import PUSH_QUEUE, PUSHES_QUEUED
 from worker.ledger.inbound import pushes
-from worker.redis_store import bells, intake
+from worker.redis_store import bells, intake_pushes
 from worker.redis_store.clock import RedisClock
 from worker.redis_store.connect import open_redis
-from worker.redis_store.intake import MOST_PUSH_BYTES
+from worker.redis_store.intake_pushes import MOST_PUSH_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _now(inbox: Inbox) -> datetime:
 
 def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> None:
     try:
-        kept = intake.put_push(inbox.redis, str(uuid.uuid4()), body, source=source, now=now)
+        kept = intake_pushes.put(inbox.redis, str(uuid.uuid4()), body, source=source, now=now)
     except RedisError as why:
         raise NotDurable from why
     if not kept:

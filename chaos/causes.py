@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.domain.lane import QUEUES
-from worker.redis_store import intake
+from worker.redis_store import intake_keys
 
 _SUBMISSIONS = text(
     """
@@ -61,7 +61,7 @@ def _last_tips(tips: str | None) -> str:
 
 
 def _of_redis(redis: Redis, now: datetime) -> Iterator[str]:
-    for place in intake.PLACES:
+    for place in intake_keys.PLACES:
         items = f"sms:intake:{place}"
         there: set[Any] = set(redis.hkeys(items))
         waiting = there.intersection(redis.zrange(f"{items}:waiting", 0, -1))

@@ -18,7 +18,7 @@ from chaos.world import WORKERS, Flush, World
 from worker.domain.lane import LANES
 from worker.domain.push import Reply, StatusReport
 from worker.gateway.push import parse_push
-from worker.redis_store import intake
+from worker.redis_store import intake_keys
 
 FROZEN_GATEWAY_SECONDS = 4
 """Longer than the read timeout of the workers, which is 2 s here."""
@@ -80,7 +80,7 @@ def _flush(world: World) -> None:
         with Redis.from_url(world.stack.redis_url, socket_timeout=5) as redis, redis.pipeline() as pipeline:
             for place in LANES:
                 pipeline.hkeys(f"sms:intake:{place}")
-            pipeline.hvals(f"sms:intake:{intake.PUSHES}")
+            pipeline.hvals(f"sms:intake:{intake_keys.PUSHES}")
             pipeline.flushall()
             *lanes, pushes, _ = pipeline.execute()
     except RedisError as why:

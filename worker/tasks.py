@@ -20,7 +20,7 @@ from worker.ledger.errors import retried
 from worker.maintenance.retention import forget
 from worker.maintenance.settle import settle as settle_unknown
 from worker.maintenance.tick import tick as do_tick
-from worker.redis_store import bells, intake
+from worker.redis_store import bells, intake, intake_keys
 from worker.redis_store.connect import is_redis_away
 from worker.redis_store.lock import lock
 from worker.runtime.process import STOPPING
@@ -143,7 +143,7 @@ def settle() -> None:
     """What the tick has done every minute."""
     here = _parts()
     # A report that is missed may be in a push that came while the ledger was away.
-    unread = intake.depth(here.base.redis)[intake.PUSHES]
+    unread = intake.depth(here.base.redis)[intake_keys.PUSHES]
     settings, now = here.base.settings, here.base.clock.now()
     settle_unknown(here.base.engine, probable=() if unread else settings.probable_lanes, now=now)
     forget(here.base.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)

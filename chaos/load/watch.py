@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from worker.devstack.stack import Stack
 from worker.domain.lane import LANES
-from worker.redis_store import heartbeat, intake
+from worker.redis_store import heartbeat, intake, intake_keys
 
 LOOK_SECONDS = 0.25
 SLOW_SECONDS = 2
@@ -69,7 +69,7 @@ class Watch:
 
     def _look(self, redis: Redis, engine: Engine, now: float) -> Look:
         tick = heartbeat.last_tick(redis)
-        in_redis = sum(count for place, count in intake.depth(redis).items() if place != intake.PUSHES)
+        in_redis = sum(count for place, count in intake.depth(redis).items() if place != intake_keys.PUSHES)
         with engine.connect() as connection:
             received = [*_of_ledger(connection), *_of_redis(redis)]
             return Look(
@@ -105,5 +105,5 @@ def _of_ledger(connection: Connection) -> Iterator[float]:
 
 def _of_redis(redis: Redis) -> Iterator[float]:
     """The times of pushes that came while the ledger was away."""
-    for push in redis.hvals(f"sms:intake:{intake.PUSHES}"):
+    for push in redis.hvals(f"sms:intake:{intake_keys.PUSHES}"):
         yield datetime.fromisoformat(json.loads(push)["received_at"]).timestamp()

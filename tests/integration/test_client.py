@@ -18,7 +18,7 @@ from worker.client import PUT_AT_ONCE, Accounts, KeyUsed, NotPermitted, Refused,
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import read_message
 from worker.redis_store import accounts as announced
-from worker.redis_store import intake
+from worker.redis_store import intake, intake_keys
 from worker.redis_store.headroom import Headroom, memory_share
 
 
@@ -30,7 +30,7 @@ def everything(redis: Redis) -> dict[str, int]:
     return {queue: redis.llen(queue) for queue in QUEUES} | intake.depth(redis)
 
 
-NOTHING = dict.fromkeys(QUEUES, 0) | dict.fromkeys(intake.PLACES, 0)
+NOTHING = dict.fromkeys(QUEUES, 0) | dict.fromkeys(intake_keys.PLACES, 0)
 
 
 @pytest.mark.parametrize("lane", LANES)

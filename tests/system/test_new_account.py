@@ -16,12 +16,12 @@ from worker.domain.lane import UPKEEP_QUEUE
 from worker.domain.message import read_message
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import refused
-from worker.redis_store import bells, intake
+from worker.redis_store import bells, intake, intake_keys, intake_parked
 
 pytestmark = pytest.mark.beside
 
 SHOP = {"epr_id": 2, "user_id": "shop", "password": "shop-password"}
-NOTHING = dict.fromkeys(intake.PLACES, 0)
+NOTHING = dict.fromkeys(intake_keys.PLACES, 0)
 
 
 @pytest.fixture
@@ -53,7 +53,9 @@ def test_a_worker_with_old_settings_refuses_no_message_of_a_new_account(stack: S
         # Each in the lane of its way in: none is named, and the one by name came by the queue sms.otp.
         stack.wait_for(
             "both seen to wait",
-            lambda: intake.parked(redis) == {"shop": 2} and intake.depth(redis) == {**NOTHING, "notice": 1, "otp": 1},
+            lambda: (
+                intake_parked.counts(redis) == {"shop": 2} and intake.depth(redis) == {**NOTHING, "notice": 1, "otp": 1}
+            ),
         )
 
         (tmp_path / "sms.toml").write_text(

@@ -19,7 +19,7 @@ from worker.domain.status import State
 from worker.ledger.sending import gates, message_queries
 from worker.ledger.sending.message_queries import MessageView, SentWith
 from worker.present.reasons import in_the_way, reason
-from worker.redis_store import intake
+from worker.redis_store import intake, intake_parked
 from worker.redis_store.connect import open_redis
 
 SHOWN = 50
@@ -115,7 +115,7 @@ def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[s
             message = intake.find(redis, message_id)
             if message is None:
                 return None
-            parked_until = intake.parked_until(redis, message)
+            parked_until = intake_parked.until(redis, message)
     except RedisError as why:
         raise Failed(
             f"no message {message_id} is in the ledger, and the intake cannot be asked: {str(why).rstrip('.')}. Try again later."

@@ -18,7 +18,7 @@ from worker.ledger.engine import reading
 from worker.ledger.errors import is_locked
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts, optouts
-from worker.redis_store import intake
+from worker.redis_store import intake_pushes
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ FAULTS_TOLD = 20
 
 def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
     """Moves the pushes that wait in the intake to the ledger; their numbers there."""
-    found = intake.take_pushes(redis, now=now)
+    found = intake_pushes.take(redis, now=now)
     if not found:
         return []
     with engine.begin() as connection:
@@ -36,7 +36,7 @@ def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
             pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
             for push in found.values()
         ]
-    intake.remove_pushes(redis, found.keys())
+    intake_pushes.remove(redis, found.keys())
     return push_ids
 
 

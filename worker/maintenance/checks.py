@@ -29,7 +29,7 @@ from worker.ledger.sending import gates, optouts
 from worker.maintenance.clock_guard import skews, wrong_clocks
 from worker.maintenance.strange_queues import strange_queues
 from worker.present.reasons import closed, opens
-from worker.redis_store import bells, heartbeat, intake
+from worker.redis_store import bells, heartbeat, intake, intake_parked, intake_pushes
 from worker.redis_store.clock import redis_time
 from worker.redis_store.headroom import FULL_SHARE, memory_share
 from worker.redis_store.sick_workers import sick_workers
@@ -133,7 +133,7 @@ NAMED = 10
 
 def unknown_accounts_check(redis: Redis) -> Check:
     """Messages in the intake that wait for a worker that has their account. Raises RedisError where Redis cannot be asked."""
-    found = intake.parked(redis)
+    found = intake_parked.counts(redis)
     told = ", ".join(f"{count} messages for {account}" for account, count in sorted(found.items())[:NAMED])
     if len(found) > NAMED:
         told += f" and {len(found) - NAMED} other accounts"
@@ -263,7 +263,7 @@ def pushes_check(connection: Connection, hourly_mib: int, now: datetime) -> Chec
 
 def pushes_in_redis_check(redis: Redis) -> Check:
     """How much of their room in Redis the pushes have that wait for the ledger."""
-    used, most = intake.push_bytes(redis), intake.MOST_PUSH_BYTES
+    used, most = intake_pushes.size(redis), intake_pushes.MOST_PUSH_BYTES
     found = f"{used / MIB:,.0f} MiB of {most / MIB:,.0f} in Redis"
     remedy = "bring the ledger back, and they go there; beyond it pushes get 503, and the gateway comes again"
     return _judged("pushes: in Redis", used < NEARLY * most, found, remedy, LOOK)

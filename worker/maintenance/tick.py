@@ -20,7 +20,7 @@ from worker.ledger.dialect import ROWS
 from worker.ledger.engine import in_batches, reading
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import claims, submissions
-from worker.redis_store import bells, heartbeat, intake
+from worker.redis_store import bells, heartbeat, intake, intake_keys
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def tick(
         now=now,
     )
     busy = ring_lanes(engine, redis, policy, lambda lane: bells.ring_lane(redis, lane), now=now)
-    if intake.give_back(redis, intake.PUSHES, now=now):
+    if intake.give_back(redis, intake_keys.PUSHES, now=now):
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
     heartbeat.note_tick(redis, now=now)
     start_due(engine, now=now)

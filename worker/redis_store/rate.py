@@ -7,20 +7,15 @@ nothing and asks again, so an OTP never stands in line behind a campaign.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
-from importlib.resources import files
-from typing import Any
 
 from redis import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from worker.domain.lane import Lane
 from worker.domain.rate import Rate
+from worker.redis_store.scripts import load, run_known
 
 log = logging.getLogger(__name__)
-
-_BUCKET = files("worker.redis_store").joinpath("rate.lua").read_text()
-_BUCKET_SHA = sha1(_BUCKET.encode(), usedforsecurity=False).hexdigest()
 
 _NO_LIMIT = 1e9
 """A rate that nobody reaches, where one of the two has no limit: a case less in the script."""
@@ -49,15 +44,8 @@ def take(redis: Redis, account: str, rate: Rate, floor: float, sizes: Sequence[i
     if rate.calls is None and rate.mobiles is None:
         return Grant(len(sizes), 0.0)
     arguments = (floor, rate.calls or _NO_LIMIT, rate.mobiles or _NO_LIMIT, *sizes)
-    granted, microseconds = _run(redis, f"sms:rate:{{{account}}}", arguments)
+    granted, microseconds = run_known(redis, load("rate"), (f"sms:rate:{{{account}}}",), *arguments)
     return Grant(granted, microseconds / 1_000_000)
-
-
-def _run(redis: Redis, key: str, arguments: Sequence[float]) -> Any:
-    try:
-        return redis.evalsha(_BUCKET_SHA, 1, key, *arguments)
-    except NoScriptError:  # an emptied Redis or a new one: from now on it has it
-        return redis.eval(_BUCKET, 1, key, *arguments)
 
 
 def allowance(redis: Redis, rates: Mapping[int, tuple[str, Rate]]) -> Callable[[int, Lane, Sequence[int]], Grant]:

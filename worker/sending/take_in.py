@@ -13,7 +13,7 @@ from worker.domain.message import Message, Refused, id_of, is_id, to_json
 from worker.domain.policy import expires_at
 from worker.ledger.errors import is_its_own
 from worker.ledger.sending import messages as kept
-from worker.redis_store import intake
+from worker.redis_store import intake, intake_parked
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def take_in(
     if messages:
         accept_each(accept_together, refuse, messages, now=now)
     for account, parked in unknown.items():
-        intake.park(redis, lane.name, account, parked)
+        intake_parked.park(redis, lane.name, account, parked)
         log.warning("%d messages wait for a worker that has the account %r", len(parked), account)
     if done := items.keys() - {item_id for parked in unknown.values() for item_id in parked}:
         intake.remove(redis, lane.name, done)

@@ -19,7 +19,7 @@ from worker.inbound.process_push import keep_pushes
 from worker.ledger.engine import open_engine
 from worker.ledger.inbound import pushes as pushes_kept
 from worker.ledger.tables import pushes
-from worker.redis_store import intake
+from worker.redis_store import intake_pushes
 from worker.redis_store.bells import FEW
 
 TOKEN = "0123456789abcdef"
@@ -141,7 +141,7 @@ def test_a_forwarded_address_counts_from_this_machine_alone_unless_the_proxies_a
 
 def test_while_the_ledger_is_away_a_push_goes_to_redis(no_ledger: Engine, redis: Redis, redis_url: str) -> None:
     assert client(no_ledger, redis_url).post(f"/push/{TOKEN}", data=BODY).data == b"SUCCESS"
-    (push,) = intake.take_pushes(redis, now=datetime.now(UTC)).values()
+    (push,) = intake_pushes.take(redis, now=datetime.now(UTC)).values()
     assert (push.body, push.source) == (BODY, "127.0.0.1")
     assert redis.llen("sms.push") == 1
 
@@ -207,7 +207,7 @@ def test_pushes_fill_their_share_of_redis_and_messages_have_the_rest_while_the_l
     assert app.post(f"/push/{TOKEN}", data=BODY).status_code == 200
     while keep_pushes(ledger.engine, redis, now=datetime.now(UTC)):
         pass
-    assert intake.push_bytes(redis) == 0
+    assert intake_pushes.size(redis) == 0
     assert len(ledger.rows(pushes)) == 12
     assert app.post(f"/push/{TOKEN}", data=bytes(4 * 1024**2 - 1) + b"x").status_code == 200
 
@@ -215,11 +215,11 @@ def test_pushes_fill_their_share_of_redis_and_messages_have_the_rest_while_the_l
 def test_what_a_version_before_put_into_redis_frees_no_more_than_was_counted(redis: Redis) -> None:
     now = datetime.now(UTC)
     redis.hset("sms:intake:push", "old", b"x" * 1000)
-    assert intake.put_push(redis, "new", b"x", source="s", now=now)
-    intake.remove_pushes(redis, [b"old"])
-    assert intake.push_bytes(redis) == 0
-    intake.remove_pushes(redis, [b"new"])
-    assert (intake.push_bytes(redis), redis.exists("sms:intake:push")) == (0, 0)
+    assert intake_pushes.put(redis, "new", b"x", source="s", now=now)
+    intake_pushes.remove(redis, [b"old"])
+    assert intake_pushes.size(redis) == 0
+    intake_pushes.remove(redis, [b"new"])
+    assert (intake_pushes.size(redis), redis.exists("sms:intake:push")) == (0, 0)
 
 
 def test_a_flood_of_pushes_is_no_flood_of_tasks(
@@ -228,7 +228,7 @@ def test_a_flood_of_pushes_is_no_flood_of_tasks(
     away = client(no_ledger, redis_url)
     assert {away.post(f"/push/{TOKEN}", data=b"x").status_code for _ in range(30)} == {200}
     assert redis.llen("sms.push") == FEW
-    assert intake.push_bytes(redis) > 30 * intake.PUSH_OVERHEAD
+    assert intake_pushes.size(redis) > 30 * intake_pushes.PUSH_OVERHEAD
     redis.lpush("sms.push", *["x"] * PUSHES_QUEUED)
     assert client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY).status_code == 200
     assert redis.llen("sms.push") == FEW + PUSHES_QUEUED
@@ -237,8 +237,8 @@ def test_a_flood_of_pushes_is_no_flood_of_tasks(
 
 def test_a_count_of_bytes_that_somebody_spoilt_keeps_no_push_out_of_an_empty_redis(redis: Redis) -> None:
     redis.set("sms:intake:push:bytes", 2**40)
-    assert intake.put_push(redis, "p", b"x", source="s", now=datetime.now(UTC))
-    assert intake.push_bytes(redis) < 1000
+    assert intake_pushes.put(redis, "p", b"x", source="s", now=datetime.now(UTC))
+    assert intake_pushes.size(redis) < 1000
 
 
 def test_it_is_healthy_whatever_is_away(no_ledger: Engine) -> None:

@@ -27,7 +27,7 @@ from worker.ledger.inbound import pushes
 from worker.ledger.sending import gates, messages
 from worker.maintenance.clock_guard import ClockGuard
 from worker.redis_store import accounts as announced
-from worker.redis_store import heartbeat, intake, sick_workers
+from worker.redis_store import heartbeat, intake, intake_parked, intake_pushes, sick_workers
 from worker.redis_store.complaints import name
 from worker.redis_store.sick_workers import Sick
 
@@ -71,7 +71,7 @@ def test_pushes_that_nearly_have_their_room_are_to_be_looked_at(
     for at in (now - timedelta(hours=2), now):
         with ledger.engine.begin() as connection:
             pushes.add(connection, bytes(7_000_000), source="127.0.0.1", received_at=at)
-    assert intake.put_push(redis, "p", bytes(30 * 1024**2), source="127.0.0.1", now=now)
+    assert intake_pushes.put(redis, "p", bytes(30 * 1024**2), source="127.0.0.1", now=now)
     checks = found(exit_code=1)  # nobody processes them here
     assert checks["pushes: budget"][0] == "look"
     assert checks["pushes: budget"][1].startswith("7 MiB of 8 in an hour → see `sms pushes` for who sends them")
@@ -363,8 +363,8 @@ def test_what_waits_for_an_account_that_workers_do_not_have_is_to_be_looked_at(l
     announced.announce(redis, ["shop"], now=datetime.now(UTC))
     heartbeat.note_tick(redis, now=datetime.now(UTC))
     valid_until = datetime.now(UTC) + timedelta(minutes=1)
-    intake.park(redis, "otp", "new", {b"p": valid_until})
-    intake.park(redis, "notice", "new", {b"q": valid_until, b"r": valid_until})
+    intake_parked.park(redis, "otp", "new", {b"p": valid_until})
+    intake_parked.park(redis, "notice", "new", {b"q": valid_until, b"r": valid_until})
     checks = found(exit_code=0)
     assert checks["accounts unknown"][0] == checks["accounts removed"][0] == "look"
     assert checks["accounts unknown"][1].startswith(
@@ -382,7 +382,7 @@ def test_an_intake_in_which_nothing_waits_but_for_an_unknown_account_is_not_wron
     intake.give_back(redis, "notice", now=start + timedelta(seconds=6))
     assert found(exit_code=1)["intake"][0] == "wrong"
     taken = intake.take(redis, "notice", now=start + timedelta(seconds=7))
-    intake.park(redis, "notice", "new", dict.fromkeys(taken, datetime.now(UTC) + timedelta(days=1)))
+    intake_parked.park(redis, "notice", "new", dict.fromkeys(taken, datetime.now(UTC) + timedelta(days=1)))
     checks = found(exit_code=0)
     assert checks["intake"] == ("ok", "1, notice 1 → None")
     assert checks["accounts unknown"][0] == "look"

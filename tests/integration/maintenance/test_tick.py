@@ -30,7 +30,7 @@ from worker.ledger.tables import messages, refused, submissions
 from worker.ledger.tables import pushes as pushes_table
 from worker.maintenance import tick
 from worker.redis_store import accounts as announced
-from worker.redis_store import bells, intake
+from worker.redis_store import bells, intake, intake_parked, intake_pushes
 from worker.redis_store.accounts import announcing
 from worker.sending.by_name import put_by_name
 from worker.sending.take_in import accept_each, refuse, take_in
@@ -194,7 +194,7 @@ def test_behind_a_long_queue_a_push_gets_no_second_task(beat: Published) -> None
 
 def test_a_push_that_went_to_redis_is_moved_to_the_ledger_with_its_time(beat: Published) -> None:
     body = status_push((mobile(1), 7, 1)).encode()
-    intake.put_push(beat.redis, "p", body, source="10.0.0.1", now=NOW)
+    intake_pushes.put(beat.redis, "p", body, source="10.0.0.1", now=NOW)
     assert beat.tick(NOW) == [("keep_pushes", None)]
     (submission_id,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
     (row,) = beat.ledger.rows(pushes_table)
@@ -362,14 +362,14 @@ def test_a_message_of_an_account_that_this_worker_does_not_know_waits_for_one_th
     assert not taken_in(beat)
     assert not taken_in(beat, now=NOW + timedelta(seconds=30))
     assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["n"]
-    assert intake.parked(beat.redis) == {"shop": 1}
+    assert intake_parked.counts(beat.redis) == {"shop": 1}
     assert ("work", "notice") in beat.tick(NOW + timedelta(seconds=6))
     beat.ledger.account_ids |= known
     taken_in(beat, accounts={"default", "shop"})
     assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["n", "m"]
     assert beat.ledger.rows(refused) == []
     assert intake.depth(beat.redis)["notice"] == 0
-    assert intake.parked(beat.redis) == {}
+    assert intake_parked.counts(beat.redis) == {}
 
 
 @pytest.mark.parametrize(("lane", "fields", "valid"), [("otp", {}, 300), ("notice", {"valid_for": 60}, 60)])

@@ -39,7 +39,7 @@ from worker.config import SECRETS, VARIABLES, load_settings
 from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
 from worker.ledger.roles import ROLES as LEDGER_ROLES
 from worker.ledger.roles import named
-from worker.redis_store import bells, heartbeat, intake
+from worker.redis_store import bells, heartbeat, intake, intake_keys
 
 REPO = Path(__file__).parents[3]
 DEPLOY = REPO / "deploy"
@@ -393,7 +393,7 @@ def test_a_producer_sends_by_client_and_by_name(secrets, valkey):
 
 def test_an_exporter_counts_what_waits(secrets, valkey):
     with as_role("exporter", secrets, valkey) as redis:
-        assert intake.depth(redis).keys() == set(intake.PLACES)
+        assert intake.depth(redis).keys() == set(intake_keys.PLACES)
         assert redis.info()["redis_version"]
         heartbeat.last_tick(redis)
 

@@ -1,0 +1,18 @@
+-- Puts in a push, unless pushes have their room used up already.
+-- KEYS: the items (a hash), what of them waits (a sorted set), how many bytes they have
+-- ARGV: its id, the item, now, how many bytes pushes may have, how many each takes beside its own
+-- Returns 1 if it was put in.
+local used = tonumber(redis.call('GET', KEYS[3]) or '0')
+if used > 0 and redis.call('HLEN', KEYS[1]) == 0 then
+  used = 0
+  redis.call('SET', KEYS[3], 0)
+end
+local cost = #ARGV[2] + tonumber(ARGV[5])
+if used + cost > tonumber(ARGV[4]) then
+  return 0
+end
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 1 then
+  redis.call('INCRBY', KEYS[3], cost)
+end
+redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])
+return 1
