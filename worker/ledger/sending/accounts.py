@@ -8,8 +8,8 @@ from threading import Lock
 from sqlalchemy import Connection, Engine, select, update
 
 from worker.domain.message import MSG_ID_END
+from worker.ledger import tables as t
 from worker.ledger.dialect import insert_new
-from worker.ledger.tables import accounts, submissions
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def refuse_renames(connection: Connection, credentials: Mapping[str, tuple[int, 
 
     Its caps, keys, rate and waiting messages go by its name, in all workers and apps: so a name is for good.
     """
-    rows = connection.execute(select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)).all()
+    rows = connection.execute(select(t.accounts.c.name, t.accounts.c.epr_id, t.accounts.c.user_id)).all()
     names = {(row.epr_id, row.user_id): row.name for row in rows}
     renamed = {name: names[keys] for name, keys in credentials.items() if names.get(keys, name) != name}
     if renamed:
@@ -40,7 +40,7 @@ def refuse_renames(connection: Connection, credentials: Mapping[str, tuple[int, 
 
 def note_credentials(connection: Connection, credentials: Mapping[str, tuple[int, str]]) -> None:
     """Notes the eprId and the userId of each account, by which it is known again. Writes only what is new."""
-    known = select(accounts.c.name, accounts.c.epr_id, accounts.c.user_id)
+    known = select(t.accounts.c.name, t.accounts.c.epr_id, t.accounts.c.user_id)
     for name, epr_id, user_id in connection.execute(known).all():
         keys = credentials.get(name)
         if keys is None or keys == (epr_id, user_id):
@@ -50,12 +50,12 @@ def note_credentials(connection: Connection, credentials: Mapping[str, tuple[int
                 "account %s has another eprId or userId now: reports on what it sent before match nothing", name
             )
         values = {"epr_id": keys[0], "user_id": keys[1]}
-        connection.execute(update(accounts).where(accounts.c.name == name).values(values))
+        connection.execute(update(t.accounts).where(t.accounts.c.name == name).values(values))
 
 
 def by_credentials(connection: Connection) -> dict[tuple[str, str], int]:
     """The number of each account that there is or was, by eprId and userId as pushes have them."""
-    rows = select(accounts.c.epr_id, accounts.c.user_id, accounts.c.id).where(accounts.c.epr_id.is_not(None))
+    rows = select(t.accounts.c.epr_id, t.accounts.c.user_id, t.accounts.c.id).where(t.accounts.c.epr_id.is_not(None))
     return {(str(epr_id), user_id): number for epr_id, user_id, number in connection.execute(rows)}
 
 
@@ -65,30 +65,30 @@ def register(connection: Connection, names: Iterable[str], *, first_msg_id: int,
     missing = set(names) - numbers(connection).keys()
     if missing:
         new = {"next_msg_id": first_msg_id, "gate": "open", "gate_since": now}
-        connection.execute(insert_new(connection, accounts), [{"name": name, **new} for name in sorted(missing)])
+        connection.execute(insert_new(connection, t.accounts), [{"name": name, **new} for name in sorted(missing)])
     return numbers(connection)
 
 
 def numbers(connection: Connection) -> dict[str, int]:
     """The number of each account that there is."""
-    return {name: number for number, name in connection.execute(select(accounts.c.id, accounts.c.name))}
+    return {name: number for number, name in connection.execute(select(t.accounts.c.id, t.accounts.c.name))}
 
 
 def reserve_msg_ids(connection: Connection, account_id: int) -> range:
     """The next block of msgIds of an account that no submission in the ledger has. After the last one it begins again at 1."""
-    row = select(accounts.c.next_msg_id).where(accounts.c.id == account_id).with_for_update()
+    row = select(t.accounts.c.next_msg_id).where(t.accounts.c.id == account_id).with_for_update()
     first = connection.execute(row).scalar_one()
     while True:
         if first + BLOCK > MSG_ID_END:
             first = 1
         block = range(first, first + BLOCK)
-        taken = select(submissions.c.id).where(
-            submissions.c.account_id == account_id, submissions.c.msg_id.between(block[0], block[-1])
+        taken = select(t.submissions.c.id).where(
+            t.submissions.c.account_id == account_id, t.submissions.c.msg_id.between(block[0], block[-1])
         )
         first = block.stop
         if connection.execute(taken.limit(1)).first() is None:
             break
-    connection.execute(update(accounts).where(accounts.c.id == account_id).values(next_msg_id=first))
+    connection.execute(update(t.accounts).where(t.accounts.c.id == account_id).values(next_msg_id=first))
     return block
 
 

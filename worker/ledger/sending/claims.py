@@ -24,10 +24,11 @@ from worker.domain.gate import PROBE_AGAIN
 from worker.domain.lane import LANES
 from worker.domain.status import State, sources
 from worker.domain.submission import Claimed
+from worker.ledger import tables as t
 from worker.ledger.sending import optouts
 from worker.ledger.sending.gates import OPEN, open_accounts, probed_accounts, take_probe
 from worker.ledger.sending.submissions import OVER, REPORTED, TO_BE_SENT, split_off
-from worker.ledger.tables import UtcTime, messages, recipients, submissions
+from worker.ledger.tables import UtcTime
 
 MOST_ATTEMPTS = 2**15 - 1
 HALF = 2**14
@@ -113,69 +114,70 @@ def lock_due(
     state of the ledger (a dump), and each look from its beginning goes past all of that.
     """
     rows = (
-        select(submissions.c.id, submissions.c.mobiles, submissions.c.due_at)
+        select(t.submissions.c.id, t.submissions.c.mobiles, t.submissions.c.due_at)
         .where(
-            submissions.c.lane == lane,
-            submissions.c.account_id == queue.account_id,
-            submissions.c.caller == queue.caller,
+            t.submissions.c.lane == lane,
+            t.submissions.c.account_id == queue.account_id,
+            t.submissions.c.caller == queue.caller,
             TO_BE_SENT,
-            submissions.c.due_at <= now,
+            t.submissions.c.due_at <= now,
             # The queue may have been found a moment ago, and its campaign paused since.
             _ITS_TURN.bindparams(now=now),
         )
-        .order_by(submissions.c.due_at)
+        .order_by(t.submissions.c.due_at)
         .limit(most)
         .with_for_update(skip_locked=True)
     )
     if since is not None:
-        rows = rows.where(submissions.c.due_at >= since)
+        rows = rows.where(t.submissions.c.due_at >= since)
     return [Due(*row) for row in connection.execute(rows)]
 
 
-_NOW = bindparam("now", type_=submissions.c.updated_at.type)
-_LATE = submissions.c.expires_at <= _NOW
+_NOW = bindparam("now", type_=t.submissions.c.updated_at.type)
+_LATE = t.submissions.c.expires_at <= _NOW
 # It was to be sent again, and since then it was reported: it was taken the first time.
-_TAKEN = and_(submissions.c.resent, REPORTED)
+_TAKEN = and_(t.submissions.c.resent, REPORTED)
 _OVER = _TAKEN | _LATE
 
 
 def _taking(*only: ColumnElement[bool]) -> Update:
     return (
-        update(submissions)
+        update(t.submissions)
         .where(
-            submissions.c.id.in_(bindparam("ids", expanding=True)),
-            submissions.c.state.in_(sources(State.SUBMITTING)),
-            submissions.c.due_at <= _NOW,
+            t.submissions.c.id.in_(bindparam("ids", expanding=True)),
+            t.submissions.c.state.in_(sources(State.SUBMITTING)),
+            t.submissions.c.due_at <= _NOW,
             *only,
         )
         .values(
             state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
-            due_at=case((_OVER, null()), else_=bindparam("until", type_=submissions.c.due_at.type)),
-            attempt=submissions.c.attempt + case((_OVER, 0), (submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
+            due_at=case((_OVER, null()), else_=bindparam("until", type_=t.submissions.c.due_at.type)),
+            attempt=t.submissions.c.attempt
+            + case((_OVER, 0), (t.submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
             updated_at=_NOW,
-            called_at=case((_OVER, submissions.c.called_at), else_=_NOW),
+            called_at=case((_OVER, t.submissions.c.called_at), else_=_NOW),
         )
         .returning(
-            submissions.c.id,
-            submissions.c.state,
-            submissions.c.account_id,
-            submissions.c.msg_id,
-            submissions.c.attempt,
-            submissions.c.expires_at,
-            submissions.c.lane,
-            submissions.c.resent,
-            submissions.c.failed,
+            t.submissions.c.id,
+            t.submissions.c.state,
+            t.submissions.c.account_id,
+            t.submissions.c.msg_id,
+            t.submissions.c.attempt,
+            t.submissions.c.expires_at,
+            t.submissions.c.lane,
+            t.submissions.c.resent,
+            t.submissions.c.failed,
         )
     )
 
 
 # Built once: to build such a statement anew costs more than to run it.
-_CLAIM = _taking(submissions.c.account_id.in_(open_accounts))
+_CLAIM = _taking(t.submissions.c.account_id.in_(open_accounts))
 _PROBE = _taking()
 _CALLS = (
-    select(recipients.c.submission_id, recipients.c.mobile, messages.c.content)
-    .join(messages, messages.c.id == recipients.c.message_id)
-    .where(recipients.c.submission_id.in_(bindparam("ids", expanding=True)))
+    select(t.recipients.c.submission_id, t.recipients.c.mobile, t.messages.c.content)
+    .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
+    .where(t.recipients.c.submission_id.in_(bindparam("ids", expanding=True)))
 )
 
 
@@ -223,9 +225,9 @@ SOME = 100
 
 
 def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
-    of_lane = submissions.c.lane == lane, submissions.c.account_id == account_id
-    its_turn = submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
-    some = select(submissions).where(*of_lane, TO_BE_SENT, *its_turn).limit(SOME).subquery()
+    of_lane = t.submissions.c.lane == lane, t.submissions.c.account_id == account_id
+    its_turn = t.submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
+    some = select(t.submissions).where(*of_lane, TO_BE_SENT, *its_turn).limit(SOME).subquery()
     return select(some.c.id).order_by(some.c.resent, some.c.mobiles).limit(1)
 
 

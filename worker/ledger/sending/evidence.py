@@ -13,11 +13,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, se
 
 from worker.domain.evidence import LEAST_SILENCE, Neighbour, neighbours, probably_not_taken
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, chunks, insert_new, literally
 from worker.ledger.engine import reading
 from worker.ledger.sending.submissions import EACH_REPORTED
 from worker.ledger.sending.unknown import may_be_resent, resend_probable
-from worker.ledger.tables import marks, pushes, recipients, reports, submissions
 
 WALKED = 500
 """Submissions that are looked at on each side of an unknown one; those within a group of unknown ones come on top."""
@@ -26,7 +26,7 @@ CLOSE = 2 * WALKED
 PAGE = 50
 """So many unknown ones are judged before the connection is given back: of those that lie far apart a tenth of a second."""
 MARK = "probable"
-_MARK = marks.c.name == MARK
+_MARK = t.marks.c.name == MARK
 UNREAD_SECONDS = 10
 """A push that waits this long may hold the report that is missed: nothing is judged before it is read."""
 
@@ -69,11 +69,11 @@ def resend_next(connection: Connection, lanes: Collection[str], *, now: datetime
 
     How many, and whether others follow: a mark says where the next call goes on, and after the last one it begins anew.
     """
-    after = connection.execute(select(marks.c.last_id).where(_MARK)).scalar()
+    after = connection.execute(select(t.marks.c.last_id).where(_MARK)).scalar()
     if after is None:
-        connection.execute(insert_new(connection, marks).values(name=MARK, last_id=0))
-    page, last = _page(connection, after or 0, now, submissions.c.lane.in_(lanes), *may_be_resent(now))
-    connection.execute(update(marks).where(_MARK).values(last_id=last or 0))
+        connection.execute(insert_new(connection, t.marks).values(name=MARK, last_id=0))
+    page, last = _page(connection, after or 0, now, t.submissions.c.lane.in_(lanes), *may_be_resent(now))
+    connection.execute(update(t.marks).where(_MARK).values(last_id=last or 0))
     return resend_probable(connection, sorted(_judged(connection, page, now)), now=now), last is not None
 
 
@@ -84,10 +84,10 @@ def _page(
 
     Both are bounded, however many there are and however few of them may be judged.
     """
-    judged = and_(submissions.c.called_at <= now - LEAST_SILENCE, *only)
-    unknown = submissions.c.state == literally(State.UNKNOWN), submissions.c.id > after
+    judged = and_(t.submissions.c.called_at <= now - LEAST_SILENCE, *only)
+    unknown = t.submissions.c.state == literally(State.UNKNOWN), t.submissions.c.id > after
     rows = connection.execute(
-        select(submissions.c.id, judged).where(*unknown).order_by(submissions.c.id).limit(ROWS)
+        select(t.submissions.c.id, judged).where(*unknown).order_by(t.submissions.c.id).limit(ROWS)
     ).all()
     page: list[int] = []
     for submission_id, is_judged in rows:
@@ -102,10 +102,12 @@ def _judged(connection: Connection, submission_ids: Sequence[int], now: datetime
     """Why, for those of at most PAGE submissions that are unknown, were not reported on, and were probably not taken."""
     if not submission_ids or _pushes_unread(connection, now):
         return {}
-    silent = select(submissions.c.id, submissions.c.account_id, submissions.c.msg_id, submissions.c.called_at).where(
-        submissions.c.id.in_(submission_ids),
-        submissions.c.state == literally(State.UNKNOWN),
-        submissions.c.called_at.is_not(None),
+    silent = select(
+        t.submissions.c.id, t.submissions.c.account_id, t.submissions.c.msg_id, t.submissions.c.called_at
+    ).where(
+        t.submissions.c.id.in_(submission_ids),
+        t.submissions.c.state == literally(State.UNKNOWN),
+        t.submissions.c.called_at.is_not(None),
         ~EACH_REPORTED,
     )
     near: dict[Silent, Sequence[Call]] = {}
@@ -125,7 +127,7 @@ def _judged(connection: Connection, submission_ids: Sequence[int], now: datetime
 
 
 def _pushes_unread(connection: Connection, now: datetime) -> bool:
-    waits = pushes.c.due_at.is_not(None), pushes.c.received_at <= now - timedelta(seconds=UNREAD_SECONDS)
+    waits = t.pushes.c.due_at.is_not(None), t.pushes.c.received_at <= now - timedelta(seconds=UNREAD_SECONDS)
     return bool(connection.execute(select(exists().where(*waits))).scalar_one())
 
 
@@ -145,13 +147,13 @@ def _groups(unknown: Sequence[Silent]) -> Iterator[list[Silent]]:
 
 
 _FIRST_REPORT = (
-    select(func.min(reports.c.received_at))
+    select(func.min(t.reports.c.received_at))
     .where(
-        recipients.c.submission_id == submissions.c.id,
-        reports.c.account_id == submissions.c.account_id,
-        reports.c.msg_id == submissions.c.msg_id,
-        reports.c.mobile == recipients.c.mobile,
-        reports.c.push_id.is_not(None),
+        t.recipients.c.submission_id == t.submissions.c.id,
+        t.reports.c.account_id == t.submissions.c.account_id,
+        t.reports.c.msg_id == t.submissions.c.msg_id,
+        t.reports.c.mobile == t.recipients.c.mobile,
+        t.reports.c.push_id.is_not(None),
     )
     .scalar_subquery()
 )
@@ -159,10 +161,10 @@ _FIRST_REPORT = (
 
 def _taken_around(connection: Connection, group: Sequence[Silent]) -> list[Call]:
     """The calls that were taken around these."""
-    msg_id = submissions.c.msg_id
+    msg_id = t.submissions.c.msg_id
     first, last = group[0].msg_id, group[-1].msg_id
-    of_account = select(submissions.c.called_at, submissions.c.id, submissions.c.state).where(
-        submissions.c.account_id == group[0].account_id
+    of_account = select(t.submissions.c.called_at, t.submissions.c.id, t.submissions.c.state).where(
+        t.submissions.c.account_id == group[0].account_id
     )
     walks = (
         of_account.where(msg_id < first).order_by(msg_id.desc()).limit(WALKED),
@@ -186,6 +188,6 @@ def _first_reports(connection: Connection, submission_ids: Iterable[int]) -> dic
         submission_id: at
         for some in chunks(sorted(submission_ids))
         for submission_id, at in connection.execute(
-            select(submissions.c.id, _FIRST_REPORT).where(submissions.c.id.in_(some))
+            select(t.submissions.c.id, _FIRST_REPORT).where(t.submissions.c.id.in_(some))
         )
     }

@@ -6,47 +6,47 @@ from sqlalchemy import ColumnElement, Connection, Exists, Select, exists, select
 
 from worker.domain.gate import Gate
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.dialect import literally
-from worker.ledger.tables import accounts, submissions
 
 OPEN, CLOSED = "open", "closed"
 
-open_accounts = select(accounts.c.id).where(accounts.c.gate == OPEN)
+open_accounts = select(t.accounts.c.id).where(t.accounts.c.gate == OPEN)
 """The numbers of the accounts that may send."""
 
 
 def probed_accounts(now: datetime) -> Select[int]:
     """The numbers of the accounts whose closed gate may be probed now."""
-    return select(accounts.c.id).where(accounts.c.gate == CLOSED, accounts.c.gate_until <= now)
+    return select(t.accounts.c.id).where(t.accounts.c.gate == CLOSED, t.accounts.c.gate_until <= now)
 
 
 def gates(connection: Connection) -> list[Gate]:
     """The gate of each account, by name."""
     rows = select(
-        accounts.c.name,
-        accounts.c.gate == OPEN,
-        accounts.c.gate_reason,
-        accounts.c.gate_since,
-        accounts.c.gate_until,
-        accounts.c.gate_by,
-    ).order_by(accounts.c.name)
+        t.accounts.c.name,
+        t.accounts.c.gate == OPEN,
+        t.accounts.c.gate_reason,
+        t.accounts.c.gate_since,
+        t.accounts.c.gate_until,
+        t.accounts.c.gate_by,
+    ).order_by(t.accounts.c.name)
     return [Gate(name, bool(is_open), *rest) for name, is_open, *rest in connection.execute(rows)]
 
 
 def account_of(connection: Connection, account_id: int) -> str:
     """The name of the account of that number, as commands show it."""
-    name: str = connection.execute(select(accounts.c.name).where(accounts.c.id == account_id)).scalar_one()
+    name: str = connection.execute(select(t.accounts.c.name).where(t.accounts.c.id == account_id)).scalar_one()
     return name
 
 
 def opened_at(connection: Connection, account_id: int) -> datetime | None:
     """Since when the gate has been open; None where it is closed."""
-    return connection.execute(_since(account_id, accounts.c.gate == OPEN)).scalar()
+    return connection.execute(_since(account_id, t.accounts.c.gate == OPEN)).scalar()
 
 
 def closed_at(connection: Connection, account_id: int) -> datetime | None:
     """Since when the gate has been closed by what the gateway said; None where it is open, or a person closed it."""
-    return connection.execute(_since(account_id, accounts.c.gate_until.is_not(None))).scalar()
+    return connection.execute(_since(account_id, t.accounts.c.gate_until.is_not(None))).scalar()
 
 
 def was_accepted_since(connection: Connection, account_id: int, since: datetime) -> bool:
@@ -56,9 +56,9 @@ def was_accepted_since(connection: Connection, account_id: int, since: datetime)
 
 def _accepted_since(account_id: int, since: datetime) -> Exists:
     return exists().where(
-        submissions.c.state == literally(State.ACCEPTED),
-        submissions.c.updated_at >= since,
-        submissions.c.account_id == account_id,
+        t.submissions.c.state == literally(State.ACCEPTED),
+        t.submissions.c.updated_at >= since,
+        t.submissions.c.account_id == account_id,
     )
 
 
@@ -75,7 +75,7 @@ def close(
 
     Nor does it close where the gateway has accepted a call of the account since the time that is given, if one is.
     """
-    only = [accounts.c.id == account_id, accounts.c.gate == OPEN]
+    only = [t.accounts.c.id == account_id, t.accounts.c.gate == OPEN]
     if unless_accepted_since is not None:
         only.append(~_accepted_since(account_id, unless_accepted_since))
     return _change(
@@ -93,8 +93,8 @@ def stay_closed(connection: Connection, account_id: int, reason: str, *, until: 
     """Leaves a gate closed that was probed in vain, until the next probe; one that a person opened or closed meanwhile is theirs."""
     _change(
         connection,
-        accounts.c.id == account_id,
-        accounts.c.gate_until.is_not(None),
+        t.accounts.c.id == account_id,
+        t.accounts.c.gate_until.is_not(None),
         gate_reason=reason,
         gate_until=until,
     )
@@ -102,39 +102,43 @@ def stay_closed(connection: Connection, account_id: int, reason: str, *, until: 
 
 def open_again(connection: Connection, account_id: int, *, now: datetime) -> None:
     """Opens the gate after a probe went through; not one that a person closed."""
-    _change(connection, accounts.c.id == account_id, accounts.c.gate_until.is_not(None), **_opened(now, "gateway"))
+    _change(connection, t.accounts.c.id == account_id, t.accounts.c.gate_until.is_not(None), **_opened(now, "gateway"))
 
 
 def pause(connection: Connection, name: str, *, reason: str, by: str, now: datetime) -> bool:
     """Closes the gate until a person opens it; False where there is no such account."""
     closed = {"gate": CLOSED, "gate_reason": reason, "gate_since": now, "gate_until": None, "gate_by": by}
-    return _change(connection, accounts.c.name == name, **closed)
+    return _change(connection, t.accounts.c.name == name, **closed)
 
 
 def resume(connection: Connection, name: str, *, by: str, now: datetime) -> bool:
     """Opens the gate, whoever closed it; False where there is no such account."""
-    return _change(connection, accounts.c.name == name, **_opened(now, by))
+    return _change(connection, t.accounts.c.name == name, **_opened(now, by))
 
 
 def take_probe(connection: Connection, account_id: int, *, now: datetime, again: timedelta) -> bool:
     """Whether whoever asks is the one who may probe the account's closed gate now; the next may after `again`."""
-    may = accounts.c.id == account_id, accounts.c.id.in_(probed_accounts(now))
+    may = t.accounts.c.id == account_id, t.accounts.c.id.in_(probed_accounts(now))
     return _change(connection, *may, gate_until=now + again)
 
 
 def note_skew(connection: Connection, account_id: int, skew: timedelta) -> None:
     """Notes how far the gateway's clock is ahead of ours."""
-    _change(connection, accounts.c.id == account_id, skew_ms=round(skew.total_seconds() * 1000))
+    _change(connection, t.accounts.c.id == account_id, skew_ms=round(skew.total_seconds() * 1000))
 
 
 def skews(connection: Connection) -> dict[str, timedelta]:
     """How far the gateway's clock was ahead of ours when it was last noted, by account."""
-    rows = select(accounts.c.name, accounts.c.skew_ms).where(accounts.c.skew_ms.is_not(None)).order_by(accounts.c.name)
+    rows = (
+        select(t.accounts.c.name, t.accounts.c.skew_ms)
+        .where(t.accounts.c.skew_ms.is_not(None))
+        .order_by(t.accounts.c.name)
+    )
     return {name: timedelta(milliseconds=skew) for name, skew in connection.execute(rows)}
 
 
 def _since(account_id: int, *only: ColumnElement[bool]) -> Select[datetime]:
-    return select(accounts.c.gate_since).where(accounts.c.id == account_id, *only)
+    return select(t.accounts.c.gate_since).where(t.accounts.c.id == account_id, *only)
 
 
 def _opened(now: datetime, by: str) -> dict[str, object]:
@@ -142,4 +146,4 @@ def _opened(now: datetime, by: str) -> dict[str, object]:
 
 
 def _change(connection: Connection, *where: ColumnElement[bool], **values: object) -> bool:
-    return connection.execute(update(accounts).where(*where).values(values)).rowcount > 0
+    return connection.execute(update(t.accounts).where(*where).values(values)).rowcount > 0

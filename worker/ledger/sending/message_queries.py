@@ -9,8 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, exists, func, select
 
 from worker.domain.status import STATUSES
-from worker.ledger.tables import accounts, messages, recipient_status, refused, reports, submissions
-from worker.ledger.tables import recipients as recipients_table
+from worker.ledger import tables as t
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +66,27 @@ class RefusedView:
 
 
 _MESSAGES = select(
-    messages.c.id,
-    messages.c.public_id,
-    accounts.c.name,
-    messages.c.lane,
-    func.nullif(messages.c.content, "").label("content"),
-    messages.c.created_at,
-).join(accounts, accounts.c.id == messages.c.account_id)
-_STATUS = recipient_status.c
+    t.messages.c.id,
+    t.messages.c.public_id,
+    t.accounts.c.name,
+    t.messages.c.lane,
+    func.nullif(t.messages.c.content, "").label("content"),
+    t.messages.c.created_at,
+).join(t.accounts, t.accounts.c.id == t.messages.c.account_id)
+_STATUS = t.recipient_status.c
 
 
 def find(connection: Connection, message_id: str) -> MessageView | None:
     """The message of that id, if the ledger has it."""
-    row = connection.execute(_MESSAGES.where(messages.c.public_id == message_id)).first()
+    row = connection.execute(_MESSAGES.where(t.messages.c.public_id == message_id)).first()
     return row and MessageView(*row, counts=_counts(connection, [row.id]).get(row.id, {}))
 
 
 def sent_with(connection: Connection, message_id: int) -> SentWith:
     """What else the message of that number was sent with."""
-    kept = connection.execute(select(messages.c.metadata).where(messages.c.id == message_id)).scalar_one()
-    of_message = select(func.min(submissions.c.caller), func.min(submissions.c.expires_at)).where(
-        submissions.c.id.in_(
-            select(recipients_table.c.submission_id).where(recipients_table.c.message_id == message_id)
-        )
+    kept = connection.execute(select(t.messages.c.metadata).where(t.messages.c.id == message_id)).scalar_one()
+    of_message = select(func.min(t.submissions.c.caller), func.min(t.submissions.c.expires_at)).where(
+        t.submissions.c.id.in_(select(t.recipients.c.submission_id).where(t.recipients.c.message_id == message_id))
     )
     caller, expires_at = connection.execute(of_message).one()
     return SentWith(json.loads(kept) if kept else None, caller or None, expires_at)
@@ -105,15 +102,15 @@ def newest(
     since: datetime | None = None,
 ) -> list[MessageView]:
     """The newest messages, the last first; those with a recipient of that status, where one is given."""
-    query = _MESSAGES.order_by(messages.c.id.desc()).limit(limit)
+    query = _MESSAGES.order_by(t.messages.c.id.desc()).limit(limit)
     if lane is not None:
-        query = query.where(messages.c.lane == lane)
+        query = query.where(t.messages.c.lane == lane)
     if account is not None:
-        query = query.where(accounts.c.name == account)
+        query = query.where(t.accounts.c.name == account)
     if since is not None:
-        query = query.where(messages.c.created_at >= since)
+        query = query.where(t.messages.c.created_at >= since)
     if status is not None:
-        query = query.where(exists().where(_STATUS.message_id == messages.c.id, _STATUS.status == status))
+        query = query.where(exists().where(_STATUS.message_id == t.messages.c.id, _STATUS.status == status))
     page = connection.execute(query).all()
     counts = _counts(connection, [row.id for row in page])
     return [MessageView(*row, counts=counts.get(row.id, {})) for row in page]
@@ -121,7 +118,7 @@ def newest(
 
 def counts_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     """The counts of those of these messages that the ledger has."""
-    found = connection.execute(select(messages.c.public_id, messages.c.id).where(messages.c.public_id.in_(ids)))
+    found = connection.execute(select(t.messages.c.public_id, t.messages.c.id).where(t.messages.c.public_id.in_(ids)))
     row_ids = dict(found.all())
     counts = _counts(connection, list(row_ids.values()))
     return {message_id: counts.get(row_id, {}) for message_id, row_id in row_ids.items()}
@@ -149,22 +146,22 @@ def recipients(connection: Connection, message_id: int, *, limit: int | None = N
             _STATUS.msg_id,
             _STATUS.result,
             _STATUS.tips,
-            submissions.c.due_at,
+            t.submissions.c.due_at,
             _STATUS.updated_at,
-            submissions.c.resent,
-            reports.c.said_by,
+            t.submissions.c.resent,
+            t.reports.c.said_by,
         )
         .outerjoin(
-            submissions,
-            and_(submissions.c.account_id == _STATUS.account_id, submissions.c.msg_id == _STATUS.msg_id),
+            t.submissions,
+            and_(t.submissions.c.account_id == _STATUS.account_id, t.submissions.c.msg_id == _STATUS.msg_id),
         )
         .outerjoin(
-            reports,
+            t.reports,
             and_(
-                reports.c.account_id == _STATUS.account_id,
-                reports.c.msg_id == _STATUS.msg_id,
-                reports.c.mobile == _STATUS.mobile,
-                reports.c.status == _STATUS.status,
+                t.reports.c.account_id == _STATUS.account_id,
+                t.reports.c.msg_id == _STATUS.msg_id,
+                t.reports.c.mobile == _STATUS.mobile,
+                t.reports.c.status == _STATUS.status,
             ),
         )
         .where(_STATUS.message_id == message_id)
@@ -176,18 +173,18 @@ def recipients(connection: Connection, message_id: int, *, limit: int | None = N
 
 def find_refused(connection: Connection, ids: Sequence[str]) -> list[RefusedView]:
     """Those of these messages that were refused."""
-    return [_refused_view(*row) for row in connection.execute(_REFUSED.where(refused.c.id.in_(ids)))]
+    return [_refused_view(*row) for row in connection.execute(_REFUSED.where(t.refused.c.id.in_(ids)))]
 
 
 def newest_refused(connection: Connection, *, limit: int, since: datetime | None = None) -> list[RefusedView]:
     """The newest refused messages, the last first."""
-    query = _REFUSED.order_by(refused.c.refused_at.desc(), refused.c.id).limit(limit)
+    query = _REFUSED.order_by(t.refused.c.refused_at.desc(), t.refused.c.id).limit(limit)
     if since is not None:
-        query = query.where(refused.c.refused_at >= since)
+        query = query.where(t.refused.c.refused_at >= since)
     return [_refused_view(*row) for row in connection.execute(query)]
 
 
-_REFUSED = select(refused.c.id, refused.c.refused_at, refused.c.faults, refused.c.payload)
+_REFUSED = select(t.refused.c.id, t.refused.c.refused_at, t.refused.c.faults, t.refused.c.payload)
 
 
 def _refused_view(message_id: str, refused_at: datetime, faults: str, payload: str) -> RefusedView:

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, insert, select
 from worker.domain.message import Message
 from worker.domain.status import Suppression
 from worker.domain.text import check_of
+from worker.ledger import tables as t
 from worker.ledger.dialect import add_rows, chunks, insert_new
-from worker.ledger.tables import messages, recipients, refused
 
 PAYLOAD = 1_000_000
 """Bytes of a refused payload that are kept: more than the largest message has."""
@@ -35,12 +35,12 @@ def add(
     ]
     added = add_rows(
         connection,
-        insert_new(connection, messages),
+        insert_new(connection, t.messages),
         {"accepted_at": now},
         ("public_id", "account_id", "lane", "content", "metadata", "created_at", "run_id"),
         # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
         sorted(rows),
-        returning=(messages.c.public_id, messages.c.id),
+        returning=(t.messages.c.public_id, t.messages.c.id),
     )
     return {message_id: row_id for message_id, row_id in added}  # noqa: C416 - mypy needs it spelt out
 
@@ -49,15 +49,17 @@ def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
     """Those of these messages whose id the ledger has for another lane, text or recipients."""
     found = []
     for part in chunks(some):
-        texts = select(messages.c.public_id, messages.c.id, messages.c.lane, messages.c.content, messages.c.text_check)
+        texts = select(
+            t.messages.c.public_id, t.messages.c.id, t.messages.c.lane, t.messages.c.content, t.messages.c.text_check
+        )
         there = {
             row.public_id: row
-            for row in connection.execute(texts.where(messages.c.public_id.in_([one.id for one in part])))
+            for row in connection.execute(texts.where(t.messages.c.public_id.in_([one.id for one in part])))
         }
         mobiles: defaultdict[int, set[str]] = defaultdict(set)
-        of = select(recipients.c.message_id, recipients.c.mobile)
+        of = select(t.recipients.c.message_id, t.recipients.c.mobile)
         for row_id, mobile in connection.execute(
-            of.where(recipients.c.message_id.in_([row.id for row in there.values()]))
+            of.where(t.recipients.c.message_id.in_([row.id for row in there.values()]))
         ):
             mobiles[row_id].add(mobile)
         for one in part:
@@ -69,7 +71,7 @@ def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
     return found
 
 
-_INSERT_SUPPRESSED = insert(recipients)
+_INSERT_SUPPRESSED = insert(t.recipients)
 
 
 def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: Suppression) -> None:
@@ -85,7 +87,7 @@ def refuse(
     What of the payload no text of a database can hold is written as an escape, and what is beyond PAYLOAD left out.
     """
     row = {"id": message_id, "faults": json.dumps(faults), "payload": _storable(payload), "refused_at": now}
-    connection.execute(insert_new(connection, refused), row)
+    connection.execute(insert_new(connection, t.refused), row)
 
 
 def _storable(payload: str | bytes) -> str:

@@ -26,9 +26,9 @@ from sqlalchemy import (
 
 from worker.domain.optout import is_optout
 from worker.domain.status import State, Suppression
+from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, add_rows, among, insert_new, listed
 from worker.ledger.inbound.pushes import which_repeat_none
-from worker.ledger.tables import accounts, optouts, pushes, recipients, replies, submissions
 
 REPLY = "reply"
 """Who said so, where somebody replied it."""
@@ -80,7 +80,7 @@ def add(
         first.setdefault(one[0], one)
     add_rows(
         connection,
-        insert_new(connection, optouts, earliest="since", also=("said_by", "why", "msg_id", "push_id")),
+        insert_new(connection, t.optouts, earliest="since", also=("said_by", "why", "msg_id", "push_id")),
         {"account_id": account_id, "since": since, "said_by": said_by, "push_id": push_id},
         ("mobile", "why", "msg_id"),
         first.values(),
@@ -114,7 +114,7 @@ def undo(connection: Connection, push_ids: Collection[int], words: Collection[st
     A later reply that says so (one of `words`, folded) counts in their place, unless its push was undone too.
     """
     _take_turns(connection, shared=False)
-    connection.execute(update(pushes).where(pushes.c.id.in_(push_ids)).values(undone_at=now))
+    connection.execute(update(t.pushes).where(t.pushes.c.id.in_(push_ids)).values(undone_at=now))
     gone = connection.execute(_UNDO, {"of_pushes": list(push_ids)}).all()
     since = {(row.account_id, row.mobile): row.since for row in gone}
     meant: dict[tuple[int, str], Any] = {}
@@ -145,86 +145,94 @@ def remove(connection: Connection, account_id: int, mobiles: Collection[str]) ->
 
 # Built once each: to build such a statement anew costs as much as to run it.
 _UNDO = (
-    delete(optouts)
-    .where(optouts.c.push_id.in_(bindparam("of_pushes", expanding=True)))
-    .returning(optouts.c.account_id, optouts.c.mobile, optouts.c.since)
+    delete(t.optouts)
+    .where(t.optouts.c.push_id.in_(bindparam("of_pushes", expanding=True)))
+    .returning(t.optouts.c.account_id, t.optouts.c.mobile, t.optouts.c.since)
 )
 
 
 @cache
 def _replies_of(dialect: str) -> Select[Any]:
-    said = select(replies.c.mobile, replies.c.content, replies.c.msg_id, replies.c.push_id, replies.c.received_at)
-    of_them = replies.c.account_id == bindparam("of_account"), among(dialect, replies.c.mobile, "mobiles")
-    undone = select(pushes.c.id).where(pushes.c.id == replies.c.push_id, pushes.c.undone_at.is_not(None)).exists()
-    return said.where(*of_them, ~undone).order_by(replies.c.received_at, replies.c.id)
+    said = select(
+        t.replies.c.mobile, t.replies.c.content, t.replies.c.msg_id, t.replies.c.push_id, t.replies.c.received_at
+    )
+    of_them = t.replies.c.account_id == bindparam("of_account"), among(dialect, t.replies.c.mobile, "mobiles")
+    undone = (
+        select(t.pushes.c.id).where(t.pushes.c.id == t.replies.c.push_id, t.pushes.c.undone_at.is_not(None)).exists()
+    )
+    return said.where(*of_them, ~undone).order_by(t.replies.c.received_at, t.replies.c.id)
 
 
 @cache
 def _by_a_person(dialect: str) -> Select[Any]:
-    return select(optouts.c.mobile).where(*_these(dialect), optouts.c.push_id.is_(None))
+    return select(t.optouts.c.mobile).where(*_these(dialect), t.optouts.c.push_id.is_(None))
 
 
 @cache
 def _vouch(dialect: str) -> Update:
-    return update(optouts).where(*_these(dialect), optouts.c.push_id.is_not(None)).values(push_id=None)
+    return update(t.optouts).where(*_these(dialect), t.optouts.c.push_id.is_not(None)).values(push_id=None)
 
 
 @cache
 def _sent_to(dialect: str) -> Select[Any]:
     # For each mobile the first that is found will do: somebody may have had thousands.
-    wanted = listed(dialect, recipients.c.mobile, "mobiles")
-    sent = select(recipients.c.mobile).join(submissions, submissions.c.id == recipients.c.submission_id)
-    its = recipients.c.mobile == wanted.c.value, submissions.c.account_id == bindparam("of_account")
+    wanted = listed(dialect, t.recipients.c.mobile, "mobiles")
+    sent = select(t.recipients.c.mobile).join(t.submissions, t.submissions.c.id == t.recipients.c.submission_id)
+    its = t.recipients.c.mobile == wanted.c.value, t.submissions.c.account_id == bindparam("of_account")
     return select(wanted.c.value).where(sent.where(*its).correlate(wanted).exists())
 
 
 @cache
 def _of(dialect: str) -> Select[Any]:
-    return select(optouts.c.mobile).where(*_these(dialect))
+    return select(t.optouts.c.mobile).where(*_these(dialect))
 
 
 @cache
 def _remove(dialect: str) -> Delete:
-    return delete(optouts).where(*_these(dialect))
+    return delete(t.optouts).where(*_these(dialect))
 
 
 def _these(dialect: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return optouts.c.account_id == bindparam("of_account"), among(dialect, optouts.c.mobile, "mobiles")
+    return t.optouts.c.account_id == bindparam("of_account"), among(dialect, t.optouts.c.mobile, "mobiles")
 
 
 def _has_opted_out(account_id: ColumnElement[int]) -> ColumnElement[bool]:
     # Of a recipient. A value is looked up by the primary key, for each of them. Of EXISTS PostgreSQL makes a join, and where it
     # has no statistics yet, such as after an import, that goes through all optouts for each submission.
-    found = select(optouts.c.mobile).where(optouts.c.account_id == account_id, optouts.c.mobile == recipients.c.mobile)
-    return found.correlate(submissions, recipients).scalar_subquery().is_not(None)
+    found = select(t.optouts.c.mobile).where(
+        t.optouts.c.account_id == account_id, t.optouts.c.mobile == t.recipients.c.mobile
+    )
+    return found.correlate(t.submissions, t.recipients).scalar_subquery().is_not(None)
 
 
 _NOS: BindParameter[Any] = bindparam("ids", expanding=True)
-_WAITING = submissions.c.state.in_([State.HELD, State.QUEUED])
-_OF_IT = select(func.count()).where(recipients.c.submission_id == submissions.c.id).correlate(submissions)
-_OPTED_OUT = _OF_IT.where(_has_opted_out(submissions.c.account_id)).scalar_subquery()
+_WAITING = t.submissions.c.state.in_([State.HELD, State.QUEUED])
+_OF_IT = select(func.count()).where(t.recipients.c.submission_id == t.submissions.c.id).correlate(t.submissions)
+_OPTED_OUT = _OF_IT.where(_has_opted_out(t.submissions.c.account_id)).scalar_subquery()
 # Locked, for nobody may claim it while its recipients are taken out. What is resent may have been taken: all of it stays.
 _WITH_OPTOUTS = (
-    select(submissions.c.id)
-    .where(submissions.c.id.in_(_NOS), _WAITING, ~submissions.c.resent, _OPTED_OUT > 0)
+    select(t.submissions.c.id)
+    .where(t.submissions.c.id.in_(_NOS), _WAITING, ~t.submissions.c.resent, _OPTED_OUT > 0)
     .with_for_update()
 )
-_ITS_ACCOUNT = select(submissions.c.account_id).where(submissions.c.id == recipients.c.submission_id)
+_ITS_ACCOUNT = select(t.submissions.c.account_id).where(t.submissions.c.id == t.recipients.c.submission_id)
 _LEAVE_OUT = (
-    update(recipients)
-    .where(recipients.c.submission_id.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(recipients).scalar_subquery()))
+    update(t.recipients)
+    .where(
+        t.recipients.c.submission_id.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(t.recipients).scalar_subquery())
+    )
     .values(submission_id=null(), suppressed=Suppression.OPTOUT)
 )
 _LEFT = _OF_IT.scalar_subquery()
-_NOW = bindparam("now", type_=submissions.c.updated_at.type)
+_NOW = bindparam("now", type_=t.submissions.c.updated_at.type)
 _SHRINK = (
-    update(submissions)
-    .where(submissions.c.id.in_(_NOS), _WAITING)
+    update(t.submissions)
+    .where(t.submissions.c.id.in_(_NOS), _WAITING)
     .values(
         mobiles=_LEFT,
-        state=case((_LEFT == 0, State.CANCELLED), else_=submissions.c.state),
-        due_at=case((_LEFT == 0, null()), else_=submissions.c.due_at),
-        updated_at=case((_LEFT == 0, _NOW), else_=submissions.c.updated_at),
+        state=case((_LEFT == 0, State.CANCELLED), else_=t.submissions.c.state),
+        due_at=case((_LEFT == 0, null()), else_=t.submissions.c.due_at),
+        updated_at=case((_LEFT == 0, _NOW), else_=t.submissions.c.updated_at),
     )
 )
 
@@ -240,14 +248,14 @@ def leave_out(connection: Connection, submission_ids: Sequence[int], *, now: dat
 
 
 _OPTOUTS = select(
-    accounts.c.name,
-    optouts.c.mobile,
-    optouts.c.since,
-    optouts.c.said_by,
-    optouts.c.why,
-    optouts.c.msg_id,
-    optouts.c.push_id,
-).join(accounts, accounts.c.id == optouts.c.account_id)
+    t.accounts.c.name,
+    t.optouts.c.mobile,
+    t.optouts.c.since,
+    t.optouts.c.said_by,
+    t.optouts.c.why,
+    t.optouts.c.msg_id,
+    t.optouts.c.push_id,
+).join(t.accounts, t.accounts.c.id == t.optouts.c.account_id)
 
 
 def newest(
@@ -259,7 +267,9 @@ def newest(
     since: datetime | None = None,
 ) -> list[OptOut]:
     """The newest opt-outs, the last first."""
-    newest_first = _OPTOUTS.order_by(optouts.c.since.desc(), optouts.c.mobile.desc(), accounts.c.name).limit(limit)
+    newest_first = _OPTOUTS.order_by(t.optouts.c.since.desc(), t.optouts.c.mobile.desc(), t.accounts.c.name).limit(
+        limit
+    )
     found = connection.execute(newest_first.where(*_narrowed(account, mobile, since)))
     return [OptOut(*row) for row in found]
 
@@ -268,20 +278,24 @@ def count(
     connection: Connection, *, account: str | None = None, mobile: str | None = None, since: datetime | None = None
 ) -> int:
     """How many have opted out."""
-    query = select(func.count()).select_from(optouts).join(accounts, accounts.c.id == optouts.c.account_id)
+    query = select(func.count()).select_from(t.optouts).join(t.accounts, t.accounts.c.id == t.optouts.c.account_id)
     return connection.execute(query.where(*_narrowed(account, mobile, since))).scalar_one()
 
 
 def by_replies(connection: Connection, *, since: datetime, until: datetime) -> int:
     """How many opted out by a reply in that time."""
-    query = select(func.count()).where(optouts.c.since >= since, optouts.c.since < until, optouts.c.said_by == REPLY)
+    query = select(func.count()).where(
+        t.optouts.c.since >= since, t.optouts.c.since < until, t.optouts.c.said_by == REPLY
+    )
     return connection.execute(query).scalar_one()
 
 
 def every(connection: Connection, *, account: str | None = None) -> Iterator[OptOut]:
     """All opt-outs, by account and mobile, however many: they are read in pages."""
-    key = optouts.c.account_id, optouts.c.mobile
-    pages = _OPTOUTS.add_columns(optouts.c.account_id).where(*_narrowed(account, None, None)).order_by(*key).limit(ROWS)
+    key = t.optouts.c.account_id, t.optouts.c.mobile
+    pages = (
+        _OPTOUTS.add_columns(t.optouts.c.account_id).where(*_narrowed(account, None, None)).order_by(*key).limit(ROWS)
+    )
     page = connection.execute(pages).all()
     while page:
         yield from (OptOut(*row[:-1]) for row in page)
@@ -290,8 +304,8 @@ def every(connection: Connection, *, account: str | None = None) -> Iterator[Opt
 
 def _narrowed(account: str | None, mobile: str | None, since: datetime | None) -> Iterator[ColumnElement[bool]]:
     if account is not None:
-        yield accounts.c.name == account
+        yield t.accounts.c.name == account
     if mobile is not None:
-        yield optouts.c.mobile == mobile
+        yield t.optouts.c.mobile == mobile
     if since is not None:
-        yield optouts.c.since >= since
+        yield t.optouts.c.since >= since

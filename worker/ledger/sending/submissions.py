@@ -22,36 +22,36 @@ from sqlalchemy import (
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.domain.submission import NewSubmission, Recorded
+from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, add_rows, literally, oldest
-from worker.ledger.tables import recipients, reports, submissions
 
-TO_BE_SENT = submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
+TO_BE_SENT = t.submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
 """The condition of the partial indexes over what waits to be sent."""
 # One of its recipients was reported: the gateway took the call. That a person calls it failed says nothing of the kind.
 _ITS_REPORT = (
-    recipients.c.submission_id == submissions.c.id,
-    reports.c.account_id == submissions.c.account_id,
-    reports.c.msg_id == submissions.c.msg_id,
-    reports.c.mobile == recipients.c.mobile,
-    or_(reports.c.push_id.is_not(None), reports.c.status == Report.DELIVERED),
+    t.recipients.c.submission_id == t.submissions.c.id,
+    t.reports.c.account_id == t.submissions.c.account_id,
+    t.reports.c.msg_id == t.submissions.c.msg_id,
+    t.reports.c.mobile == t.recipients.c.mobile,
+    or_(t.reports.c.push_id.is_not(None), t.reports.c.status == Report.DELIVERED),
 )
 REPORTED = exists().where(*_ITS_REPORT)
 # The same, looked up for each row. Of EXISTS over many rows PostgreSQL makes a join: with poor statistics one of all recipients
 # with all reports, which filled a disk.
 EACH_REPORTED = (
-    select(recipients.c.submission_id)
+    select(t.recipients.c.submission_id)
     .where(*_ITS_REPORT)
     .limit(1)
-    .correlate(submissions)
+    .correlate(t.submissions)
     .scalar_subquery()
     .is_not(None)
 )
 # What is past its validity was never taken, unless it is one that was to be sent again.
-OVER = case((submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
+OVER = case((t.submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
 
 
-_INSERT = insert(submissions)
-_INSERT_RECIPIENTS = insert(recipients)
+_INSERT = insert(t.submissions)
+_INSERT_RECIPIENTS = insert(t.recipients)
 
 
 def add(connection: Connection, new: Sequence[NewSubmission], *, now: datetime) -> None:
@@ -74,7 +74,7 @@ def add(connection: Connection, new: Sequence[NewSubmission], *, now: datetime) 
             )
             for each in new
         ),
-        returning=(submissions.c.account_id, submissions.c.msg_id, submissions.c.id),
+        returning=(t.submissions.c.account_id, t.submissions.c.msg_id, t.submissions.c.id),
     )
     ids = {(account_id, msg_id): submission_id for account_id, msg_id, submission_id in added}
     add_rows(
@@ -95,72 +95,72 @@ def split_off(connection: Connection, submission_id: int, msg_id: int, *, now: d
 
     That of the submission itself where it has but one recipient, or may not be split: what may have been taken stays together.
     """
-    many = submissions.c.id == submission_id, TO_BE_SENT, submissions.c.mobiles > 1, ~submissions.c.resent
-    if connection.execute(update(submissions).where(*many).values(mobiles=submissions.c.mobiles - 1)).rowcount == 0:
+    many = t.submissions.c.id == submission_id, TO_BE_SENT, t.submissions.c.mobiles > 1, ~t.submissions.c.resent
+    if connection.execute(update(t.submissions).where(*many).values(mobiles=t.submissions.c.mobiles - 1)).rowcount == 0:
         return submission_id
     same = ("account_id", "lane", "state", "caller", "due_at", "expires_at", "attempt", "resent", "failed")
-    values = [submissions.c[name] for name in same]
-    copied = select(*values, literal(msg_id), literal(1), literal(now, submissions.c.updated_at.type))
-    added = insert(submissions).from_select(
-        [*same, "msg_id", "mobiles", "updated_at"], copied.where(submissions.c.id == submission_id)
+    values = [t.submissions.c[name] for name in same]
+    copied = select(*values, literal(msg_id), literal(1), literal(now, t.submissions.c.updated_at.type))
+    added = insert(t.submissions).from_select(
+        [*same, "msg_id", "mobiles", "updated_at"], copied.where(t.submissions.c.id == submission_id)
     )
-    new: int = connection.execute(added.returning(submissions.c.id)).scalar_one()
-    of_it = recipients.c.submission_id == submission_id
-    first = select(recipients.c.message_id, recipients.c.mobile).where(of_it).limit(1)
-    message_id, mobile = connection.execute(first.order_by(recipients.c.message_id, recipients.c.mobile)).one()
-    one = of_it, recipients.c.message_id == message_id, recipients.c.mobile == mobile
-    connection.execute(update(recipients).where(*one).values(submission_id=new))
+    new: int = connection.execute(added.returning(t.submissions.c.id)).scalar_one()
+    of_it = t.recipients.c.submission_id == submission_id
+    first = select(t.recipients.c.message_id, t.recipients.c.mobile).where(of_it).limit(1)
+    message_id, mobile = connection.execute(first.order_by(t.recipients.c.message_id, t.recipients.c.mobile)).one()
+    one = of_it, t.recipients.c.message_id == message_id, t.recipients.c.mobile == mobile
+    connection.execute(update(t.recipients).where(*one).values(submission_id=new))
     return new
 
 
-_NEW_STATE = bindparam("new_state", type_=submissions.c.state.type)
-_NEW_DUE_AT = bindparam("new_due_at", type_=submissions.c.due_at.type)
+_NEW_STATE = bindparam("new_state", type_=t.submissions.c.state.type)
+_NEW_DUE_AT = bindparam("new_due_at", type_=t.submissions.c.due_at.type)
 # Where the tick was first and gave the attempt up, what came of it still counts, in every state that may lead to another call.
 _STILL_COUNTS = or_(
     and_(
-        submissions.c.attempt == bindparam("of_attempt"),
+        t.submissions.c.attempt == bindparam("of_attempt"),
         or_(
-            submissions.c.state == State.SUBMITTING,
-            and_(submissions.c.state == State.UNKNOWN, _NEW_STATE == State.REJECTED),
+            t.submissions.c.state == State.SUBMITTING,
+            and_(t.submissions.c.state == State.UNKNOWN, _NEW_STATE == State.REJECTED),
             # It waits for its second call: the first was refused, or not sent. A person may have seen to one that is unknown.
             and_(
-                submissions.c.state == State.HELD,
-                submissions.c.resent,
+                t.submissions.c.state == State.HELD,
+                t.submissions.c.resent,
                 or_(_NEW_STATE == State.REJECTED, _NEW_STATE == State.HELD),
             ),
         ),
     ),
     # Taken is taken, whatever has been tried since.
     and_(
-        submissions.c.attempt >= bindparam("of_attempt"),
+        t.submissions.c.attempt >= bindparam("of_attempt"),
         # An IN cannot be sent for many rows at once.
-        or_(*(submissions.c.state == state for state in (State.SUBMITTING, State.UNKNOWN, State.HELD))),
+        or_(*(t.submissions.c.state == state for state in (State.SUBMITTING, State.UNKNOWN, State.HELD))),
         _NEW_STATE == State.ACCEPTED,
     ),
 )
 # Given up it was marked as resent; that the call was not sent takes it back.
 _RESENT = or_(
-    and_(submissions.c.resent, submissions.c.state == State.SUBMITTING), bindparam("new_resent", type_=Boolean)
+    and_(t.submissions.c.resent, t.submissions.c.state == State.SUBMITTING), bindparam("new_resent", type_=Boolean)
 )
-_NO_MORE = and_(submissions.c.called_off, _NEW_STATE == State.HELD)
+_NO_MORE = and_(t.submissions.c.called_off, _NEW_STATE == State.HELD)
 _RECORD = (
-    update(submissions)
-    .where(submissions.c.id == bindparam("of_id"), _STILL_COUNTS)
+    update(t.submissions)
+    .where(t.submissions.c.id == bindparam("of_id"), _STILL_COUNTS)
     .values(
-        {name: bindparam(f"new_{name}", type_=submissions.c[name].type) for name in ("result", "tips", "updated_at")}
+        {name: bindparam(f"new_{name}", type_=t.submissions.c[name].type) for name in ("result", "tips", "updated_at")}
         | {
             "state": case((and_(_NO_MORE, _RESENT), State.UNKNOWN), (_NO_MORE, State.CANCELLED), else_=_NEW_STATE),
             "due_at": case((_NO_MORE, null()), else_=_NEW_DUE_AT),
             "resent": _RESENT,
-            "failed": submissions.c.failed + bindparam("more_failed", type_=submissions.c.failed.type),
+            "failed": t.submissions.c.failed + bindparam("more_failed", type_=t.submissions.c.failed.type),
         }
     )
 )
 
 
 _FREE = (
-    select(submissions.c.id)
-    .where(submissions.c.id.in_(bindparam("ids", expanding=True)))
+    select(t.submissions.c.id)
+    .where(t.submissions.c.id.in_(bindparam("ids", expanding=True)))
     # As an UPDATE that leaves the key as it is: the foreign keys of rows that are added elsewhere do not stand in its way.
     .with_for_update(skip_locked=True, key_share=True)
 )
@@ -198,8 +198,8 @@ def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetim
 
 def expire(connection: Connection, *, now: datetime, most: int = 10 * ROWS) -> int:
     """What waits to be sent and is past its validity waits no longer; how many."""
-    late = oldest(submissions.c.id, submissions.c.expires_at, now, most, TO_BE_SENT)
-    expired = late.values(state=OVER, due_at=null(), updated_at=now).returning(submissions.c.id)
+    late = oldest(t.submissions.c.id, t.submissions.c.expires_at, now, most, TO_BE_SENT)
+    expired = late.values(state=OVER, due_at=null(), updated_at=now).returning(t.submissions.c.id)
     return len(connection.execute(expired).all())
 
 
@@ -212,25 +212,28 @@ def expire_leases(
     """
     at = now + BACKOFF_FIRST
     again = and_(
-        submissions.c.lane.in_(resend), ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > at
+        t.submissions.c.lane.in_(resend),
+        ~t.submissions.c.resent,
+        ~t.submissions.c.called_off,
+        t.submissions.c.expires_at > at,
     )
-    leased = submissions.c.state == literally(State.SUBMITTING)
-    lost = oldest(submissions.c.id, submissions.c.due_at, now, most, leased).values(
+    leased = t.submissions.c.state == literally(State.SUBMITTING)
+    lost = oldest(t.submissions.c.id, t.submissions.c.due_at, now, most, leased).values(
         state=case((again, State.HELD), else_=State.UNKNOWN),
-        due_at=case((again, literal(at, submissions.c.due_at.type)), else_=null()),
-        resent=or_(submissions.c.resent, again),
+        due_at=case((again, literal(at, t.submissions.c.due_at.type)), else_=null()),
+        resent=or_(t.submissions.c.resent, again),
         tips="no outcome was recorded before its lease ran out: the worker was lost, or the ledger away",
         updated_at=now,
     )
     return [
         (submission_id, State(state))
-        for submission_id, state in connection.execute(lost.returning(submissions.c.id, submissions.c.state))
+        for submission_id, state in connection.execute(lost.returning(t.submissions.c.id, t.submissions.c.state))
     ]
 
 
 def unreport(connection: Connection, *, before: datetime, now: datetime, most: int = ROWS) -> int:
     """What the gateway took before then waits for its reports no longer, as far as any are missing; how many."""
-    accepted = submissions.c.state == literally(State.ACCEPTED)
-    waited = oldest(submissions.c.id, submissions.c.updated_at, before, most, accepted)
-    unreported = waited.values(state=State.UNREPORTED, updated_at=now).returning(submissions.c.id)
+    accepted = t.submissions.c.state == literally(State.ACCEPTED)
+    waited = oldest(t.submissions.c.id, t.submissions.c.updated_at, before, most, accepted)
+    unreported = waited.values(state=State.UNREPORTED, updated_at=now).returning(t.submissions.c.id)
     return len(connection.execute(unreported).all())

@@ -26,9 +26,9 @@ from sqlalchemy import (
 
 from worker.domain.lane import Lane
 from worker.domain.status import Report, State
+from worker.ledger import tables as t
 from worker.ledger.dialect import chunks, insert_new, literally
 from worker.ledger.sending.submissions import EACH_REPORTED
-from worker.ledger.tables import accounts, marks, messages, recipients, reports, submissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +63,24 @@ class UnknownView:
 def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownView]:
     """The newest of the unknown submissions, the last first."""
     columns = (
-        submissions.c.id,
-        messages.c.public_id,
-        accounts.c.name,
-        submissions.c.lane,
-        submissions.c.msg_id,
+        t.submissions.c.id,
+        t.messages.c.public_id,
+        t.accounts.c.name,
+        t.submissions.c.lane,
+        t.submissions.c.msg_id,
         func.count(),
-        submissions.c.updated_at,
-        submissions.c.resent,
-        submissions.c.result,
-        submissions.c.tips,
+        t.submissions.c.updated_at,
+        t.submissions.c.resent,
+        t.submissions.c.result,
+        t.submissions.c.tips,
     )
-    query = _unknown(select(*columns), which).group_by(submissions.c.id, messages.c.public_id, accounts.c.name)
-    return [UnknownView(*row) for row in connection.execute(query.order_by(submissions.c.id.desc()).limit(limit))]
+    query = _unknown(select(*columns), which).group_by(t.submissions.c.id, t.messages.c.public_id, t.accounts.c.name)
+    return [UnknownView(*row) for row in connection.execute(query.order_by(t.submissions.c.id.desc()).limit(limit))]
 
 
 def count(connection: Connection, which: Which) -> tuple[int, int]:
     """How many submissions are unknown, and how many recipients."""
-    query = _unknown(select(func.count(distinct(submissions.c.id)), func.count()), which)
+    query = _unknown(select(func.count(distinct(t.submissions.c.id)), func.count()), which)
     of_submissions, of_recipients = connection.execute(query).one()
     return of_submissions, of_recipients
 
@@ -91,22 +91,22 @@ def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, n
     Each may go out for as long as its message might, but at least for as long as a new one of its lane.
     """
     at_least = case(
-        {name: literal(now + lane.validity, submissions.c.expires_at.type) for name, lane in lanes.items()},
-        value=submissions.c.lane,
-        else_=submissions.c.expires_at,
+        {name: literal(now + lane.validity, t.submissions.c.expires_at.type) for name, lane in lanes.items()},
+        value=t.submissions.c.lane,
+        else_=t.submissions.c.expires_at,
     )
     again = (
-        update(submissions)
+        update(t.submissions)
         .where(
-            submissions.c.id.in_(_unknown(select(submissions.c.id), which)),
-            submissions.c.state == State.UNKNOWN,
-            ~submissions.c.called_off,
+            t.submissions.c.id.in_(_unknown(select(t.submissions.c.id), which)),
+            t.submissions.c.state == State.UNKNOWN,
+            ~t.submissions.c.called_off,
         )
         .values(
             state=State.HELD,
             due_at=now,
             resent=True,
-            expires_at=case((submissions.c.expires_at < at_least, at_least), else_=submissions.c.expires_at),
+            expires_at=case((t.submissions.c.expires_at < at_least, at_least), else_=t.submissions.c.expires_at),
             updated_at=now,
         )
     )
@@ -115,15 +115,15 @@ def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, n
 
 def may_be_resent(now: datetime) -> tuple[ColumnElement[bool], ...]:
     """The condition on which what is unknown is sent once more by itself: it never was before, and is still valid."""
-    return ~submissions.c.resent, ~submissions.c.called_off, submissions.c.expires_at > now
+    return ~t.submissions.c.resent, ~t.submissions.c.called_off, t.submissions.c.expires_at > now
 
 
 def resend_probable(connection: Connection, submission_ids: Collection[int], *, now: datetime) -> int:
     """Holds those of the submissions to be sent again at once that never were before, and are still valid; how many."""
     return sum(
         connection.execute(
-            update(submissions)
-            .where(submissions.c.id.in_(some), submissions.c.state == State.UNKNOWN, *may_be_resent(now))
+            update(t.submissions)
+            .where(t.submissions.c.id.in_(some), t.submissions.c.state == State.UNKNOWN, *may_be_resent(now))
             .values(state=State.HELD, due_at=now, resent=True, updated_at=now)
         ).rowcount
         for some in chunks(submission_ids)
@@ -131,8 +131,8 @@ def resend_probable(connection: Connection, submission_ids: Collection[int], *, 
 
 
 LOOKED_AT_ONCE = 20_000
-_UNKNOWN = submissions.c.state == literally(State.UNKNOWN)
-_MARK = marks.c.name == "settle"
+_UNKNOWN = t.submissions.c.state == literally(State.UNKNOWN)
+_MARK = t.marks.c.name == "settle"
 
 
 def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED_AT_ONCE) -> int:
@@ -141,14 +141,16 @@ def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED
     It looks at so many of what is unknown, and the next time at those after them. So none escapes, whichever came first, the report
     or the end of the call, and by whatever clock; and a bad hour that left many unknown is not paid for each minute.
     """
-    after = connection.execute(select(marks.c.last_id).where(_MARK)).scalar_one()
-    next_ones = select(submissions.c.id).where(_UNKNOWN, submissions.c.id > after).order_by(submissions.c.id)
+    after = connection.execute(select(t.marks.c.last_id).where(_MARK)).scalar_one()
+    next_ones = select(t.submissions.c.id).where(_UNKNOWN, t.submissions.c.id > after).order_by(t.submissions.c.id)
     some = next_ones.limit(most).subquery()
     last, found = connection.execute(select(func.max(some.c.id), func.count())).one()
-    connection.execute(update(marks).where(_MARK).values(last_id=last if found == most else 0))
+    connection.execute(update(t.marks).where(_MARK).values(last_id=last if found == most else 0))
     if not found:
         return 0
-    reported = update(submissions).where(_UNKNOWN, submissions.c.id > after, submissions.c.id <= last, EACH_REPORTED)
+    reported = update(t.submissions).where(
+        _UNKNOWN, t.submissions.c.id > after, t.submissions.c.id <= last, EACH_REPORTED
+    )
     return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
@@ -156,39 +158,42 @@ def settle(connection: Connection, which: Which, report: Report, *, said_by: str
     """Keeps a report of each of the recipients, by the word of a person; how many. A later one of the gateway's is kept beside it."""
     said = _unknown(
         select(
-            submissions.c.account_id,
-            submissions.c.msg_id,
-            recipients.c.mobile,
+            t.submissions.c.account_id,
+            t.submissions.c.msg_id,
+            t.recipients.c.mobile,
             literal(report),
             literal(said_by),
-            literal(now, reports.c.received_at.type),
+            literal(now, t.reports.c.received_at.type),
         ),
         which,
     )
     names = ["account_id", "msg_id", "mobile", "status", "said_by", "received_at"]
-    statement = insert_new(connection, reports).from_select(names, said)
+    statement = insert_new(connection, t.reports).from_select(names, said)
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
 def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any, ...]]:
     reported = exists().where(
-        reports.c.account_id == submissions.c.account_id,
-        reports.c.msg_id == submissions.c.msg_id,
-        reports.c.mobile == recipients.c.mobile,
+        t.reports.c.account_id == t.submissions.c.account_id,
+        t.reports.c.msg_id == t.submissions.c.msg_id,
+        t.reports.c.mobile == t.recipients.c.mobile,
     )
-    named = messages.c.public_id.in_(which.ids), tuple_(messages.c.public_id, recipients.c.mobile).in_(which.pairs)
+    named = (
+        t.messages.c.public_id.in_(which.ids),
+        tuple_(t.messages.c.public_id, t.recipients.c.mobile).in_(which.pairs),
+    )
     return (
-        query.select_from(submissions)
-        .join(recipients, recipients.c.submission_id == submissions.c.id)
-        .join(messages, messages.c.id == recipients.c.message_id)
-        .join(accounts, accounts.c.id == submissions.c.account_id)
+        query.select_from(t.submissions)
+        .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)
+        .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
+        .join(t.accounts, t.accounts.c.id == t.submissions.c.account_id)
         .where(
-            submissions.c.state == literally(State.UNKNOWN),
+            t.submissions.c.state == literally(State.UNKNOWN),
             ~reported,
             or_(*named) if which.ids or which.pairs else true(),
-            submissions.c.lane == which.lane if which.lane else true(),
-            accounts.c.name == which.account if which.account else true(),
-            submissions.c.updated_at >= which.since if which.since else true(),
-            submissions.c.id.in_(which.submission_ids) if which.submission_ids is not None else true(),
+            t.submissions.c.lane == which.lane if which.lane else true(),
+            t.accounts.c.name == which.account if which.account else true(),
+            t.submissions.c.updated_at >= which.since if which.since else true(),
+            t.submissions.c.id.in_(which.submission_ids) if which.submission_ids is not None else true(),
         )
     )
