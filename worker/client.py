@@ -27,9 +27,11 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from worker.domain.caller import as_caller, caller_fault
 from worker.domain.key import KeyUsed, clashes, day_of, named, so_far
 from worker.domain.lane import LANES
-from worker.domain.message import Fault, Message, Refused, as_caller, caller_fault, new_id, read_message
+from worker.domain.message import Fault, Message, Refused, new_id
+from worker.domain.read_message import read_message
 from worker.redis_store import accounts as announced
 from worker.redis_store import bells, intake
 from worker.redis_store.clock import RedisClock

@@ -32,11 +32,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis import Redis
 
 from worker.domain.address import NO_REDIS, is_redis_address
+from worker.domain.caller import caller_fault
 from worker.domain.caps import Cap, read_cap
 from worker.domain.hours import Hours, read_hours
 from worker.domain.key import KEY_DAYS
 from worker.domain.lane import LANES, Lane
-from worker.domain.message import MAX_ACCOUNT, caller_fault
+from worker.domain.message import MAX_ACCOUNT
 from worker.domain.optout import OPTOUT_WORDS, folded
 from worker.domain.outcome import NOT_TAKEN
 from worker.domain.rate import Rate

@@ -17,11 +17,12 @@ from sqlalchemy.exc import OperationalError
 from worker.campaigns.feed import launch, launch_part
 from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
+from worker.domain.caller import as_known
 from worker.domain.campaigns.campaign import Window
 from worker.domain.caps import Capped
 from worker.domain.clock import WrongClock
 from worker.domain.lane import CALLS_AT_ONCE, Lane
-from worker.domain.message import MSG_ID_END, Message, as_known
+from worker.domain.message import MSG_ID_END, Message
 from worker.domain.policy import AccountPolicy, Policy
 from worker.domain.submission import Recorded
 from worker.gateway.client import Session, endpoint, open_session, why_unreachable

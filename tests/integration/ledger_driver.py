@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine, select
 
 from worker.domain.lane import LANES, Lane
-from worker.domain.message import Message, read_message
+from worker.domain.message import Message
 from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.policy import AccountPolicy, Policy
 from worker.domain.rate import Rate
+from worker.domain.read_message import read_message
 from worker.domain.submission import Claimed, Recorded
 from worker.inbound.process_push import process_push
 from worker.ledger.inbound import pushes

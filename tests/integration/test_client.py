@@ -16,7 +16,7 @@ from redis import Redis
 
 from worker.client import PUT_AT_ONCE, Accounts, KeyUsed, NotPermitted, Refused, SmsClient, Unavailable
 from worker.domain.lane import LANES, QUEUES
-from worker.domain.message import read_message
+from worker.domain.read_message import read_message
 from worker.redis_store import accounts as announced
 from worker.redis_store import intake, intake_keys
 from worker.redis_store.headroom import Headroom, memory_share

@@ -13,7 +13,7 @@ from test_send_by_name import arrives, send_by_name
 
 from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import UPKEEP_QUEUE
-from worker.domain.message import read_message
+from worker.domain.read_message import read_message
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import refused
 from worker.redis_store import bells, intake, intake_keys, intake_parked

@@ -80,14 +80,14 @@ BAD = {
     "a bad mobile": ({"to": ["12"], "content": "您好"}, "to[0] '12' is too short"),
     "no content": ({"to": ["13800138003"]}, "content is missing"),
     "another lane": ({"to": ["13800138003"], "content": "您好", "lane": "vip"}, "lane 'vip' is unknown"),
-    "an unknown field": ({"to": ["13800138003"], "content": "您好", "form": 1}, "form is no field"),
+    "an unknown field": ({"to": ["13800138003"], "content": "您好", "form": 1}, "form is not a field"),
     "a NUL": ({"to": ["13800138003"], "content": "您\0好"}, "content has the character U+0000"),
-    "a NUL in a name": ({"to": ["13800138003"], "content": "您好", "\0": 1}, "is no field"),
+    "a NUL in a name": ({"to": ["13800138003"], "content": "您好", "\0": 1}, "is not a field"),
     "half an emoji": ({"to": ["13800138003"], "content": "您好\ud83d"}, "content has the character U+D83D"),
-    "half an emoji in a name": ({"to": ["13800138003"], "content": "您好", "\ud83d": 1}, "is no field"),
-    "no mapping": ("13800138003", "is no mapping"),
-    "a list": (["13800138003", "您好"], "is no mapping"),
-    "nothing": (None, "is no mapping"),
+    "half an emoji in a name": ({"to": ["13800138003"], "content": "您好", "\ud83d": 1}, "is not a field"),
+    "no mapping": ("13800138003", "and not a mapping"),
+    "a list": (["13800138003", "您好"], "and not a mapping"),
+    "nothing": (None, "and not a mapping"),
 }
 
 

@@ -9,15 +9,10 @@ from pathlib import Path
 import pytest
 
 from worker.config import SECRETS, VARIABLES, load_settings
+from worker.domain.caller import MAX_CALLER
 from worker.domain.lane import LANES, QUEUES
-from worker.domain.message import (
-    FIELDS,
-    HORIZON,
-    MAX_CALLER,
-    MAX_METADATA_BYTES,
-    MAX_RECIPIENTS,
-    MAX_VALID_FOR,
-)
+from worker.domain.message import MAX_RECIPIENTS, MAX_VALID_FOR
+from worker.domain.read_message import FIELDS, HORIZON, MAX_METADATA_BYTES
 from worker.domain.status import STATUSES
 from worker.ledger.roles import RIGHTS
 

@@ -13,7 +13,8 @@ from worker.campaigns.template import RowRefused, TemplateFault, Text, compile_t
 from worker.domain.campaigns.campaign import Leftover, Missed, hours_of, name_faults, window
 from worker.domain.hours import Hours, read_hours
 from worker.domain.lane import Lane
-from worker.domain.message import PAST_GRACE, Fault
+from worker.domain.message import Fault
+from worker.domain.read_message import PAST_GRACE
 from worker.ledger.campaigns import audiences, campaigns
 from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.sending import accounts

@@ -12,7 +12,8 @@ from worker.cli.audience_file import refusals_file, watched
 from worker.cli.output import progress_bar
 from worker.client import SmsClient
 from worker.domain.campaigns.audience import LeftOut, RowFault, good_rows, repeat
-from worker.domain.message import MAX_RECIPIENTS, read_message
+from worker.domain.message import MAX_RECIPIENTS
+from worker.domain.read_message import read_message
 from worker.ledger.dialect import chunks
 
 ANYBODY = "13800138000"

@@ -15,7 +15,8 @@ from redis import Redis
 
 from worker.domain.key import KEY_DAYS, KeyUsed, Use, day_of, id_of_key, named, spot, used
 from worker.domain.lane import LANES
-from worker.domain.message import Fault, Message, Refused, from_json, to_json
+from worker.domain.message import Fault, Message, Refused
+from worker.domain.message_json import from_json, to_json
 from worker.redis_store.intake_keys import PLACES, keys_of, parked_key, stuck_key
 from worker.redis_store.scripts import load, run, run_known
 

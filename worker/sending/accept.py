@@ -15,7 +15,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from worker.domain.caps import Capped
-from worker.domain.message import Message, to_json
+from worker.domain.message import Message
+from worker.domain.message_json import to_json
 from worker.domain.policy import Policy
 from worker.domain.status import State, Suppression
 from worker.domain.submission import NewSubmission

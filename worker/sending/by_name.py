@@ -6,8 +6,10 @@ from datetime import datetime
 
 from redis import Redis
 
+from worker.domain.caller import as_caller
 from worker.domain.lane import LANES, lane_of_queue
-from worker.domain.message import Fault, Refused, as_caller, id_of, is_id, read_message
+from worker.domain.message import Fault, Refused, id_of, is_id
+from worker.domain.read_message import read_message
 from worker.redis_store import intake
 
 

@@ -9,7 +9,8 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from worker.domain.lane import Lane
-from worker.domain.message import Message, Refused, id_of, is_id, to_json
+from worker.domain.message import Message, Refused, id_of, is_id
+from worker.domain.message_json import to_json
 from worker.domain.policy import expires_at
 from worker.ledger.errors import is_its_own
 from worker.ledger.sending import messages as kept

@@ -9,7 +9,7 @@ from ledger_driver import NOW, Ledger, mobile
 from redis import Redis
 from sms_command import sms, told
 
-from worker.domain.message import from_json
+from worker.domain.message_json import from_json
 from worker.ledger.tables import campaigns as table
 from worker.redis_store import intake
 

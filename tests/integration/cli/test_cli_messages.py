@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from sms_command import sms, told
 
 from worker.domain.lane import LANES
-from worker.domain.message import Refused, read_message
+from worker.domain.message import Refused
+from worker.domain.read_message import read_message
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.ledger.engine import reading
@@ -330,7 +331,7 @@ def test_a_wrong_use_of_messages_is_told_with_exit_code_2(ledger: Ledger, wrong:
 
 
 def test_what_was_refused_is_shown_whatever_characters_its_fields_have(ledger: Ledger) -> None:
-    fault = "x\ud800\x9b\u202e: is no field of a message"
+    fault = "x\ud800\x9b\u202e: is not a field of a message"
     keep_refused(ledger.engine, "odd", [fault], "{}", NOW)
     shown = sms("messages", "--refused")
     assert shown.exit_code == 0, shown.output

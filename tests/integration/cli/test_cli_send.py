@@ -13,7 +13,8 @@ from sms_command import sms, told
 
 from worker.domain.key import day_of, id_of_key
 from worker.domain.lane import LANES
-from worker.domain.message import Key, Message, from_json
+from worker.domain.message import Key, Message
+from worker.domain.message_json import from_json
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.redis_store import accounts as announced

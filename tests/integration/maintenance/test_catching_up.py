@@ -9,7 +9,7 @@ from ledger_driver import NOW, Ledger, message, mobile, status_push
 from redis import Redis
 from sqlalchemy import Connection, insert, update
 
-from worker.domain.message import read_message
+from worker.domain.read_message import read_message
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.ledger.dialect import ROWS

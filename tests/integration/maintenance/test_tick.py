@@ -18,7 +18,8 @@ from sqlalchemy.exc import OperationalError
 from worker.campaigns.start_due import start_due
 from worker.config import Account, Settings
 from worker.domain.lane import LANES, QUEUES
-from worker.domain.message import Message, is_id, to_json
+from worker.domain.message import Message, is_id
+from worker.domain.message_json import to_json
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
 from worker.domain.submission import Recorded
@@ -275,7 +276,7 @@ BY_HAND = {
     "a NUL as caller": (as_item(caller="\0"), "caller is a name", None),
     "the year 9999": (as_item(at="9999-12-31T23:59:59+00:00"), "at 9999-12-31T23:59:59+00:00 is more than", None),
     "nothing at all": (b"", "is not JSON", None),
-    "a list": (b"[]", "is no mapping", None),
+    "a list": (b"[]", "and not a mapping", None),
     "deep metadata": (as_item(metadata={"x": json.loads("[" * 900 + "]" * 900)}), "metadata is nested deeper", None),
     "far too long": (b"x" * 1_500_000, "is not JSON", "x" * 1_000_000 + "… and 500000 bytes more"),
 }
@@ -421,11 +422,11 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
     ("fields", "told"),
     [
         ({"to": ["138"], "content": ""}, ["to[0] '138' is too short", "content is empty"]),
-        ("13800138000", ["message is no mapping but a"]),
-        (None, ["message is no mapping but a"]),
+        ("13800138000", ["and not a mapping"]),
+        (None, ["and not a mapping"]),
         ({"to": "13800138000", "content": "您好", "caller": "\0"}, ["caller is a name"]),
         ({"to": "13800138000", "content": "您好", "at": "9999-12-31T23:59:59Z"}, ["at 9999-12-31T23:59:59"]),
-        ({"args": ["13800138000"]}, ["args is no field of a message", "to is missing", "content is missing"]),
+        ({"args": ["13800138000"]}, ["args is not a field of a message", "to is missing", "content is missing"]),
     ],
 )
 def test_a_bad_message_by_name_is_kept_as_refused_with_its_faults_and_payload(

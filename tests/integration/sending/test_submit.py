@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 
 from worker import wiring
 from worker.domain.lane import LANES, Lane
-from worker.domain.message import read_message
+from worker.domain.read_message import read_message
 from worker.domain.status import State
 from worker.gateway.client import endpoint
 from worker.inbound.process_push import process_push

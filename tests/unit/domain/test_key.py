@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from worker.domain.key import BUCKETS, KeyUsed, Use, clashes, day_of, id_of_key, named, spot, used
 from worker.domain.lane import LANES
-from worker.domain.message import Fault, Key, Message, is_id, read_message
+from worker.domain.message import Fault, Key, Message, is_id
+from worker.domain.read_message import read_message
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 DAY = day_of(NOW)

@@ -1,0 +1,76 @@
+"""A message as JSON: how it lies in the intake, and how it is read there, whoever put it there."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from worker.domain.message import Fault, Message, Refused
+from worker.domain.read_message import DEFAULT_ACCOUNT, UNSTORABLE, YEARS, read_message
+
+
+def to_json(message: Message) -> str:
+    """The message as the intake keeps it; `from_json` reads it back unchanged.
+
+    Redis' memory is what bounds how many can wait: what is as usual is left out, and Chinese is written as it is.
+    """
+    fields: dict[str, Any] = {
+        "id": message.id,
+        "to": message.to,
+        "content": message.content,
+        "lane": message.lane,
+        "created_at": message.created_at.isoformat(),
+        "caller": message.caller,
+    }
+    if message.account != DEFAULT_ACCOUNT:
+        fields["account"] = message.account
+    if message.at is not None:
+        fields["at"] = message.at.isoformat()
+    if message.valid_for is not None:
+        fields["valid_for"] = message.valid_for.total_seconds()
+    if message.metadata is not None:
+        fields["metadata"] = message.metadata
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    # Half a character cannot be written as it is: a message that is refused for it may have one.
+    return text if UNSTORABLE.search(text) is None else json.dumps(fields, separators=(",", ":"))
+
+
+_IN_JSON = ("id", "to", "content", "lane", "account", "at", "valid_for", "metadata", "caller")
+
+
+def from_json(text: str | bytes) -> Message:
+    """A message that `to_json` wrote. Anybody can write to Redis, so it is read as any other.
+
+    Raises Refused with every fault. Names that it does not know it passes over: a later version may have written them.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as why:
+        raise Refused(
+            [Fault("message", f"is not JSON in UTF-8 ({type(why).__name__}); `SmsClient` writes it")]
+        ) from why
+    if not isinstance(fields, Mapping):
+        raise Refused([Fault("message", f"is a {type(fields).__name__} and not a mapping; `SmsClient` writes it")])
+    faults: list[Fault] = []
+    known = {name: fields.get(name) or None for name in _IN_JSON} | {"metadata": fields.get("metadata")}
+    created_at = _read_created_at(fields.get("created_at"))
+    if created_at is None:
+        faults.append(Fault("created_at", "is not a time with a zone; `SmsClient` writes it"))
+        created_at, known["at"] = datetime.fromtimestamp(0, UTC), None
+    if known["id"] is None:
+        faults.append(Fault("id", "is missing; `SmsClient` writes it"))
+    try:
+        message = read_message(known, now=created_at, default_id="")
+    except Refused as refused:
+        faults += refused.faults
+    if faults:
+        raise Refused(faults)
+    return message
+
+
+def _read_created_at(written: Any) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        return None
+    return None if at.utcoffset() is None or at.year not in YEARS else at
