@@ -422,8 +422,8 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
     ("fields", "told"),
     [
         ({"to": ["138"], "content": ""}, ["to[0] '138' is too short", "content is empty"]),
-        ("13800138000", ["and not a mapping"]),
-        (None, ["and not a mapping"]),
+        ("13800138000", ["message is a str and not a mapping"]),
+        (None, ["message is a NoneType and not a mapping"]),
         ({"to": "13800138000", "content": "您好", "caller": "\0"}, ["caller is a name"]),
         ({"to": "13800138000", "content": "您好", "at": "9999-12-31T23:59:59Z"}, ["at 9999-12-31T23:59:59"]),
         ({"args": ["13800138000"]}, ["args is not a field of a message", "to is missing", "content is missing"]),
