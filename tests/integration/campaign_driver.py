@@ -15,11 +15,10 @@ from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.campaign import Window, hours_of, window
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
+from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaigns
 from worker.ledger.campaigns.audiences import Member
 from worker.ledger.campaigns.campaigns import Campaign, Run
-from worker.ledger.tables import campaigns as table
-from worker.ledger.tables import recipients
 from worker.sending.accept import accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -71,7 +70,7 @@ class Campaigns:
 
     def runs(self) -> list[Run]:
         with self.engine.connect() as connection:
-            submission_ids = connection.execute(select(table.c.id)).scalars().all()
+            submission_ids = connection.execute(select(t.campaigns.c.id)).scalars().all()
             return [run for submission_id in submission_ids for run in campaigns.runs_of(connection, submission_id)]
 
     def pause(self, now: datetime = NOW, reason: str = "wrong price") -> bool:
@@ -135,4 +134,4 @@ class Campaigns:
     def mobiles(self) -> list[str]:
         """Who has become a recipient."""
         with self.engine.connect() as connection:
-            return list(connection.execute(select(recipients.c.mobile)).scalars())
+            return list(connection.execute(select(t.recipients.c.mobile)).scalars())

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, text
 
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.dialect import literally
 from worker.ledger.engine import reading
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
@@ -13,8 +14,6 @@ from worker.ledger.sending.accounts import numbers
 from worker.ledger.sending.submissions import TO_BE_SENT
 from worker.ledger.sending.unknown import Which
 from worker.ledger.sending.unknown import count as count_unknown
-from worker.ledger.tables import pushes, submissions
-from worker.ledger.tables import refused as refused_messages
 
 
 def ledger_time(engine: Engine) -> datetime | None:
@@ -58,16 +57,16 @@ def write(engine: Engine) -> None:
 
 def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:
     """The submissions in each waiting state, those overdue for longer than since then counted apart."""
-    counted = select(submissions.c.state, func.count(), _late(submissions.c.due_at <= overdue_since))
+    counted = select(t.submissions.c.state, func.count(), _late(t.submissions.c.due_at <= overdue_since))
     # The two as the partial indexes have them: the others of a large ledger are not looked at.
-    waits = TO_BE_SENT, submissions.c.state == literally(State.SUBMITTING)
-    rows = [row for each in waits for row in connection.execute(counted.where(each).group_by(submissions.c.state))]
+    waits = TO_BE_SENT, t.submissions.c.state == literally(State.SUBMITTING)
+    rows = [row for each in waits for row in connection.execute(counted.where(each).group_by(t.submissions.c.state))]
     return {state: Backlog(count, late) for state, count, late in rows}
 
 
 def waiting_by_account(connection: Connection) -> dict[str, int]:
     """How many submissions wait to be sent, by account."""
-    counted = select(submissions.c.account_id, func.count()).where(TO_BE_SENT).group_by(submissions.c.account_id)
+    counted = select(t.submissions.c.account_id, func.count()).where(TO_BE_SENT).group_by(t.submissions.c.account_id)
     names = {number: name for name, number in numbers(connection).items()}
     return {names[account_id]: count for account_id, count in connection.execute(counted)}
 
@@ -81,19 +80,19 @@ def unknown(connection: Connection) -> int:
 
 def refused(connection: Connection, *, since: datetime) -> int:
     """The messages that were refused since then: by name, or what was no message at all."""
-    query = select(func.count()).select_from(refused_messages)
-    return connection.execute(query.where(refused_messages.c.refused_at >= since)).scalar_one()
+    query = select(func.count()).select_from(t.refused)
+    return connection.execute(query.where(t.refused.c.refused_at >= since)).scalar_one()
 
 
 def unprocessed_pushes(connection: Connection, *, overdue_since: datetime) -> Backlog:
     """The pushes that nobody has processed, those that came before that time counted apart."""
-    query = select(func.count(), _late(pushes.c.received_at <= overdue_since)).where(pushes.c.due_at.is_not(None))
-    return Backlog(*connection.execute(query.where(pushes.c.state == RECEIVED)).one())
+    query = select(func.count(), _late(t.pushes.c.received_at <= overdue_since)).where(t.pushes.c.due_at.is_not(None))
+    return Backlog(*connection.execute(query.where(t.pushes.c.state == RECEIVED)).one())
 
 
 def quarantined_pushes(connection: Connection) -> int:
     """The pushes that could not be used, whole or in part."""
-    return connection.execute(select(func.count()).where(pushes.c.state == literally(QUARANTINED))).scalar_one()
+    return connection.execute(select(func.count()).where(t.pushes.c.state == literally(QUARANTINED))).scalar_one()
 
 
 def _late(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -12,11 +12,10 @@ from worker.campaigns.files.table import Table, open_table
 from worker.campaigns.import_audience import ABANDONED, import_audience, remove_audience
 from worker.domain.campaigns.audience import LeftOut, NoAudience, Refusal, Row
 from worker.domain.mobile import MobileFault
+from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences
 from worker.ledger.campaigns.audiences import PART, Audience, Member
 from worker.ledger.engine import reading
-from worker.ledger.tables import audiences as audiences_table
-from worker.ledger.tables import members
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def after(ledger: Ledger, line: int, most: int, within: tuple[float, float] | No
 
 
 def is_empty(ledger: Ledger) -> bool:
-    return not ledger.rows(members) and not ledger.rows(audiences_table)
+    return not ledger.rows(t.members) and not ledger.rows(t.audiences)
 
 
 def leave_behind(ledger: Ledger, count: int) -> None:
@@ -233,7 +232,7 @@ def test_what_a_killed_import_left_gives_way_once_nobody_works_at_it(ledger: Led
     with pytest.raises(NoAudience, match="is being imported or removed"):
         import_table(ledger, of(many(2)))
     assert import_table(ledger, of(many(2)), now=NOW + ABANDONED) == 2
-    assert len(ledger.rows(members)) == 2
+    assert len(ledger.rows(t.members)) == 2
 
 
 def test_what_a_killed_import_left_can_be_removed_once_nobody_works_at_it(ledger: Ledger) -> None:
@@ -267,8 +266,8 @@ def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger,
     statements.clear()
     remove(ledger)
     assert len([text for text in statements if "DELETE FROM members" in text]) == 3
-    assert [row["name"] for row in ledger.rows(audiences_table)] == ["other"]
-    assert len(ledger.rows(members)) == 3
+    assert [row["name"] for row in ledger.rows(t.audiences)] == ["other"]
+    assert len(ledger.rows(t.members)) == 3
 
 
 def test_an_audience_that_there_is_not_is_told_with_those_that_there_are(ledger: Ledger) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import event as engine_event
 
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.campaigns import campaign_queries, campaigns
 from worker.ledger.campaigns.campaign_queries import Answer, Breakdown
 from worker.ledger.campaigns.campaigns import Campaign, Run
@@ -21,20 +22,6 @@ from worker.ledger.dialect import ROWS
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending.claims import Claimed
 from worker.ledger.sending.submissions import Recorded
-from worker.ledger.tables import (
-    audiences,
-    members,
-    messages,
-    optouts,
-    pushes,
-    recipient_status,
-    recipients,
-    replies,
-    reports,
-    runs,
-    submissions,
-)
-from worker.ledger.tables import campaigns as campaigns_table
 
 WAIT = timedelta(hours=72)
 EACH = replace(WISH, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
@@ -259,7 +246,7 @@ def test_replies_belong_to_the_run_whose_message_they_answer(people: Campaigns) 
         (two.mobiles[0], "T", True),
     }
     with people.engine.connect() as connection:
-        ids = dict(connection.execute(select(recipients.c.mobile, messages.c.public_id).join(messages)).all())
+        ids = dict(connection.execute(select(t.recipients.c.mobile, t.messages.c.public_id).join(t.messages)).all())
     assert all(one.message == ids[one.mobile] for one in found)
 
 
@@ -400,8 +387,8 @@ class Story:
 
 
 def _empty(connection: Connection) -> None:
-    of_campaigns = (runs, campaigns_table, members, audiences)
-    for table in (reports, replies, optouts, pushes, recipients, submissions, messages, *of_campaigns):
+    of_campaigns = (t.runs, t.campaigns, t.members, t.audiences)
+    for table in (t.reports, t.replies, t.optouts, t.pushes, t.recipients, t.submissions, t.messages, *of_campaigns):
         connection.execute(delete(table))
 
 
@@ -423,7 +410,7 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     with reading(people.engine) as connection:
         walk = campaign_queries.walks(connection, [campaign])[campaign.id]
         rows = list(campaign_queries.recipient_rows(connection, of))
-        query = select(recipient_status.c.status, func.count()).group_by(recipient_status.c.status)
+        query = select(t.recipient_status.c.status, func.count()).group_by(t.recipient_status.c.status)
         of_view = dict(connection.execute(query).all())
     assert (walk.members, walk.made, walk.refused, walk.remaining) == (
         6, figures.made, figures.refused, figures.remaining

@@ -16,11 +16,10 @@ from worker.campaigns.feed import LONGEST, Launched
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.sending import claims, gates
 from worker.ledger.sending.claims import Claimed
 from worker.ledger.sending.submissions import Recorded
-from worker.ledger.tables import campaigns as table
-from worker.ledger.tables import messages
 from worker.redis_store.rate import Grant
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -366,7 +365,7 @@ def test_a_message_of_a_run_is_known_as_its(of: Campaigns) -> None:
     of.start()
     of.tick()
     ((run),) = of.runs()
-    rows = of.ledger.rows(messages)
+    rows = of.ledger.rows(t.messages)
     assert [row["run_id"] for row in rows] == [run.id] * 3
     assert {row["caller"] for row in of.ledger.rows(claims.submissions)} == {f"campaign/{run.id}"}
 
@@ -398,7 +397,7 @@ def test_a_campaign_that_cannot_be_is_refused_before_anything_is_kept(of: Campai
     with pytest.raises(BadCampaign) as why:
         of.plan(replace(WISH, **change))
     assert text in str(why.value)
-    assert of.ledger.rows(table) == []
+    assert of.ledger.rows(t.campaigns) == []
 
 
 def test_all_that_is_wrong_is_told_at_once(of: Campaigns) -> None:

@@ -12,8 +12,8 @@ from ledger_driver import mobile
 from sqlalchemy import select
 from workbook_builder import MIB, many, row, workbook
 
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
-from worker.ledger.tables import audiences, members
 
 MEMORY = 256 * MIB
 # Only for what would never end: the slowest takes a tenth of it.
@@ -47,8 +47,8 @@ def assert_refused(url: str, path: Path, said: str) -> None:
     assert result.stderr.count("\n") == 1
     engine = open_engine(url)
     with engine.connect() as connection:
-        assert not connection.execute(select(audiences)).all()
-        assert not connection.execute(select(members)).all()
+        assert not connection.execute(select(t.audiences)).all()
+        assert not connection.execute(select(t.members)).all()
     engine.dispose()
 
 

@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 from test_migrations import go_back
 
 from worker.ledger import roles, schema
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.roles import named
-from worker.ledger.tables import marks
 
 PASSWORDS = {role: f"password-of-{role}-4711" for role in roles.ROLES}
 
@@ -66,7 +66,7 @@ def test_the_owner_migrates_a_ledger_of_an_older_version_and_gives_the_rights_to
         schema.migrate(owner)
         schema.check(owner)
     with as_role(postgres_url, "worker") as engine:
-        assert Ledger(engine).rows(marks)
+        assert Ledger(engine).rows(t.marks)
     admin.dispose()
 
 

@@ -21,6 +21,7 @@ from callback_app.inbox import open_inbox
 from worker.devstack.stack import StackError, running_stack
 from worker.domain.status import State
 from worker.ledger import backlog, retention, roles, schema
+from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaign_queries, campaigns
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 from worker.ledger.inbound import push_queries
@@ -28,7 +29,6 @@ from worker.ledger.inbound import pushes as pushes_of
 from worker.ledger.roles import RIGHTS, SEQUENCES
 from worker.ledger.sending import accounts, gates, message_queries, optouts, unknown
 from worker.ledger.sending.submissions import Recorded
-from worker.ledger.tables import pushes, recipient_status, submissions
 
 TOKEN = "0123456789abcdef"
 
@@ -264,7 +264,7 @@ def test_the_callback_app_keeps_a_push_and_is_ready(url: str, redis_url: str) ->
         assert app.get("/readyz").json == {"ledger": "ok", "redis": "ok"}
         assert app.post(f"/push/{TOKEN}", data=b"a push of the callback app").data == b"SUCCESS"
     with as_role(url, "worker") as engine, reading(engine) as connection:
-        kept = select(pushes.c.state).where(pushes.c.body == b"a push of the callback app")
+        kept = select(t.pushes.c.state).where(t.pushes.c.body == b"a push of the callback app")
         assert connection.execute(kept).scalars().all() == ["received"]
 
 
@@ -295,9 +295,9 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
 
 def test_an_analyst_counts_what_was_sent_and_what_came_of_it(url: str) -> None:
     with as_role(url, "readonly") as engine, reading(engine) as connection:
-        of_lane = select(submissions.c.lane, func.count()).group_by(submissions.c.lane)
+        of_lane = select(t.submissions.c.lane, func.count()).group_by(t.submissions.c.lane)
         assert {"otp", "notice"} <= {lane for lane, _ in connection.execute(of_lane)}
-        delivered = select(func.count()).where(recipient_status.c.status == "delivered")
+        delivered = select(func.count()).where(t.recipient_status.c.status == "delivered")
         assert connection.execute(delivered).scalar_one() == 3
         for table in ("messages", "replies", "first_replies", "pushes", "refused", "optouts", "members", "campaigns"):
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() >= (table != "refused")

@@ -27,8 +27,8 @@ from sqlalchemy import (
     update,
 )
 
+from worker.ledger import tables as t
 from worker.ledger.dialect import add_rows, among, chunks, insert_new
-from worker.ledger.tables import audiences, campaigns, members
 
 PART = 5000
 """Members that are added or removed at a time: SQLite has one writer, and the workers are to have their turns."""
@@ -86,7 +86,7 @@ def begin(
         "created_at": now,
         "created_by": by,
     }
-    audience_id: int | None = connection.scalar(insert_new(connection, audiences).returning(audiences.c.id), row)
+    audience_id: int | None = connection.scalar(insert_new(connection, t.audiences).returning(t.audiences.c.id), row)
     return audience_id
 
 
@@ -95,19 +95,19 @@ def claim(connection: Connection, audience_id: int, *, last: datetime, now: date
 
     First in its transaction, whatever that does to the audience: it locks it.
     """
-    unchanged = audiences.c.id == audience_id, audiences.c.created_at == last
-    return connection.execute(update(audiences).where(*unchanged).values(ready=False, created_at=now)).rowcount == 1
+    unchanged = t.audiences.c.id == audience_id, t.audiences.c.created_at == last
+    return connection.execute(update(t.audiences).where(*unchanged).values(ready=False, created_at=now)).rowcount == 1
 
 
 def add(connection: Connection, audience_id: int, new: Sequence[Member]) -> dict[int, int]:
     """Adds members, in the order of their lines; the lines of those whose mobile is there already, and the line where it is."""
     added = add_rows(
         connection,
-        insert_new(connection, members),
+        insert_new(connection, t.members),
         {"audience_id": audience_id},
         ("line", "mobile", "fields"),
         ((member.line, member.mobile, _encode(member.fields)) for member in new),
-        returning=(members.c.line,),
+        returning=(t.members.c.line,),
         lines=("mobile", "fields"),
     )
     if len(added) == len(new):
@@ -123,14 +123,14 @@ def add(connection: Connection, audience_id: int, new: Sequence[Member]) -> dict
 
 @cache
 def _lines(dialect: str) -> Select[str, int]:
-    query = select(members.c.mobile, members.c.line).where(members.c.audience_id == bindparam("audience_id"))
-    return query.where(among(dialect, members.c.mobile, "mobiles"))
+    query = select(t.members.c.mobile, t.members.c.line).where(t.members.c.audience_id == bindparam("audience_id"))
+    return query.where(among(dialect, t.members.c.mobile, "mobiles"))
 
 
 def finish(connection: Connection, audience_id: int, *, good: int, repeats: int, refused: int) -> None:
     """Makes the audience ready, with what became of the rows of its file."""
     values = {"ready": True, "good": good, "repeats": repeats, "refused": refused}
-    connection.execute(update(audiences).where(audiences.c.id == audience_id).values(values))
+    connection.execute(update(t.audiences).where(t.audiences.c.id == audience_id).values(values))
     if connection.dialect.name == "postgresql":
         # Else it is minutes until it knows how many members there are, and till then it sorts all of them to give the next.
         connection.execute(_ANALYZE)
@@ -138,24 +138,24 @@ def finish(connection: Connection, audience_id: int, *, good: int, repeats: int,
 
 def find(connection: Connection, name: str, *, to_use: bool = False) -> Audience | None:
     """The audience of that name, if there is one; it may not be ready. With `to_use` nobody removes it before the transaction is over."""
-    query = select(audiences).where(audiences.c.name == name)
+    query = select(t.audiences).where(t.audiences.c.name == name)
     row = connection.execute(query.with_for_update(read=True) if to_use else query).first()
     return _audience(row) if row else None
 
 
 def listed(connection: Connection) -> list[Audience]:
     """All audiences, the newest first."""
-    return [_audience(row) for row in connection.execute(select(audiences).order_by(audiences.c.id.desc()))]
+    return [_audience(row) for row in connection.execute(select(t.audiences).order_by(t.audiences.c.id.desc()))]
 
 
 # The same for a line on both databases, and about as many below any share of 1, wherever in the file: Knuth's
 # multiplicative hash. A line has 31 bits and the factor 32, so the product has its place in 64.
 _WHOLE = 2**32
-_PLACE = cast(members.c.line, BigInteger) * literal(2654435761, BigInteger) % literal(_WHOLE, BigInteger)
+_PLACE = cast(t.members.c.line, BigInteger) * literal(2654435761, BigInteger) % literal(_WHOLE, BigInteger)
 _NEXT = (
-    select(members.c.line, members.c.mobile, members.c.fields)
-    .where(members.c.audience_id == bindparam("audience_id"), members.c.line > bindparam("after"))
-    .order_by(members.c.line)
+    select(t.members.c.line, t.members.c.mobile, t.members.c.fields)
+    .where(t.members.c.audience_id == bindparam("audience_id"), t.members.c.line > bindparam("after"))
+    .order_by(t.members.c.line)
     .limit(bindparam("most", type_=Integer))
 )
 _NEXT_WITHIN = _NEXT.where(_PLACE.between(bindparam("first", type_=BigInteger), bindparam("last", type_=BigInteger)))
@@ -181,18 +181,18 @@ def members_after(
 
 def used_by(connection: Connection, audience_id: int) -> list[str]:
     """The names of the campaigns of an audience."""
-    query = select(campaigns.c.name).where(campaigns.c.audience_id == audience_id)
-    return list(connection.scalars(query.order_by(campaigns.c.name)))
+    query = select(t.campaigns.c.name).where(t.campaigns.c.audience_id == audience_id)
+    return list(connection.scalars(query.order_by(t.campaigns.c.name)))
 
 
 def remove_part(connection: Connection, audience_id: int) -> bool:
     """Removes some of the members of an audience, and with the last of them the audience: then it is True."""
-    of = members.c.audience_id == audience_id
-    some = select(members.c.line).where(of).order_by(members.c.line).limit(PART).subquery()
+    of = t.members.c.audience_id == audience_id
+    some = select(t.members.c.line).where(of).order_by(t.members.c.line).limit(PART).subquery()
     upto = select(func.max(some.c.line)).scalar_subquery()
-    if connection.execute(delete(members).where(of, members.c.line <= upto)).rowcount == PART:
+    if connection.execute(delete(t.members).where(of, t.members.c.line <= upto)).rowcount == PART:
         return False
-    connection.execute(delete(audiences).where(audiences.c.id == audience_id))
+    connection.execute(delete(t.audiences).where(t.audiences.c.id == audience_id))
     return True
 
 

@@ -40,19 +40,9 @@ from worker.domain.campaigns.campaign import RunState
 from worker.domain.campaigns.figures import MINUTE, Figures, Walk, Walked, figures, walked
 from worker.domain.carrier import PREFIX
 from worker.domain.status import LeftOut, Report, State
+from worker.ledger import tables as t
 from worker.ledger.campaigns.campaigns import Campaign, Run, caller
 from worker.ledger.dialect import ROWS
-from worker.ledger.tables import (
-    audiences,
-    first_replies,
-    messages,
-    optouts,
-    recipient_status,
-    recipients,
-    reports,
-    runs,
-    submissions,
-)
 
 _CALLED = (State.ACCEPTED, State.REJECTED, State.UNKNOWN)
 """The states whose `updated_at` is when the call was over."""
@@ -137,12 +127,14 @@ def walks(connection: Connection, campaigns: Sequence[Campaign]) -> dict[int, Wa
     """How far the runs of each of these campaigns have gone through its audience, under its number."""
     if not campaigns:
         return {}
-    goods = select(audiences.c.id, audiences.c.good).where(audiences.c.id.in_({one.audience_id for one in campaigns}))
+    goods = select(t.audiences.c.id, t.audiences.c.good).where(
+        t.audiences.c.id.in_({one.audience_id for one in campaigns})
+    )
     good: dict[int, int] = dict(connection.execute(goods).all())
     grouped = (
-        select(runs.c.campaign_id, runs.c.state, func.sum(runs.c.made), func.sum(runs.c.refused), func.count())
-        .where(runs.c.campaign_id.in_([one.id for one in campaigns]))
-        .group_by(runs.c.campaign_id, runs.c.state)
+        select(t.runs.c.campaign_id, t.runs.c.state, func.sum(t.runs.c.made), func.sum(t.runs.c.refused), func.count())
+        .where(t.runs.c.campaign_id.in_([one.id for one in campaigns]))
+        .group_by(t.runs.c.campaign_id, t.runs.c.state)
     )
     of_campaign: defaultdict[int, list[Walk]] = defaultdict(list)
     for row_id, state, made, refused, count in connection.execute(grouped):
@@ -182,20 +174,20 @@ def answers(
     if not of:
         return
     span = _span(connection, of, now, report_wait)
-    reply = first_replies.c
+    reply = t.first_replies.c
     # A reply that opted its mobile out is kept there in its own words.
     opted_out = exists().where(
-        optouts.c.account_id == reply.account_id,
-        optouts.c.mobile == reply.mobile,
-        optouts.c.since == reply.received_at,
-        optouts.c.msg_id == reply.msg_id,
-        optouts.c.why == reply.content,
+        t.optouts.c.account_id == reply.account_id,
+        t.optouts.c.mobile == reply.mobile,
+        t.optouts.c.since == reply.received_at,
+        t.optouts.c.msg_id == reply.msg_id,
+        t.optouts.c.why == reply.content,
     )
     columns = reply.id, reply.received_at, reply.mobile, reply.content, reply.msg_id, opted_out.label("opted_out")
     newest = reply.received_at, reply.id
     pages = (
         select(*columns)
-        .where(*_may_answer(first_replies, reply.received_at, campaign, of, span))
+        .where(*_may_answer(t.first_replies, reply.received_at, campaign, of, span))
         .order_by(*(column.desc() for column in newest))
         .limit(ROWS)
     )
@@ -208,19 +200,19 @@ def answers(
 
 def recipient_rows(connection: Connection, of: Sequence[Run]) -> Iterator[RecipientRow]:
     """The recipients of these runs, of each in the order in which they were made, however many: they are read in pages."""
-    status, row_id = recipient_status.c, messages.c.id
+    status, row_id = t.recipient_status.c, t.messages.c.id
     columns = (
         status.mobile,
         status.status,
         status.suppressed,
         status.result,
         status.tips,
-        messages.c.public_id,
+        t.messages.c.public_id,
         status.msg_id,
     )
     pages = (
         select(*columns, status.updated_at, row_id)
-        .join(messages, row_id == status.message_id)
+        .join(t.messages, row_id == status.message_id)
         .order_by(row_id, status.mobile)
         .limit(ROWS)
     )
@@ -233,9 +225,9 @@ def recipient_rows(connection: Connection, of: Sequence[Run]) -> Iterator[Recipi
         return and_(begin(row.id), or_(row_id > row.id, status.mobile > row.mobile))
 
     for run in of:
-        first = connection.scalar(select(func.min(row_id)).where(messages.c.run_id == run.id))
+        first = connection.scalar(select(func.min(row_id)).where(t.messages.c.run_id == run.id))
         if first is not None:
-            of_run = pages.where(messages.c.run_id == run.id, begin(first))
+            of_run = pages.where(t.messages.c.run_id == run.id, begin(first))
             for page in _paged(connection, of_run, after):
                 yield from (RecipientRow(*row[:-1]) for row in page)
 
@@ -268,27 +260,27 @@ def _span(connection: Connection, of: Sequence[Run], now: datetime, report_wait:
     run_ids = [run.id for run in of]
     # Asked of each run by itself, either end is one look into the index.
     first_id, last_id = (
-        select(end(messages.c.id)).where(messages.c.run_id == runs.c.id).scalar_subquery()
+        select(end(t.messages.c.id)).where(t.messages.c.run_id == t.runs.c.id).scalar_subquery()
         for end in (func.min, func.max)
     )
-    ends = select(func.min(first_id), func.max(last_id)).where(runs.c.id.in_(run_ids))
+    ends = select(func.min(first_id), func.max(last_id)).where(t.runs.c.id.in_(run_ids))
     of_messages = connection.execute(ends).one()
-    column = recipients.c.submission_id
-    ends = select(func.min(column), func.max(column)).where(_between(recipients.c.message_id, of_messages))
+    column = t.recipients.c.submission_id
+    ends = select(func.min(column), func.max(column)).where(_between(t.recipients.c.message_id, of_messages))
     of_submissions = connection.execute(ends).one()
-    at = submissions.c.updated_at
-    recent = case((at > now - MINUTE, submissions.c.mobiles), else_=0)
+    at = t.submissions.c.updated_at
+    recent = case((at > now - MINUTE, t.submissions.c.mobiles), else_=0)
     by_state = (
         select(
-            submissions.c.state,
-            func.min(submissions.c.msg_id),
-            func.max(submissions.c.msg_id),
+            t.submissions.c.state,
+            func.min(t.submissions.c.msg_id),
+            func.max(t.submissions.c.msg_id),
             func.min(at),
             func.max(at),
             func.sum(recent),
         )
         .where(*_of_runs(run_ids, of_submissions))
-        .group_by(submissions.c.state)
+        .group_by(t.submissions.c.state)
     )
     rows = connection.execute(by_state).all()
     # When the wait for its reports was over is when a submission became unreported.
@@ -313,7 +305,7 @@ def _between(column: ColumnElement[Any], ends: tuple[int | None, int | None]) ->
 
 def _of_runs(run_ids: Sequence[int], ends: tuple[int | None, int | None]) -> tuple[ColumnElement[bool], ...]:
     """The submissions of these runs, which lie between those numbers."""
-    return _between(submissions.c.id, ends), submissions.c.caller.in_([caller(row_id) for row_id in run_ids])
+    return _between(t.submissions.c.id, ends), t.submissions.c.caller.in_([caller(row_id) for row_id in run_ids])
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,54 +363,54 @@ def _counts(connection: Connection, campaign: Campaign, span: _Span, scale: _Sca
 
     By prefix and place too where there is a scale; to tell them apart takes half as long again.
     """
-    delivered = case((reports.c.status == Report.DELIVERED, reports.c.received_at))
+    delivered = case((t.reports.c.status == Report.DELIVERED, t.reports.c.received_at))
     settled = (
         select(
-            reports.c.msg_id,
-            reports.c.mobile,
+            t.reports.c.msg_id,
+            t.reports.c.mobile,
             # `delivered` wins over `undelivered`, and comes first in the alphabet too.
-            func.min(reports.c.status).label("status"),
-            func.coalesce(func.min(delivered), func.min(reports.c.received_at)).label("at"),
+            func.min(t.reports.c.status).label("status"),
+            func.coalesce(func.min(delivered), func.min(t.reports.c.received_at)).label("at"),
         )
-        .where(reports.c.account_id == campaign.account_id, _between(reports.c.msg_id, span.msg_ids))
-        .group_by(reports.c.msg_id, reports.c.mobile)
+        .where(t.reports.c.account_id == campaign.account_id, _between(t.reports.c.msg_id, span.msg_ids))
+        .group_by(t.reports.c.msg_id, t.reports.c.mobile)
         .subquery()
     )
     prefix: ColumnElement[Any] = literal("", String)
     place: ColumnElement[Any] = cast(null(), Integer)
     if scale:
-        prefix = func.substr(recipients.c.mobile, 1, PREFIX)
+        prefix = func.substr(t.recipients.c.mobile, 1, PREFIX)
         place = case((settled.c.at.is_not(None), scale.place(_second(connection, settled.c.at))))
     called = (
         select(
             prefix.label("of_prefix"),
-            func.coalesce(settled.c.status, submissions.c.state).label("of_status"),
+            func.coalesce(settled.c.status, t.submissions.c.state).label("of_status"),
             cast(null(), String),
             place.label("of_place"),
             func.count(),
         )
-        .select_from(recipients)
-        .join(submissions, submissions.c.id == recipients.c.submission_id)
-        .outerjoin(settled, and_(settled.c.msg_id == submissions.c.msg_id, settled.c.mobile == recipients.c.mobile))
-        .where(_between(recipients.c.message_id, span.messages), *_of_runs(span.run_ids, span.submissions))
+        .select_from(t.recipients)
+        .join(t.submissions, t.submissions.c.id == t.recipients.c.submission_id)
+        .outerjoin(settled, and_(settled.c.msg_id == t.submissions.c.msg_id, settled.c.mobile == t.recipients.c.mobile))
+        .where(_between(t.recipients.c.message_id, span.messages), *_of_runs(span.run_ids, span.submissions))
         .group_by("of_prefix", "of_status", "of_place")
     )
     left_out = (
         select(
             prefix.label("of_prefix"),
             literal(LeftOut.SUPPRESSED, String),
-            recipients.c.suppressed,
+            t.recipients.c.suppressed,
             cast(null(), Integer),
             func.count(),
         )
-        .select_from(recipients)
-        .join(messages, messages.c.id == recipients.c.message_id)
+        .select_from(t.recipients)
+        .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
         .where(
-            _between(recipients.c.message_id, span.messages),
-            recipients.c.suppressed.is_not(None),
-            messages.c.run_id.in_(span.run_ids),
+            _between(t.recipients.c.message_id, span.messages),
+            t.recipients.c.suppressed.is_not(None),
+            t.messages.c.run_id.in_(span.run_ids),
         )
-        .group_by("of_prefix", recipients.c.suppressed)
+        .group_by("of_prefix", t.recipients.c.suppressed)
     )
     with _each_read_once(connection):
         return [_Count(*row) for query in (called, left_out) for row in connection.execute(query)]
@@ -450,7 +442,7 @@ def _figures(
         statuses[count.status] += count.recipients
         if count.suppressed:
             suppressed[count.suppressed] += count.recipients
-    good = connection.execute(select(audiences.c.good).where(audiences.c.id == campaign.audience_id)).scalar_one()
+    good = connection.execute(select(t.audiences.c.good).where(t.audiences.c.id == campaign.audience_id)).scalar_one()
     replies, opted_out = _answers_counted(connection, campaign, of, span)
     return figures(
         walked(good, (Walk(run.state, run.made, run.refused) for run in of), campaign.state),
@@ -475,20 +467,20 @@ def _answers_counted(connection: Connection, campaign: Campaign, of: Sequence[Ru
             .cte(f"of_{origin.description}")
             .prefix_with("MATERIALIZED")
         )
-        to_us = submissions.c.account_id == found.c.account_id, submissions.c.msg_id == found.c.msg_id
-        to_him = recipients.c.submission_id == submissions.c.id, recipients.c.mobile == found.c.mobile
+        to_us = t.submissions.c.account_id == found.c.account_id, t.submissions.c.msg_id == found.c.msg_id
+        to_him = t.recipients.c.submission_id == t.submissions.c.id, t.recipients.c.mobile == found.c.mobile
         return (
             select(func.count())
             .select_from(found)
-            .join(submissions, and_(*to_us))
-            .join(recipients, and_(*to_him))
-            .where(submissions.c.caller.in_([caller(row_id) for row_id in span.run_ids]))
+            .join(t.submissions, and_(*to_us))
+            .join(t.recipients, and_(*to_him))
+            .where(t.submissions.c.caller.in_([caller(row_id) for row_id in span.run_ids]))
             .scalar_subquery()
         )
 
     if not of:
         return 0, 0
-    counts = counted(first_replies, first_replies.c.received_at), counted(optouts, optouts.c.since)
+    counts = counted(t.first_replies, t.first_replies.c.received_at), counted(t.optouts, t.optouts.c.since)
     replies, opted_out = connection.execute(select(*counts)).one()
     return replies, opted_out
 
@@ -515,13 +507,13 @@ def _sent_under(
 ) -> dict[tuple[str, str], str]:
     """The ids of the messages that were sent under these msgIds, each under its msgId, as a reply has it, and mobile."""
     query = (
-        select(submissions.c.msg_id, recipients.c.mobile, messages.c.public_id)
-        .join(recipients, recipients.c.submission_id == submissions.c.id)
-        .join(messages, messages.c.id == recipients.c.message_id)
+        select(t.submissions.c.msg_id, t.recipients.c.mobile, t.messages.c.public_id)
+        .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)
+        .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
         .where(
-            submissions.c.account_id == campaign.account_id,
-            submissions.c.msg_id.in_(msg_ids),
-            messages.c.run_id.in_(span.run_ids),
+            t.submissions.c.account_id == campaign.account_id,
+            t.submissions.c.msg_id.in_(msg_ids),
+            t.messages.c.run_id.in_(span.run_ids),
         )
     )
     return {(str(msg_id), to): message for msg_id, to, message in connection.execute(query)}
@@ -529,11 +521,11 @@ def _sent_under(
 
 def _called(connection: Connection, span: _Span, scale: _Scale, report_wait: timedelta) -> dict[int, int]:
     """To how many recipients the calls of each step of the scale went."""
-    waited = case((submissions.c.state == State.UNREPORTED, int(report_wait.total_seconds())), else_=0)
-    place = scale.place(_second(connection, submissions.c.updated_at) - waited)
+    waited = case((t.submissions.c.state == State.UNREPORTED, int(report_wait.total_seconds())), else_=0)
+    place = scale.place(_second(connection, t.submissions.c.updated_at) - waited)
     query = (
-        select(place, func.sum(submissions.c.mobiles))
-        .where(*_of_runs(span.run_ids, span.submissions), submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
+        select(place, func.sum(t.submissions.c.mobiles))
+        .where(*_of_runs(span.run_ids, span.submissions), t.submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
         .group_by(place)
     )
     return {at: int(count) for at, count in connection.execute(query)}
@@ -565,12 +557,12 @@ _MOST_RESULTS = 12
 
 def _results(connection: Connection, span: _Span) -> tuple[tuple[ByResult, ...], int]:
     """The most frequent answers of the gateway, and how many recipients had another: what follows a code may be any text."""
-    recipients_of = func.sum(submissions.c.mobiles)
+    recipients_of = func.sum(t.submissions.c.mobiles)
     query = (
-        select(submissions.c.result, submissions.c.tips, recipients_of, func.sum(recipients_of).over())
-        .where(*_of_runs(span.run_ids, span.submissions), submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
-        .group_by(submissions.c.result, submissions.c.tips)
-        .order_by(recipients_of.desc(), submissions.c.result, submissions.c.tips)
+        select(t.submissions.c.result, t.submissions.c.tips, recipients_of, func.sum(recipients_of).over())
+        .where(*_of_runs(span.run_ids, span.submissions), t.submissions.c.state.in_((*_CALLED, State.UNREPORTED)))
+        .group_by(t.submissions.c.result, t.submissions.c.tips)
+        .order_by(recipients_of.desc(), t.submissions.c.result, t.submissions.c.tips)
         .limit(_MOST_RESULTS)
     )
     rows = connection.execute(query).all()

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select, tuple_
 
 from worker.domain.message import MSG_ID_END
-from worker.ledger.tables import accounts, first_replies, messages, pushes, recipients, reports, submissions
+from worker.ledger import tables as t
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +39,22 @@ class ReplyView:
 
 
 _PUSHES = select(
-    pushes.c.id,
-    pushes.c.received_at,
-    pushes.c.source,
-    pushes.c.state,
-    pushes.c["items"],
-    pushes.c.reason,
-    pushes.c.revoked_at,
-    pushes.c.revoked_by,
+    t.pushes.c.id,
+    t.pushes.c.received_at,
+    t.pushes.c.source,
+    t.pushes.c.state,
+    t.pushes.c["items"],
+    t.pushes.c.reason,
+    t.pushes.c.revoked_at,
+    t.pushes.c.revoked_by,
 )
 
 
 def newest(connection: Connection, *, limit: int, state: str | None = None) -> list[PushView]:
     """The newest pushes, the last first."""
-    query = _PUSHES.order_by(pushes.c.id.desc()).limit(limit)
+    query = _PUSHES.order_by(t.pushes.c.id.desc()).limit(limit)
     if state is not None:
-        query = query.where(pushes.c.state == state)
+        query = query.where(t.pushes.c.state == state)
     page = connection.execute(query).all()
     unmatched = _unmatched(connection, [row.id for row in page])
     return [_view(row, unmatched.get(row.id)) for row in page]
@@ -62,7 +62,7 @@ def newest(connection: Connection, *, limit: int, state: str | None = None) -> l
 
 def find(connection: Connection, push_id: int) -> tuple[PushView, bytes] | None:
     """The push of that number with its body, if there is one."""
-    row = connection.execute(_PUSHES.add_columns(pushes.c.body).where(pushes.c.id == push_id)).first()
+    row = connection.execute(_PUSHES.add_columns(t.pushes.c.body).where(t.pushes.c.id == push_id)).first()
     return row and (_view(row, _unmatched(connection, [push_id]).get(push_id)), row.body)
 
 
@@ -77,15 +77,15 @@ def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
 def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
     """For each push that has any: how many of its reports match no recipient, and one msgId of them."""
     sent = exists().where(
-        submissions.c.account_id == reports.c.account_id,
-        submissions.c.msg_id == reports.c.msg_id,
-        recipients.c.submission_id == submissions.c.id,
-        recipients.c.mobile == reports.c.mobile,
+        t.submissions.c.account_id == t.reports.c.account_id,
+        t.submissions.c.msg_id == t.reports.c.msg_id,
+        t.recipients.c.submission_id == t.submissions.c.id,
+        t.recipients.c.mobile == t.reports.c.mobile,
     )
     query = (
-        select(reports.c.push_id, func.count(), func.min(reports.c.msg_id))
-        .where(reports.c.push_id.in_(push_ids), ~sent)
-        .group_by(reports.c.push_id)
+        select(t.reports.c.push_id, func.count(), func.min(t.reports.c.msg_id))
+        .where(t.reports.c.push_id.in_(push_ids), ~sent)
+        .group_by(t.reports.c.push_id)
     )
     return {push_id: (count, msg_id) for push_id, count, msg_id in connection.execute(query)}
 
@@ -96,21 +96,21 @@ def newest_replies(
     """The newest replies, the last first."""
     query = (
         select(
-            first_replies.c.received_at,
-            accounts.c.name,
-            first_replies.c.mobile,
-            first_replies.c.content,
-            first_replies.c.msg_id,
-            first_replies.c.account_id,
+            t.first_replies.c.received_at,
+            t.accounts.c.name,
+            t.first_replies.c.mobile,
+            t.first_replies.c.content,
+            t.first_replies.c.msg_id,
+            t.first_replies.c.account_id,
         )
-        .join(accounts, accounts.c.id == first_replies.c.account_id)
-        .order_by(first_replies.c.received_at.desc(), first_replies.c.id.desc())
+        .join(t.accounts, t.accounts.c.id == t.first_replies.c.account_id)
+        .order_by(t.first_replies.c.received_at.desc(), t.first_replies.c.id.desc())
         .limit(limit)
     )
     if mobile is not None:
-        query = query.where(first_replies.c.mobile == mobile)
+        query = query.where(t.first_replies.c.mobile == mobile)
     if since is not None:
-        query = query.where(first_replies.c.received_at >= since)
+        query = query.where(t.first_replies.c.received_at >= since)
     page = connection.execute(query).all()
     ours = _message_ids(connection, {(row.account_id, row.msg_id, row.mobile) for row in page})
     return [ReplyView(*row[:-1], message=ours.get((row.account_id, row.msg_id, row.mobile))) for row in page]
@@ -129,10 +129,10 @@ def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dic
     if not numbers:
         return {}
     query = (
-        select(submissions.c.account_id, submissions.c.msg_id, recipients.c.mobile, messages.c.public_id)
-        .join(recipients, recipients.c.submission_id == submissions.c.id)
-        .join(messages, messages.c.id == recipients.c.message_id)
-        .where(tuple_(submissions.c.account_id, submissions.c.msg_id).in_(numbers))
+        select(t.submissions.c.account_id, t.submissions.c.msg_id, t.recipients.c.mobile, t.messages.c.public_id)
+        .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)
+        .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
+        .where(tuple_(t.submissions.c.account_id, t.submissions.c.msg_id).in_(numbers))
     )
     found = connection.execute(query)
     return {(account_id, str(msg_id), mobile): message_id for account_id, msg_id, mobile, message_id in found}
