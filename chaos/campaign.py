@@ -21,11 +21,11 @@ from chaos.checker import calls_of, still_waiting
 from chaos.postgres import running_postgres
 from worker.campaigns.draft import Wish, plan, start_time
 from worker.devstack.stack import Stack, running_stack, signals_noted, start_beat, start_worker
+from worker.domain.campaigns.audience import Member
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.lane import LANES
 from worker.domain.status import State
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import recipient_status, runs
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 from worker.campaigns.feed import launch, launch_part
 from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
-from worker.domain.campaigns.campaign import Window
+from worker.domain.campaigns.campaign import Campaign, Window
 from worker.domain.caps import Capped
 from worker.domain.clock import WrongClock
 from worker.domain.hours import earliest
@@ -26,7 +26,6 @@ from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import MSG_ID_END, Message, as_known
 from worker.domain.outcome import Outcome
 from worker.gateway.client import endpoint, open_session, why_unreachable
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.engine import open_engine, with_lock_wait
 from worker.ledger.errors import is_away as is_ledger_away
 from worker.ledger.errors import retried

@@ -12,13 +12,12 @@ from sqlalchemy import Connection, select
 from worker.campaigns.draft import Wish, plan, start_time
 from worker.campaigns.feed import Launched, launch
 from worker.campaigns.start_due import start_due
-from worker.domain.campaigns.campaign import Window, hours_of, window
+from worker.domain.campaigns.audience import Member
+from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
 from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
-from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.sending.accept import accept
 
 ZONE = ZoneInfo("Asia/Shanghai")

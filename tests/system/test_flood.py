@@ -17,9 +17,9 @@ from worker.campaigns.draft import Wish, plan, start_time
 from worker.campaigns.feed import AHEAD
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
+from worker.domain.campaigns.audience import Member
 from worker.domain.lane import LANES, QUEUES
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
 from worker.redis_store import bells, heartbeat

@@ -10,12 +10,11 @@ from sqlalchemy import Connection
 
 from worker.campaigns.cron import BadCron, next_time
 from worker.campaigns.template import RowRefused, TemplateFault, Text, compile_text
-from worker.domain.campaigns.campaign import Leftover, Missed, hours_of, name_faults, window
+from worker.domain.campaigns.campaign import Campaign, Leftover, Missed, hours_of, name_faults, window
 from worker.domain.hours import Hours, read_hours
 from worker.domain.lane import Lane
 from worker.domain.message import PAST_GRACE, Fault
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.sending import accounts
 
 TRIED = 1000

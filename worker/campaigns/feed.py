@@ -16,11 +16,10 @@ from redis import Redis
 from sqlalchemy import Connection, Engine
 
 from worker.campaigns.template import RowRefused, Text, compile_text
-from worker.domain.campaigns.campaign import LASTS, Leftover, RunState, Stage, Window, too_many_bad
+from worker.domain.campaigns.audience import Member
+from worker.domain.campaigns.campaign import LASTS, Campaign, Leftover, Run, RunState, Stage, Window, too_many_bad
 from worker.domain.message import Message, new_id
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
-from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 from worker.redis_store import bells

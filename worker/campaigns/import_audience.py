@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from worker.campaigns.files.table import Table
-from worker.domain.campaigns.audience import LeftOut, NoAudience, NobodyLeft, good_rows, repeat
+from worker.domain.campaigns.audience import Audience, LeftOut, Member, NoAudience, NobodyLeft, good_rows, repeat
 from worker.domain.campaigns.campaign import name_faults
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import PART, Audience, Member
+from worker.ledger.campaigns.audiences import PART
 from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 

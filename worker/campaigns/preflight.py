@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from worker.campaigns.cron import next_time
 from worker.campaigns.template import RowRefused, Text, compile_text
-from worker.domain.campaigns.campaign import hours_of
+from worker.domain.campaigns.audience import Member
+from worker.domain.campaigns.campaign import Campaign, hours_of
 from worker.domain.campaigns.forecast import Forecast, forecast
 from worker.domain.caps import Capped
 from worker.domain.hours import read_hours
@@ -21,8 +22,6 @@ from worker.domain.lane import Lane
 from worker.domain.rate import Rate
 from worker.domain.text import Risk, segments, units, warnings
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import Member
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.sending import optouts
 
 PAGE = 1000

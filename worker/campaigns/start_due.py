@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine
 
 from worker.campaigns.cron import next_time
-from worker.domain.campaigns.campaign import Window, is_missed
+from worker.domain.campaigns.campaign import Campaign, Window, is_missed
 from worker.ledger.campaigns import campaigns
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.engine import reading
 
 log = logging.getLogger(__name__)

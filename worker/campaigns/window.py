@@ -4,9 +4,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from worker.config import Settings
-from worker.domain.campaigns.campaign import Window, hours_of, window
+from worker.domain.campaigns.campaign import Campaign, Window, hours_of, window
 from worker.domain.hours import read_hours
-from worker.ledger.campaigns.campaigns import Campaign
 
 
 def window_of(settings: Settings, campaign: Campaign, at: datetime) -> Window | None:

@@ -14,9 +14,8 @@ from worker.cli.errors import Failed
 from worker.cli.options import ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
 from worker.config import load_settings
-from worker.domain.campaigns.audience import LeftOut
+from worker.domain.campaigns.audience import Audience, LeftOut
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import Audience
 
 FIRST = 5
 """Members that `show` shows."""

@@ -10,11 +10,11 @@ from ledger_driver import NOW, Ledger, mobile
 
 from worker.campaigns.files.table import Table, open_table
 from worker.campaigns.import_audience import ABANDONED, import_audience, remove_audience
-from worker.domain.campaigns.audience import LeftOut, NoAudience, Refusal, Row
+from worker.domain.campaigns.audience import Audience, LeftOut, Member, NoAudience, Refusal, Row
 from worker.domain.mobile import MobileFault
 from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import PART, Audience, Member
+from worker.ledger.campaigns.audiences import PART
 from worker.ledger.engine import reading
 
 

@@ -12,12 +12,12 @@ from ledger_driver import NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy import event as engine_event
 
+from worker.domain.campaigns.campaign import Campaign, Run
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import State
 from worker.ledger import tables as t
 from worker.ledger.campaigns import campaign_queries, campaigns
 from worker.ledger.campaigns.campaign_queries import Answer, Breakdown
-from worker.ledger.campaigns.campaigns import Campaign, Run
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending.claims import Claimed

@@ -8,11 +8,10 @@ import pytest
 from lxml import etree
 
 from worker.campaigns.report.page import html
-from worker.domain.campaigns.campaign import CampaignState, Leftover, Missed, RunState, Stage
+from worker.domain.campaigns.audience import Audience
+from worker.domain.campaigns.campaign import Campaign, CampaignState, Leftover, Missed, Run, RunState, Stage
 from worker.domain.campaigns.figures import Figures
-from worker.ledger.campaigns.audiences import Audience
 from worker.ledger.campaigns.campaign_queries import Breakdown, Bucket, ByPrefix, ByResult, OverTime
-from worker.ledger.campaigns.campaigns import Campaign, Run
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&\u202e\x07{{ 7 * 7 }}"

@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from worker.domain.campaigns.audience import Audience
+from worker.domain.campaigns.campaign import Campaign, Run
 from worker.domain.campaigns.figures import Figures
 from worker.domain.carrier import carrier_of
 from worker.domain.escape import escaped
 from worker.domain.status import Report, State, Suppression
 from worker.gateway.codes import BY_NUMBER
-from worker.ledger.campaigns.audiences import Audience
 from worker.ledger.campaigns.campaign_queries import Breakdown, Bucket, ByPrefix, ByResult, OverTime
-from worker.ledger.campaigns.campaigns import Campaign, Run
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 PREFIXES_DRAWN = 15

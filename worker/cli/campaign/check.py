@@ -20,12 +20,11 @@ from worker.cli.errors import Failed
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table
 from worker.config import Settings, load_settings, revealed
-from worker.domain.campaigns.campaign import Leftover
+from worker.domain.campaigns.audience import Audience
+from worker.domain.campaigns.campaign import Campaign, Leftover
 from worker.domain.caps import Capped
 from worker.domain.rate import Rate
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import Audience
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.redis_store import caps
 from worker.redis_store.connect import open_redis
 

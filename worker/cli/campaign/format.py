@@ -10,9 +10,9 @@ import typer
 from sqlalchemy import Connection
 
 from worker.cli.errors import Failed
+from worker.domain.campaigns.campaign import Campaign, Run
 from worker.domain.campaigns.figures import Figures
 from worker.ledger.campaigns import campaigns
-from worker.ledger.campaigns.campaigns import Campaign, Run
 
 RunNo = Annotated[
     int | None, typer.Option("--run", metavar="N", help="Only this run, by the number that `show` tells.")

@@ -6,9 +6,9 @@ from typing import Any
 from worker.cli.campaign.format import local, share
 from worker.cli.options import Limit, ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
+from worker.domain.campaigns.campaign import Campaign
 from worker.domain.campaigns.figures import Walked
 from worker.ledger.campaigns import campaign_queries, campaigns
-from worker.ledger.campaigns.campaigns import Campaign
 
 NAME_WIDTH = 26
 

@@ -18,10 +18,10 @@ from worker.cli.errors import Failed
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, table
 from worker.config import load_settings
+from worker.domain.campaigns.campaign import Run
 from worker.domain.carrier import carrier_of
 from worker.ledger.campaigns import audiences, campaign_queries
 from worker.ledger.campaigns.campaign_queries import Breakdown
-from worker.ledger.campaigns.campaigns import Run
 
 PREFIXES_SHOWN = 10
 HEADER = ("mobile", "status", "reason", "result", "tips", "message", "msg_id", "updated_at")

@@ -18,11 +18,10 @@ from worker.cli.campaign.options import Name, find
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled, table
 from worker.config import load_settings
-from worker.domain.campaigns.campaign import CampaignState
+from worker.domain.campaigns.campaign import Campaign, CampaignState, Run
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import WAITING, LeftOut, Report, State
 from worker.ledger.campaigns import campaign_queries
-from worker.ledger.campaigns.campaigns import Campaign, Run
 
 REFRESH_SECONDS = 2.0
 RUNS_SHOWN = 5

@@ -4,6 +4,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from worker.domain.mobile import MobileFault, NotAMobile, normalise
@@ -25,6 +26,32 @@ _NAMES = frozenset({
 
 Row = tuple[int, Sequence[str]]
 """The line on which a row begins, and what it has in each column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """An audience. `source` is the file that it came from, `mobile_column` the one of its columns that has the mobiles."""
+
+    id: int
+    name: str
+    source: str
+    header: tuple[str, ...]
+    mobile_column: str
+    ready: bool
+    good: int
+    repeats: int
+    refused: int
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One of an audience: the line on which his row begins, and what it has in each of the audience's columns."""
+
+    line: int
+    mobile: str
+    fields: tuple[str, ...]
 
 
 class NoAudience(ValueError):

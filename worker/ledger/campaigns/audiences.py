@@ -7,7 +7,6 @@ was taken for dead adds nothing to what another has begun to remove, nor to an a
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -27,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 
+from worker.domain.campaigns.audience import Audience, Member
 from worker.ledger import tables as t
 from worker.ledger.dialect import add_rows, among, chunks, insert_new
 
@@ -35,32 +35,6 @@ PART = 5000
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANALYZE = text("ANALYZE members")
-
-
-@dataclass(frozen=True, slots=True)
-class Audience:
-    """An audience. `source` is the file that it came from, `mobile_column` the one of its columns that has the mobiles."""
-
-    id: int
-    name: str
-    source: str
-    header: tuple[str, ...]
-    mobile_column: str
-    ready: bool
-    good: int
-    repeats: int
-    refused: int
-    created_at: datetime
-    created_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One of an audience: the line on which his row begins, and what it has in each of the audience's columns."""
-
-    line: int
-    mobile: str
-    fields: tuple[str, ...]
 
 
 def begin(

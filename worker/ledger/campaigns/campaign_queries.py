@@ -36,12 +36,12 @@ from sqlalchemy import (
     tuple_,
 )
 
-from worker.domain.campaigns.campaign import RunState
+from worker.domain.campaigns.campaign import Campaign, Run, RunState
 from worker.domain.campaigns.figures import MINUTE, Figures, Walk, Walked, figures, walked
 from worker.domain.carrier import PREFIX
 from worker.domain.status import LeftOut, Report, State
 from worker.ledger import tables as t
-from worker.ledger.campaigns.campaigns import Campaign, Run, caller
+from worker.ledger.campaigns.campaigns import caller
 from worker.ledger.dialect import ROWS
 
 _CALLED = (State.ACCEPTED, State.REJECTED, State.UNKNOWN)

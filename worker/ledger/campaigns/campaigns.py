@@ -3,7 +3,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +11,11 @@ from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, in
 from worker.domain.campaigns.campaign import (
     CALLER,
     CAMPAIGN_TRANSITIONS,
+    Campaign,
     CampaignState,
     Leftover,
     Missed,
+    Run,
     RunState,
     Stage,
     Window,
@@ -26,56 +27,6 @@ from worker.ledger.sending.submissions import TO_BE_SENT
 
 ITSELF = "the campaign itself"
 """Who did what no person did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Campaign:
-    """A campaign. `audience` and `account` are names, `header` the audience's columns, `content` the text or template; shares are of 1."""
-
-    id: int
-    name: str
-    account: str
-    account_id: int
-    lane: str
-    audience_id: int
-    audience: str
-    header: tuple[str, ...]
-    content: str
-    state: CampaignState
-    since: datetime
-    said_by: str
-    reason: str | None
-    next_at: datetime | None
-    cron: str | None
-    time_zone: str
-    hours: str | None
-    leftover: Leftover
-    missed: Missed
-    first_share: float | None
-    stop_share: float | None
-    created_at: datetime
-    created_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run of a campaign. It has gone through the audience up to `line` in its stage."""
-
-    id: int
-    campaign_id: int
-    due_at: datetime
-    state: RunState
-    reason: str | None
-    stage: Stage
-    line: int
-    made: int
-    refused: int
-    opens_at: datetime
-    closes_at: datetime | None
-    started_at: datetime
-    ended_at: datetime | None
-    looked_at: datetime | None
-    seen_message_id: int | None
 
 
 _C = t.campaigns.c
