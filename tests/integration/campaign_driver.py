@@ -17,7 +17,7 @@ from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, wi
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
 from worker.ledger import tables as t
-from worker.ledger.campaigns import audiences, campaigns
+from worker.ledger.campaigns import audiences, campaigns, runs
 from worker.sending.accept import accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -70,7 +70,7 @@ class Campaigns:
     def runs(self) -> list[Run]:
         with self.engine.connect() as connection:
             submission_ids = connection.execute(select(t.campaigns.c.id)).scalars().all()
-            return [run for submission_id in submission_ids for run in campaigns.runs_of(connection, submission_id)]
+            return [run for submission_id in submission_ids for run in runs.listed(connection, submission_id)]
 
     def pause(self, now: datetime = NOW, reason: str = "wrong price") -> bool:
         submission_id = self.find().id
@@ -91,7 +91,7 @@ class Campaigns:
         """What beat has done of campaigns every second."""
         start_due(self.engine, window=window_of, now=now)
         with self.engine.connect() as connection:
-            running = campaigns.running(connection, now=now)
+            running = runs.running(connection, now=now)
         for run_id, _ in running:
             self.launch(run_id, now)
 

@@ -17,9 +17,19 @@ from sqlalchemy import Connection, Engine
 
 from worker.campaigns.template import RowRefused, Text, compile_text
 from worker.domain.campaigns.audience import Member
-from worker.domain.campaigns.campaign import LASTS, Campaign, Leftover, Run, RunState, Stage, Window, too_many_bad
+from worker.domain.campaigns.campaign import (
+    LASTS,
+    Campaign,
+    Leftover,
+    Run,
+    RunState,
+    Stage,
+    Window,
+    caller_of,
+    too_many_bad,
+)
 from worker.domain.message import Message, new_id
-from worker.ledger.campaigns import audiences, campaigns
+from worker.ledger.campaigns import audiences, campaigns, run_queue, runs
 from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 from worker.redis_store import bells
@@ -95,7 +105,7 @@ def launch(
     while found:
         campaign, run = found
         with reading(engine) as connection:
-            if campaigns.waiting(connection, campaign, run, most=AHEAD) >= AHEAD:
+            if run_queue.waiting(connection, campaign, run, most=AHEAD) >= AHEAD:
                 return Launched.ENOUGH
             text = text or compile_text(campaign.content, campaign.header)
             members = audiences.members_after(
@@ -110,7 +120,7 @@ def launch(
             return Launched.ENOUGH
         messages, refused = _messages(campaign, run, text, members, random, clock())
         made = len(members) - refused
-        if accept(messages, partial(campaigns.advance, run=run, line=members[-1].line, made=made, refused=refused)):
+        if accept(messages, partial(runs.advance, run=run, line=members[-1].line, expanded=made, unrenderable=refused)):
             ring(campaign.lane)
         if clock() - begun >= LONGEST:
             return Launched.MORE
@@ -120,7 +130,7 @@ def launch(
 
 def _under_way(engine: Engine, run_id: int) -> tuple[Campaign, Run] | None:
     with reading(engine) as connection:
-        return campaigns.under_way(connection, run_id)
+        return runs.under_way(connection, run_id)
 
 
 def _is_paused_without_account(
@@ -150,8 +160,8 @@ def _is_shut(
     opens = window(campaign, now) if campaign.leftover is Leftover.CONTINUE else None
     with engine.begin() as connection:
         if opens is not None:
-            campaigns.open_again(connection, run, opens)
-        elif campaigns.end(connection, run, RunState.EXPIRED, reason="its window closed", now=now):
+            runs.reopen(connection, run, opens)
+        elif runs.end(connection, run, RunState.EXPIRED, reason="its window closed", now=now):
             log.warning("campaign %s: run %d expired, its window closed before all were sent to", campaign.name, run.id)
     return True
 
@@ -161,10 +171,10 @@ def _goes_badly(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> 
     if campaign.stop_share is None:
         return False
     with engine.begin() as connection:
-        if not campaigns.look(connection, run, before=now - LOOK_AGAIN, now=now):
+        if not runs.claim_check(connection, run, before=now - LOOK_AGAIN, now=now):
             return False
     with reading(engine) as connection:
-        bad, known = campaigns.results(connection, run)
+        bad, known = runs.results(connection, run)
     if not too_many_bad(bad, known, campaign.stop_share):
         return False
     reason = f"{bad:,} of {known:,} results are rejected, undelivered or unknown, more than {campaign.stop_share:.1%}"
@@ -204,7 +214,7 @@ def _messages(
             account=campaign.account,
             created_at=now,
             valid_for=expires_at - now,
-            caller=campaigns.caller(run.id),
+            caller=caller_of(run.id),
             run_id=run.id,
         )
         for content, of_text in mobiles.items()
@@ -216,11 +226,11 @@ def _messages(
 def _conclude(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> None:
     """Ends the stage of a run that has made all its messages, once all of them are called."""
     with engine.begin() as connection:
-        if campaigns.is_any_left(connection, campaign, run):
+        if run_queue.is_any_left(connection, campaign, run):
             return
         if run.stage is Stage.FIRST:
-            reason = f"its first {campaign.first_share:.1%} is out, {run.made:,} recipients: look at the results, then resume"
-            if campaigns.end_first_stage(connection, run, reason=reason, now=now):
+            reason = f"its first {campaign.first_share:.1%} is out, {run.expanded:,} recipients: look at the results, then resume"
+            if runs.end_first_stage(connection, run, reason=reason, now=now):
                 log.info("campaign %s is paused: %s", campaign.name, reason)
-        elif campaigns.end(connection, run, RunState.DONE, now=now):
+        elif runs.end(connection, run, RunState.DONE, now=now):
             log.info("run %d of campaign %s is done", run.id, campaign.name)

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from worker.campaigns.cron import next_time
 from worker.domain.campaigns.campaign import Campaign, Window, is_missed
-from worker.ledger.campaigns import campaigns
+from worker.ledger.campaigns import campaigns, runs
 from worker.ledger.engine import reading
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,9 @@ def start_due(engine: Engine, *, window: Callable[[Campaign, datetime], Window |
         elif opens is None:
             skip = "its hours and those of its lane have no moment in common"
         with engine.begin() as connection:
-            run_id = campaigns.begin_run(
+            run_id = runs.begin(
                 connection,
                 campaign,
-                campaign.next_at,
                 next_at=next_time(campaign.cron, ZoneInfo(campaign.time_zone), now) if campaign.cron else None,
                 window=opens or Window(now, None),
                 skip=skip,

@@ -16,7 +16,7 @@ from worker.domain.campaigns.campaign import Campaign, Run
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import State
 from worker.ledger import tables as t
-from worker.ledger.campaigns import campaign_queries, campaigns
+from worker.ledger.campaigns import campaign_queries, campaigns, runs
 from worker.ledger.campaigns.campaign_queries import Answer, Breakdown
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import open_engine, reading
@@ -135,14 +135,14 @@ def test_a_row_that_makes_no_text_is_refused(people: Campaigns) -> None:
     people.start(EACH)
     people.tick()
     figures = look(people)
-    assert (figures.members, figures.made, figures.refused, figures.remaining) == (2, 1, 1, 0)
+    assert (figures.members, figures.expanded, figures.unrenderable, figures.remaining) == (2, 1, 1, 0)
 
 
 def test_what_a_cancelled_run_never_came_to_is_cancelled(people: Campaigns) -> None:
     people.audience(6)
     people.start(replace(EACH, first="50%"))
     people.tick()
-    made = look(people).made
+    made = look(people).expanded
     assert 0 < made < 6
     people.cancel()
     assert look(people).statuses == {"cancelled": 6}
@@ -311,7 +311,7 @@ def test_postgresql_reads_what_it_joins_once_each_though_it_has_no_statistics_of
     with reading(engine) as connection:
         campaign = of.find()
         campaign_queries.look(
-            connection, campaign, campaigns.runs_of(connection, campaign.id), report_wait=timedelta(hours=72), now=NOW
+            connection, campaign, runs.listed(connection, campaign.id), report_wait=timedelta(hours=72), now=NOW
         )
         assert connection.exec_driver_sql("SHOW enable_nestloop").scalar() == "on"
     engine.dispose()
@@ -331,7 +331,7 @@ def test_a_list_of_campaigns_tells_how_far_each_has_come_by_two_statements(
         walks = campaign_queries.walks(connection, found)
         assert len(statements) == 2
         assert campaign_queries.walks(connection, []) == {}
-    told = {one.name: (walks[one.id].members, walks[one.id].made, walks[one.id].remaining) for one in found}
+    told = {one.name: (walks[one.id].members, walks[one.id].expanded, walks[one.id].remaining) for one in found}
     assert told == {"spring": (3, 3, 0), "summer": (4, 0, 4)}
 
 
@@ -403,7 +403,7 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     people = story.people
     figures, told = look(people), breakdown(people)
     assert figures.members == 6
-    assert sum(figures.statuses.values()) + figures.refused + figures.remaining == 6
+    assert sum(figures.statuses.values()) + figures.unrenderable + figures.remaining == 6
     assert sum(figures.suppressed.values()) == figures.statuses.get("suppressed", 0)
     assert told.figures == figures
     campaign, of = under_way(people)
@@ -412,8 +412,8 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
         rows = list(campaign_queries.recipient_rows(connection, of))
         query = select(t.recipient_status.c.status, func.count()).group_by(t.recipient_status.c.status)
         of_view = dict(connection.execute(query).all())
-    assert (walk.members, walk.made, walk.refused, walk.remaining) == (
-        6, figures.made, figures.refused, figures.remaining
+    assert (walk.members, walk.expanded, walk.unrenderable, walk.remaining) == (
+        6, figures.expanded, figures.unrenderable, figures.remaining
     )  # fmt: skip
     never = Counter({"cancelled": walk.cancelled, "expired": walk.expired})
     assert Counter(figures.statuses) == Counter(of_view) + never

@@ -86,7 +86,7 @@ def test_a_row_that_makes_no_text_is_left_out_and_counted(of: Campaigns) -> None
     send_all(of)
     assert sorted(of.mobiles()) == [mobile(1), mobile(3)]
     ((run),) = of.runs()
-    assert (run.made, run.refused, run.state) == (2, 1, "done")
+    assert (run.expanded, run.unrenderable, run.state) == (2, 1, "done")
 
 
 def test_only_some_thousand_of_a_large_run_wait_in_the_ledger(of: Campaigns) -> None:
@@ -306,7 +306,7 @@ def test_a_share_goes_first_and_then_it_asks(of: Campaigns) -> None:
     first = [one for call in send_all(of) for one in call.mobiles]
     assert 90 <= len(first) <= 110
     assert len({int(one) // 1000 for one in first}) == 10, "they are spread over all of the file"
-    assert (of.find().state, of.find().said_by) == ("paused", "the campaign itself")
+    assert (of.find().state, of.find().set_by) == ("paused", "the campaign itself")
     assert "its first 1.0% is out" in str(of.find().reason)
     of.resume()
     rest = [one for call in send_all(of) for one in call.mobiles]
@@ -342,7 +342,7 @@ def test_it_stops_by_itself_when_too_many_are_undelivered_and_a_person_may_have_
     of.tick(NOW + 6 * SECOND)
     assert of.find().state == "active", "nobody looks again so soon"
     of.tick(NOW + 11 * SECOND)
-    assert (of.find().state, of.find().said_by) == ("paused", "the campaign itself")
+    assert (of.find().state, of.find().set_by) == ("paused", "the campaign itself")
     assert of.find().reason == "7 of 102 results are rejected, undelivered or unknown, more than 5.0%"
     of.resume(NOW + MINUTE)
     of.tick(NOW + MINUTE)

@@ -268,8 +268,8 @@ def _left_out(campaign: Campaign, of: Sequence[Run], figures: Figures) -> Iterat
     """Who was left out: in a word, how many, and why."""
     for reason, count in figures.suppressed.items():
         yield reason, count, LEFT_OUT.get(Suppression(reason), "")
-    if figures.refused:
-        yield "no text", figures.refused, NO_TEXT
+    if figures.unrenderable:
+        yield "no text", figures.unrenderable, NO_TEXT
     ended = dict.fromkeys(run.reason for run in of if run.reason)
     if campaign.reason:
         ended[campaign.reason] = None

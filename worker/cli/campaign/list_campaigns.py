@@ -1,9 +1,8 @@
 """`sms campaign list`: which campaigns there are, and how far they have come."""
 
-from dataclasses import asdict
 from typing import Any
 
-from worker.cli.campaign.format import local, share
+from worker.cli.campaign.format import local, public_values, share
 from worker.cli.options import Limit, ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
 from worker.domain.campaigns.campaign import Campaign
@@ -56,5 +55,5 @@ def _json(campaign: Campaign, walk: Walked) -> dict[str, Any]:
         "cron",
         "time_zone",
     )
-    values = asdict(campaign)
-    return {name: values[name] for name in told} | asdict(walk)
+    values = public_values(campaign)
+    return {name: values[name] for name in told} | public_values(walk)

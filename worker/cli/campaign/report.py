@@ -60,7 +60,7 @@ def report(
             with whole_file(html, "--html") as file:
                 file.write(page(campaign, audience, of, told, now=now))
         if csv:
-            write_sheet(csv, HEADER, _rows(connection, of), total=told.figures.made)
+            write_sheet(csv, HEADER, _rows(connection, of), total=told.figures.expanded)
     if json:
         print_json(as_json(campaign, of, told.figures) | _json(told))
     elif not (csv or html):

@@ -133,7 +133,7 @@ def shown(seen: Seen) -> RenderableType:
 
 def _head(seen: Seen) -> list[RenderableType]:
     campaign = seen.campaign
-    since = f"since {local(campaign.since, campaign)}, by {clean(campaign.said_by)}"
+    since = f"since {local(campaign.since, campaign)}, by {clean(campaign.set_by)}"
     why = f": {clean(campaign.reason)}" if campaign.reason else ""
     lines: list[RenderableType] = [
         styled(f"campaign   {clean(campaign.name)}, {campaign.state} {since}{why}"),
@@ -181,7 +181,7 @@ def _figures(seen: Seen) -> Table:
     row("unknown", figures.unknown, {})
     left_out = by(State.EXPIRED, State.CANCELLED, LeftOut.SUPPRESSED)
     del left_out[LeftOut.SUPPRESSED]
-    row("left out", figures.left_out, {**figures.suppressed, "no text": figures.refused} | left_out)
+    row("left out", figures.left_out, {**figures.suppressed, "no text": figures.unrenderable} | left_out)
     row("replies", figures.replies, {}, figures.sent)
     row("opt-outs", figures.optouts, {}, figures.sent)
     return listed
@@ -194,7 +194,7 @@ def _runs(seen: Seen) -> RenderableType:
             str(run.id),
             local(run.due_at, seen.campaign),
             styled(run.state),
-            f"{run.made + run.refused:,}",
+            f"{run.expanded + run.unrenderable:,}",
             clean(run.reason or ""),
         )
     more = len(seen.of) - RUNS_SHOWN

@@ -10,7 +10,7 @@ from worker.domain.hours import Hours, closing, earliest
 
 MAX_NAME = 40
 CALLER = "campaign/"
-"""Whose what a run sends is: this and the number of the run. So each run is a queue of its own among the callers of its lane."""
+"""Begins the caller of what a run sends. Each run is a caller of its own, and so has a queue of its own in its lane."""
 
 
 class CampaignState(StrEnum):
@@ -79,7 +79,10 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign. `audience` and `account` are names, `header` the audience's columns, `content` the text or template; shares are of 1."""
+    """A campaign. `audience` and `account` are names, `header` has the audience's columns, `content` is the text or template.
+
+    Shares are fractions of 1. `since` and `set_by` say when its state was set, and by whom.
+    """
 
     id: int
     name: str
@@ -92,7 +95,7 @@ class Campaign:
     content: str
     state: CampaignState
     since: datetime
-    said_by: str
+    set_by: str
     reason: str | None
     next_at: datetime | None
     cron: str | None
@@ -108,7 +111,10 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of a campaign. It has gone through the audience up to `line` in its stage."""
+    """A run of a campaign. It has gone through the audience up to `line` in its stage.
+
+    `expanded` counts the members that became recipients, `unrenderable` those whose row makes no text.
+    """
 
     id: int
     campaign_id: int
@@ -117,8 +123,8 @@ class Run:
     reason: str | None
     stage: Stage
     line: int
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     opens_at: datetime
     closes_at: datetime | None
     started_at: datetime
@@ -161,6 +167,11 @@ def window(hours: Iterable[tuple[Hours, tzinfo]], at: datetime) -> Window | None
 def hours_of(lane: Hours | None, account_zone: tzinfo, own: Hours | None, zone: tzinfo) -> list[tuple[Hours, tzinfo]]:
     """The hours that a campaign keeps to, for `window`: those of its lane, in its account's zone, and its own in its own."""
     return [(hours, where) for hours, where in ((lane, account_zone), (own, zone)) if hours]
+
+
+def caller_of(run_id: int) -> str:
+    """Returns the caller under which that run sends."""
+    return f"{CALLER}{run_id}"
 
 
 def name_faults(name: str) -> list[str]:

@@ -14,12 +14,14 @@ _NEVER = (State.EXPIRED, State.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How far runs that are in the same state have gone through their audience: `made` members became recipients, `refused`
-    could not, for their row makes no text that can be sent."""
+    """How far some runs in the same state have gone through their audience.
+
+    `expanded` members became recipients. `unrenderable` ones could not, for their row makes no text that can be sent.
+    """
 
     state: RunState
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     runs: int = 1
 
 
@@ -29,8 +31,8 @@ class Walked:
     before their turn."""
 
     members: int
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     remaining: int
     cancelled: int
     expired: int
@@ -47,13 +49,13 @@ def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
         return Walked(good, 0, 0, good - cancelled, cancelled, 0)
     left = dict.fromkeys(RunState, 0)
     for walk in begun:
-        left[walk.state] += walk.runs * good - walk.made - walk.refused
+        left[walk.state] += walk.runs * good - walk.expanded - walk.unrenderable
     ended = {run_state: left.pop(run_state) for run_state in (RunState.CANCELLED, RunState.EXPIRED)}
     del left[RunState.SKIPPED]
     return Walked(
         members=sum(walk.runs * good for walk in begun if walk.state is not RunState.SKIPPED),
-        made=sum(walk.made for walk in begun),
-        refused=sum(walk.refused for walk in begun),
+        expanded=sum(walk.expanded for walk in begun),
+        unrenderable=sum(walk.unrenderable for walk in begun),
         remaining=sum(left.values()),
         cancelled=ended[RunState.CANCELLED],
         expired=ended[RunState.EXPIRED],
@@ -69,8 +71,8 @@ class Figures:
     """
 
     members: int
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     remaining: int
     statuses: Mapping[str, int]
     suppressed: Mapping[str, int]
@@ -111,7 +113,7 @@ class Figures:
     @property
     def left_out(self) -> int:
         """Those who were not sent to and will not be: nobody called the gateway for them."""
-        return self.refused + self._of(LeftOut.SUPPRESSED, *_NEVER)
+        return self.unrenderable + self._of(LeftOut.SUPPRESSED, *_NEVER)
 
     @property
     def time_left(self) -> timedelta | None:
@@ -141,9 +143,9 @@ def figures(
     counts = {str(one): statuses.get(one, 0) + never.get(one, 0) for one in STATUSES}
     return Figures(
         members=walk.members,
-        made=sum(statuses.values()),
-        refused=walk.refused,
-        remaining=walk.members - walk.refused - sum(counts.values()),
+        expanded=sum(statuses.values()),
+        unrenderable=walk.unrenderable,
+        remaining=walk.members - walk.unrenderable - sum(counts.values()),
         statuses={status: count for status, count in counts.items() if count},
         suppressed=suppressed,
         replies=replies,

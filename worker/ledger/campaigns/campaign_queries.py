@@ -36,12 +36,11 @@ from sqlalchemy import (
     tuple_,
 )
 
-from worker.domain.campaigns.campaign import Campaign, Run, RunState
+from worker.domain.campaigns.campaign import Campaign, Run, RunState, caller_of
 from worker.domain.campaigns.figures import MINUTE, Figures, Walk, Walked, figures, walked
 from worker.domain.carrier import PREFIX
 from worker.domain.status import LeftOut, Report, State
 from worker.ledger import tables as t
-from worker.ledger.campaigns.campaigns import caller
 from worker.ledger.dialect import ROWS
 
 _CALLED = (State.ACCEPTED, State.REJECTED, State.UNKNOWN)
@@ -305,7 +304,7 @@ def _between(column: ColumnElement[Any], ends: tuple[int | None, int | None]) ->
 
 def _of_runs(run_ids: Sequence[int], ends: tuple[int | None, int | None]) -> tuple[ColumnElement[bool], ...]:
     """The submissions of these runs, which lie between those numbers."""
-    return _between(t.submissions.c.id, ends), t.submissions.c.caller.in_([caller(row_id) for row_id in run_ids])
+    return _between(t.submissions.c.id, ends), t.submissions.c.caller.in_([caller_of(row_id) for row_id in run_ids])
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,7 +444,7 @@ def _figures(
     good = connection.execute(select(t.audiences.c.good).where(t.audiences.c.id == campaign.audience_id)).scalar_one()
     replies, opted_out = _answers_counted(connection, campaign, of, span)
     return figures(
-        walked(good, (Walk(run.state, run.made, run.refused) for run in of), campaign.state),
+        walked(good, (Walk(run.state, run.expanded, run.unrenderable) for run in of), campaign.state),
         statuses,
         dict(sorted(suppressed.items())),
         replies=replies,
@@ -474,7 +473,7 @@ def _answers_counted(connection: Connection, campaign: Campaign, of: Sequence[Ru
             .select_from(found)
             .join(t.submissions, and_(*to_us))
             .join(t.recipients, and_(*to_him))
-            .where(t.submissions.c.caller.in_([caller(row_id) for row_id in span.run_ids]))
+            .where(t.submissions.c.caller.in_([caller_of(row_id) for row_id in span.run_ids]))
             .scalar_subquery()
         )
 

@@ -31,12 +31,12 @@ def counted(statuses: dict[str, int], *, members: int = 100, made: int = 0, refu
 def test_whatever_became_of_whom_the_counts_add_up_to_the_members(walks, state, random) -> None:
     walk = walked(GOOD, walks, state)
     statuses = dict.fromkeys(STATUSES, 0)
-    for _ in range(walk.made):
+    for _ in range(walk.expanded):
         statuses[random.choice(STATUSES)] += 1
     told = figures(walk, statuses, {}, replies=0, optouts=0, first_call=None, last_call=None, per_minute=0)
     assert told.remaining == walk.remaining
-    assert walk.made + walk.refused + walk.remaining + walk.cancelled + walk.expired == walk.members
-    assert sum(told.statuses.values()) + told.refused + told.remaining == told.members
+    assert walk.expanded + walk.unrenderable + walk.remaining + walk.cancelled + walk.expired == walk.members
+    assert sum(told.statuses.values()) + told.unrenderable + told.remaining == told.members
     rejected = told.statuses.get("rejected", 0)
     assert told.waiting + told.sent + rejected + told.unknown + told.left_out == told.members
 
@@ -57,8 +57,8 @@ def test_several_runs_in_the_same_state_count_as_often() -> None:
 
 
 def test_what_was_made_while_it_was_counted_is_taken_off_what_remains() -> None:
-    told = counted({"queued": 30}, members=100, made=20, refused=5)
-    assert (told.made, told.remaining) == (30, 65)
+    told = counted({"queued": 30}, members=100, expanded=20, unrenderable=5)
+    assert (told.expanded, told.remaining) == (30, 65)
 
 
 def test_who_was_called_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed() -> None:
