@@ -14,10 +14,14 @@ from sqlalchemy import event as engine_event
 
 from worker.domain.campaigns.campaign import Campaign, Run
 from worker.domain.campaigns.figures import Figures
+from worker.domain.campaigns.report import CampaignReport
 from worker.domain.status import State
 from worker.ledger import tables as t
-from worker.ledger.campaigns import campaign_queries, campaigns, runs
-from worker.ledger.campaigns.campaign_queries import Answer, Breakdown
+from worker.ledger.campaigns import answers as kept_answers
+from worker.ledger.campaigns import campaigns, runs
+from worker.ledger.campaigns.answers import Answer
+from worker.ledger.campaigns.figures import campaign_figures, campaign_report, walks
+from worker.ledger.campaigns.recipients import recipient_rows
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending.claims import Claimed
@@ -39,19 +43,19 @@ def under_way(people: Campaigns) -> tuple[Campaign, list[Run]]:
 def look(people: Campaigns, of: list[Run] | None = None, now: datetime = NOW) -> Figures:
     campaign, every = under_way(people)
     with reading(people.engine) as connection:
-        return campaign_queries.look(connection, campaign, every if of is None else of, report_wait=WAIT, now=now)
+        return campaign_figures(connection, campaign, every if of is None else of, report_wait=WAIT, now=now)
 
 
-def breakdown(people: Campaigns, now: datetime = NOW) -> Breakdown:
+def breakdown(people: Campaigns, now: datetime = NOW) -> CampaignReport:
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        return campaign_queries.breakdown(connection, campaign, of, report_wait=WAIT, now=now)
+        return campaign_report(connection, campaign, of, report_wait=WAIT, now=now)
 
 
 def answers(people: Campaigns) -> list[Answer]:
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        return list(campaign_queries.answers(connection, campaign, of, report_wait=WAIT, now=NOW))
+        return list(kept_answers.answers(connection, campaign, of, report_wait=WAIT, now=NOW))
 
 
 def call(
@@ -269,7 +273,7 @@ def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -
     found = [one.mobile for one in answers(people)]
     of = people.runs()
     with reading(people.engine) as connection:
-        rows = [row.mobile for row in campaign_queries.recipient_rows(connection, of)]
+        rows = [row.mobile for row in recipient_rows(connection, of)]
     everybody = sorted(map(mobile, range(many)))
     assert sorted(found) == sorted(rows) == everybody
 
@@ -279,7 +283,7 @@ def test_it_takes_as_many_statements_for_many_recipients_as_for_one(people: Camp
         counts = []
         campaign, of = under_way(people)
         with reading(people.engine) as connection:
-            for ask in (campaign_queries.look, campaign_queries.breakdown):
+            for ask in (campaign_figures, campaign_report):
                 statements.clear()
                 ask(connection, campaign, of, report_wait=WAIT, now=NOW)
                 counts.append(len(statements))
@@ -310,7 +314,7 @@ def test_postgresql_reads_what_it_joins_once_each_though_it_has_no_statistics_of
     engine_event.listen(engine, "before_cursor_execute", explain)
     with reading(engine) as connection:
         campaign = of.find()
-        campaign_queries.look(
+        campaign_figures(
             connection, campaign, runs.listed(connection, campaign.id), report_wait=timedelta(hours=72), now=NOW
         )
         assert connection.exec_driver_sql("SHOW enable_nestloop").scalar() == "on"
@@ -328,10 +332,13 @@ def test_a_list_of_campaigns_tells_how_far_each_has_come_by_two_statements(
     with reading(people.engine) as connection:
         found = campaigns.listed(connection, limit=10)
         statements.clear()
-        walks = campaign_queries.walks(connection, found)
+        of_campaign = walks(connection, found)
         assert len(statements) == 2
-        assert campaign_queries.walks(connection, []) == {}
-    told = {one.name: (walks[one.id].members, walks[one.id].expanded, walks[one.id].remaining) for one in found}
+        assert walks(connection, []) == {}
+    told = {
+        one.name: (of_campaign[one.id].members, of_campaign[one.id].expanded, of_campaign[one.id].remaining)
+        for one in found
+    }
     assert told == {"spring": (3, 3, 0), "summer": (4, 0, 4)}
 
 
@@ -408,8 +415,8 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     assert told.figures == figures
     campaign, of = under_way(people)
     with reading(people.engine) as connection:
-        walk = campaign_queries.walks(connection, [campaign])[campaign.id]
-        rows = list(campaign_queries.recipient_rows(connection, of))
+        walk = walks(connection, [campaign])[campaign.id]
+        rows = list(recipient_rows(connection, of))
         query = select(t.recipient_status.c.status, func.count()).group_by(t.recipient_status.c.status)
         of_view = dict(connection.execute(query).all())
     assert (walk.members, walk.expanded, walk.unrenderable, walk.remaining) == (

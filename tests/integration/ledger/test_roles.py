@@ -22,7 +22,9 @@ from worker.devstack.stack import StackError, running_stack
 from worker.domain.status import State
 from worker.ledger import backlog, retention, roles, schema
 from worker.ledger import tables as t
-from worker.ledger.campaigns import audiences, campaign_queries, campaigns, runs
+from worker.ledger.campaigns import audiences, campaigns, runs
+from worker.ledger.campaigns.figures import campaign_figures, walks
+from worker.ledger.campaigns.recipients import recipient_rows
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 from worker.ledger.inbound import push_queries
 from worker.ledger.inbound import pushes as pushes_of
@@ -288,9 +290,9 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             assert backlog.refused(connection, since=NOW) == 0
             [campaign] = campaigns.listed(connection, limit=10)
             of_campaign = runs.listed(connection, campaign.id)
-            campaign_queries.walks(connection, [campaign])
-            campaign_queries.look(connection, campaign, of_campaign, report_wait=timedelta(hours=72), now=NOW)
-            assert list(campaign_queries.recipient_rows(connection, of_campaign))
+            walks(connection, [campaign])
+            campaign_figures(connection, campaign, of_campaign, report_wait=timedelta(hours=72), now=NOW)
+            assert list(recipient_rows(connection, of_campaign))
 
 
 def test_an_analyst_counts_what_was_sent_and_what_came_of_it(url: str) -> None:

@@ -11,7 +11,7 @@ from worker.campaigns.report.page import html
 from worker.domain.campaigns.audience import Audience
 from worker.domain.campaigns.campaign import Campaign, CampaignState, Leftover, Missed, Run, RunState, Stage
 from worker.domain.campaigns.figures import Figures
-from worker.ledger.campaigns.campaign_queries import Breakdown, Bucket, ByPrefix, ByResult, OverTime
+from worker.domain.campaigns.report import Bucket, ByPrefix, ByResult, CampaignReport, OverTime
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&\u202e\x07{{ 7 * 7 }}"
@@ -55,7 +55,7 @@ FIGURES = Figures(
     last_call=NOW,
     per_minute=0,
 )
-TOLD = Breakdown(
+TOLD = CampaignReport(
     FIGURES,
     OverTime(
         timedelta(minutes=1),
@@ -66,12 +66,12 @@ TOLD = Breakdown(
     3,
     tuple(ByPrefix(str(prefix), 1300 - prefix, 20, 1) for prefix in range(130, 160)),
 )
-NOTHING = Breakdown(
+NOTHING = CampaignReport(
     Figures(1000, 0, 0, 1000, {}, {}, 0, 0, None, None, 0), over_time=None, results=(), other_results=0, prefixes=()
 )
 
 
-def page(campaign: Campaign = CAMPAIGN, told: Breakdown = TOLD, of: Sequence[Run] = (RUN,)) -> str:
+def page(campaign: Campaign = CAMPAIGN, told: CampaignReport = TOLD, of: Sequence[Run] = (RUN,)) -> str:
     return html(campaign, AUDIENCE, of, told, now=NOW)
 
 
@@ -85,7 +85,7 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("told", [TOLD, NOTHING, replace(TOLD, figures=replace(FIGURES, remaining=40, members=1040))])
-def test_the_page_is_well_formed_whatever_there_is_to_tell(told: Breakdown) -> None:
+def test_the_page_is_well_formed_whatever_there_is_to_tell(told: CampaignReport) -> None:
     assert "spring" in words(page(told=told))
 
 

@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from worker.domain.campaigns.audience import Audience
 from worker.domain.campaigns.campaign import Campaign, Run
 from worker.domain.campaigns.figures import Figures
+from worker.domain.campaigns.report import Bucket, ByPrefix, ByResult, CampaignReport, OverTime
 from worker.domain.carrier import carrier_of
 from worker.domain.escape import escaped
 from worker.domain.status import Report, State, Suppression
 from worker.gateway.codes import BY_NUMBER
-from worker.ledger.campaigns.campaign_queries import Breakdown, Bucket, ByPrefix, ByResult, OverTime
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 PREFIXES_DRAWN = 15
@@ -95,7 +95,7 @@ class TimeChart:
     later: Bucket
 
 
-def html(campaign: Campaign, audience: Audience, of: Sequence[Run], told: Breakdown, *, now: datetime) -> str:
+def html(campaign: Campaign, audience: Audience, of: Sequence[Run], told: CampaignReport, *, now: datetime) -> str:
     """The page about these runs of the campaign, as they stood at `now`."""
     zone = ZoneInfo(campaign.time_zone)
     return _template().render(
@@ -231,7 +231,7 @@ def _length(step: timedelta) -> str:
     return f"{step}"
 
 
-def _result_bars(told: Breakdown) -> tuple[Bar, ...]:
+def _result_bars(told: CampaignReport) -> tuple[Bar, ...]:
     whole = sum(one.recipients for one in told.results) + told.other_results
     top = max((one.recipients for one in told.results), default=0)
 

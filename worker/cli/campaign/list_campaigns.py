@@ -7,7 +7,7 @@ from worker.cli.options import Limit, ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
 from worker.domain.campaigns.campaign import Campaign
 from worker.domain.campaigns.figures import Walked
-from worker.ledger.campaigns import campaign_queries, campaigns
+from worker.ledger.campaigns import campaigns, figures
 
 NAME_WIDTH = 26
 
@@ -24,7 +24,7 @@ def list_campaigns(limit: Limit = 20, as_json: AsJson = False) -> None:
     """
     with ledger() as connection:
         found = campaigns.listed(connection, limit=limit)
-        walks = campaign_queries.walks(connection, found)
+        walks = figures.walks(connection, found)
     if as_json:
         print_json([_json(one, walks[one.id]) for one in found])
         return

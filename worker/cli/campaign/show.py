@@ -21,7 +21,7 @@ from worker.config import load_settings
 from worker.domain.campaigns.campaign import Campaign, CampaignState, Run
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import WAITING, LeftOut, Report, State
-from worker.ledger.campaigns import campaign_queries
+from worker.ledger.campaigns.figures import campaign_figures
 
 REFRESH_SECONDS = 2.0
 RUNS_SHOWN = 5
@@ -107,7 +107,7 @@ def live(
 def _look(connection: Connection, name: str, run_id: int | None, report_wait: timedelta, now: datetime) -> Seen:
     campaign = find(connection, name)
     of = runs_wanted(connection, campaign, run_id)
-    return Seen(campaign, of, campaign_queries.look(connection, campaign, of, report_wait=report_wait, now=now), now)
+    return Seen(campaign, of, campaign_figures(connection, campaign, of, report_wait=report_wait, now=now), now)
 
 
 def _watch(look: Callable[[], Seen], screen: Console) -> None:

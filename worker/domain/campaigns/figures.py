@@ -63,6 +63,15 @@ def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """When the first and the last call of some runs were over, and to how many recipients those of the last minute went."""
+
+    first: datetime | None
+    last: datetime | None
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """How a campaign stands, or one of its runs.
 
@@ -129,11 +138,9 @@ def figures(
     statuses: Mapping[str, int],
     suppressed: Mapping[str, int],
     *,
+    calls: Calls,
     replies: int,
     optouts: int,
-    first_call: datetime | None,
-    last_call: datetime | None,
-    per_minute: int,
 ) -> Figures:
     """The figures, out of how far the runs have gone and what has become of their recipients, by status and by reason.
 
@@ -150,7 +157,7 @@ def figures(
         suppressed=suppressed,
         replies=replies,
         optouts=optouts,
-        first_call=first_call,
-        last_call=last_call,
-        per_minute=per_minute,
+        first_call=calls.first,
+        last_call=calls.last,
+        per_minute=calls.per_minute,
     )
