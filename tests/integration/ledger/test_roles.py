@@ -205,7 +205,7 @@ def test_the_callback_app_reads_nothing_of_what_is_kept(url: str, table: str) ->
 
 
 def test_the_callback_app_does_not_choose_the_number_of_a_push(url: str) -> None:
-    values = "(no, received_at, source, body, state, due_at) VALUES (1, now(), '', '', 'received', now())"
+    values = "(id, received_at, source, body, state, due_at) VALUES (1, now(), '', '', 'received', now())"
     refused(url, "callback", f"INSERT INTO pushes {values}")
 
 
@@ -277,8 +277,8 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             found = message_queries.find(connection, "a")
             assert found is not None
             assert (found.content, found.counts) == ("您好", {"delivered": 2})
-            assert len(message_queries.recipients(connection, found.id)) == 2
-            assert message_queries.sent_with(connection, found.id).caller is None
+            assert len(message_queries.recipients(connection, found.row_id)) == 2
+            assert message_queries.sent_with(connection, found.row_id).caller is None
             assert message_queries.newest(connection, limit=10)
             assert {reply.content for reply in push_queries.newest_replies(connection, limit=10)} == {"退订", "谢谢"}
             assert push_queries.newest(connection, limit=10, state="quarantined")
