@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from worker.campaigns.feed import launch, launch_part
+from worker.campaigns.feed import Feeder, feed, feed_part
 from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
 from worker.domain.campaigns.campaign import Campaign, Window
@@ -228,8 +228,7 @@ def parts(concurrency: int) -> Parts:
 
     servers = {lane.name: server_of(lane) for lane in settings.lanes.values()}
 
-    launch_one = partial(
-        launch,
+    feeder = Feeder(
         engine,
         accept=accept_if,
         window=partial(window_of, settings),
@@ -240,7 +239,7 @@ def parts(concurrency: int) -> Parts:
         clock=clock.now,
     )
     launches: Launches = Turns(
-        partial(launch_part, redis, launch_one), name="launch", stopping=STOPPING, is_away=is_store_away
+        partial(feed_part, redis, partial(feed, feeder)), name="launch", stopping=STOPPING, is_away=is_store_away
     )
 
     return Parts(

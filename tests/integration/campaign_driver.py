@@ -10,7 +10,7 @@ from ledger_driver import LANES, NOW, Ledger, mobile
 from sqlalchemy import Connection, select
 
 from worker.campaigns.draft import Wish, plan, start_time
-from worker.campaigns.feed import Launched, launch
+from worker.campaigns.feed import Feeder, FeedOutcome, feed
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.audience import Member
 from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
@@ -93,19 +93,18 @@ class Campaigns:
         with self.engine.connect() as connection:
             running = runs.running(connection, now=now)
         for run_id, _ in running:
-            self.launch(run_id, now)
+            self.feed(run_id, now)
 
-    def launch(
+    def feed(
         self,
         run_id: int,
         now: datetime = NOW,
         here: Collection[str] = ("default",),
         anywhere: Collection[str] | None = None,
         clock: Callable[[], datetime] | None = None,
-    ) -> Launched:
-        return launch(
+    ) -> FeedOutcome:
+        feeder = Feeder(
             self.engine,
-            run_id,
             accept=partial(self._accept, now),
             window=window_of,
             ring=self.rung.append,
@@ -114,6 +113,7 @@ class Campaigns:
             random=urandom,
             clock=clock or (lambda: now),
         )
+        return feed(feeder, run_id)
 
     def _accept(self, now: datetime, messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
         return accept(

@@ -12,7 +12,7 @@ from campaign_driver import WISH, Campaigns, window_of
 from ledger_driver import NOW, Ledger, message, mobile, status_push
 
 from worker.campaigns.draft import BadCampaign, start_time
-from worker.campaigns.feed import LONGEST, Launched
+from worker.campaigns.feed import LONGEST, FeedOutcome
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.status import State
@@ -142,7 +142,7 @@ def test_a_launch_makes_some_messages_however_long_it_takes_to_look_at_the_resul
     of.start(replace(WISH, stop_at="10%"))
     start_due(of.engine, window=window_of, now=NOW)
     late = chain([NOW], repeat(NOW + LONGEST))
-    assert of.launch(of.runs()[0].id, clock=lambda: next(late)) is Launched.MORE
+    assert of.feed(of.runs()[0].id, clock=lambda: next(late)) is FeedOutcome.MORE
     assert len(of.mobiles()) == 200
 
 
