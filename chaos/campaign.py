@@ -19,7 +19,8 @@ from sqlalchemy import Engine, func, select
 
 from chaos.checker import calls_of, still_waiting
 from chaos.postgres import running_postgres
-from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.draft import draft, start_time
+from worker.campaigns.spec import CampaignSpec
 from worker.devstack.stack import Stack, running_stack, signals_noted, start_beat, start_worker
 from worker.domain.campaigns.audience import Member
 from worker.domain.campaigns.campaign import RunState
@@ -38,7 +39,7 @@ SETTLE_SECONDS = 300
 MEMBERS = "138"
 """How the mobiles of an audience begin."""
 # At any hour of the day: marketing would wait for the morning.
-WISH = Wish("chaos", "people", "", lane="notice")
+SPEC = CampaignSpec("chaos", "people", "", lane="notice")
 TEXTS = {"personal": "尊敬的{{ name }}，您的账单已出", "one text": "您的账单已出"}
 
 
@@ -103,7 +104,7 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
             raise RuntimeError("the ledger is not empty")
         audiences.add(connection, audience_id, people)
         audiences.finish(connection, audience_id, good=count, repeats=0, refused=0)
-        campaign = plan(connection, replace(WISH, content=content), lanes=LANES, zones={}, by="chaos", now=now)
+        campaign = draft(connection, replace(SPEC, content=content), lanes=LANES, zones={}, by="chaos", now=now)
         campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="chaos", now=now)
 
 

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 from ledger_driver import LANES, NOW, Ledger, mobile
 from sqlalchemy import Connection, select
 
-from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.draft import draft, start_time
 from worker.campaigns.feed import Feeder, FeedOutcome, feed
+from worker.campaigns.spec import CampaignSpec
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.audience import Member
 from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
@@ -21,7 +22,7 @@ from worker.ledger.campaigns import audiences, campaigns, runs
 from worker.sending.accept import accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
-WISH = Wish("spring", "people", "春装上市，拒收请回复R")
+SPEC = CampaignSpec("spring", "people", "春装上市，拒收请回复R")
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
@@ -50,16 +51,16 @@ class Campaigns:
             audiences.add(connection, audience_id, people)
             audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)
 
-    def plan(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
+    def draft(self, spec: CampaignSpec = SPEC, now: datetime = NOW) -> Campaign:
         with self.engine.begin() as connection:
-            plan(connection, wish, lanes=LANES, zones={"default": ZONE}, by="operator:alice", now=now)
-        return self.find(wish.name)
+            draft(connection, spec, lanes=LANES, zones={"default": ZONE}, by="operator:alice", now=now)
+        return self.find(spec.name)
 
-    def start(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
-        campaign = self.plan(wish, now)
+    def start(self, spec: CampaignSpec = SPEC, now: datetime = NOW) -> Campaign:
+        campaign = self.draft(spec, now)
         with self.engine.begin() as connection:
             assert campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="alice", now=now)
-        return self.find(wish.name)
+        return self.find(spec.name)
 
     def find(self, name: str = "spring") -> Campaign:
         with self.engine.connect() as connection:

@@ -13,8 +13,9 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, func, select
 
-from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.draft import draft, start_time
 from worker.campaigns.feed import AHEAD
+from worker.campaigns.spec import CampaignSpec
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.campaigns.audience import Member
@@ -151,9 +152,9 @@ def start_campaigns(engine: Engine) -> None:
         audiences.add(connection, audience_id, people)
         audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)
         for number in range(CAMPAIGNS):
-            wish = Wish(f"campaign-{number}", "people", "{{ 姓名 }}，您的订单已发货", lane="notice")
-            plan(connection, wish, lanes=LANES, zones={"default": ZoneInfo("Asia/Shanghai")}, by="test", now=now)
-            campaign = campaigns.find(connection, wish.name)
+            spec = CampaignSpec(f"campaign-{number}", "people", "{{ 姓名 }}，您的订单已发货", lane="notice")
+            draft(connection, spec, lanes=LANES, zones={"default": ZoneInfo("Asia/Shanghai")}, by="test", now=now)
+            campaign = campaigns.find(connection, spec.name)
             assert campaign is not None
             assert campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="test", now=now)
 

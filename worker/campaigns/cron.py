@@ -11,7 +11,7 @@ from cronsim import CronSim, CronSimError
 
 
 class BadCron(ValueError):
-    """The line is no cron line, or names a day that never comes; the text says what is wrong, and how one is written."""
+    """The line is not a cron line, or names a day that never comes; the text says what is wrong, and how one is written."""
 
 
 def next_time(line: str, zone: ZoneInfo, after: datetime) -> datetime:
@@ -23,6 +23,6 @@ def next_time(line: str, zone: ZoneInfo, after: datetime) -> datetime:
     except (CronSimError, StopIteration) as why:
         reason = str(why).lower() or "it never comes"
         raise BadCron(
-            f"{line!r} is no cron line ({reason}); "
+            f"{line!r} is not a cron line ({reason}); "
             "write one like `0 9 * * 1-5`: minute, hour, day of the month, month, day of the week"
         ) from why

@@ -108,7 +108,7 @@ def _parse(content: str) -> nodes.Template:
         tree = _ENVIRONMENT.parse(content)
     except TemplateSyntaxError as why:
         remedy = 'write {{ column }}, {{ column or "…" }} or {% if column %}…{% endif %}, with straight quotes'
-        remedy += '; a column whose name is no plain word is {{ row["…"] }}'
+        remedy += '; a column whose name is not a plain word is {{ row["…"] }}'
         raise TemplateFault([f"line {why.lineno}: {why.message}; {remedy}"]) from why
     except RecursionError as why:
         raise TemplateFault(["the template has too many brackets within each other; make it simpler"]) from why

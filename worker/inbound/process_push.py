@@ -111,7 +111,7 @@ def _read(engine: Engine, body: bytes, account_ids: Mapping[tuple[str, str], int
     for item in push.items:
         account_id = account_ids.get((item.epr_id, item.user_id))
         if account_id is None:
-            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is no account of ours")
+            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is not an account of ours")
         elif isinstance(item.body, StatusReport):
             said[account_id][0].append(item.body)
         else:

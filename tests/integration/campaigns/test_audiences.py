@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from campaign_driver import WISH, Campaigns
+from campaign_driver import SPEC, Campaigns
 from ledger_driver import NOW, Ledger, mobile
 
 from worker.campaigns.files.table import Table, open_table
@@ -187,7 +187,7 @@ def test_a_name_that_will_not_do_is_refused_before_anything_is_read(ledger: Ledg
 
 def test_of_a_file_that_is_found_to_be_none_in_the_middle_nothing_stays(ledger: Ledger, path: Path) -> None:
     path.write_text("m\n" + "\n".join(map(mobile, range(PART + 1))) + '\n"a"b\n')
-    with pytest.raises(NoAudience, match="is no CSV file"):
+    with pytest.raises(NoAudience, match="is not a CSV file"):
         take_in(ledger, path)
     assert is_empty(ledger)
 
@@ -280,11 +280,11 @@ def test_an_audience_that_there_is_not_is_told_with_those_that_there_are(ledger:
 
 def test_an_audience_of_campaigns_is_not_removed_and_they_are_named(ledger: Ledger) -> None:
     kept = Campaigns(ledger)
-    import_table(ledger, of(many(3)), WISH.audience)
-    kept.plan()
+    import_table(ledger, of(many(3)), SPEC.audience)
+    kept.draft()
     with pytest.raises(NoAudience, match="the audience 'people' is that of spring; it stays as long as they do"):
-        remove(ledger, WISH.audience)
-    found = find(ledger, WISH.audience)
+        remove(ledger, SPEC.audience)
+    found = find(ledger, SPEC.audience)
     assert found is not None
     assert (found.ready, found.created_at) == (True, NOW)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from campaign_driver import WISH, Campaigns
+from campaign_driver import SPEC, Campaigns
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_driver import NOW, Ledger, message, mobile, reply_push, status_push
@@ -28,7 +28,7 @@ from worker.ledger.sending.claims import Claimed
 from worker.ledger.sending.submissions import Recorded
 
 WAIT = timedelta(hours=72)
-EACH = replace(WISH, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
+EACH = replace(SPEC, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
 
 
 @pytest.fixture
@@ -71,15 +71,15 @@ def call(
     return claimed
 
 
-def started(people: Campaigns, count: int, **wish: object) -> None:
+def started(people: Campaigns, count: int, **changes: object) -> None:
     people.audience(count)
-    people.start(replace(EACH, **wish))
+    people.start(replace(EACH, **changes))
     people.tick()
 
 
 def test_a_campaign_that_has_not_begun_has_all_its_members_before_it(people: Campaigns) -> None:
     people.audience(5)
-    people.plan(EACH)
+    people.draft(EACH)
     assert look(people) == Figures(5, 0, 0, 5, {}, {}, 0, 0, None, None, 0)
     assert breakdown(people).figures == look(people)
 
@@ -106,7 +106,7 @@ def test_a_report_for_somebody_else_under_our_msgid_is_nobodys(people: Campaigns
 
 def test_who_shares_a_call_is_counted_by_himself(people: Campaigns) -> None:
     people.audience(120)
-    people.start(WISH)
+    people.start(SPEC)
     people.tick()
     first, *_ = call(people)
     people.ledger.push(status_push(*((to, first.msg_id, 1) for to in first.mobiles[:7])))
@@ -266,7 +266,7 @@ def test_the_newest_reply_is_the_first_and_what_the_gateway_repeats_is_told_once
 def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -> None:
     many = 2 * ROWS + 10
     people.audience(many)
-    people.start(WISH)
+    people.start(SPEC)
     people.tick()
     claimed = people.ledger.pull(NOW, lane="marketing").claimed
     people.ledger.push(reply_push(*((to, str(one.msg_id), "好") for one in claimed for to in one.mobiles)))
@@ -328,7 +328,7 @@ def test_a_list_of_campaigns_tells_how_far_each_has_come_by_two_statements(
 ) -> None:
     started(people, 3)
     people.audience(4, name="more")
-    people.plan(replace(EACH, name="summer", audience="more"))
+    people.draft(replace(EACH, name="summer", audience="more"))
     with reading(people.engine) as connection:
         found = campaigns.listed(connection, limit=10)
         statements.clear()

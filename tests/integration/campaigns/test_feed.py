@@ -8,7 +8,7 @@ from itertools import chain, repeat
 from threading import Barrier
 
 import pytest
-from campaign_driver import WISH, Campaigns, window_of
+from campaign_driver import SPEC, Campaigns, window_of
 from ledger_driver import NOW, Ledger, message, mobile, status_push
 
 from worker.campaigns.draft import BadCampaign, start_time
@@ -56,7 +56,7 @@ def send_all(of: Campaigns, now: datetime = NOW) -> list[Claimed]:
 
 def test_a_draft_does_nothing_until_it_is_started(of: Campaigns) -> None:
     of.audience(10)
-    of.plan()
+    of.draft()
     of.tick()
     assert (of.runs(), of.mobiles(), of.find().state) == ([], [], "draft")
 
@@ -67,7 +67,7 @@ def test_everybody_in_the_audience_is_sent_to_once_in_full_calls_and_then_it_is_
     sent = send_all(of)
     assert Counter(len(one.mobiles) for one in sent) == {50: 500, 1: 1}
     assert sorted(one for call in sent for one in call.mobiles) == sorted(map(mobile, range(25_001)))
-    assert {call.content for call in sent} == {WISH.content}
+    assert {call.content for call in sent} == {SPEC.content}
     assert (of.find().state, [run.state for run in of.runs()]) == ("done", ["done"])
     assert set(of.rung) == {"marketing"}
 
@@ -75,14 +75,14 @@ def test_everybody_in_the_audience_is_sent_to_once_in_full_calls_and_then_it_is_
 def test_a_personal_text_goes_one_by_one_and_the_same_text_together(of: Campaigns) -> None:
     rows = [(mobile(number), f"客户{number % 4}") for number in range(8)]
     of.audience(0, fields=rows)
-    of.start(replace(WISH, content="尊敬的{{ 姓名 }}，您好"))
+    of.start(replace(SPEC, content="尊敬的{{ 姓名 }}，您好"))
     sent = send_all(of)
     assert {call.content: len(call.mobiles) for call in sent} == {f"尊敬的客户{number}，您好": 2 for number in range(4)}
 
 
 def test_a_row_that_makes_no_text_is_left_out_and_counted(of: Campaigns) -> None:
     of.audience(0, fields=[(mobile(1), "朱明"), (mobile(2), ""), (mobile(3), "陈杰")])
-    of.start(replace(WISH, content="尊敬的{{ 姓名 }}，您好"))
+    of.start(replace(SPEC, content="尊敬的{{ 姓名 }}，您好"))
     send_all(of)
     assert sorted(of.mobiles()) == [mobile(1), mobile(3)]
     ((run),) = of.runs()
@@ -92,7 +92,7 @@ def test_a_row_that_makes_no_text_is_left_out_and_counted(of: Campaigns) -> None
 def test_only_some_thousand_of_a_large_run_wait_in_the_ledger(of: Campaigns) -> None:
     rows = [(mobile(number), str(number)) for number in range(5_000)]
     of.audience(0, fields=rows)
-    of.start(replace(WISH, content="您的号码是{{ 姓名 }}"))
+    of.start(replace(SPEC, content="您的号码是{{ 姓名 }}"))
     of.tick()
     assert of.ledger.states() == {"queued": 2000}
     of.tick()
@@ -107,7 +107,7 @@ def test_however_many_beats_and_workers_there_are_each_run_begins_once_and_each_
 ) -> None:
     rows = [(mobile(number), str(number)) for number in range(3_000)]
     of.audience(0, fields=rows)
-    of.start(replace(WISH, content="您的号码是{{ 姓名 }}"))
+    of.start(replace(SPEC, content="您的号码是{{ 姓名 }}"))
     together = Barrier(6)
 
     def tick(_: int) -> None:
@@ -139,7 +139,7 @@ def test_of_a_campaign_that_is_paused_just_after_a_look_nothing_is_claimed(of: C
 
 def test_a_launch_makes_some_messages_however_long_it_takes_to_look_at_the_results(of: Campaigns) -> None:
     of.audience(200)
-    of.start(replace(WISH, stop_at="10%"))
+    of.start(replace(SPEC, stop_at="10%"))
     start_due(of.engine, window=window_of, now=NOW)
     late = chain([NOW], repeat(NOW + LONGEST))
     assert of.feed(of.runs()[0].id, clock=lambda: next(late)) is FeedOutcome.MORE
@@ -217,7 +217,7 @@ def test_a_campaign_stops_at_2100_and_goes_on_at_0800(of: Campaigns) -> None:
 
 def test_a_campaign_has_hours_of_its_own_within_those_of_its_lane(of: Campaigns) -> None:
     of.audience(200)
-    of.start(replace(WISH, hours="07:00-12:30"))
+    of.start(replace(SPEC, hours="07:00-12:30"))
     of.tick()
     assert len(pull(of.ledger, NOW + 29 * MINUTE, most=1)) == 1
     assert pull(of.ledger, NOW + 30 * MINUTE) == []
@@ -229,7 +229,7 @@ def test_a_campaign_has_hours_of_its_own_within_those_of_its_lane(of: Campaigns)
 
 def test_what_is_not_out_when_the_hours_end_expires_where_that_is_the_choice(of: Campaigns) -> None:
     of.audience(200)
-    of.start(replace(WISH, leftover="expire"), AT_2059)
+    of.start(replace(SPEC, leftover="expire"), AT_2059)
     of.tick(AT_2059)
     accepted(of.ledger, pull(of.ledger, AT_2059, most=1))
     of.tick(AT_2100)
@@ -251,7 +251,7 @@ def test_one_that_is_started_at_night_waits_for_the_morning(of: Campaigns) -> No
 
 def test_it_begins_at_its_time_in_its_time_zone(of: Campaigns) -> None:
     of.audience(10)
-    of.start(replace(WISH, at="2026-11-22T15:00"))
+    of.start(replace(SPEC, at="2026-11-22T15:00"))
     of.tick(NOW + 3 * HOUR - SECOND)
     assert of.runs() == []
     of.tick(NOW + 3 * HOUR)
@@ -260,7 +260,7 @@ def test_it_begins_at_its_time_in_its_time_zone(of: Campaigns) -> None:
 
 def test_a_cron_line_has_it_run_again_and_again(of: Campaigns) -> None:
     of.audience(60)
-    of.start(replace(WISH, cron="0 9 * * *"))
+    of.start(replace(SPEC, cron="0 9 * * *"))
     for day in (0, 1):
         send_all(of, AT_0800 + HOUR + day * 24 * HOUR)
     assert [run.state for run in of.runs()] == ["done", "done"]
@@ -270,7 +270,7 @@ def test_a_cron_line_has_it_run_again_and_again(of: Campaigns) -> None:
 
 def test_runs_that_were_due_while_beat_was_down_are_one_that_begins_late(of: Campaigns) -> None:
     of.audience(10)
-    of.start(replace(WISH, cron="0 9 * * *"))
+    of.start(replace(SPEC, cron="0 9 * * *"))
     late = AT_0800 + 75 * HOUR
     of.tick(late)
     ((run),) = of.runs()
@@ -280,7 +280,7 @@ def test_runs_that_were_due_while_beat_was_down_are_one_that_begins_late(of: Cam
 
 def test_a_run_that_was_due_while_beat_was_down_is_skipped_where_that_is_the_choice(of: Campaigns) -> None:
     of.audience(10)
-    of.start(replace(WISH, cron="0 9 * * *", missed="skip"))
+    of.start(replace(SPEC, cron="0 9 * * *", missed="skip"))
     of.tick(AT_0800 + HOUR + 2 * MINUTE)
     assert [(run.state, run.reason) for run in of.runs()] == [
         (RunState.SKIPPED, "nobody was there to start it at its time")
@@ -291,7 +291,7 @@ def test_a_run_that_was_due_while_beat_was_down_is_skipped_where_that_is_the_cho
 
 def test_a_run_that_is_due_while_the_one_before_is_under_way_is_skipped(of: Campaigns) -> None:
     of.audience(100)
-    of.start(replace(WISH, cron="0 9 * * *"))
+    of.start(replace(SPEC, cron="0 9 * * *"))
     of.tick(AT_0800 + HOUR)
     of.tick(AT_0800 + 25 * HOUR)
     assert [(run.state, run.reason) for run in of.runs()] == [
@@ -302,7 +302,7 @@ def test_a_run_that_is_due_while_the_one_before_is_under_way_is_skipped(of: Camp
 
 def test_a_share_goes_first_and_then_it_asks(of: Campaigns) -> None:
     of.audience(10_000)
-    of.start(replace(WISH, first="1%"))
+    of.start(replace(SPEC, first="1%"))
     first = [one for call in send_all(of) for one in call.mobiles]
     assert 90 <= len(first) <= 110
     assert len({int(one) // 1000 for one in first}) == 10, "they are spread over all of the file"
@@ -316,7 +316,7 @@ def test_a_share_goes_first_and_then_it_asks(of: Campaigns) -> None:
 
 def test_the_first_share_is_out_only_when_its_last_call_is(of: Campaigns) -> None:
     of.audience(10_000)
-    of.start(replace(WISH, first="1%"))
+    of.start(replace(SPEC, first="1%"))
     of.tick()
     calls = pull(of.ledger)
     of.tick()
@@ -329,7 +329,7 @@ def test_the_first_share_is_out_only_when_its_last_call_is(of: Campaigns) -> Non
 def test_it_stops_by_itself_when_too_many_are_undelivered_and_a_person_may_have_it_go_on(of: Campaigns) -> None:
     rows = [(mobile(number), str(number)) for number in range(3_000)]
     of.audience(0, fields=rows)
-    of.start(replace(WISH, content="您的号码是{{ 姓名 }}", stop_at="5%"))
+    of.start(replace(SPEC, content="您的号码是{{ 姓名 }}", stop_at="5%"))
     of.tick()
     calls = pull(of.ledger, most=200)
     accepted(of.ledger, calls)
@@ -352,7 +352,7 @@ def test_it_stops_by_itself_when_too_many_are_undelivered_and_a_person_may_have_
 @pytest.mark.parametrize("bad", [State.REJECTED, State.UNKNOWN])
 def test_a_text_that_is_rejected_or_nobody_knows_about_stops_it_too(of: Campaigns, bad: State) -> None:
     of.audience(10_000)
-    of.start(replace(WISH, stop_at="50%"))
+    of.start(replace(SPEC, stop_at="50%"))
     of.tick()
     calls = pull(of.ledger, most=3)
     of.ledger.record(*(Recorded(one.id, one.attempt, bad, None, None, "签名不对") for one in calls))
@@ -372,21 +372,24 @@ def test_a_message_of_a_run_is_known_as_its(of: Campaigns) -> None:
 
 FAULTS = {
     "name": ("name", {"name": " "}),
-    "audience": ("--audience 'nobody' is no audience; the audiences are: people", {"audience": "nobody"}),
+    "audience": ("--audience 'nobody' is not an audience; the audiences are: people", {"audience": "nobody"}),
     "account": ("--account 'none' is unknown; the accounts are: default", {"account": "none"}),
     "an unknown column": ("--text", {"content": "尊敬的{{ 性别 }}"}),
     "a signature": ("--text the text carries a signature", {"content": "【某某】您好"}),
     "no text of any row": ("--text makes no text of any row: line 2", {"content": "您好{{ c2 }}"}),
-    "a zone": ("--zone 'Mars' is no time zone", {"time_zone": "Mars"}),
+    "a zone": ("--zone 'Mars' is not a time zone", {"time_zone": "Mars"}),
     "hours of no length": ("--hours '09:00-09:00': these hours have no length", {"hours": "09:00-09:00"}),
     "hours at night": ("--hours 22:00-23:00 have no moment in common with the hours of lane", {"hours": "22:00-23:00"}),
     "the past": ("--at 2026-11-22T11:00:00+08:00 is past", {"at": "2026-11-22T11:00"}),
-    "no time": ("--at 'soon' is no time", {"at": "soon"}),
+    "no time": ("--at 'soon' is not a time", {"at": "soon"}),
     "two schedules": ("--at and --cron are two schedules", {"at": "2026-12-01T09:00", "cron": "0 9 * * *"}),
-    "no cron line": ("--cron '61 * * * *' is no cron line", {"cron": "61 * * * *"}),
-    "a cron line that never comes": ("--cron '0 9 31 2 *' is no cron line (bad day-of-month)", {"cron": "0 9 31 2 *"}),
-    "a share": ("--first 'all' is no share", {"first": "all"}),
-    "all of it": ("--stop-at '100%' is no share", {"stop_at": "100%"}),
+    "no cron line": ("--cron '61 * * * *' is not a cron line", {"cron": "61 * * * *"}),
+    "a cron line that never comes": (
+        "--cron '0 9 31 2 *' is not a cron line (bad day-of-month)",
+        {"cron": "0 9 31 2 *"},
+    ),
+    "a share": ("--first 'all' is not a share", {"first": "all"}),
+    "all of it": ("--stop-at '100%' is not a share", {"stop_at": "100%"}),
 }
 
 
@@ -395,27 +398,27 @@ def test_a_campaign_that_cannot_be_is_refused_before_anything_is_kept(of: Campai
     text, change = FAULTS[kind]
     of.audience(0, fields=[(mobile(1), "朱明", "")])
     with pytest.raises(BadCampaign) as why:
-        of.plan(replace(WISH, **change))
+        of.draft(replace(SPEC, **change))
     assert text in str(why.value)
     assert of.ledger.rows(t.campaigns) == []
 
 
 def test_all_that_is_wrong_is_told_at_once(of: Campaigns) -> None:
     with pytest.raises(BadCampaign) as why:
-        of.plan(replace(WISH, time_zone="Mars", first="all", cron="x", account="none"))
+        of.draft(replace(SPEC, time_zone="Mars", first="all", cron="x", account="none"))
     assert [fault.field for fault in why.value.faults] == ["--account", "--audience", "--zone", "--cron", "--first"]
 
 
 def test_a_name_is_given_once(of: Campaigns) -> None:
     of.audience(1)
-    of.plan()
+    of.draft()
     with pytest.raises(BadCampaign, match="'spring' is taken"):
-        of.plan()
+        of.draft()
 
 
 def test_one_whose_time_has_passed_before_it_was_started_says_so(of: Campaigns) -> None:
     of.audience(1)
-    of.plan(replace(WISH, at="2026-11-22T15:00"))
+    of.draft(replace(SPEC, at="2026-11-22T15:00"))
     with pytest.raises(BadCampaign, match="is past; start it with --now"):
         start_time(of.find(), now=NOW + 5 * HOUR)
 

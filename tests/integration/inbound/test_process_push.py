@@ -188,7 +188,7 @@ QUARANTINED = {
     ),
     "another account": (
         status_push((mobile(1), 1, 1)).replace("<eprId>1<", "<eprId>2<"),
-        "eprId 2, userId sword123 is no account of ours",
+        "eprId 2, userId sword123 is not an account of ours",
     ),
     "a field of a mile": (status_push((mobile(1), 1, 1)).replace("sword123", "x" * 99), "userId is longer than 64"),
 }
@@ -320,4 +320,4 @@ def test_a_push_writes_no_line_of_its_own_into_the_log(ledger: Ledger, tmp_path:
         logger.removeHandler(handler)
         handler.close()
     (line,) = (tmp_path / "log").read_text().splitlines()
-    assert r"userId x\x0a[ERROR] the ledger is lost\u202e is no account" in line
+    assert r"userId x\x0a[ERROR] the ledger is lost\u202e is not an account" in line

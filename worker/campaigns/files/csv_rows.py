@@ -33,7 +33,7 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
             yield line, [of_cell(cell) for cell in row]
             line = rows.line_num + 1
     except csv.Error as why:
-        raise NoAudience(f"is no CSV file: {why}, in the row on line {line}; mend that, or export it anew") from why
+        raise NoAudience(f"is not a CSV file: {why}, in the row on line {line}; mend that, or export it anew") from why
     except UnicodeDecodeError as why:
         raise NoAudience("was changed while it was read; do it again") from why
     finally:
@@ -49,14 +49,14 @@ def _encoding(file: BinaryIO) -> str:
         try:
             while block := file.read(BLOCK):
                 if b"\0" in block:
-                    raise NoAudience("is no CSV file: it is no text; export it as CSV, UTF-8")
+                    raise NoAudience("is not a CSV file: it is not text; export it as CSV, UTF-8")
                 decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             continue
         file.seek(0)
         return encoding
-    raise NoAudience("is no CSV file: it is neither UTF-8 nor GB18030 text; export it as CSV, UTF-8")
+    raise NoAudience("is not a CSV file: it is neither UTF-8 nor GB18030 text; export it as CSV, UTF-8")
 
 
 def _delimiter(text: TextIOWrapper) -> str:

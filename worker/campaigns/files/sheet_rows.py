@@ -55,7 +55,9 @@ def sheet_rows(file: BinaryIO, sheet: str | None) -> Iterator[Row]:
     except NoAudience:
         raise
     except _BROKEN as why:
-        raise NoAudience(f"is no Excel workbook that can be read ({why!r}); save it anew as .xlsx, or as CSV") from why
+        raise NoAudience(
+            f"is not an Excel workbook that can be read ({why!r}); save it anew as .xlsx, or as CSV"
+        ) from why
 
 
 def _part(workbook: Workbook, name: str | None) -> str:
@@ -117,7 +119,7 @@ class _Reader:
         self.size += len(shown)
         if self.size > MAX_ROW_SIZE:
             raise NoAudience(
-                f"has more than {MAX_ROW_SIZE:,} characters in row {self.line:,}, which is no person; remove that row, or"
+                f"has more than {MAX_ROW_SIZE:,} characters in row {self.line:,}, which is not a person; remove that row, or"
                 " columns that no text needs"
             )
         if self.column <= len(self.values):

@@ -65,7 +65,7 @@ def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
     elif sheet is None:
         found = csv_rows(file)
     else:
-        raise NoAudience("is no Excel workbook and has no sheets; leave --sheet out")
+        raise NoAudience("is not an Excel workbook and has no sheets; leave --sheet out")
     return (row for row in found if any(row[1]))
 
 

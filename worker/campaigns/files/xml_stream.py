@@ -84,4 +84,4 @@ def _refuse_doctype(*_: object) -> None:
 
 
 def _refused(why: str) -> NoAudience:
-    return NoAudience(f"is no Excel workbook that can be read: {why}; save it anew as .xlsx, or as CSV")
+    return NoAudience(f"is not an Excel workbook that can be read: {why}; save it anew as .xlsx, or as CSV")

@@ -143,7 +143,7 @@ def test_the_first_sheet_is_read_unless_one_is_named(path: Path) -> None:
 
 def test_a_csv_file_has_no_sheets(path: Path) -> None:
     path.write_text(f"m\n{FIRST}\n")
-    with pytest.raises(NoAudience, match="is no Excel workbook and has no sheets"):
+    with pytest.raises(NoAudience, match="is not an Excel workbook and has no sheets"):
         read(path, "一月")
 
 
@@ -175,7 +175,7 @@ def test_a_broken_or_hostile_workbook_is_refused_in_words(
     path: Path, part: str, change: Callable[[bytes], bytes]
 ) -> None:
     changed(written(path, ["m"], [FIRST]), part, change)
-    with pytest.raises(NoAudience, match="is no Excel workbook that can be read"):
+    with pytest.raises(NoAudience, match="is not an Excel workbook that can be read"):
         read(path)
 
 
