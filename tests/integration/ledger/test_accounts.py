@@ -57,7 +57,7 @@ def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(post
     ledger = Ledger(postgres)
     ledger.accept(message("m"))
     with postgres.begin() as accepting:
-        for table, other in ((messages, {"id": "n"}), (submissions, {"msg_id": 7})):
+        for table, other in ((messages, {"public_id": "n"}), (submissions, {"msg_id": 7})):
             row = ledger.rows(table)[0] | other
             del row["id"]
             accepting.execute(table.insert(), row)
