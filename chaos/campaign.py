@@ -22,7 +22,7 @@ from chaos.postgres import running_postgres
 from worker.campaigns.draft import draft, start_time
 from worker.campaigns.spec import CampaignSpec
 from worker.devstack.stack import Stack, running_stack, signals_noted, start_beat, start_worker
-from worker.domain.campaigns.audience import Member
+from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.lane import LANES
 from worker.domain.status import State
@@ -94,9 +94,7 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
         audience_id = audiences.begin(
             connection,
             "people",
-            source="people.csv",
-            header=("mobile", "name"),
-            mobile_column="mobile",
+            Origin("people.csv", ("mobile", "name"), "mobile"),
             by="chaos",
             now=now,
         )

@@ -13,7 +13,7 @@ from worker.campaigns.draft import draft, start_time
 from worker.campaigns.feed import Feeder, FeedOutcome, feed
 from worker.campaigns.spec import CampaignSpec
 from worker.campaigns.start_due import start_due
-from worker.domain.campaigns.audience import Member
+from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
@@ -44,9 +44,7 @@ class Campaigns:
         header = ("mobile", "姓名", *(f"c{number}" for number in range(2, len(given[0]))))
         people = [Member(line, row[0], tuple(row)) for line, row in enumerate(given, 2)]
         with self.engine.begin() as connection:
-            audience_id = audiences.begin(
-                connection, name, source="people.csv", header=header, mobile_column="mobile", by="test", now=NOW
-            )
+            audience_id = audiences.begin(connection, name, Origin("people.csv", header, "mobile"), by="test", now=NOW)
             assert audience_id is not None
             audiences.add(connection, audience_id, people)
             audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)

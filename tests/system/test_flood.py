@@ -18,7 +18,7 @@ from worker.campaigns.feed import AHEAD
 from worker.campaigns.spec import CampaignSpec
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
-from worker.domain.campaigns.audience import Member
+from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.lane import LANES, QUEUES
 from worker.ledger.campaigns import audiences, campaigns
 from worker.ledger.engine import open_engine, reading
@@ -146,7 +146,7 @@ def start_campaigns(engine: Engine) -> None:
     people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, MEMBERS + 2)]
     with engine.begin() as connection:
         audience_id = audiences.begin(
-            connection, "people", source="p.csv", header=("mobile", "姓名"), mobile_column="mobile", by="test", now=now
+            connection, "people", Origin("p.csv", ("mobile", "姓名"), "mobile"), by="test", now=now
         )
         assert audience_id is not None
         audiences.add(connection, audience_id, people)

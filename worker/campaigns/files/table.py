@@ -19,9 +19,11 @@ _OLD_EXCEL = bytes.fromhex("D0CF11E0")
 class Table:
     """A table whose rows can be gone through once, while its file is open.
 
-    `header` names the columns, `column` is the one of them that has the mobiles. Of `size` bytes `read()` have been read.
+    `source` is the path of the file. `header` names the columns, `column` is the one with the mobiles. Of `size` bytes `read()`
+    have been read.
     """
 
+    source: str
     header: tuple[str, ...]
     column: str
     rows: Iterator[Row]
@@ -49,7 +51,7 @@ def open_table(path: Path, *, column: str | None = None, sheet: str | None = Non
                     raise NoAudience("has no row below its header: there is nobody to send to")
                 found = mobile_column(header, sample, column)
                 size = os.fstat(file.fileno()).st_size
-            yield Table(header, found, chain(sample, _told(path, rows)), size, file.tell)
+            yield Table(str(path), header, found, chain(sample, _told(path, rows)), size, file.tell)
 
 
 def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:

@@ -30,7 +30,7 @@ Row = tuple[int, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """An audience. `source` is the file that it came from, `mobile_column` the one of its columns that has the mobiles."""
+    """An audience. `source` is the file that it came from, `mobile_column` the column of `header` with the mobiles."""
 
     id: int
     name: str
@@ -46,8 +46,17 @@ class Audience:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an audience came from: the file, the names of its columns, and the column with the mobiles."""
+
+    source: str
+    header: tuple[str, ...]
+    mobile_column: str
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
-    """One of an audience: the line on which his row begins, and what it has in each of the audience's columns."""
+    """A member of an audience: the line on which the row begins, and the row's values in the audience's columns."""
 
     line: int
     mobile: str
@@ -81,7 +90,7 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class LeftOut:
+class RowsLeftOut:
     """How many rows were left out for which reason, and the first few of each. `tell` is handed every one."""
 
     tell: Callable[[Refusal], object] = lambda _: None
