@@ -14,15 +14,28 @@ from worker.domain.campaigns.audience import NoAudience
 BLOCK = 32 << 10
 MAX_RATIO = 100
 """A file that unpacks to more than this many times its size is not a list of people. Real lists have 5 to 20."""
-LEAST_UNPACKED = 16 << 20
-"""Bytes that every file may unpack to, however small it is."""
-MAX_UNPACKED = 2 << 30
-"""Bytes that no file may unpack to more than: a million rows of forty columns."""
 MAX_DIRECTORY = 1 << 20
 """Bytes of the list of parts, of which zipfile makes objects ten times the size.
 
 A part takes about 100 bytes, and a workbook has tens of parts.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a file may cost. The defaults are those for files of strangers."""
+
+    least_unpacked: int = 16 << 20
+    """Bytes that every file may unpack to, however small it is."""
+    most_unpacked: int = 2 << 30
+    """Bytes that no file may unpack to more than: a million rows of forty columns."""
+    texts: int = 10_000_000
+    """Texts that cells share."""
+    texts_size: int = 256 << 20
+    """Bytes of these texts, which are kept in memory: a million rows with 250 bytes each that no other row has."""
+
+
+BOUNDS = Bounds()
 
 
 @dataclass(slots=True)
@@ -48,6 +61,7 @@ class Archive:
 
     archive: ZipFile
     budget: Budget
+    bounds: Bounds
 
     def __contains__(self, part: str) -> bool:
         try:
@@ -68,11 +82,11 @@ class Archive:
                 yield block
 
 
-def open_archive(file: BinaryIO) -> Archive:
+def open_archive(file: BinaryIO, bounds: Bounds) -> Archive:
     """Opens the archive in a file, which the caller closes. Raises BadZipFile, or NoAudience where it has too many parts."""
     size = file.seek(0, os.SEEK_END)
-    most = min(MAX_UNPACKED, max(LEAST_UNPACKED, MAX_RATIO * size))
-    return Archive(ZipFile(_InSmallReads(file)), Budget(most, most))
+    most = min(bounds.most_unpacked, max(bounds.least_unpacked, MAX_RATIO * size))
+    return Archive(ZipFile(_InSmallReads(file)), Budget(most, most), bounds)
 
 
 @dataclass(frozen=True, slots=True)

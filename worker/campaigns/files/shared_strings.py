@@ -5,18 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.campaigns.files.archive import Bounds
 from worker.campaigns.files.xml_stream import named
 from worker.domain.campaigns.audience import MAX_ROW, NoAudience
-
-MAX_TEXTS = 10_000_000
-MAX_TEXTS_SIZE = 256 << 20
-"""Bytes of the texts that cells share, which are in memory: a million rows with 250 bytes each that no other row has."""
 
 
 class SharedTexts:
     """Texts by number, one after the other in one piece of memory: a million strings would take three times as much."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._ends = array("I")
         self._texts = bytearray()
 
@@ -27,9 +25,9 @@ class SharedTexts:
 
     def add(self, text: str) -> None:
         """Raises NoAudience where there are too many."""
-        if len(self._ends) == MAX_TEXTS or len(self._texts) > MAX_TEXTS_SIZE:
+        if len(self._ends) == self._bounds.texts or len(self._texts) > self._bounds.texts_size:
             raise NoAudience(
-                f"has more than {MAX_TEXTS:,} texts, or {MAX_TEXTS_SIZE >> 20} MiB of them, in its sheets; save the one that you"
+                f"has more than {self._bounds.texts:,} texts, or {self._bounds.texts_size >> 20} MiB of them, in its sheets; save the one that you"
                 " need as CSV"
             )
         self._texts += text.encode()

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 from openpyxl.utils import column_index_from_string
 
-from worker.campaigns.files.archive import Budget, open_archive
+from worker.campaigns.files.archive import BOUNDS, Bounds, Budget, open_archive
 from worker.campaigns.files.cell_text import boolean_text, moment_text, number_text
 from worker.campaigns.files.shared_strings import TextCollector, text_handlers
 from worker.campaigns.files.workbook import SHOWN_SHEETS, Workbook, read_workbook
@@ -39,13 +39,13 @@ _BROKEN = (
 )
 
 
-def sheet_rows(file: BinaryIO, sheet: str | None) -> Iterator[Row]:
+def sheet_rows(file: BinaryIO, sheet: str | None, bounds: Bounds = BOUNDS) -> Iterator[Row]:
     """Yields each row of that sheet, or of the first sheet, with its number.
 
     Raises NoAudience where the file is not a workbook, has no such sheet, or has too much in it.
     """
     try:
-        archive = open_archive(file)
+        archive = open_archive(file, bounds)
         workbook = read_workbook(archive)
         part = _part(workbook, sheet)
         reader = _Reader(workbook, archive.budget)

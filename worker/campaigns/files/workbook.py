@@ -97,7 +97,7 @@ def _sheets(archive: Archive, book: str, parts: dict[str, str]) -> tuple[dict[st
 
 
 def _texts(archive: Archive, part: str | None) -> SharedTexts:
-    texts, text = SharedTexts(), TextCollector()
+    texts, text = SharedTexts(archive.bounds), TextCollector()
     at_start, at_end = text_handlers(text)
     # As openpyxl does: Excel writes a text that looks like an escape with this in front.
     at_end |= named({"si": lambda: texts.add(text.take().replace("x005F_", ""))})
