@@ -142,7 +142,7 @@ class Stack:
         if not self.ledger_passwords:
             return self.ledger_url
         url = make_url(self.ledger_url)
-        user = roles.named(str(url.database))[role]
+        user = roles.role_names(str(url.database))[role]
         return url.set(username=user, password=self.ledger_passwords[role]).render_as_string(hide_password=False)
 
     def log(self, name: str) -> Path:
@@ -272,7 +272,7 @@ def _ledger_passwords(directory: Path, ledger_url: str) -> dict[str, str]:
     kept = directory / "ledger-passwords"
     engine = open_engine(ledger_url)
     with reading(engine) as connection:
-        may, made = roles.may_be_made(connection), roles.are_made(connection)
+        may, made = roles.is_superuser(connection), roles.have_roles(connection)
     engine.dispose()
     if may and made and not kept.exists():
         raise StackError(

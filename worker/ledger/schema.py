@@ -95,7 +95,7 @@ def _patiently(engine: Engine, change: Callable[[Connection], None], pause: Call
 
 
 def _upgrade(connection: Connection) -> None:
-    has_roles = roles.are_made(connection)
+    has_roles = roles.have_roles(connection)
     if has_roles:
         roles.become_owner(connection)
     config = _config()

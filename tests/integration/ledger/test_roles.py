@@ -115,7 +115,7 @@ def written() -> set[Right]:
 
 def test_each_role_has_the_rights_that_are_written_and_nobody_has_others_on_anything(admin: Engine) -> None:
     with reading(admin) as connection:
-        names = {name: role for role, name in roles.names(connection).items()}
+        names = {name: role for role, name in roles.current_role_names(connection).items()}
         found = {(*which, names.get(who, who)) for *which, who in connection.execute(EXPLODED).all()}
     assert {right for right in found if right[-1] != "owner"} == written()
 
@@ -125,7 +125,7 @@ def test_every_table_view_and_sequence_has_its_line_and_is_the_owners(admin: Eng
         "SELECT relname, relkind::text, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     )
     with reading(admin) as connection:
-        owner = roles.names(connection)["owner"]
+        owner = roles.current_role_names(connection)["owner"]
         rows = connection.execute(query).all()
     assert {name for name, kind, _ in rows if kind in "rvmp"} == RIGHTS.keys()
     assert {name for name, kind, _ in rows if kind == "S"} == set(SEQUENCES.values())
@@ -149,8 +149,8 @@ def test_nobody_else_may_connect_or_use_the_schema(admin: Engine) -> None:
 
 def test_a_right_that_an_older_postgresql_does_not_know_is_left_out_there() -> None:
     rights = RIGHTS["members"].worker
-    assert roles.known(rights, (17, 0)) == rights
-    assert roles.known(rights, (16, 9)) == "SELECT, INSERT, DELETE"
+    assert roles.supported(rights, (17, 0)) == rights
+    assert roles.supported(rights, (16, 9)) == "SELECT, INSERT, DELETE"
 
 
 def refused(url: str, role: str, statement: str) -> None:
@@ -194,7 +194,7 @@ def test_postgresql_lets_nobody_but_a_worker(url: str, role: str, what: str) -> 
 @pytest.mark.parametrize("role", roles.ROLES)
 def test_no_role_becomes_another(url: str, role: str, other: str) -> None:
     if role != other:
-        refused(url, role, f"SET ROLE {roles.named(str(open_engine(url).url.database))[other]}")
+        refused(url, role, f"SET ROLE {roles.role_names(str(open_engine(url).url.database))[other]}")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_texts_are_kept_from_who_has_no_need_of_them(url: str, role: str, column
 def test_no_role_may_connect_to_another_ledger_of_the_server(url: str, postgres_url: str, role: str) -> None:
     make_and_migrate(postgres_url)
     ours, other = open_engine(url).url, open_engine(postgres_url).url
-    engine = open_engine(other.set(username=roles.named(str(ours.database))[role]))
+    engine = open_engine(other.set(username=roles.role_names(str(ours.database))[role]))
     with pytest.raises(OperationalError, match="permission denied for database"):
         engine.connect()
     engine.dispose()
