@@ -453,12 +453,12 @@ marks = Table(
 )
 
 BUILT_BESIDE = tuple(
-    index
-    for one in metadata.sorted_tables
-    for index in sorted(one.indexes, key=lambda index: str(index.name))
+    (owner, index)
+    for owner in metadata.sorted_tables
+    for index in sorted(owner.indexes, key=lambda index: str(index.name))
     if index.dialect_options["postgresql"]["concurrently"]
 )
-"""Indexes on tables that may be large: they are built beside those who write there (see schema)."""
+"""Tables that may be large, each with an index that is built while others write to the table (see `schema`)."""
 
 recipient_status = table(
     "recipient_status",

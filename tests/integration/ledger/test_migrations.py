@@ -174,7 +174,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
 ) -> None:
     engine, other, third = (open_engine(postgres_url) for _ in range(3))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for index in BUILT_BESIDE:
+        for _, index in BUILT_BESIDE:
             connection.execute(text(f"DROP INDEX {index.name}"))
         connection.execute(text("SET statement_timeout = '1s'"))
         with other.begin() as writing:
@@ -196,7 +196,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
         migrated.result()
     with engine.connect() as connection:
         query = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid"
-        assert {index.name for index in BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
+        assert {index.name for _, index in BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
     for one in (engine, other, third):
         one.dispose()
 
