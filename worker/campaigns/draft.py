@@ -43,13 +43,32 @@ def draft(
     `zones` are the time zones of the accounts, as far as they are known. Raises BadCampaign.
     """
     faults: list[Fault] = []
+    values = _values(connection, spec, lanes, zones, now, faults)
+    if faults:
+        raise BadCampaign(faults)
+    campaign_id = campaigns.add(connection, values, by=by, now=now)
+    kept = None if campaign_id is None else campaigns.get(connection, campaign_id)
+    if kept is None:
+        raise BadCampaign([Fault("name", f"{spec.name!r} was taken by somebody else just now; give another")])
+    return kept
+
+
+def _values(
+    connection: Connection,
+    spec: CampaignSpec,
+    lanes: Mapping[str, Lane],
+    zones: Mapping[str, ZoneInfo],
+    now: datetime,
+    faults: list[Fault],
+) -> dict[str, object]:
+    """Reads the spec into the columns of the table, and adds everything that is wrong with it to `faults`."""
     _check_name(connection, spec.name, faults)
     account_id = _account_id(connection, spec.account, faults)
     audience = _audience(connection, spec, faults)
     zone = read_zone(spec, faults)
-    lane_hours = lanes[spec.lane].hours, zones.get(spec.account, zone)
-    _check_hours(spec, hours_of(*lane_hours, read_own_hours(spec, faults), zone), now, faults)
-    values = {
+    own_hours = read_own_hours(spec, faults)
+    _check_hours(spec, hours_of(lanes[spec.lane].hours, zones.get(spec.account, zone), own_hours, zone), now, faults)
+    return {
         "name": spec.name,
         "account_id": account_id,
         "lane": spec.lane,
@@ -64,13 +83,6 @@ def draft(
         "first_share": read_share(spec.first, "--first", faults),
         "stop_share": read_share(spec.stop_at, "--stop-at", faults),
     }
-    if faults:
-        raise BadCampaign(faults)
-    campaign_id = campaigns.add(connection, values, by=by, now=now)
-    kept = None if campaign_id is None else campaigns.get(connection, campaign_id)
-    if kept is None:
-        raise BadCampaign([Fault("name", f"{spec.name!r} was taken by somebody else just now; give another")])
-    return kept
 
 
 def start_time(campaign: Campaign, *, now: datetime) -> datetime:

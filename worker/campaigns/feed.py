@@ -106,20 +106,20 @@ def feed(feeder: Feeder, run_id: int) -> FeedOutcome:
     A run whose account only other workers have is left to them. A run whose account no worker has is paused.
     """
     begun = feeder.clock()
-    found = _under_way(feeder.engine, run_id)
-    if found is None:
+    current = _under_way(feeder.engine, run_id)
+    if current is None:
         return FeedOutcome.ENOUGH
-    campaign, run = found
+    campaign, run = current
     if campaign.account not in feeder.here:
-        nowhere = _is_paused_without_account(feeder.engine, campaign, feeder.anywhere(), begun)
-        return FeedOutcome.ENOUGH if nowhere else FeedOutcome.NOT_HERE
+        is_nowhere = _is_paused_without_account(feeder.engine, campaign, feeder.anywhere(), begun)
+        return FeedOutcome.ENOUGH if is_nowhere else FeedOutcome.NOT_HERE
     if _is_shut(feeder, campaign, run, begun) or _goes_badly(feeder.engine, campaign, run, begun):
         return FeedOutcome.ENOUGH
     text = cache(partial(compile_text, campaign.content, campaign.header))
-    while found and _feed_next(feeder, *found, text):
+    while current and _feed_next(feeder, *current, text):
         if feeder.clock() - begun >= LONGEST:
             return FeedOutcome.MORE
-        found = _under_way(feeder.engine, run_id)
+        current = _under_way(feeder.engine, run_id)
     return FeedOutcome.ENOUGH
 
 

@@ -64,24 +64,24 @@ def make_room(engine: Engine, name: str, *, clock: Clock) -> None:
     if faults := name_faults(name):
         raise NoAudience(f"the name {name!r} {'; it '.join(faults)}")
     with reading(engine) as connection:
-        found = audiences.find(connection, name)
-    if found and found.ready:
+        existing = audiences.find(connection, name)
+    if existing and existing.ready:
         raise NoAudience(
-            f"there is an audience {name!r} already, of {found.source}; choose another name, or `sms audience remove` it first"
+            f"there is an audience {name!r} already, of {existing.source}; choose another name, or `sms audience remove` it first"
         )
-    if found:
-        _remove(engine, found, clock)
+    if existing:
+        _remove(engine, existing, clock)
 
 
 def remove_audience(engine: Engine, name: str, *, clock: Clock) -> Audience:
     """Removes an audience, and returns what it was. Raises NoAudience where there is none, or where it is in use."""
     with reading(engine) as connection:
-        found = audiences.find(connection, name)
-        names = ", ".join(one.name for one in audiences.listed(connection))
-    if not found:
+        audience = audiences.find(connection, name)
+        names = ", ".join(listed.name for listed in audiences.listed(connection))
+    if not audience:
         raise NoAudience(f"there is no audience {name!r}; the audiences are: {names or 'none yet'}")
-    _remove(engine, found, clock)
-    return found
+    _remove(engine, audience, clock)
+    return audience
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ def _remove(engine: Engine, audience: Audience, clock: Clock) -> None:
 
 def _empty(hold: _Hold) -> None:
     """Removes the audience, part by part."""
-    gone = False
-    while not gone:
+    is_gone = False
+    while not is_gone:
         with hold.working() as connection:
-            gone = audiences.remove_part(connection, hold.id)
+            is_gone = audiences.remove_part(connection, hold.id)

@@ -97,8 +97,12 @@ def preflight(
         )
         tally.members += len(page)
         watch.progress(len(page))
+    return _summary(campaign, rules, tally, personal=text.personal, now=now)
+
+
+def _summary(campaign: Campaign, rules: Rules, tally: Tally, *, personal: bool, now: datetime) -> Preflight:
     # One text for all goes in full calls, whatever the pages are.
-    calls = tally.calls if text.personal else -(-tally.recipients // rules.mobiles_of_call)
+    calls = tally.calls if personal else -(-tally.recipients // rules.mobiles_of_call)
     return Preflight(
         members=tally.members,
         unrenderable=dict(tally.unrenderable.most_common()),
@@ -106,7 +110,7 @@ def preflight(
         opted_out=tally.opted_out,
         capped=tally.capped if rules.knows_caps else None,
         recipients=tally.recipients,
-        personal=text.personal,
+        personal=personal,
         segments=tally.segments,
         least=min(tally.lengths, default=0),
         mean=tally.segments / tally.recipients if tally.recipients else 0.0,

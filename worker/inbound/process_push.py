@@ -84,13 +84,7 @@ def process_push(engine: Engine, push_id: int, account_ids: AccountIds, *, optou
             push_id, pushes.STRAY_AFTER.total_seconds(),
         )  # fmt: skip
         return
-    if opted_out > USUAL_OPTOUTS:
-        log.warning(
-            "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
-            push_id, raw.source, opted_out, push_id,
-        )  # fmt: skip
-    if push.faults:
-        log.warning("push %d is quarantined: %s", push_id, "; ".join(push.faults)[:500])
+    _warn(push_id, raw.source, push, opted_out)
 
 
 def _read(engine: Engine, body: bytes, account_ids: AccountIds) -> tuple[Push, ByAccount]:
@@ -176,6 +170,16 @@ def _opt_out(
     rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
     optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY, push_id=push_id)
     return len(first)
+
+
+def _warn(push_id: int, source: str, push: Push, opted_out: int) -> None:
+    if opted_out > USUAL_OPTOUTS:
+        log.warning(
+            "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
+            push_id, source, opted_out, push_id,
+        )  # fmt: skip
+    if push.faults:
+        log.warning("push %d is quarantined: %s", push_id, "; ".join(push.faults)[:500])
 
 
 def _shown(faults: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How a campaign stands, in numbers. Whatever has become of whom, they add up to its members."""
+"""How a campaign stands, in figures. Whatever has become of the members, the figures add up to them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,8 +27,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """All members of some runs: those gone through, those still `remaining`, and those that never will be, for their run ended
-    before their turn."""
+    """All members of some runs: those gone through, those `remaining`, and those that a run ended before."""
 
     members: int
     expanded: int
@@ -39,9 +38,9 @@ class Walked:
 
 
 def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
-    """What the runs of a campaign have gone through of an audience of `good` members.
+    """Returns what the runs of a campaign have gone through of an audience of `good` members.
 
-    A campaign that never ran has all of them before it, or called them off; a run that was skipped has none.
+    A campaign that never ran has all members before it, or has called them off. A skipped run has none.
     """
     begun = list(walks)
     if not begun:
@@ -75,8 +74,8 @@ class Calls:
 class Figures:
     """How a campaign stands, or one of its runs.
 
-    `statuses` counts its recipients, and with them the members that never became one, in the order of STATUSES, none left at 0;
-    `suppressed` tells the same of one of them by reason. `per_minute` is how many recipients were called in the last minute.
+    `statuses` counts its recipients, and the members that never became one, in the order of STATUSES, without zeros.
+    `suppressed` counts the suppressed ones by reason. `per_minute` is how many recipients were called in the last minute.
     """
 
     members: int
@@ -93,12 +92,12 @@ class Figures:
 
     @property
     def waiting(self) -> int:
-        """Those whose call is still to come, or under way."""
+        """Members whose call is still to come, or under way."""
         return self.remaining + self._of(*WAITING)
 
     @property
     def sent(self) -> int:
-        """Those whose call the gateway took."""
+        """Recipients whose call the gateway took."""
         return self._of(*_SENT)
 
     @property
@@ -107,12 +106,12 @@ class Figures:
 
     @property
     def unreported(self) -> int:
-        """Those whose call the gateway took, and of whom it has reported nothing yet, or never will."""
+        """Recipients whose call the gateway took, and on whom it has reported nothing yet, or never will."""
         return self._of(State.ACCEPTED, State.UNREPORTED)
 
     @property
     def failed(self) -> int:
-        """Those whom the gateway refused, or reported as not delivered."""
+        """Recipients whom the gateway refused, or reported as undelivered."""
         return self._of(State.REJECTED, Report.UNDELIVERED)
 
     @property
@@ -121,7 +120,7 @@ class Figures:
 
     @property
     def left_out(self) -> int:
-        """Those who were not sent to and will not be: nobody called the gateway for them."""
+        """Members who were not sent to and will not be: no call was made for them."""
         return self.unrenderable + self._of(LeftOut.SUPPRESSED, *_NEVER)
 
     @property
@@ -142,12 +141,12 @@ def figures(
     replies: int,
     optouts: int,
 ) -> Figures:
-    """The figures, out of how far the runs have gone and what has become of their recipients, by status and by reason.
+    """Returns the figures, from how far the runs have gone and from their recipients by status and by reason.
 
-    The two may be counted one after the other while the campaign goes on: what was made in between is taken off what remains.
+    The two may be counted one after the other while the campaign goes on. Members expanded in between are taken off those remaining.
     """
     never = {State.CANCELLED: walk.cancelled, State.EXPIRED: walk.expired}
-    counts = {str(one): statuses.get(one, 0) + never.get(one, 0) for one in STATUSES}
+    counts = {str(status): statuses.get(status, 0) + never.get(status, 0) for status in STATUSES}
     return Figures(
         members=walk.members,
         expanded=sum(statuses.values()),

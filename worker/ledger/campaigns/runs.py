@@ -48,7 +48,16 @@ def begin(
     of_campaign = t.runs.c.campaign_id == campaign.id
     if skip is None and connection.execute(select(exists(RUNNING.where(of_campaign)))).scalar():
         skip = "the run before it was still under way"
-    row = {
+    run_id: int = connection.execute(
+        insert(t.runs).returning(t.runs.c.id), _row(campaign, window, skip, now)
+    ).scalar_one()
+    if skip:
+        campaigns.finish(connection, campaign.id, now=now)
+    return None if skip else run_id
+
+
+def _row(campaign: Campaign, window: Window, skip: str | None, now: datetime) -> dict[str, object]:
+    return {
         "campaign_id": campaign.id,
         "due_at": campaign.next_at,
         "state": RunState.SKIPPED if skip else RunState.RUNNING,
@@ -62,10 +71,6 @@ def begin(
         "started_at": now,
         "ended_at": now if skip else None,
     }
-    run_id: int = connection.execute(insert(t.runs).returning(t.runs.c.id), row).scalar_one()
-    if skip:
-        campaigns.finish(connection, campaign.id, now=now)
-    return None if skip else run_id
 
 
 def _is_still_due(connection: Connection, campaign: Campaign, next_at: datetime | None) -> bool:

@@ -55,4 +55,4 @@ def account_id() -> Column[Any]:
 
 
 def one_of(values: type[StrEnum], column_name: str) -> CheckConstraint:
-    return CheckConstraint(f"{column_name} IN ({', '.join(repr(str(one)) for one in values)})", name=column_name)
+    return CheckConstraint(f"{column_name} IN ({', '.join(repr(str(value)) for value in values)})", name=column_name)
