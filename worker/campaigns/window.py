@@ -9,7 +9,10 @@ from worker.domain.hours import read_hours
 
 
 def window_of(settings: Settings, campaign: Campaign, at: datetime) -> Window | None:
-    """The next window of a campaign from `at` on. Its lane's hours are in its account's time zone, its own in its own."""
+    """Returns the next window of a campaign from `at` on.
+
+    The hours of its lane are in its account's time zone, its own hours in its own.
+    """
     own_zone = ZoneInfo(campaign.time_zone)
     account = settings.accounts.get(campaign.account)
     own = read_hours(campaign.hours) if campaign.hours else None

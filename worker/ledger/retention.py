@@ -1,4 +1,4 @@
-"""What is kept no longer: the texts of codes that went out, and what came from outside and is old."""
+"""What is kept no longer: the texts of codes that went out, and old pushes and refused messages."""
 
 from datetime import datetime
 
@@ -10,8 +10,8 @@ from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, literally
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
 
-# What may be called once more needs its text; no other state leads there. A value is looked up by the indexes, for each of them. Of EXISTS
-# PostgreSQL makes a join, which goes through all submissions.
+# Only what may still be called needs its text; no other state leads there. The subquery is looked up by the indexes, once for each
+# message. PostgreSQL makes a join of EXISTS, which goes through all submissions.
 _NEEDED = (
     select(t.submissions.c.id)
     .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)
@@ -33,7 +33,7 @@ _WIPE = (
 
 
 def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:
-    """Empties the texts of OTPs of which nothing can be sent any more; how many."""
+    """Empties the texts of codes that cannot be sent any more. Returns how many."""
     wiped = [{"of_id": row.id, "its_check": check_of(row.content)} for row in connection.execute(_CODES.limit(most))]
     if wiped:
         connection.execute(_WIPE, wiped)
@@ -41,15 +41,15 @@ def wipe_codes(connection: Connection, *, most: int = ROWS) -> int:
 
 
 def wipe_bodies(connection: Connection, *, before: datetime, most: int = ROWS) -> int:
-    """Empties the bodies of pushes that came before then and were read; how many."""
+    """Empties the bodies of pushes that came before that time and were read. Returns how many."""
     old = select(t.pushes.c.id).where(t.HAS_BODY, t.pushes.c.received_at < before, t.pushes.c.state != RECEIVED)
     return _wipe(connection, old.order_by(t.pushes.c.received_at).limit(most))
 
 
 def wipe_quarantined(connection: Connection, *, most_bytes: int, before: datetime, most: int = ROWS) -> int:
-    """Empties the oldest bodies of quarantined pushes, so that those of the others have no more bytes than that; how many.
+    """Empties the oldest bodies of quarantined pushes until the others have at most `most_bytes`. Returns how many.
 
-    Not of those that came at `before` or later: they count in what the ledger takes of pushes.
+    Pushes that came at `before` or later keep their bodies: they count in what the ledger takes of pushes.
     """
     newer = func.sum(func.coalesce(t.pushes.c.size, func.length(t.pushes.c.body))).over(order_by=t.pushes.c.id.desc())
     which = t.pushes.c.state == literally(QUARANTINED), t.HAS_BODY
@@ -63,6 +63,6 @@ def _wipe(connection: Connection, push_ids: Select[tuple[int]]) -> int:
 
 
 def forget_refused(connection: Connection, *, before: datetime, most: int = ROWS) -> int:
-    """Removes messages that were refused before then; how many."""
+    """Removes the messages that were refused before that time. Returns how many."""
     old = select(t.refused.c.id).where(t.refused.c.refused_at < before).limit(most)
     return connection.execute(delete(t.refused).where(t.refused.c.id.in_(old))).rowcount

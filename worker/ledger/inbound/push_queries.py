@@ -1,4 +1,4 @@
-"""What the ledger says about pushes and the replies they brought, for people: a statement or two for a whole page."""
+"""What the ledger says about pushes and their replies, for people: a statement or two for a whole page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from worker.ledger import tables as t
 
 @dataclass(frozen=True, slots=True)
 class PushView:
-    """A push. `unmatched` counts its reports that belong to no recipient of ours, `reason` says what was odd about it."""
+    """A push. `unmatched` counts its reports that belong to none of our recipients, `reason` says what was odd about it."""
 
     id: int
     received_at: datetime
@@ -28,7 +28,7 @@ class PushView:
 
 @dataclass(frozen=True, slots=True)
 class ReplyView:
-    """What somebody wrote back. `message` is the id of the message that it answers, where we sent one under its msgId."""
+    """What a person wrote back. `message` is the public id of the message that it answers, where we sent one under its msgId."""
 
     received_at: datetime
     account: str
@@ -51,7 +51,7 @@ _PUSHES = select(
 
 
 def newest(connection: Connection, *, limit: int, state: str | None = None) -> list[PushView]:
-    """The newest pushes, the last first."""
+    """Returns the newest pushes, the last first."""
     query = _PUSHES.order_by(t.pushes.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(t.pushes.c.state == state)
@@ -61,7 +61,7 @@ def newest(connection: Connection, *, limit: int, state: str | None = None) -> l
 
 
 def find(connection: Connection, push_id: int) -> tuple[PushView, bytes] | None:
-    """The push of that number with its body, if there is one."""
+    """Returns the push with that id and its body, if there is one."""
     row = connection.execute(_PUSHES.add_columns(t.pushes.c.body).where(t.pushes.c.id == push_id)).first()
     return row and (_view(row, _unmatched(connection, [push_id]).get(push_id)), row.body)
 
@@ -75,7 +75,7 @@ def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
 
 
 def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """For each push that has any: how many of its reports match no recipient, and one msgId of them."""
+    """Returns how many reports of each push match no recipient, and one msgId of them. Pushes without any are left out."""
     sent = exists().where(
         t.submissions.c.account_id == t.reports.c.account_id,
         t.submissions.c.msg_id == t.reports.c.msg_id,
@@ -93,7 +93,7 @@ def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tup
 def newest_replies(
     connection: Connection, *, limit: int, mobile: str | None = None, since: datetime | None = None
 ) -> list[ReplyView]:
-    """The newest replies, the last first."""
+    """Returns the newest replies, the last first."""
     query = (
         select(
             t.first_replies.c.received_at,
@@ -117,7 +117,7 @@ def newest_replies(
 
 
 def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
-    """The id of the message that was sent under (account, msgId, mobile), for those that one was sent under.
+    """Returns the public ids of the messages that were sent under these (account, msgId, mobile).
 
     A reply's msgId is kept as text, for it may be another program's.
     """
@@ -134,5 +134,5 @@ def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dic
         .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
         .where(tuple_(t.submissions.c.account_id, t.submissions.c.msg_id).in_(numbers))
     )
-    found = connection.execute(query)
-    return {(account_id, str(msg_id), mobile): message_id for account_id, msg_id, mobile, message_id in found}
+    rows = connection.execute(query)
+    return {(account_id, str(msg_id), mobile): message_id for account_id, msg_id, mobile, message_id in rows}

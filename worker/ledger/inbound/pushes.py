@@ -1,4 +1,4 @@
-"""Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order they come."""
+"""Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order pushes come."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, add_rows, among, insert_new, oldest
 
 STRAY_AFTER = timedelta(seconds=30)
-"""A push that was not processed this long after it came has lost its task: then it gets a new one."""
+"""A push that was not processed this long after it came has lost its task, and gets a new one."""
 
 OVERHEAD = 1000
 """Bytes that a push of a few words takes up."""
@@ -48,7 +48,7 @@ _FINISH = (
 
 
 def add(connection: Connection, body: bytes, *, source: str, received_at: datetime) -> int:
-    """Keeps a push, still unread; its number. `source` is the address that it came from."""
+    """Keeps a push, still unread. Returns its id. `source` is the address that it came from."""
     row = {
         "body": body,
         "size": len(body),
@@ -62,31 +62,31 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
 
 
 def cost(size: int) -> int:
-    """What a push of that size takes up, its row and their indexes included: bytes."""
+    """Returns the bytes that a push of that size takes up, with its row and the row's indexes."""
     return size + OVERHEAD
 
 
 def taken_in(connection: Connection, *, since: datetime) -> int:
-    """What the pushes that came since then, and have their bodies still, take up: bytes."""
+    """Returns the bytes that pushes take up which came since then and still have their bodies."""
     taken: int = connection.execute(_TAKEN_IN, {"since": since}).scalar_one()
     return taken
 
 
 def read(connection: Connection, push_id: int) -> Raw | None:
-    """The push of that number, if there is one."""
+    """Returns the push with that id, if there is one."""
     row = connection.execute(_READ, {"of_id": push_id}).first()
     return row and Raw(*row)
 
 
 def finish(connection: Connection, push_id: int, *, items: int, reason: str | None, quarantined: bool) -> bool:
-    """Notes that a push was read: how many items it held, and what in it could not be used. False where it was revoked."""
+    """Notes that a push was read: how many items it held, and what could not be used. Returns False where it was revoked."""
     state = QUARANTINED if quarantined else PROCESSED
     asked = {"of_id": push_id, "new_state": state, "new_items": items, "new_reason": reason}
     return connection.execute(_FINISH, asked).rowcount == 1
 
 
 def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[int]:
-    """Pushes that nobody has processed in time: their numbers, each given out once per STRAY_AFTER."""
+    """Returns the ids of pushes that nobody has processed in time, each once per STRAY_AFTER."""
     late = oldest(t.pushes.c.id, t.pushes.c.due_at, now, most, t.pushes.c.due_at.is_not(None))
     again = late.values(due_at=now + STRAY_AFTER)
     return list(connection.execute(again.returning(t.pushes.c.id)).scalars())
@@ -95,9 +95,9 @@ def overdue(connection: Connection, *, now: datetime, most: int = ROWS) -> list[
 def replay(
     connection: Connection, *, push_ids: Sequence[int] = (), state: str | None = None, now: datetime
 ) -> list[int]:
-    """Pushes that are to be read again: those of these numbers and of this state, their numbers.
+    """Marks pushes to be read again: those with these ids, or in this state. Returns their ids.
 
-    One that waits to be read is none, nor is one that was revoked or whose body is kept no longer.
+    Pushes that wait to be read are left as they are, as are revoked ones, and those whose body is kept no longer.
     """
     wanted = t.pushes.c.id.in_(push_ids) if state is None else t.pushes.c.state == state
     again = (
@@ -109,7 +109,7 @@ def replay(
 
 
 def later(connection: Connection, push_id: int) -> Iterator[tuple[int, bytes]]:
-    """The pushes that did not come before that one, and were read: number and body of each."""
+    """Yields id and body of each push that was read and did not come before that one."""
     since = select(t.pushes.c.received_at).where(t.pushes.c.id == push_id).scalar_subquery()
     were_read = t.pushes.c.state != RECEIVED, t.pushes.c.revoked_at.is_(None), t.HAS_BODY
     pages = select(t.pushes.c.id, t.pushes.c.body).where(
@@ -123,22 +123,25 @@ def later(connection: Connection, push_id: int) -> Iterator[tuple[int, bytes]]:
 
 
 def revoke(connection: Connection, push_id: int, *, by: str, now: datetime) -> tuple[set[StatusReport], int]:
-    """Takes back the reports and the replies of a push, for good: which reports, and how many replies. Done again, it stays as it was."""
+    """Takes back the reports and replies of a push for good. Returns the reports, and how many replies.
+
+    Done again, it changes nothing.
+    """
     connection.execute(
         update(t.pushes)
         .where(t.pushes.c.id == push_id, t.pushes.c.revoked_at.is_(None))
         .values(revoked_at=now, revoked_by=by, state=PROCESSED, due_at=None)
     )
     taken_back = delete(t.reports).where(t.reports.c.push_id == push_id)
-    gone = connection.execute(taken_back.returning(t.reports.c.msg_id, t.reports.c.mobile, t.reports.c.status)).all()
+    rows = connection.execute(taken_back.returning(t.reports.c.msg_id, t.reports.c.mobile, t.reports.c.status)).all()
     of_replies = connection.execute(delete(t.replies).where(t.replies.c.push_id == push_id)).rowcount
-    return {StatusReport(msg_id=row.msg_id, mobile=row.mobile, report=Report(row.status)) for row in gone}, of_replies
+    return {StatusReport(msg_id=row.msg_id, mobile=row.mobile, report=Report(row.status)) for row in rows}, of_replies
 
 
 def add_reports(
     connection: Connection, account_id: int, items: Iterable[StatusReport], *, push_id: int, received_at: datetime
 ) -> None:
-    """Keeps the reports, one per msgId, mobile and status, with the earliest push that brought it."""
+    """Keeps the reports: one for each msgId, mobile and status, with the earliest push that brought it."""
     add_rows(
         connection,
         insert_new(connection, t.reports, earliest="received_at", also=("push_id", "said_by")),
@@ -152,9 +155,9 @@ def add_reports(
 def add_replies(
     connection: Connection, account_id: int, items: Iterable[Reply], *, push_id: int, received_at: datetime
 ) -> dict[int, Reply]:
-    """Keeps the replies as they came; which of them repeat those of another push, the view `first_replies` says.
+    """Keeps the replies as they came. The view `first_replies` says which of them repeat those of another push.
 
-    Those that were not there yet, under their numbers.
+    Returns the replies that were not there yet, by id.
     """
     added = add_rows(
         connection,
@@ -167,15 +170,15 @@ def add_replies(
         ),
         returning=(t.replies.c.id, t.replies.c.mobile, t.replies.c.msg_id, t.replies.c.content),
     )
-    return {push_id: Reply(*said) for push_id, *said in added}
+    return {reply_id: Reply(*values) for reply_id, *values in added}
 
 
-def which_repeat_none(connection: Connection, push_ids: Collection[int], *, received_at: datetime) -> list[int]:
-    """Those of the replies of these numbers, which came at that time, that do not repeat an earlier one that counted.
+def which_repeat_none(connection: Connection, reply_ids: Collection[int], *, received_at: datetime) -> list[int]:
+    """Returns those of these replies, which came at that time, that do not repeat an earlier reply that counted.
 
-    One counts that came since its account first had a message for the mobile, by a push that was not undone.
+    A reply counts if it came after its account first had a message for the mobile, by a push that was not undone.
     """
-    asked = {"ids": list(push_ids), "before": received_at, "since": received_at - REPEAT_WINDOW}
+    asked = {"ids": list(reply_ids), "before": received_at, "since": received_at - REPEAT_WINDOW}
     return list(connection.execute(_which_repeat_none(connection.dialect.name), asked).scalars())
 
 
@@ -203,6 +206,6 @@ def _which_repeat_none(dialect: str) -> Select[Any]:
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:
-    """Stands for all that tells the reply from another, short enough for an index. A field of XML holds no NUL."""
+    """Returns a digest of all that tells the reply from another, short enough for an index. A field of XML holds no NUL."""
     fields = (str(account_id), reply.mobile, reply.msg_id, reply.content)
     return blake2b("\0".join(fields).encode(), digest_size=16).digest()
