@@ -1,7 +1,8 @@
 """A campaign to test with: an audience of so many, the verbs that beat and the workers do, and a clock that is told."""
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from os import urandom
 from zoneinfo import ZoneInfo
@@ -15,14 +16,24 @@ from worker.campaigns.spec import CampaignSpec
 from worker.campaigns.start_due import start_due
 from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
+from worker.domain.campaigns.figures import Figures
+from worker.domain.campaigns.report import CampaignReport
 from worker.domain.hours import earliest, read_hours
 from worker.domain.message import Message
+from worker.domain.status import State
 from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaigns, runs
+from worker.ledger.campaigns.answers import Answer, answers
+from worker.ledger.campaigns.figures import campaign_figures, campaign_report
+from worker.ledger.engine import reading
+from worker.ledger.sending.claims import Claimed
+from worker.ledger.sending.submissions import Recorded
 from worker.sending.accept import accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
 SPEC = CampaignSpec("spring", "people", "春装上市，拒收请回复R")
+PERSONAL = replace(SPEC, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
+REPORT_WAIT = timedelta(hours=72)
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
@@ -68,23 +79,23 @@ class Campaigns:
 
     def runs(self) -> list[Run]:
         with self.engine.connect() as connection:
-            submission_ids = connection.execute(select(t.campaigns.c.id)).scalars().all()
-            return [run for submission_id in submission_ids for run in runs.listed(connection, submission_id)]
+            campaign_ids = connection.execute(select(t.campaigns.c.id)).scalars().all()
+            return [run for campaign_id in campaign_ids for run in runs.listed(connection, campaign_id)]
 
     def pause(self, now: datetime = NOW, reason: str = "wrong price") -> bool:
-        submission_id = self.find().id
+        campaign_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.pause(connection, submission_id, reason=reason, by="alice", now=now)
+            return campaigns.pause(connection, campaign_id, reason=reason, by="alice", now=now)
 
     def resume(self, now: datetime = NOW) -> bool:
-        submission_id = self.find().id
+        campaign_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.resume(connection, submission_id, by="alice", now=now)
+            return campaigns.resume(connection, campaign_id, by="alice", now=now)
 
     def cancel(self, now: datetime = NOW) -> bool:
-        submission_id = self.find().id
+        campaign_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.cancel(connection, submission_id, reason="closed", by="alice", now=now)
+            return campaigns.cancel(connection, campaign_id, reason="closed", by="alice", now=now)
 
     def tick(self, now: datetime = NOW) -> None:
         """What beat has done of campaigns every second."""
@@ -133,3 +144,40 @@ class Campaigns:
         """Who has become a recipient."""
         with self.engine.connect() as connection:
             return list(connection.execute(select(t.recipients.c.mobile)).scalars())
+
+    def figures(self, of: Sequence[Run] | None = None, now: datetime = NOW) -> Figures:
+        """The figures of the campaign, or of some of its runs."""
+        campaign, wanted = self.find(), self.runs() if of is None else of
+        with reading(self.engine) as connection:
+            return campaign_figures(connection, campaign, wanted, report_wait=REPORT_WAIT, now=now)
+
+    def report(self, now: datetime = NOW) -> CampaignReport:
+        campaign, of_campaign = self.find(), self.runs()
+        with reading(self.engine) as connection:
+            return campaign_report(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=now)
+
+    def answers(self) -> list[Answer]:
+        campaign, of_campaign = self.find(), self.runs()
+        with reading(self.engine) as connection:
+            return list(answers(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=NOW))
+
+    def start_personal(self, count: int, **changes: object) -> None:
+        """A campaign under way, with a text of its own for each of so many members."""
+        self.audience(count)
+        self.start(replace(PERSONAL, **changes))
+        self.tick()
+
+    def call(
+        self, *states: State, now: datetime = NOW, result: str | None = "1", tips: str | None = "成功"
+    ) -> list[Claimed]:
+        """Calls what is due: the first calls with these outcomes, and the rest accepted."""
+        claimed = self.ledger.pull(now, lane="marketing").claimed
+        ends = [*states, *[State.ACCEPTED] * len(claimed)]
+        self.ledger.record(
+            *(
+                Recorded(call.id, call.attempt, end, None, result, tips)
+                for call, end in zip(claimed, ends, strict=False)
+            ),
+            now=now,
+        )
+        return claimed
