@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import urandom
 from zoneinfo import ZoneInfo
@@ -34,6 +34,12 @@ ZONE = ZoneInfo("Asia/Shanghai")
 SPEC = CampaignSpec("spring", "people", "春装上市，拒收请回复R")
 PERSONAL = replace(SPEC, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
 REPORT_WAIT = timedelta(hours=72)
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+AT_2059 = datetime(2026, 11, 22, 12, 59, tzinfo=UTC)
+AT_2100 = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
+AT_0800 = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
+"""In UTC; the names are the hours in ZONE."""
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
@@ -181,3 +187,26 @@ class Campaigns:
             now=now,
         )
         return claimed
+
+
+def pull(ledger: Ledger, now: datetime = NOW, most: int = 10_000) -> list[Claimed]:
+    return list(ledger.pull(now, lane="marketing", most=most).claimed)
+
+
+def accepted(ledger: Ledger, claimed: list[Claimed], now: datetime = NOW) -> None:
+    if claimed:
+        ledger.record(
+            *(Recorded(call.id, call.attempt, State.ACCEPTED, None, "1", "成功") for call in claimed), now=now
+        )
+
+
+def send_all(people: Campaigns, now: datetime = NOW) -> list[Claimed]:
+    """Ticks and pulls until nothing is left, as fast as can be."""
+    sent: list[Claimed] = []
+    while True:
+        people.tick(now)
+        claimed = pull(people.ledger, now)
+        accepted(people.ledger, claimed, now)
+        sent += claimed
+        if not claimed:
+            return sent
