@@ -2,7 +2,7 @@
 
 Of a run of a million recipients a few thousand submissions wait in the ledger at a time. So it begins at once, and stops at once.
 The place in the audience is noted in the transaction that keeps the messages. However many workers feed a run at the same time,
-and whoever is killed, each member becomes a recipient once.
+and even if one is killed, each member becomes a recipient once.
 """
 
 import logging

@@ -37,8 +37,8 @@ Clock = Callable[[], datetime]
 def import_audience(engine: Engine, name: str, table: Table, *, by: str, clock: Clock, left_out: RowsLeftOut) -> int:
     """Makes an audience of the rows of a table, each mobile once. Returns how many members it has.
 
-    Rows that are left out are added to `left_out`. Raises NoAudience where the name is bad or taken, the table cannot be read
-    to its end, or no row of it can be sent to (NobodyLeft). Then nothing stays.
+    Rows that are left out are added to `left_out`. Raises NoAudience where the name is bad or taken, or the table cannot be
+    read to its end. Raises NobodyLeft where no row can be sent to. Then nothing stays.
     """
     make_room(engine, name, clock=clock)
     hold = _begin(engine, name, table, by, clock)

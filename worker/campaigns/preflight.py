@@ -65,7 +65,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is told during a preflight: each member without a text, and how many more members were gone through."""
+    """The callbacks of a preflight: for each member without a text, and for how many more members were gone through."""
 
     unrenderable: Callable[[Unrenderable], object]
     progress: Callable[[int], object]

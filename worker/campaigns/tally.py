@@ -10,7 +10,7 @@ from worker.domain.text import Risk, segments, units, warnings
 
 EXAMPLES = 3
 REASONS = 20
-"""This many reasons are told apart. A few say it all, and a file must not fill the memory with them."""
+"""This many reasons are counted apart. A few say it all, and a file must not fill the memory with them."""
 OTHER = "for another reason"
 RANDOM = 3
 """Samples that are picked at random."""
@@ -21,7 +21,7 @@ Rendered = tuple[Member, str]
 
 @dataclass(slots=True)
 class Tally:
-    """What has been counted so far. `lengths` counts the texts with so many segments, `most_units` is of the longest text."""
+    """What has been counted so far. `lengths` counts texts by their number of segments, `most_units` is of the longest text."""
 
     members: int = 0
     unrenderable: Counter[str] = field(default_factory=Counter)

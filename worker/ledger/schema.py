@@ -56,7 +56,7 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
 
     Then it builds the missing indexes of BUILT_BESIDE. On PostgreSQL others write to their tables meanwhile.
 
-    On PostgreSQL it waits at most LOCK_WAIT for each lock, for whoever comes to the table meanwhile waits behind it. Then it lets
+    On PostgreSQL it waits at most LOCK_WAIT for each lock, for others that come to the table meanwhile wait behind it. Then it lets
     the others go on, and tries again after a pause. It gives up where `pause` returns True, or after TRIES. Then it raises
     LedgerInUse, with nothing changed.
     """

@@ -52,7 +52,7 @@ class Preflight:
     personal: bool
     """Whether the text differs from one recipient to another."""
     segments: int
-    """Of all texts, with the signature: so many are paid for."""
+    """Of all texts, with the signature. This is the number that is paid for."""
     least: int
     mean: float
     most: int

@@ -1,7 +1,7 @@
 """Audiences and their members: added in parts, each committed by itself. An audience is whole once it is `ready`.
 
 Until then its `created_at` is its owner's last heartbeat, and each part claims the audience by that time. So an owner that was
-taken for dead adds nothing to an audience that another process removes, nor to one that has got its id since.
+taken for dead adds nothing to an audience that another process removes, or that has its id since.
 """
 
 import json

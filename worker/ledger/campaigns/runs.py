@@ -147,8 +147,8 @@ def claim_check(connection: Connection, run: Run, *, before: datetime, now: date
 def results(connection: Connection, run: Run) -> tuple[int, int]:
     """Returns how many results are bad and how many are known, of those since a person last saw the run's results.
 
-    Bad are rejected, undelivered and unknown: nobody can say that these recipients have the text. In a long run only one message
-    in so many is looked at, so that about SAMPLE are.
+    Bad are rejected, undelivered and unknown: nobody can say that these recipients have the text. Of a long run about SAMPLE messages
+    are looked at.
     """
     every = max(1, run.expanded // SAMPLE)
     message = t.messages.c
