@@ -1,7 +1,7 @@
 """Cron lines: the minute, hour, day of the month, month and day of the week at which a campaign goes, in a time zone.
 
-cronsim reads the lines as Debian's cron does. Where the clock is put forward, a run in the missing hour is due right after it.
-Where the clock is put back, a run in the repeated hour is due once.
+cronsim reads the lines as Debian's cron does. Where the clock is put forward, a run in the missing hour is due right
+after it. Where the clock is put back, a run in the repeated hour is due once.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +11,10 @@ from cronsim import CronSim, CronSimError
 
 
 class BadCron(ValueError):
-    """The line is not a cron line, or names a day that never comes. The text says what is wrong, and how to write one."""
+    """The line is not a cron line, or names a day that never comes.
+
+    The text says what is wrong, and how to write one.
+    """
 
 
 def next_time(line: str, zone: ZoneInfo, after: datetime) -> datetime:

@@ -1,8 +1,8 @@
 """Feed: makes the next messages of a campaign's run just ahead of need, and ends the run's stage when all are made.
 
-Of a run of a million recipients a few thousand submissions wait in the ledger at a time. So it begins at once, and stops at once.
-The place in the audience is noted in the transaction that keeps the messages. However many workers feed a run at the same time,
-and even if one is killed, each member becomes a recipient once.
+Of a run of a million recipients a few thousand submissions wait in the ledger at a time. So it begins at once, and
+stops at once. The place in the audience is noted in the transaction that keeps the messages. However many workers feed
+a run at the same time, and even if one is killed, each member becomes a recipient once.
 """
 
 import logging
@@ -47,12 +47,18 @@ RECIPIENTS = 1_000
 CHECK_AGAIN = timedelta(seconds=5)
 """How often the results of a run are checked, where too many bad ones pause it."""
 LONGEST = timedelta(seconds=0.2)
-"""How long one run is fed at a time, but for one transaction at least. Then the other runs of the process have their turn."""
+"""How long one run is fed at a time, but for one transaction at least.
+
+Then the other runs of the process have their turn.
+"""
 
 LOST_SECONDS = 10
-"""A transaction of feeding never takes this long. After it another worker goes on with the run of one that was killed."""
+"""A transaction of feeding never takes this long.
+
+After it another worker goes on with the run of one that was killed.
+"""
 PASSED_ON_MS = 200
-"""Between two bells for the workers that have a run's account: the run may come back at once, where no worker has it."""
+"""Between two bells for the workers that have a run's account: where no worker has it, the run comes back at once."""
 
 Accept = Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
 """Keeps the messages in one transaction with what the function does, if the function returns True."""

@@ -1,7 +1,7 @@
 """Import and remove audiences, a part at a time: of a million rows a few thousand are in memory, and in a transaction.
 
-An import that breaks off removes what it has added. An import that is killed leaves an audience that is not ready. Once nobody
-has worked at that audience for ABANDONED, an import of the same name, or a removal, removes what is left.
+An import that breaks off removes what it has added. An import that is killed leaves an audience that is not ready. Once
+nobody has worked at that audience for ABANDONED, an import of the same name, or a removal, removes what is left.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,8 +37,8 @@ Clock = Callable[[], datetime]
 def import_audience(engine: Engine, name: str, table: Table, *, by: str, clock: Clock, left_out: RowsLeftOut) -> int:
     """Makes an audience of the rows of a table, each mobile once. Returns how many members it has.
 
-    Rows that are left out are added to `left_out`. Raises NoAudience where the name is bad or taken, or the table cannot be
-    read to its end. Raises NobodyLeft where no row can be sent to. Then nothing stays.
+    Rows that are left out are added to `left_out`. Raises NoAudience where the name is bad or taken, or the table
+    cannot be read to its end. Raises NobodyLeft where no row can be sent to. Then nothing stays.
     """
     make_room(engine, name, clock=clock)
     hold = _begin(engine, name, table, by, clock)
@@ -86,7 +86,10 @@ def remove_audience(engine: Engine, name: str, *, clock: Clock) -> Audience:
 
 @dataclass(slots=True)
 class _Hold:
-    """An audience that is not ready, and its owner's last heartbeat. Nobody else works at it until the owner is given up."""
+    """An audience that is not ready, and its owner's last heartbeat.
+
+    Nobody else works at it until the owner is given up.
+    """
 
     engine: Engine
     id: int

@@ -33,7 +33,10 @@ from worker.ledger.campaigns import audiences
 from worker.ledger.sending import optouts
 
 PAGE = 1000
-"""Members that are looked at at a time. `feed` takes as many of a personal text: those with the same text share calls."""
+"""Members that are looked at at a time.
+
+`feed` takes as many of a personal text: those with the same text share calls.
+"""
 
 Room = Callable[[Collection[Capped]], dict[Capped, int]]
 """Returns how often each of them may still be sent to."""

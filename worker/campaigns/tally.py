@@ -21,7 +21,10 @@ Rendered = tuple[Member, str]
 
 @dataclass(slots=True)
 class Tally:
-    """What has been counted so far. `lengths` counts texts by their number of segments, `most_units` is of the longest text."""
+    """What has been counted so far.
+
+    `lengths` counts texts by their number of segments, `most_units` is of the longest text.
+    """
 
     members: int = 0
     unrenderable: Counter[str] = field(default_factory=Counter)

@@ -59,8 +59,8 @@ def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
 def process_push(engine: Engine, push_id: int, account_ids: AccountIds, *, optout_words: Collection[str]) -> None:
     """Applies the reports and replies of a push. Replying one of the `optout_words` (folded) opts the sender out.
 
-    What cannot be used is quarantined with its reason: the whole push, or some of its items. Where the tables are locked for
-    too long (`engine.with_lock_wait`), the push is left as it is: the tick gives it out again.
+    What cannot be used is quarantined with its reason: the whole push, or some of its items. Where the tables are
+    locked for too long (`engine.with_lock_wait`), the push is left as it is: the tick gives it out again.
     """
     with reading(engine) as connection:
         raw = pushes.read(connection, push_id)
@@ -70,8 +70,8 @@ def process_push(engine: Engine, push_id: int, account_ids: AccountIds, *, optou
     push, by_account = _read(engine, raw.body, account_ids)
     try:
         with engine.begin() as connection:
-            # First: a process that revokes the push meanwhile waits, and takes back all of this. If it is revoked already,
-            # there is nothing to do.
+            # First: a process that revokes the push meanwhile waits, and takes back all of this. If it is revoked
+            # already, there is nothing to do.
             if not _finish(connection, push_id, push):
                 return
             opted_out = _apply(connection, push_id, raw, by_account, optout_words)
@@ -155,8 +155,8 @@ def _opt_out(
 ) -> int:
     """Opts out the senders of these new replies, given by id. Returns how many.
 
-    A reply that repeats an earlier one does not count: a person may have put its mobile back on meanwhile. Nor does a mobile
-    that the account never sent to: a forged push could name any.
+    A reply that repeats an earlier one does not count: a person may have put its mobile back on meanwhile. Nor does a
+    mobile that the account never sent to: a forged push could name any.
     """
     mobiles = {reply.mobile for reply in asking.values()}
     ours = optouts.sent_to(connection, account_id, mobiles)

@@ -15,7 +15,9 @@ from worker.ledger.sending import optouts
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """How much was taken back, how many opt-outs stay (for a later reply asks for them), and how many pushes are read again."""
+    """How much was taken back, how many opt-outs stay (for a later reply asks for them), and how many pushes are read
+    again.
+    """
 
     reports: int
     replies: int
@@ -35,8 +37,8 @@ def revoke_push(
 ) -> Revocation | None:
     """Takes back the reports, replies and opt-outs of a push for good. Done again, it goes on where it was broken off.
 
-    The ledger keeps only the first push as the source of a report. So each later push with the same report is read again.
-    `words` opt out. `checked` is called for each later push. Returns None where there is no such push.
+    The ledger keeps only the first push as the source of a report. So each later push with the same report is read
+    again. `words` opt out. `checked` is called for each later push. Returns None where there is no such push.
     """
     with reading(engine) as connection:
         raw = pushes.read(connection, push_id)
@@ -45,8 +47,8 @@ def revoke_push(
     with engine.begin() as connection:
         taken_back, replies = pushes.revoke(connection, push_id, by=by, now=now)
         undone = optouts.undo(connection, [push_id], words, now=now)
-    # From here on a push that is processed keeps its own reports. The body of this push, where it is still there, also has the
-    # reports that a revocation took back before it was broken off.
+    # From here on a push that is processed keeps its own reports. The body of this push, where it is still there, also
+    # has the reports that a revocation took back before it was broken off.
     again = list(_later_with(engine, push_id, taken_back | _reports(raw.body), checked))
     with engine.begin() as connection:
         pushes.replay(connection, push_ids=again, now=now)

@@ -40,8 +40,8 @@ PROBE_BYTES = 1_000_000
 def write(engine: Engine) -> None:
     """Writes and commits a row as it is, and to PostgreSQL a temporary megabyte, which is gone with the commit.
 
-    The megabyte lies in the database's own folder. Raises OperationalError where the ledger cannot be written. In SQLite the
-    megabyte would stay as free pages, and prove nothing the next time: there the caller looks at the disk.
+    The megabyte lies in the database's own folder. Raises OperationalError where the ledger cannot be written. In
+    SQLite the megabyte would stay as free pages, and prove nothing the next time: there the caller looks at the disk.
     """
     with engine.begin() as connection:
         # A row of ours in any case: a read-only server, or a standby, may have temporary tables.

@@ -10,8 +10,8 @@ from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, literally
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
 
-# Only what may still be called needs its text; no other state leads there. The subquery is looked up by the indexes, once for each
-# message. PostgreSQL makes a join of EXISTS, which goes through all submissions.
+# Only what may still be called needs its text; no other state leads there. The subquery is looked up by the indexes,
+# once for each message. PostgreSQL makes a join of EXISTS, which goes through all submissions.
 _NEEDED = (
     select(t.submissions.c.id)
     .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)

@@ -1,8 +1,9 @@
-"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis_store/redis.acl is for Redis. SQLite knows no users.
+"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis_store/redis.acl is for Redis. SQLite knows
+no users.
 
 Each part of the system has a role of its own, named after the database: `sms_owner`, `sms_worker` and so on for `sms`.
-A superuser makes the roles once (`make`). Each migration gives them what RIGHTS says in its own transaction (`grant`). So no new
-table is ever without rights, and no role ever has more on these tables than is written here.
+A superuser makes the roles once (`make`). Each migration gives them what RIGHTS says in its own transaction (`grant`).
+So no new table is ever without rights, and no role ever has more on these tables than is written here.
 """
 
 from collections.abc import Collection, Mapping
@@ -146,7 +147,8 @@ def is_superuser(connection: Connection) -> bool:
 
 
 def make(connection: Connection, passwords: Mapping[str, str]) -> None:
-    """Makes the roles that are missing, sets these passwords, and hands the ledger over to the owner. Only a superuser can.
+    """Makes the roles that are missing, sets these passwords, and hands the ledger over to the owner. Only a superuser
+    can.
 
     The roles and superusers may connect to the database, and nobody else. The tables and their rows stay as they are.
     """
@@ -175,7 +177,8 @@ def make(connection: Connection, passwords: Mapping[str, str]) -> None:
 
 
 def _take_over_database(connection: Connection, database: str, ours: Collection[str]) -> None:
-    """Gives the database to the superuser, and lets nobody but `ours` connect. Settings of the database and of the roles are reset.
+    """Gives the database to the superuser, and lets nobody but `ours` connect. Settings of the database and of the
+    roles are reset.
 
     Otherwise a former owner could set a search_path, and make a superuser run the former owner's functions.
     """
@@ -205,7 +208,9 @@ _MAKES_LARGE_OBJECTS = text("""
 
 
 def become_owner(connection: Connection) -> None:
-    """Makes the rest of the transaction the owner's: what a migration makes is theirs, and no migration runs as a superuser."""
+    """Makes the rest of the transaction the owner's: what a migration makes is theirs, and no migration runs as a
+    superuser.
+    """
     connection.exec_driver_sql(f"SET LOCAL ROLE {_quoted(connection)[OWNER]}")
 
 
@@ -249,7 +254,10 @@ def _quoted(connection: Connection) -> dict[str, str]:
 
 
 def _verifier(connection: Connection, name: str, password: str) -> str:
-    """Returns what PostgreSQL keeps of a password. It is made here, so the password is not sent, and no log of the server has it."""
+    """Returns what PostgreSQL keeps of a password.
+
+    It is made here, so the password is not sent, and no log of the server has it.
+    """
     link: Any = connection.connection.driver_connection
     verifier: bytes = link.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
     return verifier.decode()

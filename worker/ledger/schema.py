@@ -1,4 +1,7 @@
-"""The schema's version and the roles. `sms migrate` brings both up to date, and every process that starts checks the version."""
+"""The schema's version and the roles.
+
+`sms migrate` brings both up to date, and every process that starts checks the version.
+"""
 
 import logging
 import time
@@ -56,9 +59,9 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
 
     Then it builds the missing indexes of BUILT_BESIDE. On PostgreSQL others write to their tables meanwhile.
 
-    On PostgreSQL it waits at most LOCK_WAIT for each lock, for others that come to the table meanwhile wait behind it. Then it lets
-    the others go on, and tries again after a pause. It gives up where `pause` returns True, or after TRIES. Then it raises
-    LedgerInUse, with nothing changed.
+    On PostgreSQL it waits at most LOCK_WAIT for each lock, for others that come to the table meanwhile wait behind it.
+    Then it lets the others go on, and tries again after a pause. It gives up where `pause` returns True, or after
+    TRIES. Then it raises LedgerInUse, with nothing changed.
     """
     _in_one_transaction(engine, _upgrade, pause)
     _build_indexes(engine)

@@ -71,7 +71,10 @@ class Archive:
         return True
 
     def blocks(self, part: str) -> Iterator[bytes]:
-        """Yields the content of a part. Raises KeyError where there is none, NoAudience where it is too much or packed otherwise."""
+        """Yields the content of a part.
+
+        Raises KeyError where there is none, NoAudience where it is too much or packed otherwise.
+        """
         info = self.archive.getinfo(part)
         # With other methods zipfile unpacks all there is, whatever it is asked for. No workbook uses them.
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
@@ -83,7 +86,10 @@ class Archive:
 
 
 def open_archive(file: BinaryIO, bounds: Bounds) -> Archive:
-    """Opens the archive in a file, which the caller closes. Raises BadZipFile, or NoAudience where it has too many parts."""
+    """Opens the archive in a file, which the caller closes.
+
+    Raises BadZipFile, or NoAudience where it has too many parts.
+    """
     size = file.seek(0, os.SEEK_END)
     most = min(bounds.most_unpacked, max(bounds.least_unpacked, MAX_RATIO * size))
     return Archive(ZipFile(_InSmallReads(file)), Budget(most, most), bounds)

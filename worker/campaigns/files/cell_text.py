@@ -28,7 +28,10 @@ class _Format:
 
 
 def number_text(stored: str, number_format: str, epoch: datetime) -> str:
-    """Returns what a number shows, or the time that it stands for. Details of its format, such as a currency, are left out."""
+    """Returns what a number shows, or the time that it stands for.
+
+    Details of its format, such as a currency, are left out.
+    """
     value = float(stored) if any(char in stored for char in ".Ee") else int(stored)
     if not _is_moment(number_format):
         return _number(value, _shown(number_format))

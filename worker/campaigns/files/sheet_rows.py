@@ -23,7 +23,10 @@ MAX_SHEET_ROWS = 1 << 20
 MAX_SHEET_COLUMNS = 1 << 14
 """Rows and columns of a sheet, as Excel has it."""
 MAX_ROW_SIZE = 1 << 18
-"""Characters of a row before it is checked. A row with far fewer is left out by itself (`domain.campaigns.audience.MAX_ROW`)."""
+"""Characters of a row before it is checked.
+
+A row with far fewer is left out by itself (`domain.campaigns.audience.MAX_ROW`).
+"""
 
 # What the parsers raise for a file that is not a workbook, or a broken or hostile one.
 _BROKEN = (

@@ -19,8 +19,8 @@ _OLD_EXCEL = bytes.fromhex("D0CF11E0")
 class Table:
     """A table, whose rows can be gone through once, while its file is open.
 
-    `source` is the path of the file. `header` names the columns, `column` is the one with the mobiles. Of `size` bytes `read()`
-    have been read.
+    `source` is the path of the file. `header` names the columns, `column` is the one with the mobiles. Of `size` bytes
+    `read()` have been read.
     """
 
     source: str
@@ -35,8 +35,8 @@ class Table:
 def open_table(path: Path, *, column: str | None = None, sheet: str | None = None) -> Iterator[Table]:
     """Opens the table in a CSV file, or in a sheet of an Excel workbook: the first, unless one is named.
 
-    The first bytes tell which kind of file it is. Raises NoAudience where the file cannot be read, is not a table or has no such
-    column, also while its rows are gone through.
+    The first bytes tell which kind of file it is. Raises NoAudience where the file cannot be read, is not a table or
+    has no such column, also while its rows are gone through.
     """
     with _names_file(path):
         file = path.open("rb")

@@ -1,4 +1,4 @@
-"""Reads what an Excel workbook has beside its sheets: their names, the texts that cells share, and the formats of numbers."""
+"""Reads what an Excel workbook has beside its sheets: their names, the texts of cells, and the formats of numbers."""
 
 import posixpath
 from collections.abc import Callable
@@ -52,7 +52,10 @@ def read_workbook(archive: Archive) -> Workbook:
 
 
 def _one_part(archive: Archive, linked: dict[str, str], usual: str) -> str | None:
-    """Returns the part that is linked, or the one in the usual place. None where there is none, as in a workbook without texts."""
+    """Returns the part that is linked, or the one in the usual place.
+
+    None where there is none, as in a workbook without texts.
+    """
     part = next(iter(linked.values()), usual)
     return part if part in archive else None
 

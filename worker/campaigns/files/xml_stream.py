@@ -38,8 +38,8 @@ def parse(
 ) -> Iterator[None]:
     """Calls the handler of each element, and `text` with each piece of text. Yields after each block.
 
-    Elements are named with their namespace: "namespace name". Raises ExpatError where the blocks are not XML. Raises NoAudience
-    for what no program writes: a DTD, in which entities are, or too many names, too much depth or length.
+    Elements are named with their namespace: "namespace name". Raises ExpatError where the blocks are not XML. Raises
+    NoAudience for what no program writes: a DTD, in which entities are, or too many names, too much depth or length.
     """
     parser = _parser(at_start, at_end, text)
     read = 0

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 
 class TemplateFault(ValueError):
-    """The text cannot be that of a campaign. `faults` lists everything that is wrong with it, each with its line and the remedy."""
+    """The text cannot be that of a campaign.
+
+    `faults` lists everything that is wrong with it, each with its line and the remedy.
+    """
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)

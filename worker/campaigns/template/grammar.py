@@ -44,7 +44,8 @@ _RESERVED = frozenset(
 class Translation(NodeTransformer):
     """Puts a column's place for its name, makes each {{ }} refuse what is empty, and collects the faults.
 
-    Jinja makes Python variables of names, and Python takes some different names (A and Ａ) for the same. Places always differ.
+    Jinja makes Python variables of names, and Python takes some different names (A and Ａ) for the same. Places always
+    differ.
     """
 
     def __init__(self, header: Sequence[str]) -> None:

@@ -12,8 +12,10 @@ from worker.campaigns.template.grammar import Translation
 from worker.domain.text import content_faults
 
 MAX_TEMPLATE = 3000
-"""Characters of a template: it may say a text in several ways, of which a row takes one. It also keeps every number in it below
-the 4,300 digits that Python reads and writes."""
+"""Characters of a template: it may say a text in several ways, of which a row takes one.
+
+It also keeps every number in it below the 4,300 digits that Python reads and writes.
+"""
 MAX_DEPTH = 20
 """How deep one thing may be within another."""
 
@@ -27,7 +29,10 @@ class Text:
     _make: Callable[[Sequence[str]], str]
 
     def render(self, fields: Sequence[str]) -> str:
-        """Returns the text for the row with these fields, in the order of the header. Raises RowRefused where they make none."""
+        """Returns the text for the row with these fields, in the order of the header.
+
+        Raises RowRefused where they make none.
+        """
         text = self._make(fields)
         # One text for all was checked when it was compiled.
         if self.personal and (faults := content_faults(text)):
@@ -66,7 +71,8 @@ def _fill(template: Template, places: Iterable[tuple[str, int]], fields: Sequenc
     # Blanks around the value of a cell mean nothing. A value of blanks alone is empty.
     values = {name: fields[place].strip() for name, place in places}
     try:
-        # Not Template.render: it writes a traceback anew for each row that is refused, which takes ten times as long as a text.
+        # Not Template.render: it writes a traceback anew for each row that is refused, which takes ten times as long as
+        # a text.
         return "".join(template.root_render_func(template.new_context(values, shared=True)))
     except UndefinedError as why:
         raise RowRefused(f"its text cannot be made: {why}") from why

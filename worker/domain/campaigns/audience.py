@@ -1,4 +1,7 @@
-"""An audience: a table of people to send to. Rules say which column has the mobiles, and which rows cannot be sent to, and why."""
+"""An audience: a table of people to send to.
+
+Rules say which column has the mobiles, and which rows cannot be sent to, and why.
+"""
 
 import unicodedata
 from collections import Counter
@@ -139,7 +142,8 @@ def header_faults(header: Sequence[str]) -> list[str]:
 
 
 def mobile_column(header: Sequence[str], sample: Sequence[Row], wanted: str | None) -> str:
-    """Returns the column with the mobiles: the one wanted, or the one whose name says so, or the one whose rows have mobiles.
+    """Returns the column with the mobiles: the one wanted, or the one whose name says so, or the one whose rows have
+    mobiles.
 
     Raises NoAudience where there is no such column, or where there are several.
     """

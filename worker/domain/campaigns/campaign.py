@@ -1,4 +1,7 @@
-"""A campaign: one text to a list of people, once or again and again. The rules here decide what it may do next, and when."""
+"""A campaign: one text to a list of people, once or again and again.
+
+The rules here decide what it may do next, and when.
+"""
 
 import unicodedata
 from collections.abc import Iterable
@@ -62,7 +65,10 @@ class Leftover(StrEnum):
 
 
 class Missed(StrEnum):
-    """What becomes of a run that was due while beat was down or the campaign was paused. Several missed runs count as one."""
+    """What becomes of a run that was due while beat was down or the campaign was paused.
+
+    Several missed runs count as one.
+    """
 
     LATE = "late"
     SKIP = "skip"
@@ -79,7 +85,8 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A campaign. `audience` and `account` are names, `header` has the audience's columns, `content` is the text or template.
+    """A campaign. `audience` and `account` are names, `header` has the audience's columns, `content` is the text or
+    template.
 
     Shares are fractions of 1. `since` and `set_by` say when its state was set, and by whom.
     """
@@ -152,7 +159,10 @@ class Window:
 
 
 def window(hours: Iterable[tuple[Hours, tzinfo]], at: datetime) -> Window | None:
-    """Returns the first window from `at` on that lies within all the hours, each in its zone. None where there never is one."""
+    """Returns the first window from `at` on that lies within all the hours, each in its zone.
+
+    None where there never is one.
+    """
     hours = list(hours)
     opens = at
     # Hours with a moment of the day in common meet within a day. Zones shift against each other only by hours.

@@ -63,7 +63,9 @@ def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """When the first and the last call of some runs were over, and to how many recipients those of the last minute went."""
+    """When the first and the last call of some runs were over, and to how many recipients those of the last minute
+    went.
+    """
 
     first: datetime | None
     last: datetime | None
@@ -75,7 +77,8 @@ class Figures:
     """How a campaign stands, or one of its runs.
 
     `statuses` counts its recipients, and the members that never became one, in the order of STATUSES, without zeros.
-    `suppressed` counts the suppressed ones by reason. `per_minute` is how many recipients were called in the last minute.
+    `suppressed` counts the suppressed ones by reason. `per_minute` is how many recipients were called in the last
+    minute.
     """
 
     members: int
@@ -143,7 +146,8 @@ def figures(
 ) -> Figures:
     """Returns the figures, from how far the runs have gone and from their recipients by status and by reason.
 
-    The two may be counted one after the other while the campaign goes on. Members expanded in between are taken off those remaining.
+    The two may be counted one after the other while the campaign goes on. Members expanded in between are taken off
+    those remaining.
     """
     never = {State.CANCELLED: walk.cancelled, State.EXPIRED: walk.expired}
     counts = {str(status): statuses.get(status, 0) + never.get(status, 0) for status in STATUSES}

@@ -33,7 +33,10 @@ def forecast(
     at: datetime,
     leftover: Leftover,
 ) -> Forecast:
-    """Returns what to expect of that many recipients in that many calls, from `at` on. Without a rate the time is not known."""
+    """Returns what to expect of that many recipients in that many calls, from `at` on.
+
+    Without a rate the time is not known.
+    """
     hours = list(hours)
     first = window(hours, at)
     takes = _takes(recipients, calls, rate)

@@ -47,7 +47,10 @@ class Preflight:
     """The first few of each reason."""
     opted_out: int
     capped: int | None
-    """How many were sent to as often as the lane allows. None where the caps are not known: they are among `recipients`."""
+    """How many were sent to as often as the lane allows.
+
+    None where the caps are not known: they are among `recipients`.
+    """
     recipients: int
     personal: bool
     """Whether the text differs from one recipient to another."""

@@ -1,4 +1,6 @@
-"""The report of a campaign: its figures, what happened when, what the gateway answered, and how each prefix of mobiles did."""
+"""The report of a campaign: its figures, what happened when, what the gateway answered, and how each prefix of mobiles
+did.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -104,7 +104,9 @@ def _counted(origin: FromClause, conditions: tuple[ColumnElement[bool], ...], sp
 def _may_answer(
     origin: FromClause, time: ColumnElement[Any], account_id: int, runs: Sequence[Run], span: Span
 ) -> tuple[ColumnElement[bool], ...]:
-    """The conditions on rows of `origin` that may answer these runs: they came since, and their msgId is between the runs'."""
+    """The conditions on rows of `origin` that may answer these runs: they came since, and their msgId is between the
+    runs'.
+    """
     return (
         origin.c.account_id == account_id,
         time >= min(run.started_at for run in runs),

@@ -1,7 +1,7 @@
 """Audiences and their members: added in parts, each committed by itself. An audience is whole once it is `ready`.
 
-Until then its `created_at` is its owner's last heartbeat, and each part claims the audience by that time. So an owner that was
-taken for dead adds nothing to an audience that another process removes, or that has its id since.
+Until then its `created_at` is its owner's last heartbeat, and each part claims the audience by that time. So an owner
+that was taken for dead adds nothing to an audience that another process removes, or that has its id since.
 """
 
 import json
@@ -63,7 +63,8 @@ def begin(
 
 
 def claim(connection: Connection, audience_id: int, *, last: datetime, now: datetime) -> bool:
-    """Marks the audience as not ready, with a heartbeat of `now`. Returns False if anybody has worked at it since `last`.
+    """Marks the audience as not ready, with a heartbeat of `now`. Returns False if anybody has worked at it since
+    `last`.
 
     It comes first in its transaction, whatever that does to the audience: it locks the audience.
     """
@@ -107,7 +108,8 @@ def finish(connection: Connection, audience_id: int, *, good: int, repeats: int,
     values = {"ready": True, "good": good, "repeats": repeats, "refused": refused}
     connection.execute(update(t.audiences).where(t.audiences.c.id == audience_id).values(values))
     if connection.dialect.name == "postgresql":
-        # Without it PostgreSQL takes minutes to learn how many members there are. Until then it sorts all of them for each page.
+        # Without it PostgreSQL takes minutes to learn how many members there are. Until then it sorts all of them for
+        # each page.
         connection.execute(_ANALYZE)
 
 
@@ -126,8 +128,8 @@ def listed(connection: Connection) -> list[Audience]:
     return [_audience(row) for row in connection.execute(select(t.audiences).order_by(t.audiences.c.id.desc()))]
 
 
-# Knuth's multiplicative hash: a line has the same place on both databases, and the places of any part of a file are spread
-# evenly. A line has 31 bits and the factor 32, so the product fits into 64.
+# Knuth's multiplicative hash: a line has the same place on both databases, and the places of any part of a file are
+# spread evenly. A line has 31 bits and the factor 32, so the product fits into 64.
 _WHOLE = 2**32
 _PLACE = cast(t.members.c.line, BigInteger) * literal(2654435761, BigInteger) % literal(_WHOLE, BigInteger)
 _NEXT = (
@@ -144,8 +146,8 @@ def members_after(
 ) -> list[Member]:
     """Returns the next members after that line, in the order of their lines, at most `most`.
 
-    Each line has a place from 0 to 1 that never changes, and the places of any file are spread evenly. With `within`, (low, high),
-    only members with a place there are returned, low included and high not.
+    Each line has a place from 0 to 1 that never changes, and the places of any file are spread evenly. With `within`,
+    (low, high), only members with a place there are returned, low included and high not.
     """
     values: dict[str, Any] = {"audience_id": audience_id, "after": line, "most": most}
     query = _NEXT

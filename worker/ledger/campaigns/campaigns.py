@@ -1,7 +1,7 @@
 """Campaigns: kept, started, paused, cancelled and ended.
 
-Every change is a conditional UPDATE on the state that it leaves (`domain.campaigns.campaign`). A caller that changes no row
-has lost the race, and stops.
+Every change is a conditional UPDATE on the state that it leaves (`domain.campaigns.campaign`). A caller that changes no
+row has lost the race, and stops.
 """
 
 import json

@@ -31,7 +31,10 @@ from worker.ledger.campaigns.timeline import Scale, second_of
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many recipients with mobiles of that prefix have that status. `step` is when they were reported on, on a scale."""
+    """How many recipients with mobiles of that prefix have that status.
+
+    `step` is when they were reported on, on a scale.
+    """
 
     prefix: str
     status: str
@@ -120,8 +123,8 @@ def _suppressed(span: Span, prefix: ColumnElement[Any]) -> Select[Any]:
 def _each_read_once(connection: Connection) -> Iterator[None]:
     """Makes PostgreSQL read each of the tables that it joins once.
 
-    While a campaign goes on PostgreSQL has no statistics of it yet. It takes a million reports for one, and would go through
-    all of them for each recipient.
+    While a campaign goes on PostgreSQL has no statistics of it yet. It takes a million reports for one, and would go
+    through all of them for each recipient.
     """
     if connection.dialect.name != "postgresql":
         yield

@@ -59,7 +59,10 @@ def campaign_figures(
 def campaign_report(
     connection: Connection, campaign: Campaign, runs: Sequence[Run], *, report_wait: timedelta, now: datetime
 ) -> CampaignReport:
-    """Returns the report on these runs of the campaign. `report_wait` is how long a submission waits for its reports."""
+    """Returns the report on these runs of the campaign.
+
+    `report_wait` is how long a submission waits for its reports.
+    """
     span = span_of(connection, runs, report_wait=report_wait, now=now)
     scale = scale_of(span.calls, ZoneInfo(campaign.time_zone))
     counted = counts(connection, campaign.account_id, span, scale)

@@ -1,4 +1,7 @@
-"""The submissions of a run that wait in the ledger. They form a queue of their own, for each run is a caller of its lane."""
+"""The submissions of a run that wait in the ledger.
+
+They form a queue of their own, for each run is a caller of its lane.
+"""
 
 from datetime import datetime
 
@@ -50,8 +53,8 @@ def _call_off(connection: Connection, submission_ids: Select[int], now: datetime
 
 
 def _not_over(lane: str, account_id: int, run_id: int) -> Select[int]:
-    # One statement for what waits, is being called or is unknown. A row that moves between these states at the same time
-    # has moved before the statement, or finds itself called off. Several statements could each miss it.
+    # One statement for what waits, is being called or is unknown. A row that moves between these states at the same
+    # time has moved before the statement, or finds itself called off. Several statements could each miss it.
     conditions = (
         _waits(lane, account_id, run_id),
         _has_state(State.SUBMITTING, run_id),

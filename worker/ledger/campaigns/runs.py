@@ -38,10 +38,11 @@ def begin(
     skip: str | None,
     now: datetime,
 ) -> int | None:
-    """Begins the run of an active campaign that is due at its `next_at`. `next_at` here is the time of the run after it.
+    """Begins the run of an active campaign that is due at its `next_at`. `next_at` here is the time of the run after
+    it.
 
-    Returns the run's id, or None where another process has begun it, or where it is skipped. A run is skipped, and kept with the
-    reason, where `skip` gives one or the run before it is still under way.
+    Returns the run's id, or None where another process has begun it, or where it is skipped. A run is skipped, and kept
+    with the reason, where `skip` gives one or the run before it is still under way.
     """
     if not _is_still_due(connection, campaign, next_at):
         return None
@@ -103,7 +104,10 @@ def under_way(connection: Connection, run_id: int) -> tuple[Campaign, Run] | Non
 
 
 def advance(connection: Connection, run: Run, *, line: int, expanded: int, unrenderable: int) -> bool:
-    """Notes that the run has gone through the audience up to `line`. Returns False where it has moved on, or must not go on."""
+    """Notes that the run has gone through the audience up to `line`.
+
+    Returns False where it has moved on, or must not go on.
+    """
     row, campaign = t.runs.c, t.campaigns.c
     is_active = exists().where(campaign.id == run.campaign_id, campaign.state == CampaignState.ACTIVE)
     unmoved = row.stage == run.stage, row.line == run.line
@@ -139,7 +143,10 @@ def _change(connection: Connection, run: Run, values: dict[str, Any], *condition
 
 
 def claim_check(connection: Connection, run: Run, *, before: datetime, now: datetime) -> bool:
-    """Claims the check of the run's results for the caller. Returns False where a process has checked them after `before`."""
+    """Claims the check of the run's results for the caller.
+
+    Returns False where a process has checked them after `before`.
+    """
     is_due = t.runs.c.looked_at.is_(None) | (t.runs.c.looked_at <= before)
     return connection.execute(update(t.runs).where(t.runs.c.id == run.id, is_due).values(looked_at=now)).rowcount > 0
 
@@ -147,8 +154,8 @@ def claim_check(connection: Connection, run: Run, *, before: datetime, now: date
 def results(connection: Connection, run: Run) -> tuple[int, int]:
     """Returns how many results are bad and how many are known, of those since a person last saw the run's results.
 
-    Bad are rejected, undelivered and unknown: nobody can say that these recipients have the text. Of a long run about SAMPLE messages
-    are looked at.
+    Bad are rejected, undelivered and unknown: nobody can say that these recipients have the text. Of a long run about
+    SAMPLE messages are looked at.
     """
     every = max(1, run.expanded // SAMPLE)
     message = t.messages.c

@@ -1,9 +1,9 @@
 """The span of some runs: between which numbers their messages, submissions and msgIds lie.
 
-A million recipients are counted in about two seconds, and people look again and again while a campaign goes on. So the view
-`recipient_status` is not asked: PostgreSQL knows nothing of where a run's recipients, submissions and reports lie. It would
-read all there are, or go from one index to the next for each recipient. The rows of a run lie close together. The ends of its
-span are asked for first; then only the rows between them are read, once each.
+A million recipients are counted in about two seconds, and people look again and again while a campaign goes on. So the
+view `recipient_status` is not asked: PostgreSQL knows nothing of where a run's recipients, submissions and reports lie.
+It would read all there are, or go from one index to the next for each recipient. The rows of a run lie close together.
+The ends of its span are asked for first; then only the rows between them are read, once each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,7 +56,8 @@ def span_of(connection: Connection, runs: Sequence[Run], *, report_wait: timedel
 
 def between(column: ColumnElement[Any], ends: Ends) -> ColumnElement[bool]:
     """Whether the column lies between these ends."""
-    # In the text of the statement, so that PostgreSQL plans for these numbers, also where it is asked for the tenth time.
+    # In the text of the statement, so that PostgreSQL plans for these numbers, also where it is asked for the tenth
+    # time.
     low, high = (null() if end is None else literal(end, BigInteger, literal_execute=True) for end in ends)
     return column.between(low, high)
 

@@ -13,7 +13,10 @@ from worker.ledger import tables as t
 
 @dataclass(frozen=True, slots=True)
 class PushView:
-    """A push. `unmatched` counts its reports that belong to none of our recipients, `reason` says what was odd about it."""
+    """A push.
+
+    `unmatched` counts its reports that belong to none of our recipients, `reason` says what was odd about it.
+    """
 
     id: int
     received_at: datetime
@@ -28,7 +31,10 @@ class PushView:
 
 @dataclass(frozen=True, slots=True)
 class ReplyView:
-    """What a person wrote back. `message` is the public id of the message that it answers, where we sent one under its msgId."""
+    """What a person wrote back.
+
+    `message` is the public id of the message that it answers, where we sent one under its msgId.
+    """
 
     received_at: datetime
     account: str
@@ -75,7 +81,10 @@ def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
 
 
 def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """Returns how many reports of each push match no recipient, and one msgId of them. Pushes without any are left out."""
+    """Returns how many reports of each push match no recipient, and one msgId of them.
+
+    Pushes without any are left out.
+    """
     sent = exists().where(
         t.submissions.c.account_id == t.reports.c.account_id,
         t.submissions.c.msg_id == t.reports.c.msg_id,

@@ -1,4 +1,7 @@
-"""Pushes as they came in, and what they brought: reports and replies. Each takes effect once, in whatever order pushes come."""
+"""Pushes as they came in, and what they brought: reports and replies.
+
+Each takes effect once, in whatever order pushes come.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +82,10 @@ def read(connection: Connection, push_id: int) -> Raw | None:
 
 
 def finish(connection: Connection, push_id: int, *, items: int, reason: str | None, quarantined: bool) -> bool:
-    """Notes that a push was read: how many items it held, and what could not be used. Returns False where it was revoked."""
+    """Notes that a push was read: how many items it held, and what could not be used.
+
+    Returns False where it was revoked.
+    """
     state = QUARANTINED if quarantined else PROCESSED
     asked = {"of_id": push_id, "new_state": state, "new_items": items, "new_reason": reason}
     return connection.execute(_FINISH, asked).rowcount == 1
@@ -206,6 +212,9 @@ def _which_repeat_none(dialect: str) -> Select[Any]:
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:
-    """Returns a digest of all that tells the reply from another, short enough for an index. A field of XML holds no NUL."""
+    """Returns a digest of all that tells the reply from another, short enough for an index.
+
+    A field of XML holds no NUL.
+    """
     fields = (str(account_id), reply.mobile, reply.msg_id, reply.content)
     return blake2b("\0".join(fields).encode(), digest_size=16).digest()

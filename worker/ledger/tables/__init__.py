@@ -1,12 +1,12 @@
 """The tables. `migrations/` makes them; a test holds that both say the same.
 
-What is derived is not stored: a recipient's status follows from its report, else from its submission, or from its having none
-(view `recipient_status`). So an attempt writes one row, however many recipients it has. A report is one insert, which needs no
-other row to be there.
+What is derived is not stored: a recipient's status follows from its report, else from its submission, or from its
+having none (view `recipient_status`). So an attempt writes one row, however many recipients it has. A report is one
+insert, which needs no other row to be there.
 
-Rows that come by the thousand have no foreign key to a row that many of them share, such as their account's or their push's. On
-PostgreSQL each insert would lock that row, and `FOR UPDATE` would wait for them all. Each row that many lock at once also uses up
-numbers of "multixact members", which run out. Accounts are never removed, nor are pushes.
+Rows that come by the thousand have no foreign key to a row that many of them share, such as their account's or their
+push's. On PostgreSQL each insert would lock that row, and `FOR UPDATE` would wait for them all. Each row that many lock
+at once also uses up numbers of "multixact members", which run out. Accounts are never removed, nor are pushes.
 """
 
 from worker.ledger.tables.campaigns import audiences, campaigns, members, runs

@@ -18,7 +18,10 @@ from sqlalchemy import (
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware time, kept in UTC. SQLite knows no time zones: it keeps the time naive, and it is aware again when it is read."""
+    """An aware time, kept in UTC.
+
+    SQLite knows no time zones: it keeps the time naive, and it is aware again when it is read.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True

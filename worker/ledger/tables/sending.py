@@ -27,7 +27,8 @@ accounts = Table(
     Column("name", String(64), nullable=False, unique=True),
     # The next block of msgIds begins here (see msg_ids).
     Column("next_msg_id", BigInteger, nullable=False),
-    # Whether the account may send now. A closed gate has a reason, the time, the next probe (never, if closed by hand) and who closed it.
+    # Whether the account may send now. A closed gate has a reason, the time, the next probe (never, if closed by hand)
+    # and who closed it.
     Column("gate", String(8), nullable=False),
     Column("gate_reason", Text),
     Column("gate_since", UtcTime, nullable=False),
@@ -91,7 +92,8 @@ submissions = Table(
     Column("attempt", SmallInteger, nullable=False),
     # Whether it has been sent again after it was unknown.
     Column("resent", Boolean, nullable=False),
-    # How many attempts were answered with 0 失败. The default is for rows that workers of an older version insert during an upgrade.
+    # How many attempts were answered with 0 失败. The default is for rows that workers of an older version insert during
+    # an upgrade.
     Column("failed", SmallInteger, nullable=False, server_default="0"),
     # Whether its campaign was cancelled before it was over: it is not called again, whatever a call under way comes to.
     # It stands in the row itself, so that a cancel and any other change at the same time agree.
@@ -121,7 +123,8 @@ Index(
     postgresql_where=submissions.c.state == State.UNKNOWN,
     sqlite_where=submissions.c.state == State.UNKNOWN,
 )
-# Small at any size of the ledger: they have only what waits. One each for what is due, past its validity, and past its lease.
+# Small at any size of the ledger: they have only what waits. One each for what is due, past its validity, and past its
+# lease.
 _TO_BE_SENT = submissions.c.state.in_((State.HELD, State.QUEUED))
 Index(
     "ix_submissions_due",
