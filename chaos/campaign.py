@@ -18,14 +18,15 @@ from sqlalchemy import Engine, func, select
 
 from chaos.checker import still_waiting
 from chaos.postgres import postgres_for
-from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.draft import draft, start_time
+from worker.campaigns.spec import CampaignSpec
 from worker.devstack.signals import signals_noted
 from worker.devstack.stack import Stack, running_stack, start_beat, start_worker
+from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.campaigns.campaign import RunState
 from worker.domain.lane import LANES
 from worker.domain.status import State
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import recipient_status, runs
 
@@ -38,7 +39,7 @@ SETTLE_SECONDS = 300
 MEMBERS = "138"
 """The first digits of the mobiles of an audience."""
 # Notices go out at any hour. Marketing would wait for the morning.
-WISH = Wish("chaos", "people", "", lane="notice")
+SPEC = CampaignSpec("chaos", "people", "", lane="notice")
 TEXTS = {"personal": "尊敬的{{ name }}，您的账单已出", "one text": "您的账单已出"}
 
 
@@ -96,9 +97,7 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
         audience_id = audiences.begin(
             connection,
             "people",
-            source="people.csv",
-            header=("mobile", "name"),
-            mobile_column="mobile",
+            Origin("people.csv", ("mobile", "name"), "mobile"),
             by="chaos",
             now=now,
         )
@@ -106,7 +105,7 @@ def start_campaign(engine: Engine, content: str, count: int) -> None:
             raise RuntimeError("the ledger is not empty")
         audiences.add(connection, audience_id, people)
         audiences.finish(connection, audience_id, good=count, repeats=0, refused=0)
-        campaign = plan(connection, replace(WISH, content=content), lanes=LANES, zones={}, by="chaos", now=now)
+        campaign = draft(connection, replace(SPEC, content=content), lanes=LANES, zones={}, by="chaos", now=now)
         campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="chaos", now=now)
 
 

@@ -14,11 +14,11 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
-from worker.campaigns.feed import launch, launch_part
+from worker.campaigns.feed import Feeder, feed, feed_part
 from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
 from worker.domain.caller import as_known
-from worker.domain.campaigns.campaign import Window
+from worker.domain.campaigns.campaign import Campaign, Window
 from worker.domain.caps import Capped
 from worker.domain.clock import WrongClock
 from worker.domain.lane import CALLS_AT_ONCE, Lane
@@ -26,7 +26,6 @@ from worker.domain.message import MSG_ID_END, Message
 from worker.domain.policy import AccountPolicy, Policy
 from worker.domain.submission import Recorded
 from worker.gateway.client import Session, endpoint, open_session, why_unreachable
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.ledger.engine import open_engine, with_lock_wait
 from worker.ledger.errors import is_away as is_ledger_away
 from worker.ledger.errors import retried
@@ -255,8 +254,7 @@ def _feeds(base: Base, reception: Reception, servers: Mapping[str, Server]) -> F
     def accept_if(messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
         return accept(reception, messages, now=base.clock.now(), only_if=only_if)
 
-    launch_one = partial(
-        launch,
+    feeder = Feeder(
         base.engine,
         accept=accept_if,
         window=partial(window_of, base.settings),
@@ -267,5 +265,5 @@ def _feeds(base: Base, reception: Reception, servers: Mapping[str, Server]) -> F
         clock=base.clock.now,
     )
     return RoundRobin(
-        partial(launch_part, base.redis, launch_one), name="launch", stopping=STOPPING, is_away=is_store_away
+        partial(feed_part, base.redis, partial(feed, feeder)), name="launch", stopping=STOPPING, is_away=is_store_away
     )

@@ -1,7 +1,8 @@
 """A campaign to test with: an audience of so many, the verbs that beat and the workers do, and a clock that is told."""
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from os import urandom
 from zoneinfo import ZoneInfo
@@ -9,21 +10,35 @@ from zoneinfo import ZoneInfo
 from ledger_driver import LANES, NOW, Ledger, mobile, policy
 from sqlalchemy import Connection, select
 
-from worker.campaigns.draft import Wish, plan, start_time
-from worker.campaigns.feed import Launched, launch
+from worker.campaigns.draft import draft, start_time
+from worker.campaigns.feed import Feeder, FeedOutcome, feed
+from worker.campaigns.spec import CampaignSpec
 from worker.campaigns.start_due import start_due
-from worker.domain.campaigns.campaign import Window, hours_of, window
+from worker.domain.campaigns.audience import Member, Origin
+from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
+from worker.domain.campaigns.figures import Figures
+from worker.domain.campaigns.report import CampaignReport
 from worker.domain.hours import read_hours
 from worker.domain.message import Message
-from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
-from worker.ledger.campaigns.campaigns import Campaign, Run
-from worker.ledger.tables import campaigns as table
-from worker.ledger.tables import recipients
+from worker.domain.status import State
+from worker.domain.submission import Claimed, Recorded
+from worker.ledger import tables as t
+from worker.ledger.campaigns import audiences, campaigns, runs
+from worker.ledger.campaigns.answers import Answer, answers
+from worker.ledger.campaigns.figures import campaign_figures, campaign_report
+from worker.ledger.engine import reading
 from worker.sending.accept import Reception, accept
 
 ZONE = ZoneInfo("Asia/Shanghai")
-WISH = Wish("spring", "people", "春装上市，拒收请回复R")
+SPEC = CampaignSpec("spring", "people", "春装上市，拒收请回复R")
+PERSONAL = replace(SPEC, content="{{ 姓名 }}您好，春装上市，拒收请回复R")
+REPORT_WAIT = timedelta(hours=72)
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+AT_2059 = datetime(2026, 11, 22, 12, 59, tzinfo=UTC)
+AT_2100 = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
+AT_0800 = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
+"""In UTC; the names are the hours in ZONE."""
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
@@ -45,23 +60,21 @@ class Campaigns:
         header = ("mobile", "姓名", *(f"c{number}" for number in range(2, len(given[0]))))
         people = [Member(line, row[0], tuple(row)) for line, row in enumerate(given, 2)]
         with self.engine.begin() as connection:
-            audience_id = audiences.begin(
-                connection, name, source="people.csv", header=header, mobile_column="mobile", by="test", now=NOW
-            )
+            audience_id = audiences.begin(connection, name, Origin("people.csv", header, "mobile"), by="test", now=NOW)
             assert audience_id is not None
             audiences.add(connection, audience_id, people)
             audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)
 
-    def plan(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
+    def draft(self, spec: CampaignSpec = SPEC, now: datetime = NOW) -> Campaign:
         with self.engine.begin() as connection:
-            plan(connection, wish, lanes=LANES, zones={"default": ZONE}, by="operator:alice", now=now)
-        return self.find(wish.name)
+            draft(connection, spec, lanes=LANES, zones={"default": ZONE}, by="operator:alice", now=now)
+        return self.find(spec.name)
 
-    def start(self, wish: Wish = WISH, now: datetime = NOW) -> Campaign:
-        campaign = self.plan(wish, now)
+    def start(self, spec: CampaignSpec = SPEC, now: datetime = NOW) -> Campaign:
+        campaign = self.draft(spec, now)
         with self.engine.begin() as connection:
             assert campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="alice", now=now)
-        return self.find(wish.name)
+        return self.find(spec.name)
 
     def find(self, name: str = "spring") -> Campaign:
         with self.engine.connect() as connection:
@@ -71,43 +84,42 @@ class Campaigns:
 
     def runs(self) -> list[Run]:
         with self.engine.connect() as connection:
-            submission_ids = connection.execute(select(table.c.id)).scalars().all()
-            return [run for submission_id in submission_ids for run in campaigns.runs_of(connection, submission_id)]
+            campaign_ids = connection.execute(select(t.campaigns.c.id)).scalars().all()
+            return [run for campaign_id in campaign_ids for run in runs.listed(connection, campaign_id)]
 
     def pause(self, now: datetime = NOW, reason: str = "wrong price") -> bool:
-        submission_id = self.find().id
+        campaign_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.pause(connection, submission_id, reason=reason, by="alice", now=now)
+            return campaigns.pause(connection, campaign_id, reason=reason, by="alice", now=now)
 
     def resume(self, now: datetime = NOW) -> bool:
-        submission_id = self.find().id
+        campaign_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.resume(connection, submission_id, by="alice", now=now)
+            return campaigns.resume(connection, campaign_id, by="alice", now=now)
 
     def cancel(self, now: datetime = NOW) -> bool:
-        submission_id = self.find().id
+        campaign_id = self.find().id
         with self.engine.begin() as connection:
-            return campaigns.cancel(connection, submission_id, reason="closed", by="alice", now=now)
+            return campaigns.cancel(connection, campaign_id, reason="closed", by="alice", now=now)
 
     def tick(self, now: datetime = NOW) -> None:
         """What beat has done of campaigns every second."""
         start_due(self.engine, window=window_of, now=now)
         with self.engine.connect() as connection:
-            running = campaigns.running(connection, now=now)
+            running = runs.running(connection, now=now)
         for run_id, _ in running:
-            self.launch(run_id, now)
+            self.feed(run_id, now)
 
-    def launch(
+    def feed(
         self,
         run_id: int,
         now: datetime = NOW,
         here: Collection[str] = ("default",),
         anywhere: Collection[str] | None = None,
         clock: Callable[[], datetime] | None = None,
-    ) -> Launched:
-        return launch(
+    ) -> FeedOutcome:
+        feeder = Feeder(
             self.engine,
-            run_id,
             accept=partial(self._accept, now),
             window=window_of,
             ring=self.rung.append,
@@ -116,6 +128,7 @@ class Campaigns:
             random=urandom,
             clock=clock or (lambda: now),
         )
+        return feed(feeder, run_id)
 
     def _accept(self, now: datetime, messages: Sequence[Message], only_if: Callable[[Connection], bool]) -> bool:
         rules = policy(self.ledger.account_ids)
@@ -125,4 +138,64 @@ class Campaigns:
     def mobiles(self) -> list[str]:
         """Who has become a recipient."""
         with self.engine.connect() as connection:
-            return list(connection.execute(select(recipients.c.mobile)).scalars())
+            return list(connection.execute(select(t.recipients.c.mobile)).scalars())
+
+    def figures(self, of: Sequence[Run] | None = None, now: datetime = NOW) -> Figures:
+        """The figures of the campaign, or of some of its runs."""
+        campaign, wanted = self.find(), self.runs() if of is None else of
+        with reading(self.engine) as connection:
+            return campaign_figures(connection, campaign, wanted, report_wait=REPORT_WAIT, now=now)
+
+    def report(self, now: datetime = NOW) -> CampaignReport:
+        campaign, of_campaign = self.find(), self.runs()
+        with reading(self.engine) as connection:
+            return campaign_report(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=now)
+
+    def answers(self) -> list[Answer]:
+        campaign, of_campaign = self.find(), self.runs()
+        with reading(self.engine) as connection:
+            return list(answers(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=NOW))
+
+    def start_personal(self, count: int, **changes: object) -> None:
+        """A campaign under way, with a text of its own for each of so many members."""
+        self.audience(count)
+        self.start(replace(PERSONAL, **changes))
+        self.tick()
+
+    def call(
+        self, *states: State, now: datetime = NOW, result: str | None = "1", tips: str | None = "成功"
+    ) -> list[Claimed]:
+        """Calls what is due: the first calls with these outcomes, and the rest accepted."""
+        claimed = self.ledger.pull(now, lane="marketing").claimed
+        ends = [*states, *[State.ACCEPTED] * len(claimed)]
+        self.ledger.record(
+            *(
+                Recorded(call.id, call.attempt, end, None, result, tips)
+                for call, end in zip(claimed, ends, strict=False)
+            ),
+            now=now,
+        )
+        return claimed
+
+
+def pull(ledger: Ledger, now: datetime = NOW, most: int = 10_000) -> list[Claimed]:
+    return list(ledger.pull(now, lane="marketing", most=most).claimed)
+
+
+def accepted(ledger: Ledger, claimed: list[Claimed], now: datetime = NOW) -> None:
+    if claimed:
+        ledger.record(
+            *(Recorded(call.id, call.attempt, State.ACCEPTED, None, "1", "成功") for call in claimed), now=now
+        )
+
+
+def send_all(people: Campaigns, now: datetime = NOW) -> list[Claimed]:
+    """Ticks and pulls until nothing is left, as fast as can be."""
+    sent: list[Claimed] = []
+    while True:
+        people.tick(now)
+        claimed = pull(people.ledger, now)
+        accepted(people.ledger, claimed, now)
+        sent += claimed
+        if not claimed:
+            return sent

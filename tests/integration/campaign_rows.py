@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ledger_driver import NOW, Ledger
 from sqlalchemy import delete, insert
 
-from worker.ledger.tables import audiences, campaigns, members
+from worker.ledger import tables as t
 
 NAME = "spring"
 
@@ -22,10 +22,10 @@ def add_campaign(
 ) -> None:
     """The campaign of that name, in place of the one before; each of the people is a row, the mobile first, on line 2 and on."""
     with ledger.engine.begin() as connection:
-        for table in (campaigns, members, audiences):
+        for table in (t.campaigns, t.members, t.audiences):
             connection.execute(delete(table))
         audience_id = connection.execute(
-            insert(audiences).returning(audiences.c.id),
+            insert(t.audiences).returning(t.audiences.c.id),
             {
                 "name": "customers",
                 "source": "customers.csv",
@@ -44,7 +44,7 @@ def add_campaign(
             for line, row in enumerate(people, 2)
         ]
         if rows:
-            connection.execute(insert(members), rows)
+            connection.execute(insert(t.members), rows)
         of = {
             "name": NAME,
             "account_id": ledger.account_ids["default"],
@@ -60,4 +60,4 @@ def add_campaign(
             "created_at": NOW,
             "created_by": "alice",
         }
-        connection.execute(insert(campaigns), of | values)
+        connection.execute(insert(t.campaigns), of | values)

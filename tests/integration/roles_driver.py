@@ -7,14 +7,14 @@ from sqlalchemy import Engine, make_url
 
 from worker.ledger import schema
 from worker.ledger.engine import open_engine
-from worker.ledger.roles import named
+from worker.ledger.roles import role_names
 
 
 @contextmanager
 def as_role(url: str, role: str) -> Iterator[Engine]:
     """The ledger, as the user with that role."""
     parts = make_url(url)
-    engine = open_engine(parts.set(username=named(str(parts.database))[role]))
+    engine = open_engine(parts.set(username=role_names(str(parts.database))[role]))
     yield engine
     engine.dispose()
 

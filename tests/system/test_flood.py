@@ -13,13 +13,14 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, func, select
 
-from worker.campaigns.draft import Wish, plan, start_time
+from worker.campaigns.draft import draft, start_time
 from worker.campaigns.feed import AHEAD
+from worker.campaigns.spec import CampaignSpec
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
+from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.lane import LANES, QUEUES
 from worker.ledger.campaigns import audiences, campaigns
-from worker.ledger.campaigns.audiences import Member
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.tables import reports, submissions
 from worker.redis_store import bells, heartbeat
@@ -147,15 +148,15 @@ def start_campaigns(engine: Engine) -> None:
     people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, MEMBERS + 2)]
     with engine.begin() as connection:
         audience_id = audiences.begin(
-            connection, "people", source="p.csv", header=("mobile", "姓名"), mobile_column="mobile", by="test", now=now
+            connection, "people", Origin("p.csv", ("mobile", "姓名"), "mobile"), by="test", now=now
         )
         assert audience_id is not None
         audiences.add(connection, audience_id, people)
         audiences.finish(connection, audience_id, good=len(people), repeats=0, refused=0)
         for number in range(CAMPAIGNS):
-            wish = Wish(f"campaign-{number}", "people", "{{ 姓名 }}，您的订单已发货", lane="notice")
-            plan(connection, wish, lanes=LANES, zones={"default": ZoneInfo("Asia/Shanghai")}, by="test", now=now)
-            campaign = campaigns.find(connection, wish.name)
+            spec = CampaignSpec(f"campaign-{number}", "people", "{{ 姓名 }}，您的订单已发货", lane="notice")
+            draft(connection, spec, lanes=LANES, zones={"default": ZoneInfo("Asia/Shanghai")}, by="test", now=now)
+            campaign = campaigns.find(connection, spec.name)
             assert campaign is not None
             assert campaigns.start(connection, campaign.id, next_at=start_time(campaign, now=now), by="test", now=now)
 

@@ -187,7 +187,8 @@ def test_whatever_stands_in_a_field_of_a_task_it_is_sent_or_refused_and_never_va
 
     def lost() -> list[str]:
         with reading(ledger) as connection:
-            there = {one for table in (refused, messages) for one in connection.execute(select(table.c.id)).scalars()}
+            ids = select(refused.c.id).union_all(select(messages.c.public_id))
+            there = set(connection.execute(ids).scalars())
         return [text for name, text in texts.items() if not {name, id_of(text.encode())} & there]
 
     try:

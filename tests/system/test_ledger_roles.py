@@ -8,7 +8,7 @@ from stack_probe import refused_rights
 
 from worker.devstack.stack import Stack
 from worker.ledger.engine import open_engine
-from worker.ledger.roles import named
+from worker.ledger.roles import role_names
 
 pytestmark = pytest.mark.beside
 
@@ -22,7 +22,7 @@ def test_a_process_is_given_the_url_of_its_own_role_alone(stack: Stack, process:
     elif ours.get_backend_name() == "sqlite":
         assert given == stack.ledger_url
     else:
-        assert make_url(str(given)).username == named(str(ours.database))[role]
+        assert make_url(str(given)).username == role_names(str(ours.database))[role]
 
 
 def test_what_a_role_is_refused_does_not_escape_the_tests(postgres_uri: str) -> None:

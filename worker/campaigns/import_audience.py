@@ -1,7 +1,7 @@
 """Import and remove audiences, a part at a time: of a million rows a few thousand are in memory, and in a transaction.
 
-An import that breaks off removes what it has added. One that is killed leaves an audience that is not ready: once nobody has
-worked at it for ABANDONED, whoever wants its name or removes it removes what is left.
+An import that breaks off removes what it has added. An import that is killed leaves an audience that is not ready. Once
+nobody has worked at that audience for ABANDONED, an import of the same name, or a removal, removes what is left.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,35 +12,42 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from worker.campaigns.files.table import Table
-from worker.domain.campaigns.audience import LeftOut, NoAudience, NobodyLeft, good_rows, repeat
+from worker.domain.campaigns.audience import (
+    Audience,
+    Member,
+    NoAudience,
+    NobodyLeft,
+    Origin,
+    RowsLeftOut,
+    good_rows,
+    repeat,
+)
 from worker.domain.campaigns.campaign import name_faults
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import PART, Audience, Member
+from worker.ledger.campaigns.audiences import PART
 from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 
 ABANDONED = timedelta(minutes=2)
-"""A part takes a second at the most."""
+"""A part takes at most a second."""
 
 Clock = Callable[[], datetime]
 
 
-def import_audience(
-    engine: Engine, name: str, table: Table, *, source: str, by: str, clock: Clock, left_out: LeftOut
-) -> int:
-    """Makes an audience of the rows of a table, each mobile once: how many they are. What is left out is added to `left_out`.
+def import_audience(engine: Engine, name: str, table: Table, *, by: str, clock: Clock, left_out: RowsLeftOut) -> int:
+    """Makes an audience of the rows of a table, each mobile once. Returns how many members it has.
 
-    Raises NoAudience, and then nothing stays: where the name will not do or is taken, the table cannot be read to its end, or
-    no row of it can be sent to (NobodyLeft).
+    Rows that are left out are added to `left_out`. Raises NoAudience where the name is bad or taken, or the table
+    cannot be read to its end. Raises NobodyLeft where no row can be sent to. Then nothing stays.
     """
     make_room(engine, name, clock=clock)
-    hold = _begin(engine, name, table, source, by, clock)
+    hold = _begin(engine, name, table, by, clock)
     with ExitStack() as undo:
         undo.callback(_empty, hold)
         good = _fill(hold, table, left_out)
         if not good:
             raise NobodyLeft(
-                f"{source} has no number in column {table.column!r} that can be sent to; nothing was imported"
+                f"{table.source} has no number in column {table.column!r} that can be sent to; nothing was imported"
             )
         counts = {"good": good, "repeats": left_out.repeats, "refused": left_out.refused.total()}
         with hold.working() as connection:
@@ -50,36 +57,39 @@ def import_audience(
 
 
 def make_room(engine: Engine, name: str, *, clock: Clock) -> None:
-    """Sees to it that an audience of that name can be made: removes one that was abandoned.
+    """Makes the name free for an audience: it removes an abandoned one.
 
-    Raises NoAudience where the name will not do or is taken.
+    Raises NoAudience where the name is bad or taken.
     """
     if faults := name_faults(name):
         raise NoAudience(f"the name {name!r} {'; it '.join(faults)}")
     with reading(engine) as connection:
-        found = audiences.find(connection, name)
-    if found and found.ready:
+        existing = audiences.find(connection, name)
+    if existing and existing.ready:
         raise NoAudience(
-            f"there is an audience {name!r} already, of {found.source}; choose another name, or `sms audience remove` it first"
+            f"there is an audience {name!r} already, of {existing.source}; choose another name, or `sms audience remove` it first"
         )
-    if found:
-        _remove(engine, found, clock)
+    if existing:
+        _remove(engine, existing, clock)
 
 
 def remove_audience(engine: Engine, name: str, *, clock: Clock) -> Audience:
-    """Removes an audience: what it was. Raises NoAudience where there is none, or where it is in use."""
+    """Removes an audience, and returns what it was. Raises NoAudience where there is none, or where it is in use."""
     with reading(engine) as connection:
-        found = audiences.find(connection, name)
-        names = ", ".join(one.name for one in audiences.listed(connection))
-    if not found:
+        audience = audiences.find(connection, name)
+        names = ", ".join(listed.name for listed in audiences.listed(connection))
+    if not audience:
         raise NoAudience(f"there is no audience {name!r}; the audiences are: {names or 'none yet'}")
-    _remove(engine, found, clock)
-    return found
+    _remove(engine, audience, clock)
+    return audience
 
 
 @dataclass(slots=True)
 class _Hold:
-    """An audience that is not ready, and when he who holds it last worked at it: nobody else does until he is given up."""
+    """An audience that is not ready, and its owner's last heartbeat.
+
+    Nobody else works at it until the owner is given up.
+    """
 
     engine: Engine
     id: int
@@ -89,7 +99,7 @@ class _Hold:
 
     @contextmanager
     def working(self) -> Iterator[Connection]:
-        """A transaction on the audience. Raises NoAudience where somebody else has it by now."""
+        """A transaction on the audience. Raises NoAudience where somebody else owns it by now."""
         now = self.clock()
         with self.engine.begin() as connection:
             if not audiences.claim(connection, self.id, last=self.last, now=now):
@@ -98,19 +108,19 @@ class _Hold:
         self.last = now
 
 
-def _begin(engine: Engine, name: str, table: Table, source: str, by: str, clock: Clock) -> _Hold:
+def _begin(engine: Engine, name: str, table: Table, by: str, clock: Clock) -> _Hold:
     now = clock()
     with engine.begin() as connection:
         audience_id = audiences.begin(
-            connection, name, source=source, header=table.header, mobile_column=table.column, by=by, now=now
+            connection, name, Origin(table.source, table.header, table.column), by=by, now=now
         )
     if audience_id is None:
         raise NoAudience(f"somebody else has just begun to import an audience {name!r}; look again later")
     return _Hold(engine, audience_id, name, now, clock)
 
 
-def _fill(hold: _Hold, table: Table, left_out: LeftOut) -> int:
-    """Adds the good rows: how many they are."""
+def _fill(hold: _Hold, table: Table, left_out: RowsLeftOut) -> int:
+    """Adds the good rows. Returns how many they are."""
     good = 0
     position = table.header.index(table.column)
     rows = good_rows(table.rows, len(table.header), position, left_out.add)
@@ -141,7 +151,7 @@ def _remove(engine: Engine, audience: Audience, clock: Clock) -> None:
 
 def _empty(hold: _Hold) -> None:
     """Removes the audience, part by part."""
-    gone = False
-    while not gone:
+    is_gone = False
+    while not is_gone:
         with hold.working() as connection:
-            gone = audiences.remove_part(connection, hold.id)
+            is_gone = audiences.remove_part(connection, hold.id)

@@ -4,13 +4,15 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from worker.config import Settings
-from worker.domain.campaigns.campaign import Window, hours_of, window
+from worker.domain.campaigns.campaign import Campaign, Window, hours_of, window
 from worker.domain.hours import read_hours
-from worker.ledger.campaigns.campaigns import Campaign
 
 
 def window_of(settings: Settings, campaign: Campaign, at: datetime) -> Window | None:
-    """The next window of a campaign from `at` on. Its lane's hours are in its account's time zone, its own in its own."""
+    """Returns the next window of a campaign from `at` on.
+
+    The hours of its lane are in its account's time zone, its own hours in its own.
+    """
     own_zone = ZoneInfo(campaign.time_zone)
     account = settings.accounts.get(campaign.account)
     own = read_hours(campaign.hours) if campaign.hours else None

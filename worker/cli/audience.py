@@ -14,9 +14,8 @@ from worker.cli.errors import Failed
 from worker.cli.options import ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
 from worker.config import load_settings
-from worker.domain.campaigns.audience import LeftOut
+from worker.domain.campaigns.audience import Audience, RowsLeftOut
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import Audience
 
 FIRST = 5
 """Members that `show` shows."""
@@ -69,13 +68,12 @@ def import_file(
             refusals_file(refusals) as tell,
             progress_bar() as progress,
         ):
-            left_out = LeftOut(tell)
+            left_out = RowsLeftOut(tell)
             try:
                 good = import_audience(
                     engine,
                     name,
                     replace(rows, rows=watched(rows, progress)),
-                    source=str(file),
                     by=operator(),
                     clock=_now,
                     left_out=left_out,

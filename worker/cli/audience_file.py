@@ -10,7 +10,7 @@ from rich.progress import Progress
 from worker.campaigns.files.table import Table
 from worker.cli.csv_file import noted_in
 from worker.cli.output import clean, console, table
-from worker.domain.campaigns.audience import LeftOut, NobodyLeft, Refusal, Row, RowFault
+from worker.domain.campaigns.audience import NobodyLeft, Refusal, Row, RowFault, RowsLeftOut
 
 ROWS_A_LOOK = 1000
 
@@ -37,7 +37,7 @@ def refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
         raise nobody
 
 
-def summary(good: int, left_out: LeftOut) -> dict[str, Any]:
+def summary(good: int, left_out: RowsLeftOut) -> dict[str, Any]:
     """What became of the rows, in numbers."""
     return {
         "good": good,
@@ -47,7 +47,7 @@ def summary(good: int, left_out: LeftOut) -> dict[str, Any]:
     }
 
 
-def print_left_out(left_out: LeftOut) -> None:
+def print_left_out(left_out: RowsLeftOut) -> None:
     """A table of what was refused and what was there before, by reason, with the first few lines of each."""
     listed = table("rows", "left out, for the number", "for example", fixed={"rows": 7})
     repeats = [(RowFault.REPEAT, left_out.repeats)] if left_out.repeats else []

@@ -13,7 +13,7 @@ from worker.cli.options import open_ledger
 from worker.config import load_settings
 from worker.ledger import schema
 from worker.ledger.engine import reading
-from worker.ledger.roles import OWNER, may_be_made, names
+from worker.ledger.roles import OWNER, current_role_names, is_superuser
 
 LONGEST_NAME = 63
 """Bytes; PostgreSQL cuts off what is longer."""
@@ -64,8 +64,8 @@ def _make_roles(engine: Engine, directory: Path) -> None:
     if engine.dialect.name == "sqlite":
         raise Failed("SQLite has no users, so there are no roles to make: who may write the file may do everything")
     with reading(engine) as connection:
-        named = names(connection)
-        if not may_be_made(connection):
+        named = current_role_names(connection)
+        if not is_superuser(connection):
             raise Failed("the user in SMS_LEDGER_URL is no superuser of PostgreSQL; --roles needs one")
     if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
         raise Failed("the name of the database is too long: with that of a role it may have 63 bytes")

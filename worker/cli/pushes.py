@@ -159,7 +159,7 @@ def revoke(
         for push_id in dict.fromkeys(push_ids):
             revoked = revoke_push(
                 engine, push_id, words=settings.optout_words, by=operator(), now=datetime.now(UTC),
-                passed=lambda: progress.advance(looking),
+                checked=lambda: progress.advance(looking),
             )  # fmt: skip
             if revoked:
                 done[push_id] = revoked

@@ -11,7 +11,7 @@ from worker.campaigns.files.table import open_table
 from worker.cli.audience_file import refusals_file, watched
 from worker.cli.output import progress_bar
 from worker.client import SmsClient
-from worker.domain.campaigns.audience import LeftOut, RowFault, good_rows, repeat
+from worker.domain.campaigns.audience import RowFault, RowsLeftOut, good_rows, repeat
 from worker.domain.message import MAX_RECIPIENTS
 from worker.domain.read_message import read_message
 from worker.ledger.dialect import chunks
@@ -26,7 +26,7 @@ class Recipients:
 
     column: str
     mobiles: dict[str, int]
-    left_out: LeftOut
+    left_out: RowsLeftOut
 
 
 def check_fields(fields: Mapping[str, Any], key: str) -> datetime | None:
@@ -45,7 +45,7 @@ def read_file(
         refusals_file(refusals) as tell,
     ):
         # A repeat is not refused: its mobile is sent to.
-        left_out = LeftOut(lambda refusal: None if refusal.fault is RowFault.REPEAT else tell(refusal))
+        left_out = RowsLeftOut(lambda refusal: None if refusal.fault is RowFault.REPEAT else tell(refusal))
         mobiles: dict[str, int] = {}
         position = table.header.index(table.column)
         for line, mobile, values in good_rows(watched(table, progress), len(table.header), position, left_out.add):

@@ -31,7 +31,7 @@ def role_passwords(directory: Path, ledger_url: str) -> dict[str, str]:
     file = directory / "ledger-passwords"
     engine = open_engine(ledger_url)
     with reading(engine) as connection:
-        may_make, exist = roles.may_be_made(connection), roles.are_made(connection)
+        may_make, exist = roles.is_superuser(connection), roles.have_roles(connection)
     engine.dispose()
     if may_make and exist and not file.exists():
         raise StackError(
@@ -55,7 +55,7 @@ def url_as(role: str, ledger_url: str, passwords: Mapping[str, str]) -> str:
     if not passwords:
         return ledger_url
     url = make_url(ledger_url)
-    user = roles.named(str(url.database))[role]
+    user = roles.role_names(str(url.database))[role]
     return url.set(username=user, password=passwords[role]).render_as_string(hide_password=False)
 
 

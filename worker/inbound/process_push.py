@@ -1,9 +1,9 @@
-"""Process a push: read what the callback app kept, and let it take effect. Doing it again changes nothing."""
+"""Process a push: reads what the callback app kept, and lets it take effect. Doing it again changes nothing."""
 
 import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from redis import Redis
@@ -17,63 +17,64 @@ from worker.gateway.push import Unreadable, parse_push
 from worker.ledger.engine import reading
 from worker.ledger.errors import is_locked
 from worker.ledger.inbound import pushes
+from worker.ledger.inbound.pushes import Raw
 from worker.ledger.sending import accounts, optouts
 from worker.redis_store import intake_pushes
 
 log = logging.getLogger(__name__)
 
-FAULTS_TOLD = 20
-"""Of a push with more faults the ledger and the log tell so many, and how many more there are."""
+FAULTS_SHOWN = 20
+"""The ledger and the log show this many faults of a push, and how many more there are."""
+
+AccountIds = Mapping[tuple[str, str], int]
+"""The ids of our accounts, by (eprId, userId) as the gateway writes them."""
+
+
+@dataclass(slots=True)
+class Items:
+    """What a push has for one account."""
+
+    reports: list[StatusReport] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+
+
+ByAccount = Sequence[tuple[int, Items]]
+"""The items of each account by its id, in the order of the ids."""
 
 
 def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
-    """Moves the pushes that wait in the intake to the ledger; their numbers there."""
-    found = intake_pushes.take(redis, now=now)
-    if not found:
+    """Moves the pushes that wait in the intake to the ledger. Returns their ids there."""
+    taken = intake_pushes.take(redis, now=now)
+    if not taken:
         return []
     with engine.begin() as connection:
         push_ids = [
             pushes.add(connection, push.body, source=push.source, received_at=push.received_at)
-            for push in found.values()
+            for push in taken.values()
         ]
-    intake_pushes.remove(redis, found.keys())
+    intake_pushes.remove(redis, taken.keys())
     return push_ids
 
 
-def process_push(
-    engine: Engine, push_id: int, account_ids: Mapping[tuple[str, str], int], *, optout_words: Collection[str]
-) -> None:
-    """Applies the reports and replies of a push. `account_ids` are ours, by (eprId, userId) as the gateway writes them.
+def process_push(engine: Engine, push_id: int, account_ids: AccountIds, *, optout_words: Collection[str]) -> None:
+    """Applies the reports and replies of a push. Replying one of the `optout_words` (folded) opts the sender out.
 
-    Who replies one of the `optout_words` (folded) opts out.
-
-    Where somebody holds a lock on the tables for too long (`engine.with_lock_wait`), the push is left as it is, for the tick to give it out again.
-
-    What cannot be used is quarantined with its reason: the whole push, or those of its items.
+    What cannot be used is quarantined with its reason: the whole push, or some of its items. Where the tables are
+    locked for too long (`engine.with_lock_wait`), the push is left as it is: the tick gives it out again.
     """
     with reading(engine) as connection:
         raw = pushes.read(connection, push_id)
     if raw is None:
         log.warning("push %d is not in the ledger", push_id)
         return
-    push, said = _read(engine, raw.body, account_ids)
-    opted_out = 0
+    push, by_account = _read(engine, raw.body, account_ids)
     try:
         with engine.begin() as connection:
-            # First: whoever revokes it meanwhile waits, and takes back all of this; or it is revoked, and there is nothing to do.
-            if not pushes.finish(
-                connection,
-                push_id,
-                items=len(push.items),
-                reason="; ".join([*push.faults, *([push.note] if push.note else [])]) or None,
-                quarantined=bool(push.faults),
-            ):
+            # First: a process that revokes the push meanwhile waits, and takes back all of this. If it is revoked
+            # already, there is nothing to do.
+            if not _finish(connection, push_id, push):
                 return
-            for account_id, (reports, _) in said:
-                pushes.add_reports(connection, account_id, reports, push_id=push_id, received_at=raw.received_at)
-            for account_id, (_, replies) in said:
-                new = pushes.add_replies(connection, account_id, replies, push_id=push_id, received_at=raw.received_at)
-                opted_out += _opt_out(connection, account_id, new, optout_words, since=raw.received_at, push_id=push_id)
+            opted_out = _apply(connection, push_id, raw, by_account, optout_words)
     except OperationalError as why:
         if not is_locked(why):
             raise
@@ -83,65 +84,85 @@ def process_push(
             push_id, pushes.STRAY_AFTER.total_seconds(),
         )  # fmt: skip
         return
-    if opted_out > USUAL_OPTOUTS:
-        log.warning(
-            "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
-            push_id, raw.source, opted_out, push_id,
-        )  # fmt: skip
-    if push.faults:
-        log.warning("push %d is quarantined: %s", push_id, "; ".join(push.faults)[:500])
+    _warn(push_id, raw.source, push, opted_out)
 
 
-Said = Sequence[tuple[int, tuple[list[StatusReport], list[Reply]]]]
-"""The reports and the replies of each account, by its number."""
-
-
-def _read(engine: Engine, body: bytes, account_ids: Mapping[tuple[str, str], int]) -> tuple[Push, Said]:
-    """The push, with all its faults, and what of it is for accounts of ours."""
+def _read(engine: Engine, body: bytes, account_ids: AccountIds) -> tuple[Push, ByAccount]:
+    """Returns the push with all its faults, and the items that are for accounts of ours."""
     try:
         push = parse_push(body)
     except Unreadable as why:
         push = Push(items=(), faults=(str(why),))
     if any((item.epr_id, item.user_id) not in account_ids for item in push.items):
-        # One that other workers know, or that is in the settings no more: what it sent is in the ledger.
+        # Other workers may know it, or the settings no longer have it. What it sent is in the ledger.
         with reading(engine) as connection:
             account_ids = {**accounts.by_credentials(connection), **account_ids}
-    said: defaultdict[int, tuple[list[StatusReport], list[Reply]]] = defaultdict(lambda: ([], []))
+    by_account, foreign = _sorted(push, account_ids)
+    return replace(push, faults=_shown([*push.faults, *foreign])), by_account
+
+
+def _sorted(push: Push, account_ids: AccountIds) -> tuple[ByAccount, Sequence[str]]:
+    """Returns the items by account, and a fault for each account that is not ours."""
+    by_account: defaultdict[int, Items] = defaultdict(Items)
     foreign: set[str] = set()
     for item in push.items:
         account_id = account_ids.get((item.epr_id, item.user_id))
         if account_id is None:
-            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is no account of ours")
+            foreign.add(f"eprId {item.epr_id}, userId {item.user_id} is not an account of ours")
         elif isinstance(item.body, StatusReport):
-            said[account_id][0].append(item.body)
+            by_account[account_id].reports.append(item.body)
         else:
-            said[account_id][1].append(item.body)
-    return replace(push, faults=_told([*push.faults, *sorted(foreign)])), sorted(said.items())
+            by_account[account_id].replies.append(item.body)
+    return sorted(by_account.items(), key=lambda of_account: of_account[0]), sorted(foreign)
+
+
+def _finish(connection: Connection, push_id: int, push: Push) -> bool:
+    """Notes that the push was read. Returns False where it was revoked."""
+    notes = [*push.faults, *([push.note] if push.note else [])]
+    return pushes.finish(
+        connection,
+        push_id,
+        items=len(push.items),
+        reason="; ".join(notes) or None,
+        quarantined=bool(push.faults),
+    )
+
+
+def _apply(connection: Connection, push_id: int, raw: Raw, by_account: ByAccount, optout_words: Collection[str]) -> int:
+    """Adds the reports and the replies. Returns how many mobiles were opted out."""
+    for account_id, items in by_account:
+        pushes.add_reports(connection, account_id, items.reports, push_id=push_id, received_at=raw.received_at)
+    opted_out = 0
+    for account_id, items in by_account:
+        new = pushes.add_replies(connection, account_id, items.replies, push_id=push_id, received_at=raw.received_at)
+        asking = _asking(new, optout_words)
+        if asking:
+            opted_out += _opt_out(connection, account_id, asking, since=raw.received_at, push_id=push_id)
+    return opted_out
+
+
+def _asking(replies: Mapping[int, Reply], words: Collection[str]) -> dict[int, Reply]:
+    """The replies that ask to be opted out, by id."""
+    return {
+        reply_id: reply
+        for reply_id, reply in replies.items()
+        if is_mobile(reply.mobile) and is_optout(reply.content, words)
+    }
 
 
 def _opt_out(
-    connection: Connection,
-    account_id: int,
-    new: Mapping[int, Reply],
-    words: Collection[str],
-    *,
-    since: datetime,
-    push_id: int,
+    connection: Connection, account_id: int, asking: Mapping[int, Reply], *, since: datetime, push_id: int
 ) -> int:
-    """Takes off marketing who asks for it in one of these replies, which were not there before, under their numbers; how many.
+    """Opts out the senders of these new replies, given by id. Returns how many.
 
-    Not for one that repeats an earlier one: a person may have put its mobile back on meanwhile. Not for a mobile that the account never sent
-    to: whoever forges a push could name any.
+    A reply that repeats an earlier one does not count: a person may have put its mobile back on meanwhile. Nor does a
+    mobile that the account never sent to: a forged push could name any.
     """
-    said = {
-        push_id: reply for push_id, reply in new.items() if is_mobile(reply.mobile) and is_optout(reply.content, words)
-    }
-    if not said:
-        return 0
-    ours = optouts.sent_to(connection, account_id, {reply.mobile for reply in said.values()})
-    counts = optouts.new_replies(connection, said, received_at=since)
-    first = [said[push_id] for push_id in counts if said[push_id].mobile in ours]
-    if strange := {reply.mobile for reply in said.values()} - ours:
+    mobiles = {reply.mobile for reply in asking.values()}
+    ours = optouts.sent_to(connection, account_id, mobiles)
+    counts = optouts.new_replies(connection, asking, received_at=since)
+    first = [asking[reply_id] for reply_id in counts if asking[reply_id].mobile in ours]
+    if strange := mobiles - ours:
         log.info(
             "push %d: %d mobiles that were never sent to do not opt out by it; `sms replies` has them, `sms optout add` takes them off",
             push_id, len(strange),
@@ -151,6 +172,16 @@ def _opt_out(
     return len(first)
 
 
-def _told(faults: Sequence[str]) -> tuple[str, ...]:
-    more = len(faults) - FAULTS_TOLD
-    return (*faults[:FAULTS_TOLD], *([f"and {more:,} more"] if more > 0 else []))
+def _warn(push_id: int, source: str, push: Push, opted_out: int) -> None:
+    if opted_out > USUAL_OPTOUTS:
+        log.warning(
+            "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
+            push_id, source, opted_out, push_id,
+        )  # fmt: skip
+    if push.faults:
+        log.warning("push %d is quarantined: %s", push_id, "; ".join(push.faults)[:500])
+
+
+def _shown(faults: Sequence[str]) -> tuple[str, ...]:
+    more = len(faults) - FAULTS_SHOWN
+    return (*faults[:FAULTS_SHOWN], *([f"and {more:,} more"] if more > 0 else []))

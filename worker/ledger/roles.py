@@ -1,12 +1,13 @@
-"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis_store/redis.acl is for Redis. SQLite knows no users.
+"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis_store/redis.acl is for Redis. SQLite knows
+no users.
 
-Each part of the system has a role of its own, named after the database: `sms_owner`, `sms_worker` and so on where it is `sms`.
-A superuser makes them once (`make`). What is in RIGHTS they get in the transaction of each migration (`grant`): so there is no
-moment at which a new table has no rights, and none at which a role has more than is written here on these tables.
+Each part of the system has a role of its own, named after the database: `sms_owner`, `sms_worker` and so on for `sms`.
+A superuser makes the roles once (`make`). Each migration gives them what RIGHTS says in its own transaction (`grant`).
+So no new table is ever without rights, and no role ever has more on these tables than is written here.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -15,12 +16,15 @@ from worker.ledger.tables import metadata
 
 OWNER, WORKER = "owner", "worker"
 ROLES = (OWNER, WORKER, "callback", "web", "readonly")
-"""The owner has the tables and migrates them; what the others may do is below."""
+"""The owner has the tables and migrates them. RIGHTS says what the others may do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What each role may do with a table or a view, as GRANT has it. Who may add rows may also take numbers for them."""
+    """What each role may do with a table or a view, as GRANT has it.
+
+    A role that may add rows may also take ids for them.
+    """
 
     worker: str
     callback: str
@@ -29,10 +33,9 @@ class Rights:
 
 
 NOTHING, READ = "", "SELECT"
-_VIEW = Rights(worker=READ, callback=NOTHING, web=READ, readonly=READ)
 
 RIGHTS = {
-    # `sms doctor` writes a row as it is, to see whether that can be done.
+    # `sms doctor` writes a row as it is, to see whether the ledger can be written.
     "alembic_version": Rights("SELECT, UPDATE", NOTHING, READ, READ),
     "accounts": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
     "messages": Rights(
@@ -49,12 +52,12 @@ RIGHTS = {
         worker="SELECT, INSERT, DELETE",
         callback=NOTHING,
         web="SELECT (id, faults, refused_at)",
-        # What is said to be wrong with a message may quote it.
+        # The faults of a message may quote it.
         readonly="SELECT (id, refused_at)",
     ),
     "pushes": Rights(
         worker="SELECT, INSERT, UPDATE",
-        # Its number is the ledger's to give, and is handed to the task. The others' sizes say whether there is room.
+        # The ledger gives the id, which the task gets. The sizes of other pushes say whether there is room.
         callback="SELECT (id, received_at, size), INSERT (received_at, source, body, size, state, due_at)",
         web="SELECT (id, received_at, source, state, reason, items, due_at, size, revoked_at, revoked_by, undone_at)",
         readonly="SELECT (id, received_at, source, state, items, due_at, size, revoked_at, undone_at)",
@@ -98,7 +101,7 @@ RIGHTS = {
     ),
     "runs": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
     "marks": Rights("SELECT, INSERT, UPDATE", NOTHING, READ, READ),
-    "recipient_status": _VIEW,
+    "recipient_status": Rights(READ, NOTHING, READ, READ),
     "first_replies": Rights(
         worker=READ,
         callback=NOTHING,
@@ -107,47 +110,55 @@ RIGHTS = {
     ),
 }
 
+SEQUENCES = {
+    table.name: f"{table.name}_{table.autoincrement_column.name}_seq"
+    for table in metadata.sorted_tables
+    if table.autoincrement_column is not None
+}
+"""The sequences that give the rows of a table their ids."""
+
 MAINTAIN_SINCE = (17,)
 
 
-def named(database: str) -> dict[str, str]:
-    """What each role is called in the database of that name."""
+def role_names(database: str) -> dict[str, str]:
+    """Returns the name of each role in the database of that name."""
     return {role: f"{database}_{role}" for role in ROLES}
 
 
-def names(connection: Connection) -> dict[str, str]:
-    """What each role is called in this database."""
-    return named(connection.execute(text("SELECT current_database()")).scalar_one())
+def current_role_names(connection: Connection) -> dict[str, str]:
+    """Returns the name of each role in this database."""
+    return role_names(connection.execute(text("SELECT current_database()")).scalar_one())
 
 
-def are_made(connection: Connection) -> bool:
-    """Whether the ledger has roles: its schema belongs to the owner then."""
+def have_roles(connection: Connection) -> bool:
+    """Whether the ledger has roles. Then its schema belongs to the owner."""
     if connection.dialect.name != "postgresql":
         return False
     owner = text("SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'public'")
-    return connection.execute(owner).scalar() == names(connection)[OWNER]
+    return connection.execute(owner).scalar() == current_role_names(connection)[OWNER]
 
 
-def may_be_made(connection: Connection) -> bool:
-    """Whether whoever is connected may make them: a superuser of PostgreSQL."""
+def is_superuser(connection: Connection) -> bool:
+    """Whether this connection is a superuser's, who may make roles. False on SQLite."""
     if connection.dialect.name != "postgresql":
         return False
-    may = connection.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar_one()
-    return bool(may)
+    answer = connection.execute(text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")).scalar_one()
+    return bool(answer)
 
 
 def make(connection: Connection, passwords: Mapping[str, str]) -> None:
-    """Makes the roles that are missing, sets these passwords, and hands the ledger over to the owner. As a superuser.
+    """Makes the roles that are missing, sets these passwords, and hands the ledger over to the owner. Only a superuser
+    can.
 
-    Each role may connect to the database, and nobody else may who is no superuser. What there was stays as it is.
+    The roles and superusers may connect to the database, and nobody else. The tables and their rows stay as they are.
     """
-    # Two that do it at the same time would meet at a row of the catalogue, and one would fail.
+    # Without the lock, two that do it at the same time would change the same row of the catalogue, and one would fail.
     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('sms: roles'))")
     quoted = _quoted(connection)
     database = _quote(connection, connection.execute(text("SELECT current_database()")).scalar_one())
-    there = _there(connection)
-    for role, name in names(connection).items():
-        if name not in there:
+    existing = _existing_roles(connection)
+    for role, name in current_role_names(connection).items():
+        if name not in existing:
             connection.exec_driver_sql(f"CREATE ROLE {quoted[role]}")
         connection.exec_driver_sql(
             f"ALTER ROLE {quoted[role]} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
@@ -155,20 +166,21 @@ def make(connection: Connection, passwords: Mapping[str, str]) -> None:
         if role in passwords:
             verifier = _verifier(connection, name, passwords[role])
             connection.exec_driver_sql(f"ALTER ROLE {quoted[role]} PASSWORD '{verifier}'")
-    # `sms migrate` says who is in its way, which may be anybody's dump.
+    # `sms migrate` names the transaction in its way, which may be of any role.
     connection.exec_driver_sql(f"GRANT pg_read_all_stats TO {quoted[OWNER]}")
     _take_over_database(connection, database, quoted.values())
-    # For the megabyte with which `sms doctor` sees whether there is room.
+    # `sms doctor` writes a temporary megabyte to see whether there is room.
     connection.exec_driver_sql(f"GRANT TEMPORARY ON DATABASE {database} TO {quoted[OWNER]}, {quoted[WORKER]}")
     connection.exec_driver_sql(f"ALTER SCHEMA public OWNER TO {quoted[OWNER]}")
-    for table in _of_others(connection):
+    for table in _tables_of_others(connection):
         connection.exec_driver_sql(f"ALTER TABLE public.{table} OWNER TO {quoted[OWNER]}")
 
 
 def _take_over_database(connection: Connection, database: str, ours: Collection[str]) -> None:
-    """The database is a superuser's, and nobody but `ours` may connect. What others set for it or for these roles is forgotten.
+    """Gives the database to the superuser, and lets nobody but `ours` connect. Settings of the database and of the
+    roles are reset.
 
-    Else who owned it could still set a search_path, and have a superuser run functions of his own.
+    Otherwise a former owner could set a search_path, and make a superuser run the former owner's functions.
     """
     connection.exec_driver_sql(f"ALTER DATABASE {database} OWNER TO CURRENT_USER")
     connection.exec_driver_sql(f"ALTER DATABASE {database} RESET ALL")
@@ -180,7 +192,7 @@ def _take_over_database(connection: Connection, database: str, ours: Collection[
     )
     connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {database} FROM {everybody}")
     connection.exec_driver_sql(f"GRANT CONNECT ON DATABASE {database} TO {', '.join(ours)}")
-    # A large object is nobody's table, and anybody could fill the disk with it.
+    # A large object belongs to no table, and any role could fill the disk with large objects.
     for function in connection.execute(_MAKES_LARGE_OBJECTS).scalars():
         connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")
 
@@ -196,17 +208,21 @@ _MAKES_LARGE_OBJECTS = text("""
 
 
 def become_owner(connection: Connection) -> None:
-    """For the rest of the transaction: so what a migration makes is the owner's, and no migration runs as a superuser."""
+    """Makes the rest of the transaction the owner's: what a migration makes is theirs, and no migration runs as a
+    superuser.
+    """
     connection.exec_driver_sql(f"SET LOCAL ROLE {_quoted(connection)[OWNER]}")
 
 
 def grant(connection: Connection) -> None:
-    """Gives each role that there is what RIGHTS says, and takes from it what that does not say. As the owner; no table is locked."""
-    there = _there(connection)
-    quoted = {role: _quote(connection, name) for role, name in names(connection).items() if name in there}
+    """Gives each role that exists what RIGHTS says, and takes away all else. Only the owner can. No table is locked."""
+    existing = _existing_roles(connection)
+    quoted = {
+        role: _quote(connection, name) for role, name in current_role_names(connection).items() if name in existing
+    }
     del quoted[OWNER]
     everybody = ", ".join(("PUBLIC", *quoted.values()))
-    # Two that do it at the same time would meet at a row of the catalogue, and one would fail.
+    # Without the lock, two that do it at the same time would change the same row of the catalogue, and one would fail.
     connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('sms: roles'))")
     connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA public FROM {everybody}")
     connection.exec_driver_sql(f"REVOKE ALL ON {', '.join(RIGHTS)} FROM {everybody}")
@@ -214,26 +230,18 @@ def grant(connection: Connection) -> None:
     for role, name in quoted.items():
         connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA public TO {name}")
         for table, rights in RIGHTS.items():
-            if these := known(asdict(rights)[role], connection.dialect.server_version_info):
+            if these := supported(getattr(rights, role), connection.dialect.server_version_info):
                 connection.exec_driver_sql(f"GRANT {these} ON {table} TO {name}")
             if "INSERT" in these and table in SEQUENCES:
                 connection.exec_driver_sql(f"GRANT USAGE ON SEQUENCE {SEQUENCES[table]} TO {name}")
 
 
-SEQUENCES = {
-    table.name: f"{table.name}_{table.autoincrement_column.name}_seq"
-    for table in metadata.sorted_tables
-    if table.autoincrement_column is not None
-}
-"""What gives the rows of a table their numbers."""
-
-
-def known(rights: str, version: tuple[int | str, ...] | None) -> str:
-    """Those of the rights that PostgreSQL of that version knows."""
+def supported(rights: str, version: tuple[int | str, ...] | None) -> str:
+    """Returns those of the rights that PostgreSQL of that version knows."""
     return rights if version is None or version >= MAINTAIN_SINCE else rights.replace(", MAINTAIN", "")
 
 
-def _there(connection: Connection) -> set[str]:
+def _existing_roles(connection: Connection) -> set[str]:
     return set(connection.execute(text("SELECT rolname FROM pg_roles")).scalars())
 
 
@@ -242,20 +250,25 @@ def _quote(connection: Connection, name: str) -> str:
 
 
 def _quoted(connection: Connection) -> dict[str, str]:
-    return {role: _quote(connection, name) for role, name in names(connection).items()}
+    return {role: _quote(connection, name) for role, name in current_role_names(connection).items()}
 
 
 def _verifier(connection: Connection, name: str, password: str) -> str:
-    """What PostgreSQL keeps of a password, made here: the password itself is not sent, and no log of the server has it."""
+    """Returns what PostgreSQL keeps of a password.
+
+    It is made here, so the password is not sent, and no log of the server has it.
+    """
     link: Any = connection.connection.driver_connection
     verifier: bytes = link.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256")
     return verifier.decode()
 
 
-def _of_others(connection: Connection) -> list[str]:
-    """Those of our tables and views that are not the owner's."""
+def _tables_of_others(connection: Connection) -> list[str]:
+    """Returns those of our tables and views that do not belong to the owner."""
     query = text("""
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY (:ours)
             AND pg_get_userbyid(relowner) <> :owner ORDER BY relname
     """)
-    return list(connection.execute(query, {"ours": list(RIGHTS), "owner": names(connection)[OWNER]}).scalars())
+    return list(
+        connection.execute(query, {"ours": list(RIGHTS), "owner": current_role_names(connection)[OWNER]}).scalars()
+    )

@@ -1,4 +1,7 @@
-"""The schema's version and the roles: brought up to date by `sms migrate`; the version is asked for by every process that starts."""
+"""The schema's version and the roles.
+
+`sms migrate` brings both up to date, and every process that starts checks the version.
+"""
 
 import logging
 import time
@@ -10,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, Index, Table, inspect, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateIndex
 
@@ -27,11 +30,11 @@ IN_USE = frozenset({NO_LOCK, "40P01"})
 
 
 class WrongSchema(RuntimeError):
-    """The ledger is not at the version that this code was written for; the text says what to do."""
+    """The ledger is not at the version that this code needs. The text says what to do."""
 
 
 class LedgerInUse(RuntimeError):
-    """The ledger could not be migrated, for others use it; the text says who and what to do. Nothing was changed."""
+    """The ledger could not be migrated, for others use it. The text says who, and what to do. Nothing was changed."""
 
 
 def _config() -> Config:
@@ -41,39 +44,42 @@ def _config() -> Config:
 
 
 def wanted_version() -> str | None:
-    """The version that this code was written for."""
+    """Returns the version that this code needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def version(engine: Engine) -> str | None:
-    """The version that the ledger is at; None where it is empty."""
+    """Returns the version of the ledger; None where it is empty."""
     with reading(engine) as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.sleep) -> None:
-    """Brings the ledger to the wanted version, in one transaction, and the rights of its roles with it, where it has roles.
+    """Brings the ledger to the wanted version in one transaction, with the rights of its roles where it has roles.
 
-    Then it builds the indexes of BUILT_BESIDE that are missing. Who writes to their tables goes on meanwhile on PostgreSQL.
+    Then it builds the missing indexes of BUILT_BESIDE. On PostgreSQL others write to their tables meanwhile.
 
-    On PostgreSQL it waits at most LOCK_WAIT for each lock, as all that comes to the table meanwhile waits behind it; then lets the others go on and tries again after a pause, in which it
-    gives up where `pause` answers True. Raises LedgerInUse in the end, with nothing changed.
+    On PostgreSQL it waits at most LOCK_WAIT for each lock, for others that come to the table meanwhile wait behind it.
+    Then it lets the others go on, and tries again after a pause. It gives up where `pause` returns True, or after
+    TRIES. Then it raises LedgerInUse, with nothing changed.
     """
-    _patiently(engine, _upgrade, pause)
+    _in_one_transaction(engine, _upgrade, pause)
     _build_indexes(engine)
 
 
 def make_roles(
     engine: Engine, passwords: Mapping[str, str], *, pause: Callable[[float], bool | None] = time.sleep
 ) -> None:
-    """Makes the roles of a ledger on PostgreSQL, with these passwords, in one transaction, as patiently as `migrate`.
+    """Makes the roles of a ledger on PostgreSQL in one transaction, with these passwords. It waits as `migrate` does.
 
-    They have no rights before `migrate` gives them.
+    The roles have no rights before `migrate` gives them some.
     """
-    _patiently(engine, partial(roles.make, passwords=passwords), pause)
+    _in_one_transaction(engine, partial(roles.make, passwords=passwords), pause)
 
 
-def _patiently(engine: Engine, change: Callable[[Connection], None], pause: Callable[[float], bool | None]) -> None:
+def _in_one_transaction(
+    engine: Engine, change: Callable[[Connection], None], pause: Callable[[float], bool | None]
+) -> None:
     for _ in range(TRIES):
         try:
             with engine.begin() as connection:
@@ -95,7 +101,7 @@ def _patiently(engine: Engine, change: Callable[[Connection], None], pause: Call
 
 
 def _upgrade(connection: Connection) -> None:
-    has_roles = roles.are_made(connection)
+    has_roles = roles.have_roles(connection)
     if has_roles:
         roles.become_owner(connection)
     config = _config()
@@ -107,19 +113,24 @@ def _upgrade(connection: Connection) -> None:
 
 def _build_indexes(engine: Engine) -> None:
     with reading(engine) as connection:
-        for index in BUILT_BESIDE:
-            if connection.dialect.name == "postgresql":
-                # One that was broken off is there, takes time and serves nobody.
-                for name in connection.execute(_BROKEN_OFF, {"name": index.name}).scalars():
-                    connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
-            if index.name in {one["name"] for one in inspect(connection).get_indexes(str(index.table))}:
-                continue
-            some = text(f"SELECT EXISTS (SELECT 1 FROM {index.table})")  # noqa: S608 - it is ours
-            if connection.execute(some).scalar_one():
-                log.warning(
-                    "the index %s is built; it waits for transactions that are open, and nobody for it", index.name
-                )
-            connection.execute(CreateIndex(index, if_not_exists=True))
+        for table, index in BUILT_BESIDE:
+            _drop_broken_off(connection, index)
+            if index.name not in {kept["name"] for kept in inspect(connection).get_indexes(table.name)}:
+                _build(connection, table, index)
+
+
+def _drop_broken_off(connection: Connection, index: Index) -> None:
+    """Drops the index where PostgreSQL was stopped while it built it: it takes time, and no query uses it."""
+    if connection.dialect.name == "postgresql":
+        for name in connection.execute(_BROKEN_OFF, {"name": index.name}).scalars():
+            connection.execute(text(f"DROP INDEX CONCURRENTLY {name}"))
+
+
+def _build(connection: Connection, table: Table, index: Index) -> None:
+    has_rows = select(select(table).exists())
+    if connection.execute(has_rows).scalar_one():
+        log.warning("the index %s is built; it waits for transactions that are open, and nobody for it", index.name)
+    connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 _BROKEN_OFF = text("""
@@ -144,10 +155,10 @@ def _who_uses(engine: Engine) -> str:
 
 def check(engine: Engine) -> None:
     """Raises WrongSchema unless the ledger is at the wanted version."""
-    found, wanted = version(engine), wanted_version()
-    if found is None:
+    current, wanted = version(engine), wanted_version()
+    if current is None:
         raise WrongSchema("the ledger is empty; run `sms migrate` once, then start again")
-    if found != wanted:
+    if current != wanted:
         raise WrongSchema(
-            f"the ledger is at version {found}, this program needs {wanted}; run `sms migrate` of the newest installed version"
+            f"the ledger is at version {current}, this program needs {wanted}; run `sms migrate` of the newest installed version"
         )

@@ -175,7 +175,7 @@ def schema_check(engine: Engine) -> Check:
 
 def superuser_check(connection: Connection) -> Iterator[Check]:
     """Whether whoever asks is a superuser of PostgreSQL: so are the workers then, as a rule."""
-    if roles.may_be_made(connection):
+    if roles.is_superuser(connection):
         remedy = "make the users of the roles with `sms migrate --roles`, and name each its own: docs/security.md"
         yield Check("ledger: user", LOOK, "a superuser, who may run programs on the server", remedy)
 

@@ -15,7 +15,7 @@ from worker.config import Settings
 from worker.domain.lane import PUSH_QUEUE, PUSHES_QUEUED, UPKEEP_QUEUE, Lane
 from worker.domain.policy import Policy
 from worker.domain.status import State
-from worker.ledger.campaigns import campaigns
+from worker.ledger.campaigns import runs
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import in_batches, reading
 from worker.ledger.inbound import pushes
@@ -106,7 +106,7 @@ def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, no
     Each second another one is the first, so that all have their turn where a queue has no room for all.
     """
     with reading(engine) as connection:
-        running = campaigns.running(connection, now=now)
+        running = runs.running(connection, now=now)
     first = int(now.timestamp()) % max(len(running), 1)
     for place, (run_id, lane) in enumerate([*running[first:], *running[:first]]):
         launch(run_id, lane, bells.FEW + place)

@@ -5,18 +5,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from campaign_driver import WISH, Campaigns
+from campaign_driver import SPEC, Campaigns
 from ledger_driver import NOW, Ledger, mobile
 
 from worker.campaigns.files.table import Table, open_table
 from worker.campaigns.import_audience import ABANDONED, import_audience, remove_audience
-from worker.domain.campaigns.audience import LeftOut, NoAudience, Refusal, Row
+from worker.domain.campaigns.audience import Audience, Member, NoAudience, Origin, Refusal, Row, RowsLeftOut
 from worker.domain.mobile import MobileFault
+from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import PART, Audience, Member
+from worker.ledger.campaigns.audiences import PART
 from worker.ledger.engine import reading
-from worker.ledger.tables import audiences as audiences_table
-from worker.ledger.tables import members
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def take_in(
-    ledger: Ledger, path: Path, name: str = "spring", *, now: datetime = NOW, left_out: LeftOut | None = None
+    ledger: Ledger, path: Path, name: str = "spring", *, now: datetime = NOW, left_out: RowsLeftOut | None = None
 ) -> int:
     with open_table(path) as table:
         return import_table(ledger, table, name, now=now, left_out=left_out)
@@ -38,21 +37,20 @@ def import_table(
     *,
     now: datetime = NOW,
     clock: Callable[[], datetime] | None = None,
-    left_out: LeftOut | None = None,
+    left_out: RowsLeftOut | None = None,
 ) -> int:
     return import_audience(
         ledger.engine,
         name,
         table,
-        source="people.csv",
         by="alice",
         clock=clock or (lambda: now),
-        left_out=left_out or LeftOut(),
+        left_out=left_out or RowsLeftOut(),
     )
 
 
 def of(rows: Iterator[Row]) -> Table:
-    return Table(("m", "name"), "m", rows, 0, int)
+    return Table("people.csv", ("m", "name"), "m", rows, 0, int)
 
 
 def many(count: int, start: int = 2) -> Iterator[Row]:
@@ -76,14 +74,14 @@ def after(ledger: Ledger, line: int, most: int, within: tuple[float, float] | No
 
 
 def is_empty(ledger: Ledger) -> bool:
-    return not ledger.rows(members) and not ledger.rows(audiences_table)
+    return not ledger.rows(t.members) and not ledger.rows(t.audiences)
 
 
 def leave_behind(ledger: Ledger, count: int) -> None:
     """What an import leaves that was killed after so many members."""
     with ledger.engine.begin() as connection:
         audience_id = audiences.begin(
-            connection, "spring", source="people.csv", header=("m", "name"), mobile_column="m", by="alice", now=NOW
+            connection, "spring", Origin("people.csv", ("m", "name"), "m"), by="alice", now=NOW
         )
         assert audience_id is not None
         audiences.add(connection, audience_id, [Member(line, row[0], tuple(row)) for line, row in many(count)])
@@ -94,12 +92,12 @@ def test_each_mobile_is_a_member_once_with_all_that_its_row_has(ledger: Ledger, 
         f'姓名,手机,note\n"王\n芳",{mobile(1)},"a ""b"", \\c"\n李,12,\n张,+86 {mobile(2)},\n王,{mobile(1)},x\n'
     )
     told: list[Refusal] = []
-    left_out = LeftOut(told.append)
+    left_out = RowsLeftOut(told.append)
     assert take_in(ledger, path, left_out=left_out) == 2
     assert find(ledger) == Audience(
         id=1,
         name="spring",
-        source="people.csv",
+        source=str(path),
         header=("姓名", "手机", "note"),
         mobile_column="手机",
         ready=True,
@@ -122,7 +120,7 @@ def test_each_mobile_is_a_member_once_with_all_that_its_row_has(ledger: Ledger, 
 def test_a_repeat_is_found_however_far_away_the_first_is(ledger: Ledger) -> None:
     told: list[Refusal] = []
     rows = [*many(PART + 3), *many(3, start=9000), (9100, [mobile(99_999), ""]), (9101, [mobile(99_999), ""])]
-    assert import_table(ledger, of(iter(rows)), left_out=LeftOut(told.append)) == PART + 4
+    assert import_table(ledger, of(iter(rows)), left_out=RowsLeftOut(told.append)) == PART + 4
     assert [(one.line, one.reason) for one in told] == [
         (9000, "is on line 2 already"),
         (9001, "is on line 3 already"),
@@ -188,7 +186,7 @@ def test_a_name_that_will_not_do_is_refused_before_anything_is_read(ledger: Ledg
 
 def test_of_a_file_that_is_found_to_be_none_in_the_middle_nothing_stays(ledger: Ledger, path: Path) -> None:
     path.write_text("m\n" + "\n".join(map(mobile, range(PART + 1))) + '\n"a"b\n')
-    with pytest.raises(NoAudience, match="is no CSV file"):
+    with pytest.raises(NoAudience, match="is not a CSV file"):
         take_in(ledger, path)
     assert is_empty(ledger)
 
@@ -205,7 +203,7 @@ def test_of_an_import_that_is_broken_off_nothing_stays(ledger: Ledger) -> None:
 
 def test_a_file_without_a_good_row_is_refused_and_nothing_stays(ledger: Ledger, path: Path) -> None:
     path.write_text("mobile,n\n1,\n2,\n")
-    left_out = LeftOut()
+    left_out = RowsLeftOut()
     with pytest.raises(NoAudience, match="has no number in column 'mobile' that can be sent to"):
         take_in(ledger, path, left_out=left_out)
     assert is_empty(ledger)
@@ -233,7 +231,7 @@ def test_what_a_killed_import_left_gives_way_once_nobody_works_at_it(ledger: Led
     with pytest.raises(NoAudience, match="is being imported or removed"):
         import_table(ledger, of(many(2)))
     assert import_table(ledger, of(many(2)), now=NOW + ABANDONED) == 2
-    assert len(ledger.rows(members)) == 2
+    assert len(ledger.rows(t.members)) == 2
 
 
 def test_what_a_killed_import_left_can_be_removed_once_nobody_works_at_it(ledger: Ledger) -> None:
@@ -267,8 +265,8 @@ def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger,
     statements.clear()
     remove(ledger)
     assert len([text for text in statements if "DELETE FROM members" in text]) == 3
-    assert [row["name"] for row in ledger.rows(audiences_table)] == ["other"]
-    assert len(ledger.rows(members)) == 3
+    assert [row["name"] for row in ledger.rows(t.audiences)] == ["other"]
+    assert len(ledger.rows(t.members)) == 3
 
 
 def test_an_audience_that_there_is_not_is_told_with_those_that_there_are(ledger: Ledger) -> None:
@@ -281,11 +279,11 @@ def test_an_audience_that_there_is_not_is_told_with_those_that_there_are(ledger:
 
 def test_an_audience_of_campaigns_is_not_removed_and_they_are_named(ledger: Ledger) -> None:
     kept = Campaigns(ledger)
-    import_table(ledger, of(many(3)), WISH.audience)
-    kept.plan()
+    import_table(ledger, of(many(3)), SPEC.audience)
+    kept.draft()
     with pytest.raises(NoAudience, match="the audience 'people' is that of spring; it stays as long as they do"):
-        remove(ledger, WISH.audience)
-    found = find(ledger, WISH.audience)
+        remove(ledger, SPEC.audience)
+    found = find(ledger, SPEC.audience)
     assert found is not None
     assert (found.ready, found.created_at) == (True, NOW)
 
@@ -293,5 +291,5 @@ def test_an_audience_of_campaigns_is_not_removed_and_they_are_named(ledger: Ledg
 @pytest.mark.parametrize("fields", [("a\nb",), ("\u2028", "\x7f", "'"), ("{}", "\\N", "NULL", "")])
 def test_what_a_row_has_comes_back_as_it_was(ledger: Ledger, fields: Sequence[str]) -> None:
     header = ("m", *(f"c{number}" for number in range(len(fields))))
-    import_table(ledger, Table(header, "m", iter([(2, [mobile(1), *fields])]), 0, int))
+    import_table(ledger, Table("people.csv", header, "m", iter([(2, [mobile(1), *fields])]), 0, int))
     assert after(ledger, 0, 1) == [Member(2, mobile(1), (mobile(1), *fields))]

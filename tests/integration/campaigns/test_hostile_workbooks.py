@@ -12,8 +12,8 @@ from ledger_driver import mobile
 from sqlalchemy import select
 from workbook_builder import MIB, many, row, workbook
 
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
-from worker.ledger.tables import audiences, members
 
 pytestmark = [pytest.mark.long("packs, unpacks and parses a gigabyte"), pytest.mark.beside]
 
@@ -49,15 +49,15 @@ def assert_refused(url: str, path: Path, said: str) -> None:
     assert result.stderr.count("\n") == 1
     engine = open_engine(url)
     with engine.connect() as connection:
-        assert not connection.execute(select(audiences)).all()
-        assert not connection.execute(select(members)).all()
+        assert not connection.execute(select(t.audiences)).all()
+        assert not connection.execute(select(t.members)).all()
     engine.dispose()
 
 
 TOO_MUCH = "MiB, which no list of people in a file of its size does; save its sheet as CSV"
-NAMES = "is no Excel workbook that can be read: it has more names, or longer ones, than any workbook; save it anew as .xlsx, or as CSV"
-TAG = "is no Excel workbook that can be read: a tag has more than 1,048,576 bytes"
-DEPTH = "is no Excel workbook that can be read: its elements are more than 100 deep"
+NAMES = "is not an Excel workbook that can be read: it has more names, or longer ones, than any workbook; save it anew as .xlsx, or as CSV"
+TAG = "is not an Excel workbook that can be read: a tag has more than 1,048,576 bytes"
+DEPTH = "is not an Excel workbook that can be read: its elements are more than 100 deep"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,9 @@ def test_a_text_that_many_cells_share_does_not_fill_the_ledger(sqlite_url: str, 
     workbook(path, texts=[f"<si><t>{'a' * 400}</t></si>"], cells=[f"<row>{shared}</row>"] * 100_000)
     assert_refused(sqlite_url, path, TOO_MUCH)
     workbook(path, texts=[f"<si><t>{'a' * 30_000}</t></si>"], cells=[f"<row>{shared * 2}</row>"])
-    assert_refused(sqlite_url, path, "has more than 262,144 characters in row 3, which is no person; remove that row")
+    assert_refused(
+        sqlite_url, path, "has more than 262,144 characters in row 3, which is not a person; remove that row"
+    )
 
 
 def test_a_workbook_of_many_parts_is_refused_before_they_are_listed(sqlite_url: str, path: Path) -> None:
@@ -147,7 +149,7 @@ def test_a_part_that_says_it_is_small_is_unpacked_no_further_than_that(sqlite_ur
     # Its size in the list of parts, 22 bytes before its name.
     archive[at - 22 : at - 18] = (1000).to_bytes(4, "little")
     path.write_bytes(archive)
-    assert_refused(sqlite_url, path, "is no Excel workbook that can be read")
+    assert_refused(sqlite_url, path, "is not an Excel workbook that can be read")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import pytest
 from campaign_rows import NAME, add_campaign
 from ledger_driver import NOW, Ledger, mobile
 
-from worker.campaigns.preflight import EXAMPLES, OTHER, REASONS, Preflight, Room, Unmade, preflight
+from worker.campaigns.preflight import Room, Rules, Watch, preflight
+from worker.campaigns.tally import EXAMPLES, OTHER, REASONS
 from worker.campaigns.template import TemplateFault
+from worker.domain.campaigns.preflight import Preflight, Unrenderable
 from worker.domain.caps import Cap, Capped
 from worker.domain.lane import LANES, Lane
 from worker.domain.rate import Rate
@@ -33,7 +35,7 @@ def told(
     max_mobiles: int = 50,
     room: Room | None = None,
     random: Callable[[], float] = lambda: 0.99,
-    tell: Callable[[Unmade], object] = lambda _: None,
+    tell: Callable[[Unrenderable], object] = lambda _: None,
     progress: Callable[[int], object] = lambda _: None,
     now: datetime = NOW,
 ) -> Preflight:
@@ -43,15 +45,9 @@ def told(
         return preflight(
             connection,
             campaign,
-            lane=lane,
-            zone=SHANGHAI,
-            rate=rate,
-            signature=signature,
-            max_mobiles=max_mobiles,
-            room=room,
+            Rules(lane, SHANGHAI, rate, signature, max_mobiles, room),
+            watch=Watch(tell, progress),
             random=random,
-            tell=tell,
-            progress=progress,
             now=now,
         )
 
@@ -84,7 +80,7 @@ def test_a_lane_that_shares_no_calls_makes_one_for_each(ledger: Ledger) -> None:
 
 
 def test_rows_that_make_no_text_are_counted_by_reason_and_told_one_by_one(ledger: Ledger) -> None:
-    each: list[Unmade] = []
+    each: list[Unrenderable] = []
     names = {1: "", 3: "", 4: " ", 6: "", 5: "字" * 1000}
     add_campaign(ledger, people(8, lambda n: names.get(n, "客户")), "尊敬的{{ 姓名 }}，回T退订")
     found = told(ledger, tell=each.append)
@@ -92,7 +88,7 @@ def test_rows_that_make_no_text_are_counted_by_reason_and_told_one_by_one(ledger
         'column "姓名" is empty',
         "its text has 1008 characters, more than the 1000 of one message; shorten or split it",
     )
-    assert found.unmade == {empty: 4, long: 1}
+    assert found.unrenderable == {empty: 4, long: 1}
     assert (found.members, found.recipients) == (8, 3)
     assert [one.line for one in found.examples if one.reason == empty] == [3, 5, 6][:EXAMPLES]
     assert [(one.line, one.mobile) for one in each] == [(line, mobile(line - 2)) for line in (3, 5, 6, 7, 8)]
@@ -100,7 +96,7 @@ def test_rows_that_make_no_text_are_counted_by_reason_and_told_one_by_one(ledger
 
 def test_reasons_without_end_are_not_told_apart_without_end(ledger: Ledger) -> None:
     add_campaign(ledger, people(REASONS + 5, lambda n: "字" * (1000 + n)), "{{ 姓名 }}您")
-    assert told(ledger).unmade[OTHER] == 5
+    assert told(ledger).unrenderable[OTHER] == 5
 
 
 def test_who_opted_out_is_not_sent_to_where_the_lane_heeds_it(ledger: Ledger) -> None:

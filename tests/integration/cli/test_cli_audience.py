@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from campaign_driver import WISH, Campaigns
+from campaign_driver import SPEC, Campaigns
 from ledger_driver import Ledger, mobile
 from openpyxl import Workbook
 from sms_command import sms, told
@@ -156,15 +156,15 @@ def test_tables_fit_the_terminal_and_strangers_command_nothing(ledger: Ledger, p
 
 def test_an_audience_is_removed_unless_a_campaign_is_of_it(ledger: Ledger, path: Path) -> None:
     path.write_text(f"mobile\n{mobile(1)}\n")
-    for name in (WISH.audience, "other"):
+    for name in (SPEC.audience, "other"):
         sms("audience", "import", name, path)
-    Campaigns(ledger).plan()
-    assert told("audience", "show", WISH.audience)["campaigns"] == ["spring"]
-    refused = sms("audience", "remove", WISH.audience)
+    Campaigns(ledger).draft()
+    assert told("audience", "show", SPEC.audience)["campaigns"] == ["spring"]
+    refused = sms("audience", "remove", SPEC.audience)
     assert refused.exit_code == 1
     assert "is that of spring" in refused.stderr
     assert sms("audience", "remove", "other").stdout == "other is removed\n"
-    assert [one["name"] for one in told("audience", "list")] == [WISH.audience]
+    assert [one["name"] for one in told("audience", "list")] == [SPEC.audience]
 
 
 @pytest.mark.parametrize("command", ["show", "remove"])

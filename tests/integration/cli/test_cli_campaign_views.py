@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
-from campaign_driver import WISH, Campaigns
+from campaign_driver import SPEC, Campaigns
 from ledger_driver import Ledger, mobile, reply_push, status_push
 from lxml import etree
 from sms_command import sms, told
@@ -30,7 +30,7 @@ def spring(ledger: Ledger) -> Campaigns:
     """A campaign of ten in one call: three are delivered, one is not, two replied and one of them opted out."""
     people = Campaigns(ledger)
     people.audience(10)
-    people.start(WISH)
+    people.start(SPEC)
     people.tick()
     [one] = ledger.pull(lane="marketing").claimed
     ledger.record(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", "成功"))
@@ -89,7 +89,7 @@ def test_a_campaign_that_nobody_knows_is_told_with_those_there_are(spring: Campa
 def test_a_draft_has_nothing_to_tell_but_its_members(ledger: Ledger, command: str) -> None:
     people = Campaigns(ledger)
     people.audience(4)
-    people.plan()
+    people.draft()
     assert sms("campaign", command, "spring").exit_code == 0
     assert told("campaign", "show", "spring")["figures"]["waiting"] == 4
     assert told("campaign", "replies", "spring") == []
@@ -103,7 +103,7 @@ def test_list_without_any_says_how_to_make_one(ledger: Ledger) -> None:
 def test_list_fits_80_columns_with_the_longest_names(ledger: Ledger) -> None:
     people = Campaigns(ledger)
     people.audience(1, name="a" * 40)
-    people.plan(replace(WISH, name="双" * 40, audience="a" * 40))
+    people.draft(replace(SPEC, name="双" * 40, audience="a" * 40))
     shown = sms("campaign", "list").stdout
     # A Chinese character is two columns wide.
     assert max(len(line) + sum(char > "\u2e7f" for char in line) for line in shown.splitlines()) <= 80
@@ -116,7 +116,7 @@ def test_replies_are_told_with_the_message_and_who_opted_out(spring: Campaigns) 
         (mobile(1), EVIL, False),
         (mobile(2), "T", True),
     }
-    assert told("show", found[0]["message"])["content"] == WISH.content
+    assert told("show", found[0]["message"])["content"] == SPEC.content
     shown = sms("campaign", "replies", "spring").stdout
     assert EVIL in shown
     assert "opt-out" in shown
@@ -156,7 +156,7 @@ def test_the_report_has_a_row_for_each_recipient(spring: Campaigns, tmp_path: Pa
 def test_the_report_is_a_page_on_which_no_text_is_markup(ledger: Ledger, tmp_path: Path) -> None:
     people = Campaigns(ledger)
     people.audience(2, name="<b>people</b>")
-    people.start(replace(WISH, name="<script>1</script>", audience="<b>people</b>", content="<i>好</i>，拒收请回复R"))
+    people.start(replace(SPEC, name="<script>1</script>", audience="<b>people</b>", content="<i>好</i>，拒收请回复R"))
     people.tick()
     [one] = ledger.pull(lane="marketing").claimed
     ledger.record(Recorded(one.id, one.attempt, State.REJECTED, None, "-8", EVIL))

@@ -133,7 +133,7 @@ def test_a_large_file_is_imported_in_parts(ledger: Ledger, tmp_path: Path) -> No
     ("content", "said"),
     [
         ("mobile\n123\n", "has no mobile in column 'mobile'; nothing was added"),
-        ('mobile\n13800000001\n"13800000002\n', "is no CSV file"),
+        ('mobile\n13800000001\n"13800000002\n', "is not a CSV file"),
         (f"{mobile(1)}\n{mobile(2)}\n", "has a mobile"),
     ],
     ids=["nobody", "no end", "no header"],

@@ -78,7 +78,7 @@ def test_the_same_key_gives_the_same_id_and_one_message(redis: Redis) -> None:
         (("--to-file", AUDIENCE, "--column", "mobile", "--content", ""), "content is empty"),
         (("--to-file", AUDIENCE, "--column", "mobil", *TEXT), "one of: mobile, 姓名, amount, due_date"),
         (("--to-file", "/no/such.csv", "--column", "mobile", *TEXT), "No such file"),
-        (("--to-file", "/bin/sh", "--column", "mobile", *TEXT), "is no CSV file"),
+        (("--to-file", "/bin/sh", "--column", "mobile", *TEXT), "is not a CSV file"),
         (("--to-file", "/dev/null", "--column", "mobile", *TEXT), "/dev/null is empty"),
         (("--to-file", AUDIENCE, "--column", "姓名", *TEXT), "no number in column '姓名'"),
         (

@@ -20,11 +20,10 @@ from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
 from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.engine import LOCK_WAIT, open_engine
 from worker.ledger.inbound import pushes as kept
 from worker.ledger.sending import accounts
-from worker.ledger.tables import first_replies, optouts, pushes, reports, submissions
-from worker.ledger.tables import recipient_status as recipient_status_view
 from worker.runtime import log_filter
 
 
@@ -52,7 +51,7 @@ def test_the_same_report_however_often_is_one_report(ledger: Ledger) -> None:
     msg_id = accepted(ledger, mobile(1))
     for _ in range(3):
         ledger.push(status_push((mobile(1), msg_id, 1), (mobile(1), msg_id, 1)))
-    assert len(ledger.rows(reports)) == 1
+    assert len(ledger.rows(t.reports)) == 1
 
 
 @pytest.mark.parametrize("order", list(permutations([(1, 1), (1, -1), (2, -1)])))
@@ -67,7 +66,7 @@ def test_a_report_keeps_the_time_of_the_earliest_push_that_brought_it(ledger: Le
     msg_id = accepted(ledger, mobile(1))
     late = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + timedelta(minutes=2))
     early = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + timedelta(minutes=1))
-    (row,) = ledger.rows(reports)
+    (row,) = ledger.rows(t.reports)
     assert (row["received_at"], row["push_id"]) == (NOW + timedelta(minutes=1), early) != (NOW, late)
 
 
@@ -80,8 +79,8 @@ def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> 
             ledger.push(status_push((mobile(number), msg_id, status)))
         with ledger.engine.begin() as connection:
             connection.execute(
-                update(submissions)
-                .where(submissions.c.msg_id == msg_id)
+                update(t.submissions)
+                .where(t.submissions.c.msg_id == msg_id)
                 .values(state=state, due_at=NOW if state in due else None)
             )
     with_caps = LANES | {"otp": replace(LANES["otp"], caps=(Cap(1, 60),))}
@@ -92,32 +91,32 @@ def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> 
         mobile(number): recipient_status(state, [word[status] for status in some])
         for number, (state, some) in enumerate(cases)
     } | {of: recipient_status(why, []) for of, why in left_out.items()}
-    (suppressed,) = (row for row in ledger.rows(recipient_status_view) if row["status"] == "suppressed")
+    (suppressed,) = (row for row in ledger.rows(t.recipient_status) if row["status"] == "suppressed")
     assert (suppressed["suppressed"], suppressed["updated_at"]) == ("cap", NOW)
 
 
 def test_a_reply_in_another_push_within_half_an_hour_is_the_same_reply(ledger: Ledger) -> None:
     ledger.push(reply_push((mobile(1), "7", "1")))
     ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=29))
-    assert len(ledger.rows(first_replies)) == 1
+    assert len(ledger.rows(t.first_replies)) == 1
 
 
 def test_a_reply_that_is_twice_in_one_push_is_twice_and_the_push_again_adds_nothing(ledger: Ledger) -> None:
     for _ in range(3):
         ledger.push(reply_push((mobile(1), "7", "1"), (mobile(1), "7", "1")))
-    assert len(ledger.rows(first_replies)) == 2
+    assert len(ledger.rows(t.first_replies)) == 2
 
 
 def test_the_same_words_an_hour_later_are_another_reply(ledger: Ledger) -> None:
     ledger.push(reply_push((mobile(1), "7", "1")))
     ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(hours=1))
-    assert len(ledger.rows(first_replies)) == 2
+    assert len(ledger.rows(t.first_replies)) == 2
 
 
 def test_replies_that_repeat_each_other_are_one_reply_however_long_it_goes_on(ledger: Ledger) -> None:
     for minutes in (40, 0, 20):
         ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=minutes))
-    assert [row["received_at"] for row in ledger.rows(first_replies)] == [NOW]
+    assert [row["received_at"] for row in ledger.rows(t.first_replies)] == [NOW]
 
 
 def test_the_view_and_the_domain_say_the_same_of_replies_to_the_microsecond(ledger: Ledger) -> None:
@@ -131,7 +130,7 @@ def test_the_view_and_the_domain_say_the_same_of_replies_to_the_microsecond(ledg
     ]
     for at, [reply] in came:
         ledger.push(reply_push((reply.mobile, reply.msg_id, reply.content)), at)
-    shown = [(row["received_at"], row["mobile"]) for row in ledger.rows(first_replies)]
+    shown = [(row["received_at"], row["mobile"]) for row in ledger.rows(t.first_replies)]
     assert sorted(shown) == [(at, reply.mobile) for at, reply in domain_first_replies(came)]
 
 
@@ -143,7 +142,7 @@ def test_the_same_reply_to_two_accounts_is_two_replies(ledger: Ledger) -> None:
         process_push(ledger.engine, ledger.push(body), {ACCOUNT_KEYS: ids["default"]}, optout_words=OPTOUT_WORDS)
         push_id = ledger.push(body.replace("sword123", name))
         process_push(ledger.engine, push_id, {("1", name): ids[name]}, optout_words=OPTOUT_WORDS)
-    assert Counter(row["account_id"] for row in ledger.rows(first_replies)) == Counter(ids.values())
+    assert Counter(row["account_id"] for row in ledger.rows(t.first_replies)) == Counter(ids.values())
 
 
 def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> None:
@@ -151,7 +150,7 @@ def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> Non
     account_ids = {("1", "sword123"): ledger.account_ids["default"]}
     for body in (status_push((mobile(1), msg_id, 1)), reply_push((mobile(1), str(msg_id), "1"))):
         process_push(ledger.engine, ledger.push(body), account_ids, optout_words=OPTOUT_WORDS)
-    assert (len(ledger.rows(reports)), len(ledger.rows(first_replies))) == (1, 1)
+    assert (len(ledger.rows(t.reports)), len(ledger.rows(t.first_replies))) == (1, 1)
 
 
 def test_a_push_for_an_account_that_only_the_ledger_knows_takes_effect(ledger: Ledger) -> None:
@@ -160,8 +159,8 @@ def test_a_push_for_an_account_that_only_the_ledger_knows_takes_effect(ledger: L
         accounts.note_credentials(connection, {"shop": (2, "shop")})
     body = status_push((mobile(1), 5, 1)).replace("<eprId>1<", "<eprId>2<").replace("sword123", "shop")
     ledger.push(body)
-    assert [row["account_id"] for row in ledger.rows(reports)] == [ids["shop"]]
-    assert [row["state"] for row in ledger.rows(pushes)] == ["processed"]
+    assert [row["account_id"] for row in ledger.rows(t.reports)] == [ids["shop"]]
+    assert [row["state"] for row in ledger.rows(t.pushes)] == ["processed"]
 
 
 QUARANTINED = {
@@ -189,7 +188,7 @@ QUARANTINED = {
     ),
     "another account": (
         status_push((mobile(1), 1, 1)).replace("<eprId>1<", "<eprId>2<"),
-        "eprId 2, userId sword123 is no account of ours",
+        "eprId 2, userId sword123 is not an account of ours",
     ),
     "a field of a mile": (status_push((mobile(1), 1, 1)).replace("sword123", "x" * 99), "userId is longer than 64"),
 }
@@ -198,17 +197,17 @@ QUARANTINED = {
 @pytest.mark.parametrize(("body", "reason"), QUARANTINED.values(), ids=QUARANTINED)
 def test_a_push_that_cannot_be_used_is_kept_with_its_reason(ledger: Ledger, body: str, reason: str) -> None:
     push_id = ledger.push(body)
-    (row,) = ledger.rows(pushes)
+    (row,) = ledger.rows(t.pushes)
     assert (row["id"], row["state"], row["body"]) == (push_id, "quarantined", body.encode())
     assert reason in str(row["reason"])
-    assert ledger.rows(reports) == ledger.rows(first_replies) == []
+    assert ledger.rows(t.reports) == ledger.rows(t.first_replies) == []
 
 
 def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
     msg_id = accepted(ledger, mobile(1), mobile(2))
     ledger.push(status_push((mobile(1), msg_id, 1), (mobile(9), msg_id, 7), (mobile(2), msg_id, 1)))
     assert ledger.statuses() == {mobile(1): "delivered", mobile(2): "delivered"}
-    (row,) = ledger.rows(pushes)
+    (row,) = ledger.rows(t.pushes)
     assert (row["state"], row["items"]) == ("quarantined", 2)
     assert re.search("item 2: status is '7'", str(row["reason"]))
 
@@ -217,8 +216,8 @@ def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
 def test_an_opt_out_takes_effect_beside_a_reply_that_is_no_xml(ledger: Ledger, broken: str) -> None:
     ledger.sent_to(mobile(1), mobile(3))
     ledger.push(reply_push((mobile(1), "7", "TD"), (mobile(2), "7", broken), (mobile(3), "7", "退订")))
-    assert {row["mobile"] for row in ledger.rows(optouts)} == {mobile(1), mobile(3)}
-    (row,) = ledger.rows(pushes)
+    assert {row["mobile"] for row in ledger.rows(t.optouts)} == {mobile(1), mobile(3)}
+    (row,) = ledger.rows(t.pushes)
     is_understood = broken in ("好&#xD83D;&#xDE00;", "A&B")
     assert (row["state"], row["items"]) == ("processed" if is_understood else "quarantined", 2 + (broken != "1<2"))
     assert ("item 2: " in str(row["reason"])) is not is_understood
@@ -230,14 +229,14 @@ def test_a_mobile_with_the_countrys_prefix_is_matched(ledger: Ledger, prefix: st
     ledger.push(status_push((prefix + mobile(1), msg_id, 1)))
     ledger.push(reply_push((prefix + mobile(1), "7", "TD")))
     assert ledger.statuses() == {mobile(1): "delivered"}
-    assert [row["mobile"] for row in ledger.rows(optouts)] == [mobile(1)]
+    assert [row["mobile"] for row in ledger.rows(t.optouts)] == [mobile(1)]
 
 
 def test_a_count_that_lies_is_noted_and_the_list_is_trusted(ledger: Ledger) -> None:
     msg_id = accepted(ledger, mobile(1))
     ledger.push(status_push((mobile(1), msg_id, 1)).replace("<count>1<", "<count>9<"))
     assert ledger.statuses() == {mobile(1): "delivered"}
-    (row,) = ledger.rows(pushes)
+    (row,) = ledger.rows(t.pushes)
     assert (row["state"], row["reason"]) == ("processed", "count says '9', the list holds 1")
 
 
@@ -254,14 +253,14 @@ def test_a_count_that_lies_is_noted_and_the_list_is_trusted(ledger: Ledger) -> N
 )
 def test_a_push_is_read_in_whatever_encoding_it_comes(ledger: Ledger, encode: object) -> None:
     ledger.push(encode(reply_push((mobile(1), "7", "退订"))))  # type: ignore[operator]
-    assert [row["content"] for row in ledger.rows(first_replies)] == ["退订"]
+    assert [row["content"] for row in ledger.rows(t.first_replies)] == ["退订"]
 
 
 @pytest.mark.parametrize(
     ("body", "table"),
     [
-        (status_push(*((mobile(n), n + 1, 1) for n in range(1000))), reports),
-        (reply_push(*((mobile(n), "7", "T") for n in range(1000))), first_replies),
+        (status_push(*((mobile(n), n + 1, 1) for n in range(1000))), t.reports),
+        (reply_push(*((mobile(n), "7", "T") for n in range(1000))), t.first_replies),
     ],
     ids=["reports", "replies"],
 )
@@ -284,7 +283,7 @@ def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(eng
     process_push(engine, push_id, {}, optout_words=OPTOUT_WORDS)
     with engine.begin() as connection:
         assert kept.overdue(connection, now=NOW + timedelta(days=1)) == []
-        assert connection.execute(select(pushes.c.state)).scalar_one() == "quarantined"
+        assert connection.execute(select(t.pushes.c.state)).scalar_one() == "quarantined"
 
 
 def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied_afterwards(
@@ -296,14 +295,14 @@ def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied
     with engine.begin() as other:
         other.execute(text("LOCK TABLE reports IN SHARE MODE"))
         push_id = ledger.push(body)
-        assert [row["state"] for row in ledger.rows(pushes)] == ["received"]
+        assert [row["state"] for row in ledger.rows(t.pushes)] == ["received"]
     assert [line.getMessage().partition(",")[0] for line in caplog.records] == [
         f"push {push_id} is put back and read again within 30 s"
     ]
     with engine.begin() as connection:
         assert kept.overdue(connection, now=NOW + kept.STRAY_AFTER) == [push_id]
     process_push(engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
-    assert [row["state"] for row in ledger.rows(pushes)] == ["processed"]
+    assert [row["state"] for row in ledger.rows(t.pushes)] == ["processed"]
     engine.dispose()
 
 
@@ -321,4 +320,4 @@ def test_a_push_writes_no_line_of_its_own_into_the_log(ledger: Ledger, tmp_path:
         logger.removeHandler(handler)
         handler.close()
     (line,) = (tmp_path / "log").read_text().splitlines()
-    assert r"userId x\x0a[ERROR] the ledger is lost\u202e is no account" in line
+    assert r"userId x\x0a[ERROR] the ledger is lost\u202e is not an account" in line

@@ -17,8 +17,8 @@ from worker.domain.optout import OPTOUT_WORDS
 from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.inbound import pushes as kept
-from worker.ledger.tables import first_replies, optouts, pushes, replies, reports
 
 Item = tuple[str, int, int] | tuple[str, str, str]
 
@@ -66,7 +66,7 @@ def comings(draw: st.DrawFn) -> tuple[list[Coming], Comings]:
 def left_by(ledger: Ledger, come: Comings) -> tuple[object, ...]:
     """What is in the ledger after these pushes, and nothing else."""
     with ledger.engine.begin() as connection:
-        for table in (reports, replies, optouts, pushes):
+        for table in (t.reports, t.replies, t.optouts, t.pushes):
             connection.execute(delete(table))
         push_ids = [kept.add(connection, one.body, source="127.0.0.1", received_at=one.at) for one, _ in come]
     # Those that are processed again are so after all others.
@@ -76,12 +76,12 @@ def left_by(ledger: Ledger, come: Comings) -> tuple[object, ...]:
                 process_push(
                     ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS
                 )
-    assert {row["state"] for row in ledger.rows(pushes)} == {"processed"}
+    assert {row["state"] for row in ledger.rows(t.pushes)} == {"processed"}
     return (
         ledger.statuses(),
-        {(row["msg_id"], row["mobile"], row["status"], row["received_at"]) for row in ledger.rows(reports)},
-        sorted((row["received_at"], _reply(row)) for row in ledger.rows(first_replies)),
-        {row["mobile"]: (row["since"], row["why"], row["msg_id"]) for row in ledger.rows(optouts)},
+        {(row["msg_id"], row["mobile"], row["status"], row["received_at"]) for row in ledger.rows(t.reports)},
+        sorted((row["received_at"], _reply(row)) for row in ledger.rows(t.first_replies)),
+        {row["mobile"]: (row["since"], row["why"], row["msg_id"]) for row in ledger.rows(t.optouts)},
     )
 
 

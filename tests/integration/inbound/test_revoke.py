@@ -9,11 +9,9 @@ from sqlalchemy import update
 
 from worker.domain.optout import OPTOUT_WORDS
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import optouts
-from worker.ledger.tables import optouts as optouts_table
-from worker.ledger.tables import pushes as table
-from worker.ledger.tables import replies, reports
 
 MINUTE = timedelta(minutes=1)
 
@@ -49,7 +47,10 @@ def test_what_a_revoked_push_said_is_gone_and_what_a_later_one_said_of_the_same_
     with ledger.engine.begin() as connection:
         assert pushes.overdue(connection, now=NOW + timedelta(days=99999)) == [true]
     process(ledger, true)
-    assert {(row["mobile"], row["push_id"]) for row in ledger.rows(reports)} == {(mobile(2), true), (mobile(9), other)}
+    assert {(row["mobile"], row["push_id"]) for row in ledger.rows(t.reports)} == {
+        (mobile(2), true),
+        (mobile(9), other),
+    }
     assert ledger.statuses()[mobile(1)] != "delivered"
     assert ledger.statuses()[mobile(2)] == "delivered"
 
@@ -66,7 +67,7 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
         assert pushes.revoke(connection, forged, by="x", now=NOW)[1] == 0
     assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
-    assert [row["push_id"] for row in ledger.rows(reports)] == [true]
+    assert [row["push_id"] for row in ledger.rows(t.reports)] == [true]
 
 
 def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
@@ -78,7 +79,7 @@ def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
     replayed = sms("pushes", "replay", str(forged))
     assert (replayed.exit_code, "it is revoked" in replayed.stderr) == (1, True)
     process(ledger, forged)  # a task that was on its way
-    assert (ledger.rows(replies), ledger.rows(optouts_table)) == ([], [])
+    assert (ledger.rows(t.replies), ledger.rows(t.optouts)) == ([], [])
     assert told("pushes", "revoke", str(forged)) == [
         {"id": forged, "reports": 0, "replies": 0, "optouts": 0, "optouts_kept": 0, "read_again": 0}
     ]
@@ -94,9 +95,9 @@ def test_a_push_that_waits_to_be_read_can_be_revoked_and_is_read_no_more(ledger:
         push_id = pushes.add(connection, reply_push((mobile(1), "7", "TD")).encode(), source="s", received_at=NOW)
     assert sms("pushes", "revoke", str(push_id)).exit_code == 0
     process(ledger, push_id)
-    [row] = ledger.rows(table)
+    [row] = ledger.rows(t.pushes)
     assert (row["state"], row["due_at"], row["items"]) == ("processed", None, None)
-    assert ledger.rows(optouts_table) == []
+    assert ledger.rows(t.optouts) == []
 
 
 def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) -> None:
@@ -114,10 +115,10 @@ def test_a_push_that_is_forged_again_and_again_is_revoked_in_one_go(ledger: Ledg
     ledger.sent_to(mobile(1))
     body = reply_push((mobile(1), "7", "TD"))
     push_ids = [ledger.push(body, NOW + n * MINUTE) for n in range(3)]
-    assert [row["mobile"] for row in ledger.rows(optouts_table)] == [mobile(1)]
+    assert [row["mobile"] for row in ledger.rows(t.optouts)] == [mobile(1)]
     done = sms("pushes", "revoke", *map(str, push_ids))
     assert done.exit_code == 0, done.output
-    assert (ledger.rows(optouts_table), ledger.rows(replies)) == ([], [])
+    assert (ledger.rows(t.optouts), ledger.rows(t.replies)) == ([], [])
 
 
 def test_what_others_said_counts_also_where_the_body_of_the_forged_push_is_wiped(ledger: Ledger) -> None:
@@ -125,7 +126,7 @@ def test_what_others_said_counts_also_where_the_body_of_the_forged_push_is_wiped
     forged = ledger.push(status_push((mobile(1), msg_id, 1)))
     true = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + MINUTE)
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.id == forged).values(body=b"", size=0))
+        connection.execute(update(t.pushes).where(t.pushes.c.id == forged).values(body=b"", size=0))
     assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
     assert ledger.statuses() == {mobile(1): "delivered"}

@@ -9,7 +9,7 @@ from campaign_driver import Campaigns, window_of
 from ledger_driver import NOW, Ledger, message
 from sqlalchemy import Engine, make_url
 
-from worker.campaigns.feed import Launched
+from worker.campaigns.feed import FeedOutcome
 from worker.campaigns.start_due import start_due
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
@@ -57,7 +57,7 @@ def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(post
     ledger = Ledger(postgres)
     ledger.accept(message("m"))
     with postgres.begin() as accepting:
-        for table, other in ((messages, {"id": "n"}), (submissions, {"msg_id": 7})):
+        for table, other in ((messages, {"public_id": "n"}), (submissions, {"msg_id": 7})):
             row = ledger.rows(table)[0] | other
             del row["id"]
             accepting.execute(table.insert(), row)
@@ -136,13 +136,13 @@ def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.launch(run.id, here={"shop"}, anywhere={"shop"}) is Launched.ENOUGH
+    assert of.feed(run.id, here={"shop"}, anywhere={"shop"}) is FeedOutcome.ENOUGH
     [row] = ledger.rows(campaigns)
     assert row["state"] == "paused"
     assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
     assert ledger.rows(messages) == []
     of.resume()
-    of.launch(run.id, NOW + timedelta(seconds=1))
+    of.feed(run.id, NOW + timedelta(seconds=1))
     assert len(ledger.rows(messages)) == 1
 
 
@@ -155,6 +155,6 @@ def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.launch(run.id, here={"shop"}, anywhere=anywhere) is Launched.NOT_HERE
+    assert of.feed(run.id, here={"shop"}, anywhere=anywhere) is FeedOutcome.NOT_HERE
     assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
     assert ledger.rows(messages) == []

@@ -10,7 +10,7 @@ from worker.ledger.tables import audiences, marks
 
 ADD = text(
     "INSERT INTO audiences (name, source, header, mobile_column, ready, good, repeats, refused, created_at, created_by)"
-    " VALUES ('a', 'a.csv', '[]', 'mobile', true, 0, 0, 0, now(), 'test') RETURNING no"
+    " VALUES ('a', 'a.csv', '[]', 'mobile', true, 0, 0, 0, now(), 'test') RETURNING id"
 )
 
 

@@ -13,9 +13,9 @@ from sqlalchemy.exc import OperationalError
 from test_migrations import go_back
 
 from worker.ledger import roles, schema
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.roles import named
-from worker.ledger.tables import marks
+from worker.ledger.roles import role_names
 
 PASSWORDS = {role: f"password-of-{role}-4711" for role in roles.ROLES}
 
@@ -23,7 +23,7 @@ PASSWORDS = {role: f"password-of-{role}-4711" for role in roles.ROLES}
 @pytest.fixture
 def secrets(postgres_url: str, tmp_path: Path) -> Path:
     """A file for each role, as deploy/make-secrets makes them."""
-    names = named(str(make_url(postgres_url).database))
+    names = role_names(str(make_url(postgres_url).database))
     for role, name in names.items():
         (tmp_path / f"ledger_url_{role}").write_text(f"postgresql://{name}:{PASSWORDS[role]}@postgres:5432/sms\n")
     return tmp_path
@@ -66,7 +66,7 @@ def test_the_owner_migrates_a_ledger_of_an_older_version_and_gives_the_rights_to
         schema.migrate(owner)
         schema.check(owner)
     with as_role(postgres_url, "worker") as engine:
-        assert Ledger(engine).rows(marks)
+        assert Ledger(engine).rows(t.marks)
     admin.dispose()
 
 
@@ -79,7 +79,7 @@ def test_what_a_superuser_migrates_is_the_owners_all_the_same(postgres_url: str)
         query = text(
             "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         )
-        assert list(connection.execute(query).scalars()) == [roles.names(connection)["owner"]]
+        assert list(connection.execute(query).scalars()) == [roles.current_role_names(connection)["owner"]]
     admin.dispose()
 
 
@@ -96,7 +96,7 @@ def test_who_needs_no_console_may_drop_its_role_and_still_migrates(postgres_url:
     make_and_migrate(postgres_url)
     admin = open_engine(postgres_url)
     with admin.begin() as connection:
-        web = roles.names(connection)["web"]
+        web = roles.current_role_names(connection)["web"]
         connection.execute(text(f"DROP OWNED BY {web}"))
         connection.execute(text(f"DROP ROLE {web}"))
     admin.dispose()
@@ -110,7 +110,7 @@ def test_a_ledger_without_roles_is_migrated_as_ever(postgres_url: str) -> None:
     schema.migrate(engine)
     schema.check(engine)
     with reading(engine) as connection:
-        assert not roles.are_made(connection)
+        assert not roles.have_roles(connection)
     engine.dispose()
 
 
@@ -127,14 +127,14 @@ def test_to_hand_over_gives_way_to_those_who_use_the_ledger_and_changes_nothing_
 
     def the_others_are_through(_seconds: float) -> None:
         with reading(admin) as connection:
-            assert not roles.are_made(connection)
+            assert not roles.have_roles(connection)
         using.close()
 
     using = other.connect()
     using.execute(text("SELECT * FROM submissions"))
     schema.make_roles(admin, {}, pause=the_others_are_through)
     with reading(admin) as connection:
-        assert roles.are_made(connection)
+        assert roles.have_roles(connection)
     admin.dispose()
     other.dispose()
 
@@ -168,7 +168,7 @@ def asked_for_passwords(postgres_url: str) -> Iterator[None]:
 
 def connects(url: str, role: str, password: str) -> bool:
     parts = make_url(url)
-    engine = create_engine(parts.set(username=named(str(parts.database))[role], password=password))
+    engine = create_engine(parts.set(username=role_names(str(parts.database))[role], password=password))
     try:
         engine.connect().close()
     except OperationalError as why:
@@ -214,7 +214,7 @@ def test_made_again_the_roles_have_new_passwords_and_the_rights_that_they_had(po
 def test_a_file_that_names_another_user_or_no_password_is_told_and_nothing_is_made(
     postgres_url: str, secrets: Path, content: str
 ) -> None:
-    name = named(str(make_url(postgres_url).database))["callback"]
+    name = role_names(str(make_url(postgres_url).database))["callback"]
     (secrets / "ledger_url_callback").write_text(content.format(name))
     done = sms_process("migrate", "--roles", secrets, SMS_LEDGER_URL=postgres_url)
     assert (done.returncode, done.stdout) == (1, "")
@@ -222,13 +222,13 @@ def test_a_file_that_names_another_user_or_no_password_is_told_and_nothing_is_ma
     assert "s3cret" not in done.stderr
     engine = open_engine(postgres_url)
     with reading(engine) as connection:
-        assert not roles.are_made(connection)
+        assert not roles.have_roles(connection)
     engine.dispose()
 
 
 def test_who_is_no_superuser_is_told_that_he_may_not(postgres_url: str, tmp_path: Path) -> None:
     make_and_migrate(postgres_url)
-    owner = make_url(postgres_url).set(username=named(str(make_url(postgres_url).database))["owner"])
+    owner = make_url(postgres_url).set(username=role_names(str(make_url(postgres_url).database))["owner"])
     done = sms_process("migrate", "--roles", tmp_path, SMS_LEDGER_URL=owner.render_as_string(hide_password=False))
     assert done.returncode == 1
     assert "is no superuser of PostgreSQL; --roles needs one" in done.stderr

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from worker.ledger import schema
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
 from worker.ledger.sending import accounts
-from worker.ledger.tables import BUILT_BESIDE, first_replies, metadata, replies, submissions
+from worker.ledger.tables import BUILT_BESIDE, metadata
 
 Row = tuple[int, datetime, str]
 """A reply in a ledger: the number of its push, when that came, and what it says."""
@@ -81,13 +82,18 @@ def test_replies_of_version_0001_are_all_there_and_still_known_when_they_come_ag
     ledger = Ledger(engine)
     before = shown(ledger)
     assert [(row["push_id"], row["received_at"], row["content"]) for row in before] == rows
-    assert {row["id"]: row["nth"] for row in ledger.rows(replies) if row["content"] == "T"} == {2: 1, 3: 2, 4: 3, 5: 1}
+    assert {row["id"]: row["nth"] for row in ledger.rows(t.replies) if row["content"] == "T"} == {
+        2: 1,
+        3: 2,
+        4: 3,
+        5: 1,
+    }
     ledger.push(reply_push(*((mobile(1), "7", content) for content in ("T", "T", "T", "退订", "2099"))), late)
     assert shown(ledger) == before
 
 
 def shown(ledger: Ledger) -> list[dict[str, object]]:
-    return sorted(ledger.rows(first_replies), key=itemgetter("id"))
+    return sorted(ledger.rows(t.first_replies), key=itemgetter("id"))
 
 
 def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_none(engine: Engine) -> None:
@@ -168,7 +174,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
 ) -> None:
     engine, other, third = (open_engine(postgres_url) for _ in range(3))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for index in BUILT_BESIDE:
+        for _, index in BUILT_BESIDE:
             connection.execute(text(f"DROP INDEX {index.name}"))
         connection.execute(text("SET statement_timeout = '1s'"))
         with other.begin() as writing:
@@ -190,7 +196,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
         migrated.result()
     with engine.connect() as connection:
         query = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid"
-        assert {index.name for index in BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
+        assert {index.name for _, index in BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
     for one in (engine, other, third):
         one.dispose()
 
@@ -216,7 +222,9 @@ def test_what_version_0005_held_after_its_campaign_was_cancelled_is_cancelled(en
             connection.execute(text(statement), now)
     schema.migrate(engine)
     with engine.connect() as connection:
-        query = select(submissions.c.id, submissions.c.state, submissions.c.called_off).order_by(submissions.c.id)
+        query = select(t.submissions.c.id, t.submissions.c.state, t.submissions.c.called_off).order_by(
+            t.submissions.c.id
+        )
         assert [tuple(row) for row in connection.execute(query)] == [
             (1, "cancelled", True),
             (2, "unknown", True),
@@ -236,7 +244,7 @@ def test_columns_are_not_renamed_under_a_worker_that_has_yet_to_record_a_call(en
     with engine.begin() as connection:
         connection.execute(text("UPDATE submissions SET due_at = '2026-11-22 04:00:00' WHERE no = 7"))
     schema.migrate(engine)
-    assert [row["id"] for row in Ledger(engine).rows(submissions)] == [7]
+    assert [row["id"] for row in Ledger(engine).rows(t.submissions)] == [7]
 
 
 def test_on_postgresql_every_name_of_an_upgraded_ledger_is_that_of_a_new_one(postgres_url: str) -> None:

@@ -458,7 +458,7 @@ def test_who_opted_out_is_found_by_the_indexes_however_many_opted_out(ledger: Le
         row = {"account_id": ledger.account_ids["default"], "since": NOW, "said_by": "x", "why": "x"}
         connection.execute(insert(table), [row | {"mobile": mobile(10_000 + n)} for n in range(30_000)])
         connection.execute(text("ANALYZE"))
-    plan = explained(ledger.engine, optouts._WITH_OPTOUTS, submission_ids=list(range(1, 51)))
+    plan = explained(ledger.engine, optouts._WITH_OPTOUTS, ids=list(range(1, 51)))
     gone_through = [step for step in plan if "Seq Scan" in step or step.startswith("SCAN")]
     assert not [step for step in gone_through if "submissions" not in step], plan
     assert any("ix_recipients_submission_no" in step for step in plan), plan

@@ -3,7 +3,7 @@
 import pytest
 from ledger_driver import Ledger, mobile, reply_push, status_push
 
-from worker.ledger.tables import replies, reports
+from worker.ledger import tables as t
 
 
 def test_more_reports_than_go_into_one_statement_are_each_kept_once(ledger: Ledger) -> None:
@@ -11,7 +11,7 @@ def test_more_reports_than_go_into_one_statement_are_each_kept_once(ledger: Ledg
     for some in (items, items[::-1], items[1200:] + items[:1300]):
         ledger.push(status_push(*some))
     said = {1: "delivered", -1: "undelivered"}
-    assert sorted((row["mobile"], row["msg_id"], row["status"]) for row in ledger.rows(reports)) == sorted(
+    assert sorted((row["mobile"], row["msg_id"], row["status"]) for row in ledger.rows(t.reports)) == sorted(
         (to, msg_id, said[status]) for to, msg_id, status in items
     )
 
@@ -21,9 +21,9 @@ def test_more_reports_than_go_into_one_statement_are_each_kept_once(ledger: Ledg
 )
 def test_a_reply_is_kept_to_the_letter(ledger: Ledger, content: str) -> None:
     ledger.push(reply_push((mobile(1), "7", content), (mobile(2), "7", "1")))
-    assert [row["content"] for row in ledger.rows(replies)] == [content, "1"]
+    assert [row["content"] for row in ledger.rows(t.replies)] == [content, "1"]
 
 
 def test_of_a_field_that_is_there_twice_the_first_counts(ledger: Ledger) -> None:
     ledger.push(status_push((mobile(1), 7, 1)).replace("<msgId>", "<other/><msgId> 5 </msgId><msgId>"))
-    assert [(row["mobile"], row["msg_id"]) for row in ledger.rows(reports)] == [(mobile(1), 5)]
+    assert [(row["mobile"], row["msg_id"]) for row in ledger.rows(t.reports)] == [(mobile(1), 5)]

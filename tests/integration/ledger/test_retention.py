@@ -10,10 +10,9 @@ from sqlalchemy import update
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.ledger import retention
+from worker.ledger import tables as t
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import messages as kept_messages
-from worker.ledger.tables import messages, refused, submissions
-from worker.ledger.tables import pushes as pushes_table
 from worker.maintenance.retention import forget as forget_old
 
 DAY = timedelta(days=1)
@@ -26,7 +25,7 @@ def forget(ledger: Ledger, *, codes: bool = True) -> None:
 
 
 def texts(ledger: Ledger) -> dict[str, str]:
-    return {str(row["public_id"]): str(row["content"]) for row in ledger.rows(messages)}
+    return {str(row["public_id"]): str(row["content"]) for row in ledger.rows(t.messages)}
 
 
 @pytest.mark.parametrize("state", State)
@@ -34,7 +33,7 @@ def test_the_text_of_a_code_is_wiped_once_nothing_of_it_can_be_sent_any_more(led
     ledger.accept(message("code", mobile(1), lane="otp", content="123456"), message("notice", mobile(1)))
     due = NOW if state in (State.HELD, State.QUEUED, State.SUBMITTING) else None
     with ledger.engine.begin() as connection:
-        connection.execute(update(submissions).values(state=state, due_at=due))
+        connection.execute(update(t.submissions).values(state=state, due_at=due))
     forget(ledger)
     may_be_sent = state in (State.HELD, State.QUEUED, State.SUBMITTING, State.UNKNOWN)
     assert texts(ledger) == {"code": "123456" if may_be_sent else "", "notice": "您好"}
@@ -52,7 +51,7 @@ def test_a_code_with_one_call_that_may_be_made_keeps_its_text(ledger: Ledger) ->
 def test_where_texts_of_codes_are_kept_none_is_wiped(ledger: Ledger) -> None:
     ledger.accept(message("code", mobile(1), lane="otp"))
     with ledger.engine.begin() as connection:
-        connection.execute(update(submissions).values(state=State.ACCEPTED, due_at=None))
+        connection.execute(update(t.submissions).values(state=State.ACCEPTED, due_at=None))
     forget(ledger, codes=False)
     assert texts(ledger) == {"code": "您好"}
     forget(ledger)
@@ -63,7 +62,7 @@ def test_a_code_that_is_sent_again_under_its_id_is_the_same_message_though_its_t
     code = message("code", mobile(1), lane="otp", content="123456")
     ledger.accept(code)
     with ledger.engine.begin() as connection:
-        connection.execute(update(submissions).values(state=State.ACCEPTED, due_at=None))
+        connection.execute(update(t.submissions).values(state=State.ACCEPTED, due_at=None))
     forget(ledger)
     with ledger.engine.connect() as connection:
         assert kept_messages.others(connection, [code]) == []
@@ -87,11 +86,11 @@ def test_bodies_of_pushes_and_refused_messages_are_kept_for_their_days(ledger: L
         for name, at in (("old", NOW - KEEP - DAY), ("new", NOW - KEEP + DAY)):
             kept_messages.refuse(connection, name, ["bad"], "payload", now=at)
     forget(ledger)
-    assert {row["id"]: row["size"] for row in ledger.rows(pushes_table)} == {
+    assert {row["id"]: row["size"] for row in ledger.rows(t.pushes)} == {
         old: 0, quarantined: 0, new: len(body.encode()), unread: 1,
     }  # fmt: skip
-    assert {row["id"] for row in ledger.rows(pushes_table) if row["body"] == b""} == {old, quarantined}
-    assert [row["id"] for row in ledger.rows(refused)] == ["new"]
+    assert {row["id"] for row in ledger.rows(t.pushes) if row["body"] == b""} == {old, quarantined}
+    assert [row["id"] for row in ledger.rows(t.refused)] == ["new"]
     with ledger.engine.begin() as connection:
         assert pushes.replay(connection, push_ids=[old, quarantined, new], now=NOW) == [new]
 
@@ -100,11 +99,11 @@ def test_of_quarantined_bodies_the_newest_are_kept_that_have_no_more_bytes_than_
     push_ids = [ledger.push("x" * 100) for _ in range(5)]
     good = ledger.push(reply_push((mobile(1), "1", "好")))
     with ledger.engine.begin() as connection:
-        connection.execute(update(pushes_table).where(pushes_table.c.id == push_ids[3]).values(size=None))
+        connection.execute(update(t.pushes).where(t.pushes.c.id == push_ids[3]).values(size=None))
         assert retention.wipe_quarantined(connection, most_bytes=250, before=NOW) == 0
         assert retention.wipe_quarantined(connection, most_bytes=250, before=LATER) == 3
         assert retention.wipe_quarantined(connection, most_bytes=250, before=LATER) == 0
-    kept = {row["id"] for row in ledger.rows(pushes_table) if row["body"]}
+    kept = {row["id"] for row in ledger.rows(t.pushes) if row["body"]}
     assert kept == {*push_ids[3:], good}
 
 
@@ -112,7 +111,7 @@ def test_of_quarantined_bodies_the_newest_are_kept_that_have_no_more_bytes_than_
 def test_a_text_that_was_wiped_is_shown_as_such(ledger: Ledger) -> None:
     ledger.accept(message("code", mobile(1), lane="otp", content="123456"))
     with ledger.engine.begin() as connection:
-        connection.execute(update(submissions).values(state=State.ACCEPTED, due_at=None))
+        connection.execute(update(t.submissions).values(state=State.ACCEPTED, due_at=None))
     forget(ledger)
     assert "content    (wiped: the text of a code)" in sms("show", "code").stdout
     assert "(wiped: the text of a code)" in " ".join(sms("messages").stdout.split())

@@ -23,13 +23,15 @@ from worker.devstack.stack import running_stack
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.ledger import backlog, retention, roles, schema
-from worker.ledger.campaigns import audiences, campaign_queries, campaigns
+from worker.ledger import tables as t
+from worker.ledger.campaigns import audiences, campaigns, runs
+from worker.ledger.campaigns.figures import campaign_figures, walks
+from worker.ledger.campaigns.recipients import recipient_rows
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 from worker.ledger.inbound import push_queries
 from worker.ledger.inbound import pushes as pushes_of
 from worker.ledger.roles import RIGHTS, SEQUENCES
 from worker.ledger.sending import accounts, gates, message_queries, optouts, unknown
-from worker.ledger.tables import pushes, recipient_status, submissions
 
 TOKEN = "0123456789abcdef"
 
@@ -114,7 +116,7 @@ def written() -> set[Right]:
 
 def test_each_role_has_the_rights_that_are_written_and_nobody_has_others_on_anything(admin: Engine) -> None:
     with reading(admin) as connection:
-        names = {name: role for role, name in roles.names(connection).items()}
+        names = {name: role for role, name in roles.current_role_names(connection).items()}
         found = {(*which, names.get(who, who)) for *which, who in connection.execute(EXPLODED).all()}
     assert {right for right in found if right[-1] != "owner"} == written()
 
@@ -124,7 +126,7 @@ def test_every_table_view_and_sequence_has_its_line_and_is_the_owners(admin: Eng
         "SELECT relname, relkind::text, pg_get_userbyid(relowner) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     )
     with reading(admin) as connection:
-        owner = roles.names(connection)["owner"]
+        owner = roles.current_role_names(connection)["owner"]
         rows = connection.execute(query).all()
     assert {name for name, kind, _ in rows if kind in "rvmp"} == RIGHTS.keys()
     assert {name for name, kind, _ in rows if kind == "S"} == set(SEQUENCES.values())
@@ -148,8 +150,8 @@ def test_nobody_else_may_connect_or_use_the_schema(admin: Engine) -> None:
 
 def test_a_right_that_an_older_postgresql_does_not_know_is_left_out_there() -> None:
     rights = RIGHTS["members"].worker
-    assert roles.known(rights, (17, 0)) == rights
-    assert roles.known(rights, (16, 9)) == "SELECT, INSERT, DELETE"
+    assert roles.supported(rights, (17, 0)) == rights
+    assert roles.supported(rights, (16, 9)) == "SELECT, INSERT, DELETE"
 
 
 def refused(url: str, role: str, statement: str) -> None:
@@ -193,7 +195,7 @@ def test_postgresql_lets_nobody_but_a_worker(url: str, role: str, what: str) -> 
 @pytest.mark.parametrize("role", roles.ROLES)
 def test_no_role_becomes_another(url: str, role: str, other: str) -> None:
     if role != other:
-        refused(url, role, f"SET ROLE {roles.named(str(open_engine(url).url.database))[other]}")
+        refused(url, role, f"SET ROLE {roles.role_names(str(open_engine(url).url.database))[other]}")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_the_callback_app_reads_nothing_of_what_is_kept(url: str, table: str) ->
 
 
 def test_the_callback_app_does_not_choose_the_number_of_a_push(url: str) -> None:
-    values = "(no, received_at, source, body, state, due_at) VALUES (1, now(), '', '', 'received', now())"
+    values = "(id, received_at, source, body, state, due_at) VALUES (1, now(), '', '', 'received', now())"
     refused(url, "callback", f"INSERT INTO pushes {values}")
 
 
@@ -224,7 +226,7 @@ def test_texts_are_kept_from_who_has_no_need_of_them(url: str, role: str, column
 def test_no_role_may_connect_to_another_ledger_of_the_server(url: str, postgres_url: str, role: str) -> None:
     make_and_migrate(postgres_url)
     ours, other = open_engine(url).url, open_engine(postgres_url).url
-    engine = open_engine(other.set(username=roles.named(str(ours.database))[role]))
+    engine = open_engine(other.set(username=roles.role_names(str(ours.database))[role]))
     with pytest.raises(OperationalError, match="permission denied for database"):
         engine.connect()
     engine.dispose()
@@ -265,7 +267,7 @@ def test_the_callback_app_keeps_a_push_and_is_ready(url: str, redis_url: str) ->
         assert app.get("/readyz").json == {"ledger": "ok", "redis": "ok"}
         assert app.post(f"/push/{TOKEN}", data=b"a push of the callback app").data == b"SUCCESS"
     with as_role(url, "worker") as engine, reading(engine) as connection:
-        kept = select(pushes.c.state).where(pushes.c.body == b"a push of the callback app")
+        kept = select(t.pushes.c.state).where(t.pushes.c.body == b"a push of the callback app")
         assert connection.execute(kept).scalars().all() == ["received"]
 
 
@@ -276,8 +278,8 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             found = message_queries.find(connection, "a")
             assert found is not None
             assert (found.content, found.counts) == ("您好", {"delivered": 2})
-            assert len(message_queries.recipients(connection, found.id)) == 2
-            assert message_queries.sent_with(connection, found.id).caller is None
+            assert len(message_queries.recipients(connection, found.row_id)) == 2
+            assert message_queries.sent_with(connection, found.row_id).caller is None
             assert message_queries.newest(connection, limit=10)
             assert {reply.content for reply in push_queries.newest_replies(connection, limit=10)} == {"退订", "谢谢"}
             assert push_queries.newest(connection, limit=10, state="quarantined")
@@ -288,17 +290,17 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             assert backlog.waiting(connection, overdue_since=NOW)
             assert backlog.refused(connection, since=NOW) == 0
             [campaign] = campaigns.listed(connection, limit=10)
-            runs = campaigns.runs_of(connection, campaign.id)
-            campaign_queries.walks(connection, [campaign])
-            campaign_queries.look(connection, campaign, runs, report_wait=timedelta(hours=72), now=NOW)
-            assert list(campaign_queries.recipient_rows(connection, runs))
+            of_campaign = runs.listed(connection, campaign.id)
+            walks(connection, [campaign])
+            campaign_figures(connection, campaign, of_campaign, report_wait=timedelta(hours=72), now=NOW)
+            assert list(recipient_rows(connection, of_campaign))
 
 
 def test_an_analyst_counts_what_was_sent_and_what_came_of_it(url: str) -> None:
     with as_role(url, "readonly") as engine, reading(engine) as connection:
-        of_lane = select(submissions.c.lane, func.count()).group_by(submissions.c.lane)
+        of_lane = select(t.submissions.c.lane, func.count()).group_by(t.submissions.c.lane)
         assert {"otp", "notice"} <= {lane for lane, _ in connection.execute(of_lane)}
-        delivered = select(func.count()).where(recipient_status.c.status == "delivered")
+        delivered = select(func.count()).where(t.recipient_status.c.status == "delivered")
         assert connection.execute(delivered).scalar_one() == 3
         for table in ("messages", "replies", "first_replies", "pushes", "refused", "optouts", "members", "campaigns"):
             assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() >= (table != "refused")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from campaign_driver import WISH, Campaigns, window_of
+from campaign_driver import SPEC, Campaigns, window_of
 from ledger_driver import LEASE, NOW, Ledger, message, mobile, policy, status_push
 from pydantic import SecretStr
 from redis import Redis
@@ -537,7 +537,7 @@ def test_of_more_runs_than_a_queue_has_room_for_each_has_its_turn(beat: Publishe
     campaigns = Campaigns(beat.ledger)
     campaigns.audience(10)
     for number in range(runs):
-        campaigns.start(replace(WISH, name=f"c{number:02}"))
+        campaigns.start(replace(SPEC, name=f"c{number:02}"))
     launched = set()
     for second in range(runs):
         # What waits there already leaves room for few.

@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery
 from redis import Redis
 
-from worker.campaigns.feed import Launched, launch_part
+from worker.campaigns.feed import FeedOutcome, feed_part
 from worker.domain.lane import LANES
 from worker.redis_store import bells
 
@@ -56,12 +56,12 @@ def test_what_must_be_done_each_time_is_put_there_however_many_wait(redis: Redis
 
 
 def test_a_run_of_an_account_that_is_not_here_is_rung_for_at_once_and_not_again_for_a_moment(redis: Redis) -> None:
-    def launch(run_id: int) -> bool:
-        return launch_part(redis, lambda _: Launched.NOT_HERE, (run_id, QUEUE))
+    def feed(run_id: int) -> bool:
+        return feed_part(redis, lambda _: FeedOutcome.NOT_HERE, (run_id, QUEUE))
 
-    assert not launch(7)
+    assert not feed(7)
     assert redis.rpop(QUEUE)
-    assert not launch(7)
+    assert not feed(7)
     assert not redis.llen(QUEUE)
-    assert not launch(8)
+    assert not feed(8)
     assert redis.rpop(QUEUE)

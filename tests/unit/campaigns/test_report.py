@@ -8,11 +8,10 @@ import pytest
 from lxml import etree
 
 from worker.campaigns.report.page import html
-from worker.domain.campaigns.campaign import CampaignState, Leftover, Missed, RunState, Stage
+from worker.domain.campaigns.audience import Audience
+from worker.domain.campaigns.campaign import Campaign, CampaignState, Leftover, Missed, Run, RunState, Stage
 from worker.domain.campaigns.figures import Figures
-from worker.ledger.campaigns.audiences import Audience
-from worker.ledger.campaigns.campaign_queries import Breakdown, Bucket, ByPrefix, ByResult, OverTime
-from worker.ledger.campaigns.campaigns import Campaign, Run
+from worker.domain.campaigns.report import Bucket, ByPrefix, ByResult, CampaignReport, OverTime
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&\u202e\x07{{ 7 * 7 }}"
@@ -28,7 +27,7 @@ CAMPAIGN = Campaign(
     content="春装上市\n拒收请回复R",
     state=CampaignState.DONE,
     since=NOW,
-    said_by="alice",
+    set_by="alice",
     reason=None,
     next_at=None,
     cron=None,
@@ -45,8 +44,8 @@ AUDIENCE = Audience(1, "people", "people.csv", ("mobile",), "mobile", True, 1000
 RUN = Run(1, 1, NOW, RunState.DONE, None, Stage.REST, 1, 1, 1, NOW, None, NOW, NOW, None, None)
 FIGURES = Figures(
     members=1000,
-    made=990,
-    refused=10,
+    expanded=990,
+    unrenderable=10,
     remaining=0,
     statuses={"accepted": 40, "rejected": 20, "unknown": 5, "suppressed": 25, "delivered": 880, "undelivered": 20},
     suppressed={"cap": 5, "optout": 20},
@@ -56,7 +55,7 @@ FIGURES = Figures(
     last_call=NOW,
     per_minute=0,
 )
-TOLD = Breakdown(
+TOLD = CampaignReport(
     FIGURES,
     OverTime(
         timedelta(minutes=1),
@@ -67,12 +66,12 @@ TOLD = Breakdown(
     3,
     tuple(ByPrefix(str(prefix), 1300 - prefix, 20, 1) for prefix in range(130, 160)),
 )
-NOTHING = Breakdown(
+NOTHING = CampaignReport(
     Figures(1000, 0, 0, 1000, {}, {}, 0, 0, None, None, 0), over_time=None, results=(), other_results=0, prefixes=()
 )
 
 
-def page(campaign: Campaign = CAMPAIGN, told: Breakdown = TOLD, of: Sequence[Run] = (RUN,)) -> str:
+def page(campaign: Campaign = CAMPAIGN, told: CampaignReport = TOLD, of: Sequence[Run] = (RUN,)) -> str:
     return html(campaign, AUDIENCE, of, told, now=NOW)
 
 
@@ -86,7 +85,7 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("told", [TOLD, NOTHING, replace(TOLD, figures=replace(FIGURES, remaining=40, members=1040))])
-def test_the_page_is_well_formed_whatever_there_is_to_tell(told: Breakdown) -> None:
+def test_the_page_is_well_formed_whatever_there_is_to_tell(told: CampaignReport) -> None:
     assert "spring" in words(page(told=told))
 
 

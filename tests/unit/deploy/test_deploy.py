@@ -38,7 +38,7 @@ from worker.client import NotPermitted, SmsClient
 from worker.config import SECRETS, VARIABLES, load_settings
 from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
 from worker.ledger.roles import ROLES as LEDGER_ROLES
-from worker.ledger.roles import named
+from worker.ledger.roles import role_names
 from worker.redis_store import bells, heartbeat, intake, intake_keys
 
 REPO = Path(__file__).parents[3]
@@ -194,7 +194,7 @@ def test_the_ledger_has_its_roles_before_it_is_migrated_and_is_migrated_before_i
 def test_each_role_of_postgresql_has_a_password_of_its_own_in_its_file(secrets):
     superuser = make_url((secrets / "ledger_url_superuser").read_text())
     urls = {role: make_url((secrets / f"ledger_url_{role}").read_text()) for role in LEDGER_ROLES}
-    assert {role: url.username for role, url in urls.items()} == named("sms")
+    assert {role: url.username for role, url in urls.items()} == role_names("sms")
     assert len({url.password for url in (*urls.values(), superuser)}) == len(LEDGER_ROLES) + 1
     places = {(url.drivername, url.host, url.port, url.database) for url in (*urls.values(), superuser)}
     assert places == {("postgresql+psycopg", "postgres", 5432, "sms")}

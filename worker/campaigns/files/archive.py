@@ -1,6 +1,6 @@
-"""The parts of a zip archive from a stranger, unpacked as a stream: what unpacks to too much is refused while it unpacks.
+"""The parts of a zip archive from a stranger, unpacked as a stream.
 
-What the archive says of its own size is not believed.
+An archive that unpacks to too much is refused while it unpacks: what it says of its own size is not believed.
 """
 
 import os
@@ -13,24 +13,40 @@ from worker.domain.campaigns.audience import NoAudience
 
 BLOCK = 32 << 10
 MAX_RATIO = 100
-"""What unpacks to more than this many times the size of its file is no list of people; real ones have 5 to 20."""
-LEAST_UNPACKED = 16 << 20
-"""Bytes that any file may unpack to, however small it is."""
-MAX_UNPACKED = 2 << 30
-"""Bytes that no file may unpack to more than: a million rows of forty columns."""
+"""A file that unpacks to more than this many times its size is not a list of people. Real lists have 5 to 20."""
 MAX_DIRECTORY = 1 << 20
-"""Bytes of the list of parts: zipfile makes it objects of ten times the size. A part takes about 100, and a workbook has tens of them."""
+"""Bytes of the list of parts, of which zipfile makes objects ten times the size.
+
+A part takes about 100 bytes, and a workbook has tens of parts.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a file may cost. The defaults are those for files of strangers."""
+
+    least_unpacked: int = 16 << 20
+    """Bytes that every file may unpack to, however small it is."""
+    most_unpacked: int = 2 << 30
+    """Bytes that no file may unpack to more than: a million rows of forty columns."""
+    texts: int = 10_000_000
+    """Texts that cells share."""
+    texts_size: int = 256 << 20
+    """Bytes of these texts, which are kept in memory: a million rows with 250 bytes each that no other row has."""
+
+
+BOUNDS = Bounds()
 
 
 @dataclass(slots=True)
 class Budget:
-    """How many bytes may still be had of a file, all its parts together."""
+    """How many bytes a file may still unpack to, all its parts together."""
 
     most: int
     left: int
 
     def spend(self, size: int) -> None:
-        """Raises NoAudience where there are no more so many."""
+        """Takes that many bytes. Raises NoAudience where fewer are left."""
         self.left -= size
         if self.left < 0:
             raise NoAudience(
@@ -41,18 +57,26 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive, and what may still be unpacked of it."""
+    """An archive, and how many bytes it may still unpack to."""
 
     archive: ZipFile
     budget: Budget
+    bounds: Bounds
 
-    def __contains__(self, part: object) -> bool:
-        return part in self.archive.NameToInfo
+    def __contains__(self, part: str) -> bool:
+        try:
+            self.archive.getinfo(part)
+        except KeyError:
+            return False
+        return True
 
     def blocks(self, part: str) -> Iterator[bytes]:
-        """The content of a part. Raises KeyError where there is none, NoAudience where it is too much or packed otherwise."""
+        """Yields the content of a part.
+
+        Raises KeyError where there is none, NoAudience where it is too much or packed otherwise.
+        """
         info = self.archive.getinfo(part)
-        # Of the others zipfile unpacks as much as there is, whatever it is asked for; and no workbook has them.
+        # With other methods zipfile unpacks all there is, whatever it is asked for. No workbook uses them.
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             raise NoAudience("is packed in a way that no workbook is; save it anew as .xlsx, or as CSV")
         with self.archive.open(info) as content:
@@ -61,16 +85,19 @@ class Archive:
                 yield block
 
 
-def open_archive(file: BinaryIO) -> Archive:
-    """The archive in a file, which stays the caller's to close. Raises BadZipFile, or NoAudience where it has too many parts."""
+def open_archive(file: BinaryIO, bounds: Bounds) -> Archive:
+    """Opens the archive in a file, which the caller closes.
+
+    Raises BadZipFile, or NoAudience where it has too many parts.
+    """
     size = file.seek(0, os.SEEK_END)
-    most = min(MAX_UNPACKED, max(LEAST_UNPACKED, MAX_RATIO * size))
-    return Archive(ZipFile(_InSmallReads(file)), Budget(most, most))
+    most = min(bounds.most_unpacked, max(bounds.least_unpacked, MAX_RATIO * size))
+    return Archive(ZipFile(_InSmallReads(file)), Budget(most, most), bounds)
 
 
 @dataclass(frozen=True, slots=True)
 class _InSmallReads:
-    """A file as zipfile uses it. All that it reads in one go, whatever its length, is the list of parts."""
+    """A file as zipfile reads it. The list of parts is all that zipfile reads in one go, whatever its length."""
 
     file: BinaryIO
 

@@ -1,4 +1,4 @@
-"""The text that a person sees of a cell, from what is stored of it and the format of its number."""
+"""The text that a person sees in a cell, from what is stored and the format of its number."""
 
 import re
 from dataclasses import dataclass
@@ -11,10 +11,13 @@ from openpyxl.utils.datetime import from_excel, from_ISO8601
 
 _FORMAT = re.compile(r"(#,##)?(0+)(?:\.(0+))?(%)?")
 _NUMBERED = 10_000_000_000
-"""A whole number from here on is the number of something, such as a mobile, and no amount: it has no decimals, whatever its format."""
+"""A whole number from here on is the number of something, such as a mobile, and not an amount.
+
+It has no decimals, whatever its format.
+"""
 
 _NO_MOMENT = "#VALUE!"
-"""What Excel shows of a number that its format has for a moment, and that is none."""
+"""What Excel shows for a number that its format takes for a time, and that is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,10 @@ class _Format:
 
 
 def number_text(stored: str, number_format: str, epoch: datetime) -> str:
-    """What a number shows, or the moment that it stands for; without the finer points of its format, such as a currency."""
+    """Returns what a number shows, or the time that it stands for.
+
+    Details of its format, such as a currency, are left out.
+    """
     value = float(stored) if any(char in stored for char in ".Ee") else int(stored)
     if not _is_moment(number_format):
         return _number(value, _shown(number_format))
@@ -36,17 +42,17 @@ def number_text(stored: str, number_format: str, epoch: datetime) -> str:
 
 
 def moment_text(stored: str) -> str:
-    """What a moment shows that is stored in ISO 8601."""
+    """Returns what a time shows that is stored in ISO 8601."""
     return _moment(from_ISO8601(stored))  # type: ignore[no-untyped-call]  # has no type hints
 
 
 def boolean_text(stored: str) -> str:
-    """What true and false show."""
+    """Returns what true and false show."""
     return "TRUE" if stored in ("1", "true") else "FALSE"
 
 
 def _moment(value: date | time | timedelta | None) -> str:
-    """A day that has no time of day is kept as its midnight."""
+    """A date without a time of day is stored as its midnight."""
     match value:
         case datetime() if value.time() != time():
             return value.isoformat(" ", "seconds" if value.second else "minutes")
@@ -74,10 +80,10 @@ def _is_moment(number_format: str) -> bool:
 
 @cache
 def _shown(number_format: str) -> _Format | None:
-    """The format of a number as Python has it; None where it says nothing of digits, or more than that."""
-    found = _FORMAT.fullmatch(number_format)
-    if not found:
+    """Returns the format of a number as Python has it. None where it says nothing of digits, or more than that."""
+    match = _FORMAT.fullmatch(number_format)
+    if not match:
         return None
-    thousands, whole, decimals, percent = found.groups(default="")
+    thousands, whole, decimals, percent = match.groups(default="")
     width = len(whole) + len(decimals) + bool(decimals)
     return _Format(f"0{width}{',' if thousands else ''}.{len(decimals)}f", len(decimals), bool(percent))

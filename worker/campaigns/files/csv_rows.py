@@ -13,54 +13,54 @@ from worker.domain.formula import of_cell
 ENCODINGS = ("utf-8-sig", "gb18030")
 """Tried in this order; with a BOM or without. Excel in China writes GBK, which the second reads."""
 DELIMITERS = "\t;,"
-"""Of two that a header has as many of it is the first: names have commas in them before they have tabs."""
+"""Where a header has as many of two, the first is taken: names have commas in them before they have tabs."""
 BLOCK = 1 << 20
 
 _QUOTED = re.compile(r'(?<![^,;\t\r\n])"[^"]*(?:""[^"]*)*"')
 
 
 def csv_rows(file: BinaryIO) -> Iterator[Row]:
-    """Each row with the line that it begins on, without the marks that our own files have before formulas.
+    """Yields each row with the line that it begins on, without the marks that our own files have before formulas.
 
-    Raises NoAudience where the file is no CSV.
+    Raises NoAudience where the file is not CSV.
     """
     text = TextIOWrapper(file, encoding=_encoding(file), newline="")
     line = 1
     try:
-        # Strict: where a quote is not closed, no row takes in all those that come after it.
+        # Strict: a row whose quote is not closed does not take in all rows after it.
         rows = csv.reader(text, delimiter=_delimiter(text), strict=True)
         for row in rows:
             yield line, [of_cell(cell) for cell in row]
             line = rows.line_num + 1
     except csv.Error as why:
-        raise NoAudience(f"is no CSV file: {why}, in the row on line {line}; mend that, or export it anew") from why
+        raise NoAudience(f"is not a CSV file: {why}, in the row on line {line}; mend that, or export it anew") from why
     except UnicodeDecodeError as why:
         raise NoAudience("was changed while it was read; do it again") from why
     finally:
-        # Else it would close the file with itself, which is its owner's to do.
+        # Without it the wrapper would close the file, which the caller closes.
         text.detach()
 
 
 def _encoding(file: BinaryIO) -> str:
-    """The encoding that the whole file can be read in: only the whole tells GB18030 from UTF-8."""
+    """Returns the encoding that the whole file can be read in. Only the whole file tells GB18030 from UTF-8."""
     for encoding in ENCODINGS:
         decoder = getincrementaldecoder(encoding)()
         file.seek(0)
         try:
             while block := file.read(BLOCK):
                 if b"\0" in block:
-                    raise NoAudience("is no CSV file: it is no text; export it as CSV, UTF-8")
+                    raise NoAudience("is not a CSV file: it is not text; export it as CSV, UTF-8")
                 decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             continue
         file.seek(0)
         return encoding
-    raise NoAudience("is no CSV file: it is neither UTF-8 nor GB18030 text; export it as CSV, UTF-8")
+    raise NoAudience("is not a CSV file: it is neither UTF-8 nor GB18030 text; export it as CSV, UTF-8")
 
 
 def _delimiter(text: TextIOWrapper) -> str:
-    """What stands between the values: that of the DELIMITERS which the header has most of, outside of quotes."""
+    """Returns the one of DELIMITERS that the header has most of, outside of quotes."""
     header = _QUOTED.sub("", text.read(BLOCK)).lstrip("\r\n").partition("\n")[0].partition("\r")[0]
     text.seek(0)
     return max(DELIMITERS, key=header.count)

@@ -1,22 +1,20 @@
-"""The texts of an Excel workbook: collected from its elements, and those that cells share, by number."""
+"""The texts of an Excel workbook: collected from its elements, and kept by number where cells share them."""
 
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.campaigns.files.archive import Bounds
 from worker.campaigns.files.xml_stream import named
 from worker.domain.campaigns.audience import MAX_ROW, NoAudience
 
-MAX_TEXTS = 10_000_000
-MAX_TEXTS_SIZE = 256 << 20
-"""Bytes of the texts that cells share, which are in memory: a million rows with 250 bytes each that are in no other row."""
-
 
 class SharedTexts:
-    """Texts by their numbers, one after the other in one piece of memory: a million strings would be three times as much."""
+    """Texts by number, one after the other in one piece of memory: a million strings would take three times as much."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._ends = array("I")
         self._texts = bytearray()
 
@@ -27,9 +25,9 @@ class SharedTexts:
 
     def add(self, text: str) -> None:
         """Raises NoAudience where there are too many."""
-        if len(self._ends) == MAX_TEXTS or len(self._texts) > MAX_TEXTS_SIZE:
+        if len(self._ends) == self._bounds.texts or len(self._texts) > self._bounds.texts_size:
             raise NoAudience(
-                f"has more than {MAX_TEXTS:,} texts, or {MAX_TEXTS_SIZE >> 20} MiB of them, in its sheets; save the one that you"
+                f"has more than {self._bounds.texts:,} texts, or {self._bounds.texts_size >> 20} MiB of them, in its sheets; save the one that you"
                 " need as CSV"
             )
         self._texts += text.encode()
@@ -37,26 +35,26 @@ class SharedTexts:
 
 
 @dataclass(slots=True)
-class Collected:
-    """The text of what is being read: nothing outside of it, and no more than makes a row too long to be sent to."""
+class TextCollector:
+    """Collects the text of the element being read, up to the length that makes a row too long to be sent to."""
 
-    inside: bool = False
+    is_inside: bool = False
     room: int = MAX_ROW + 1
     pieces: list[str] = field(default_factory=list)
 
-    def begin(self, *_: object) -> None:
-        self.inside = True
+    def start(self, *_: object) -> None:
+        self.is_inside = True
 
-    def end(self) -> None:
-        self.inside = False
+    def stop(self) -> None:
+        self.is_inside = False
 
     def add(self, text: str) -> None:
-        if self.inside and self.room > 0:
+        if self.is_inside and self.room > 0:
             self.pieces.append(text[: self.room])
             self.room -= len(text)
 
-    def taken(self) -> str:
-        """The text, after which there is none."""
+    def take(self) -> str:
+        """Returns the text collected so far, and forgets it."""
         if not self.pieces:
             return ""
         text = "".join(self.pieces)
@@ -65,19 +63,21 @@ class Collected:
         return text
 
 
-def text_handlers(text: Collected) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The handlers that collect a text without its pronunciation, which is within it."""
-    said = False
+def text_handlers(text: TextCollector) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the handlers, at start and end tags, that collect a text without the pronunciation within it."""
+    in_pronunciation = False
 
-    def begin_text(_: dict[str, str]) -> None:
-        if not said:
-            text.begin()
+    def start_text(_: dict[str, str]) -> None:
+        if not in_pronunciation:
+            text.start()
 
-    def pronunciation(begins: bool) -> Callable[..., None]:
+    def pronunciation(starts: bool) -> Callable[..., None]:
         def change(*_: object) -> None:
-            nonlocal said
-            said = begins
+            nonlocal in_pronunciation
+            in_pronunciation = starts
 
         return change
 
-    return named({"t": begin_text, "rPh": pronunciation(True)}), named({"t": text.end, "rPh": pronunciation(False)})
+    at_start = named({"t": start_text, "rPh": pronunciation(True)})
+    at_end = named({"t": text.stop, "rPh": pronunciation(False)})
+    return at_start, at_end

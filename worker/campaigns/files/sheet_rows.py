@@ -1,6 +1,6 @@
 """The rows of a sheet of an Excel workbook (.xlsx), its cells as the text that a person sees.
 
-The file is a stranger's: what it may cost is bounded by count and by size, while it unpacks.
+The file is a stranger's. Its cost is bounded by count and by size while it unpacks.
 """
 
 import zlib
@@ -12,9 +12,9 @@ from zipfile import BadZipFile
 
 from openpyxl.utils import column_index_from_string
 
-from worker.campaigns.files.archive import Budget, open_archive
+from worker.campaigns.files.archive import BOUNDS, Bounds, Budget, open_archive
 from worker.campaigns.files.cell_text import boolean_text, moment_text, number_text
-from worker.campaigns.files.shared_strings import Collected, text_handlers
+from worker.campaigns.files.shared_strings import TextCollector, text_handlers
 from worker.campaigns.files.workbook import SHOWN_SHEETS, Workbook, read_workbook
 from worker.campaigns.files.xml_stream import named, parse
 from worker.domain.campaigns.audience import NoAudience, Row
@@ -23,9 +23,12 @@ MAX_SHEET_ROWS = 1 << 20
 MAX_SHEET_COLUMNS = 1 << 14
 """Rows and columns of a sheet, as Excel has it."""
 MAX_ROW_SIZE = 1 << 18
-"""Characters of a row, before anybody has looked at it. One with far fewer is left out by itself (domain.audience.MAX_ROW)."""
+"""Characters of a row before it is checked.
 
-# What is raised for a file that is no workbook, or a broken or hostile one.
+A row with far fewer is left out by itself (`domain.campaigns.audience.MAX_ROW`).
+"""
+
+# What the parsers raise for a file that is not a workbook, or a broken or hostile one.
 _BROKEN = (
     ArithmeticError,
     BadZipFile,
@@ -39,23 +42,28 @@ _BROKEN = (
 )
 
 
-def sheet_rows(file: BinaryIO, sheet: str | None) -> Iterator[Row]:
-    """Each row of that sheet, or of the first, with its number. Raises NoAudience where there is no workbook or sheet, or too much."""
+def sheet_rows(file: BinaryIO, sheet: str | None, bounds: Bounds = BOUNDS) -> Iterator[Row]:
+    """Yields each row of that sheet, or of the first sheet, with its number.
+
+    Raises NoAudience where the file is not a workbook, has no such sheet, or has too much in it.
+    """
     try:
-        archive = open_archive(file)
+        archive = open_archive(file, bounds)
         workbook = read_workbook(archive)
         part = _part(workbook, sheet)
         reader = _Reader(workbook, archive.budget)
-        begins, ends = text_handlers(reader.text)
-        begins |= named({"row": reader.begin_row, "c": reader.begin_cell, "v": reader.begin_value})
-        ends |= named({"row": reader.end_row, "c": reader.end_cell, "v": reader.text.end})
-        for _ in parse(archive.blocks(part), begins, ends, reader.text.add):
+        at_start, at_end = text_handlers(reader.text)
+        at_start |= named({"row": reader.start_row, "c": reader.start_cell, "v": reader.start_value})
+        at_end |= named({"row": reader.end_row, "c": reader.end_cell, "v": reader.text.stop})
+        for _ in parse(archive.blocks(part), at_start, at_end, reader.text.add):
             yield from reader.rows
             reader.rows.clear()
     except NoAudience:
         raise
     except _BROKEN as why:
-        raise NoAudience(f"is no Excel workbook that can be read ({why!r}); save it anew as .xlsx, or as CSV") from why
+        raise NoAudience(
+            f"is not an Excel workbook that can be read ({why!r}); save it anew as .xlsx, or as CSV"
+        ) from why
 
 
 def _part(workbook: Workbook, name: str | None) -> str:
@@ -72,11 +80,11 @@ def _part(workbook: Workbook, name: str | None) -> str:
 
 @dataclass(slots=True)
 class _Reader:
-    """Makes rows of the elements of a sheet, in `rows` as soon as they have ended."""
+    """Makes rows of the elements of a sheet. A row is in `rows` as soon as it has ended."""
 
     workbook: Workbook
     budget: Budget
-    text: Collected = field(default_factory=Collected)
+    text: TextCollector = field(default_factory=TextCollector)
     rows: list[Row] = field(default_factory=list)
     line: int = 0
     values: list[str] = field(default_factory=list)
@@ -86,8 +94,8 @@ class _Reader:
     kind: str = "n"
     style: int = 0
 
-    def begin_row(self, attributes: dict[str, str]) -> None:
-        # Some write 2.0.
+    def start_row(self, attributes: dict[str, str]) -> None:
+        # Some programs write 2.0.
         number = float(attributes.get("r", self.line + 1))
         if not (number.is_integer() and self.line < number <= MAX_SHEET_ROWS):
             raise ValueError(f"after row {self.line} comes row {attributes.get('r', self.line + 1)}")
@@ -95,7 +103,7 @@ class _Reader:
         self.values = []
         self.cells = self.size = self.column = 0
 
-    def begin_cell(self, attributes: dict[str, str]) -> None:
+    def start_cell(self, attributes: dict[str, str]) -> None:
         self.cells += 1
         place = attributes.get("r")
         self.column = column_index_from_string(place.rstrip("0123456789")) if place else self.column + 1
@@ -103,21 +111,21 @@ class _Reader:
             raise NoAudience(f"has more than {MAX_SHEET_COLUMNS:,} cells in row {self.line:,}; save its sheet as CSV")
         self.kind = attributes.get("t", "n")
         self.style = int(attributes.get("s") or 0)
-        self.text.taken()
+        self.text.take()
 
-    def begin_value(self, _: dict[str, str]) -> None:
-        # What stands beside a text is not shown.
+    def start_value(self, _: dict[str, str]) -> None:
+        # A value beside an inline text is not shown.
         if self.kind != "inlineStr":
-            self.text.begin()
+            self.text.start()
 
     def end_cell(self) -> None:
-        shown = self._shown(self.text.taken())
+        shown = self._shown(self.text.take())
         if not shown:
             return
         self.size += len(shown)
         if self.size > MAX_ROW_SIZE:
             raise NoAudience(
-                f"has more than {MAX_ROW_SIZE:,} characters in row {self.line:,}, which is no person; remove that row, or"
+                f"has more than {MAX_ROW_SIZE:,} characters in row {self.line:,}, which is not a person; remove that row, or"
                 " columns that no text needs"
             )
         if self.column <= len(self.values):
@@ -139,7 +147,7 @@ class _Reader:
                 return number_text(stored, number_format, self.workbook.epoch)
             case "s":
                 text = self.workbook.texts[int(stored)]
-                # A text of which there is one in the file may be in a million cells.
+                # One text in the file may be in a million cells.
                 self.budget.spend(len(text))
                 return text
             case "b":

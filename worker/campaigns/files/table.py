@@ -17,11 +17,13 @@ _OLD_EXCEL = bytes.fromhex("D0CF11E0")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose rows can be gone through once, while its file is open.
+    """A table, whose rows can be gone through once, while its file is open.
 
-    `header` names the columns, `column` is the one of them that has the mobiles. Of `size` bytes `read()` have been read.
+    `source` is the path of the file. `header` names the columns, `column` is the one with the mobiles. Of `size` bytes
+    `read()` have been read.
     """
 
+    source: str
     header: tuple[str, ...]
     column: str
     rows: Iterator[Row]
@@ -31,29 +33,30 @@ class Table:
 
 @contextmanager
 def open_table(path: Path, *, column: str | None = None, sheet: str | None = None) -> Iterator[Table]:
-    """The table in a CSV file, or in an Excel workbook: in its first sheet, unless one is named. The first bytes tell which it is.
+    """Opens the table in a CSV file, or in a sheet of an Excel workbook: the first, unless one is named.
 
-    Raises NoAudience where the file cannot be read, is no table or has no such column, and while its rows are gone through.
+    The first bytes tell which kind of file it is. Raises NoAudience where the file cannot be read, is not a table or
+    has no such column, also while its rows are gone through.
     """
-    with _about(path):
+    with _names_file(path):
         file = path.open("rb")
     with file:
-        with _about(path):
+        with _names_file(path):
             rows = _rows(file, sheet)
-        # Closed before the file is that they read from.
+        # Closed before the file that they read from.
         with closing(rows):
-            with _about(path):
+            with _names_file(path):
                 header = _header(rows)
                 sample = list(islice(rows, SAMPLE))
                 if not sample:
                     raise NoAudience("has no row below its header: there is nobody to send to")
-                found = mobile_column(header, sample, column)
+                mobiles = mobile_column(header, sample, column)
                 size = os.fstat(file.fileno()).st_size
-            yield Table(header, found, chain(sample, _told(path, rows)), size, file.tell)
+            yield Table(str(path), header, mobiles, chain(sample, _naming(path, rows)), size, file.tell)
 
 
 def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
-    """The rows that have anything in them, the header first."""
+    """Returns the rows that have anything in them, the header first."""
     begins = file.read(4)
     file.seek(0)
     if begins == _OLD_EXCEL:
@@ -61,18 +64,18 @@ def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
     if begins == _ZIP:
         from worker.campaigns.files.sheet_rows import sheet_rows  # noqa: PLC0415 - openpyxl takes longer to load than all the rest
 
-        found = sheet_rows(file, sheet)
+        rows = sheet_rows(file, sheet)
     elif sheet is None:
-        found = csv_rows(file)
+        rows = csv_rows(file)
     else:
-        raise NoAudience("is no Excel workbook and has no sheets; leave --sheet out")
-    return (row for row in found if any(row[1]))
+        raise NoAudience("is not an Excel workbook and has no sheets; leave --sheet out")
+    return (row for row in rows if any(row[1]))
 
 
 def _header(rows: Iterator[Row]) -> tuple[str, ...]:
     _, row = next(rows, (0, ()))
     header = [name.strip() for name in row]
-    # Spreadsheets keep columns that were only coloured.
+    # Spreadsheets keep columns that have a colour and nothing else.
     while header and not header[-1]:
         header.pop()
     if not header:
@@ -83,7 +86,7 @@ def _header(rows: Iterator[Row]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _about(path: Path) -> Iterator[None]:
+def _names_file(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as why:
@@ -92,6 +95,6 @@ def _about(path: Path) -> Iterator[None]:
         raise NoAudience(f"{path} {why}") from why
 
 
-def _told(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
-    with _about(path):
+def _naming(path: Path, rows: Iterator[Row]) -> Iterator[Row]:
+    with _names_file(path):
         yield from rows

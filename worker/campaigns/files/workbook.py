@@ -1,4 +1,4 @@
-"""What an Excel workbook has beside its sheets: their names, the texts that cells share, and the formats of numbers."""
+"""Reads what an Excel workbook has beside its sheets: their names, the texts of cells, and the formats of numbers."""
 
 import posixpath
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from openpyxl.styles.numbers import BUILTIN_FORMATS
 from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH
 
 from worker.campaigns.files.archive import Archive
-from worker.campaigns.files.shared_strings import Collected, SharedTexts, text_handlers
+from worker.campaigns.files.shared_strings import SharedTexts, TextCollector, text_handlers
 from worker.campaigns.files.xml_stream import named, parse
 from worker.domain.campaigns.audience import NoAudience
 
@@ -30,7 +30,7 @@ SHOWN_SHEETS = 20
 
 @dataclass(frozen=True, slots=True)
 class Workbook:
-    """A workbook: the parts that its sheets are in, by their names, and what their cells refer to."""
+    """A workbook: the parts that have its sheets, by the names of the sheets, and what cells refer to."""
 
     sheets: dict[str, str]
     epoch: datetime
@@ -39,7 +39,7 @@ class Workbook:
 
 
 def read_workbook(archive: Archive) -> Workbook:
-    """Reads all but the sheets. Raises NoAudience where there is too much of it."""
+    """Reads all but the sheets. Raises NoAudience where it is too much."""
     book = next(iter(_links(archive, "")["officeDocument"].values()), "xl/workbook.xml")
     links = _links(archive, book)
     sheets, epoch = _sheets(archive, book, links["worksheet"])
@@ -52,18 +52,21 @@ def read_workbook(archive: Archive) -> Workbook:
 
 
 def _one_part(archive: Archive, linked: dict[str, str], usual: str) -> str | None:
-    """The part that is linked, else the one in the usual place; None where there is none, as in a workbook without texts."""
+    """Returns the part that is linked, or the one in the usual place.
+
+    None where there is none, as in a workbook without texts.
+    """
     part = next(iter(linked.values()), usual)
     return part if part in archive else None
 
 
 def _links(archive: Archive, part: str) -> dict[str, dict[str, str]]:
-    """By kind and id, the parts that this one refers to."""
+    """Returns the parts that this one refers to, by kind and id."""
     folder, name = posixpath.split(part)
-    found: dict[str, dict[str, str]] = {"worksheet": {}, "sharedStrings": {}, "styles": {}, "officeDocument": {}}
+    links: dict[str, dict[str, str]] = {"worksheet": {}, "sharedStrings": {}, "styles": {}, "officeDocument": {}}
 
     def link(attributes: dict[str, str]) -> None:
-        kind = found.get(attributes.get("Type", "").rpartition("/")[2])
+        kind = links.get(attributes.get("Type", "").rpartition("/")[2])
         if kind is not None:
             _check_count(len(kind), MAX_LINKS, "links between its parts")
             target = posixpath.normpath(posixpath.join("/", folder, _name(attributes["Target"])))
@@ -73,7 +76,7 @@ def _links(archive: Archive, part: str) -> dict[str, dict[str, str]]:
         archive.blocks(posixpath.join(folder, "_rels", f"{name}.rels")), {f"{_LINKS} Relationship": link}, {}
     ):
         pass
-    return found
+    return links
 
 
 def _sheets(archive: Archive, book: str, parts: dict[str, str]) -> tuple[dict[str, str], datetime]:
@@ -87,7 +90,7 @@ def _sheets(archive: Archive, book: str, parts: dict[str, str]) -> tuple[dict[st
     def sheet(attributes: dict[str, str]) -> None:
         _check_count(len(sheets), MAX_SHEETS, "sheets")
         part = next((parts.get(value, "") for name, value in attributes.items() if name.endswith(" id")), "")
-        # Sheets that are charts are no worksheets.
+        # A sheet that is a chart is not a worksheet.
         if part in archive:
             sheets[_name(attributes["name"])] = part
 
@@ -97,17 +100,17 @@ def _sheets(archive: Archive, book: str, parts: dict[str, str]) -> tuple[dict[st
 
 
 def _texts(archive: Archive, part: str | None) -> SharedTexts:
-    texts, text = SharedTexts(), Collected()
-    begins, ends = text_handlers(text)
-    # As openpyxl has it: how Excel writes a text that looks like an escape.
-    ends |= named({"si": lambda: texts.add(text.taken().replace("x005F_", ""))})
-    for _ in parse(archive.blocks(part), begins, ends, text.add) if part else ():
+    texts, text = SharedTexts(archive.bounds), TextCollector()
+    at_start, at_end = text_handlers(text)
+    # As openpyxl does: Excel writes a text that looks like an escape with this in front.
+    at_end |= named({"si": lambda: texts.add(text.take().replace("x005F_", ""))})
+    for _ in parse(archive.blocks(part), at_start, at_end, text.add) if part else ():
         pass
     return texts
 
 
 def _formats(archive: Archive, part: str | None) -> list[str]:
-    """The formats of numbers, by the number of the style that a cell names."""
+    """Returns the formats of numbers, by the number of the style that a cell names."""
     custom: dict[int, str] = {}
     styles: list[int] = []
     in_cells = False
@@ -117,10 +120,10 @@ def _formats(archive: Archive, part: str | None) -> list[str]:
         code = attributes["formatCode"]
         custom[int(_name(attributes["numFmtId"]))] = code if len(code) <= MAX_FORMAT else "General"
 
-    def of_cells(begins: bool) -> Callable[..., None]:
+    def of_cells(starts: bool) -> Callable[..., None]:
         def change(*_: object) -> None:
             nonlocal in_cells
-            in_cells = begins
+            in_cells = starts
 
         return change
 
@@ -129,8 +132,8 @@ def _formats(archive: Archive, part: str | None) -> list[str]:
             _check_count(len(styles), MAX_FORMATS, "formats of cells")
             styles.append(int(_name(attributes.get("numFmtId", "0"))))
 
-    begins = named({"numFmt": number_format, "cellXfs": of_cells(True), "xf": style})
-    for _ in parse(archive.blocks(part), begins, named({"cellXfs": of_cells(False)})) if part else ():
+    at_start = named({"numFmt": number_format, "cellXfs": of_cells(True), "xf": style})
+    for _ in parse(archive.blocks(part), at_start, named({"cellXfs": of_cells(False)})) if part else ():
         pass
     return [custom.get(number) or BUILTIN_FORMATS.get(number, "General") for number in styles]
 
@@ -141,6 +144,6 @@ def _name(text: str) -> str:
     return text
 
 
-def _check_count(there: int, most: int, what: str) -> None:
-    if there >= most:
+def _check_count(count: int, most: int, what: str) -> None:
+    if count >= most:
         raise NoAudience(f"has more than {most:,} {what}; save the sheet that you need as CSV")

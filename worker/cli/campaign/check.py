@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.table import Table
 
-from worker.campaigns.preflight import Preflight, Room, preflight
+from worker.campaigns.preflight import Room, Rules, Watch, preflight
 from worker.campaigns.template import TemplateFault
 from worker.cli.campaign.options import Name, find
 from worker.cli.csv_file import noted_in
@@ -20,12 +20,12 @@ from worker.cli.errors import Failed
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table
 from worker.config import Settings, load_settings, revealed
-from worker.domain.campaigns.campaign import Leftover
+from worker.domain.campaigns.audience import Audience
+from worker.domain.campaigns.campaign import Campaign, Leftover
+from worker.domain.campaigns.preflight import Preflight
 from worker.domain.caps import Capped
 from worker.domain.rate import Rate
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.audiences import Audience
-from worker.ledger.campaigns.campaigns import Campaign
 from worker.redis_store import caps
 from worker.redis_store.connect import open_redis
 
@@ -68,15 +68,16 @@ def check(
                 found = preflight(
                     connection,
                     campaign,
-                    lane=lane,
-                    zone=account.time_zone if account else ZoneInfo(campaign.time_zone),
-                    rate=account.limit if account else Rate(),
-                    signature=account.signature if account else "",
-                    max_mobiles=settings.max_mobiles,
-                    room=room,
+                    Rules(
+                        lane=lane,
+                        zone=account.time_zone if account else ZoneInfo(campaign.time_zone),
+                        rate=account.limit if account else Rate(),
+                        signature=account.signature if account else "",
+                        max_mobiles=settings.max_mobiles,
+                        room=room,
+                    ),
+                    watch=Watch(lambda member: write((member.line, member.mobile, member.reason)), progress),
                     random=random.random,
-                    tell=lambda unmade: write((unmade.line, unmade.mobile, unmade.reason)),
-                    progress=progress,
                     now=datetime.now(UTC),
                 )
             except TemplateFault as why:
@@ -111,6 +112,8 @@ def _progress(members: int) -> Iterator[Callable[[int], object]]:
 
 def _told(campaign: Campaign, audience: Audience, found: Preflight) -> dict[str, Any]:
     takes = found.forecast.takes
+    values = asdict(found)
+    values["unmade"] = values.pop("unrenderable")
     return {
         "campaign": campaign.name,
         "state": campaign.state,
@@ -119,7 +122,7 @@ def _told(campaign: Campaign, audience: Audience, found: Preflight) -> dict[str,
         "audience": audience.name,
         "import_repeats": audience.repeats,
         "import_refused": audience.refused,
-        **asdict(found),
+        **values,
         "forecast": {**asdict(found.forecast), "takes": takes and takes.total_seconds()},
     }
 
@@ -132,14 +135,14 @@ def _print(campaign: Campaign, audience: Audience, found: Preflight, signature: 
     for label, fact in _facts(campaign, audience, found, signature):
         facts.add_row(label, clean(fact))
     screen.print(facts)
-    if found.unmade:
+    if found.unrenderable:
         listed = table("rows", "make no text, for", "for example", fixed={"rows": 7})
-        for reason, count in list(found.unmade.items())[:SHOWN]:
+        for reason, count in list(found.unrenderable.items())[:SHOWN]:
             lines = ", ".join(str(one.line) for one in found.examples if one.reason == reason)
             listed.add_row(f"{count:,}", shortened(reason, 200), lines and f"line {lines}")
         screen.print(listed)
-        if len(found.unmade) > SHOWN:
-            screen.print(f"and {len(found.unmade) - SHOWN} more reasons: see --json")
+        if len(found.unrenderable) > SHOWN:
+            screen.print(f"and {len(found.unrenderable) - SHOWN} more reasons: see --json")
     if found.noticed:
         listed = table("texts", "look at this before it goes", fixed={"texts": 9})
         for one in found.noticed:
@@ -179,7 +182,7 @@ def _facts(
 def _not_to(found: Preflight) -> str:
     """Whom of the audience it does not go to, and why."""
     counts = {
-        "make no text": sum(found.unmade.values()),
+        "make no text": sum(found.unrenderable.values()),
         "opted out": found.opted_out,
         "have been sent to as often as the lane allows": found.capped or 0,
     }

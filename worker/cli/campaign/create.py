@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from worker.campaigns.draft import BadCampaign, Wish, plan
+from worker.campaigns.draft import BadCampaign, draft
+from worker.campaigns.spec import CampaignSpec
 from worker.cli.campaign.options import Name
 from worker.cli.errors import Failed
 from worker.cli.options import Lane, ledger_engine, operator
@@ -50,7 +51,7 @@ def create(
     if (text is None) == (text_file is None):
         raise typer.BadParameter("give --text or --text-file, one of them")
     settings = load_settings("ledger")
-    wish = Wish(
+    spec = CampaignSpec(
         name=name,
         audience=audience,
         content=_read(text_file) if text is None and text_file else text or "",
@@ -68,7 +69,7 @@ def create(
     zones = {one: of.time_zone for one, of in settings.accounts.items()}
     with ledger_engine(settings) as engine, engine.begin() as connection:
         try:
-            plan(connection, wish, lanes=settings.lanes, zones=zones, by=operator(), now=datetime.now(UTC))
+            draft(connection, spec, lanes=settings.lanes, zones=zones, by=operator(), now=datetime.now(UTC))
         except BadCampaign as why:
             raise Failed(str(why)) from why
     typer.echo(

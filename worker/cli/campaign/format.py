@@ -10,9 +10,9 @@ import typer
 from sqlalchemy import Connection
 
 from worker.cli.errors import Failed
-from worker.domain.campaigns.figures import Figures
-from worker.ledger.campaigns import campaigns
-from worker.ledger.campaigns.campaigns import Campaign, Run
+from worker.domain.campaigns.campaign import Campaign, Run
+from worker.domain.campaigns.figures import Figures, Walked
+from worker.ledger.campaigns import runs as kept_runs
 
 RunNo = Annotated[
     int | None, typer.Option("--run", metavar="N", help="Only this run, by the number that `show` tells.")
@@ -21,7 +21,7 @@ RunNo = Annotated[
 
 def runs_wanted(connection: Connection, campaign: Campaign, run_id: int | None) -> list[Run]:
     """The runs of the campaign, the newest first, or the one of that number. Raises Failed where it has none of it."""
-    runs = campaigns.runs_of(connection, campaign.id)
+    runs = kept_runs.listed(connection, campaign.id)
     wanted = [run for run in runs if run_id in (None, run.id)]
     if run_id is not None and not wanted:
         numbers = ", ".join(str(run.id) for run in runs) or "none yet"
@@ -33,18 +33,25 @@ def as_json(campaign: Campaign, of: Sequence[Run], figures: Figures) -> dict[str
     """The campaign with its figures, for programs: `time_left` in seconds."""
     left = figures.time_left
     return {
-        **{name: value for name, value in asdict(campaign).items() if name not in _OURS},
+        **public_values(campaign),
         "figures": {
-            **asdict(figures),
+            **public_values(figures),
             **{name: getattr(figures, name) for name in _SUMS},
             "time_left": None if left is None else round(left.total_seconds()),
         },
-        "runs": [{name: value for name, value in asdict(run).items() if name not in _OURS} for run in of],
+        "runs": [public_values(run) for run in of],
     }
 
 
 _OURS = frozenset({"account_id", "audience_id", "header", "campaign_id", "looked_at", "seen_message_id"})
+_PUBLIC = {"expanded": "made", "unrenderable": "refused", "set_by": "said_by"}
+"""The names in JSON, which stay as they are, of fields that have a better one in Python."""
 _SUMS = ("waiting", "sent", "delivered", "unreported", "failed", "unknown", "left_out")
+
+
+def public_values(value: Campaign | Run | Figures | Walked) -> dict[str, Any]:
+    """Returns the fields that programs are shown, under the names that they know."""
+    return {_PUBLIC.get(name, name): field for name, field in asdict(value).items() if name not in _OURS}
 
 
 def local(moment: datetime, campaign: Campaign) -> str:

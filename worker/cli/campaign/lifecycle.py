@@ -14,8 +14,8 @@ from worker.cli.campaign.options import Name, find
 from worker.cli.errors import Failed
 from worker.cli.options import ledger_engine, operator
 from worker.config import load_settings
+from worker.domain.campaigns.campaign import Campaign
 from worker.ledger.campaigns import campaigns
-from worker.ledger.campaigns.campaigns import Campaign
 
 Reason = Annotated[str, typer.Option(help="Why, for those who look at it.")]
 

@@ -1,14 +1,13 @@
 """`sms campaign list`: which campaigns there are, and how far they have come."""
 
-from dataclasses import asdict
 from typing import Any
 
-from worker.cli.campaign.format import local, share
+from worker.cli.campaign.format import local, public_values, share
 from worker.cli.options import Limit, ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
+from worker.domain.campaigns.campaign import Campaign
 from worker.domain.campaigns.figures import Walked
-from worker.ledger.campaigns import campaign_queries, campaigns
-from worker.ledger.campaigns.campaigns import Campaign
+from worker.ledger.campaigns import campaigns, figures
 
 NAME_WIDTH = 26
 
@@ -25,7 +24,7 @@ def list_campaigns(limit: Limit = 20, as_json: AsJson = False) -> None:
     """
     with ledger() as connection:
         found = campaigns.listed(connection, limit=limit)
-        walks = campaign_queries.walks(connection, found)
+        walks = figures.walks(connection, found)
     if as_json:
         print_json([_json(one, walks[one.id]) for one in found])
         return
@@ -56,5 +55,5 @@ def _json(campaign: Campaign, walk: Walked) -> dict[str, Any]:
         "cron",
         "time_zone",
     )
-    values = asdict(campaign)
-    return {name: values[name] for name in told} | asdict(walk)
+    values = public_values(campaign)
+    return {name: values[name] for name in told} | public_values(walk)

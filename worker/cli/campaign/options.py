@@ -6,8 +6,8 @@ import typer
 from sqlalchemy import Connection
 
 from worker.cli.errors import Failed
+from worker.domain.campaigns.campaign import Campaign
 from worker.ledger.campaigns import campaigns
-from worker.ledger.campaigns.campaigns import Campaign
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.", show_default=False)]
 

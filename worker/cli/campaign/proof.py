@@ -12,8 +12,8 @@ from worker.cli.campaign.options import Name, find
 from worker.cli.errors import Failed
 from worker.cli.options import Lane, client, ledger
 from worker.config import load_settings
+from worker.domain.campaigns.campaign import Campaign
 from worker.ledger.campaigns import audiences
-from worker.ledger.campaigns.campaigns import Campaign
 
 
 def test(

@@ -14,8 +14,7 @@ from worker.cli.csv_file import STDOUT, ToSheet, write_sheet
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, as_json, clean, console, styled, table, utc
 from worker.config import load_settings
-from worker.ledger.campaigns import campaign_queries
-from worker.ledger.campaigns.campaign_queries import Answer
+from worker.ledger.campaigns.answers import Answer, answers
 
 SHOWN = 50
 
@@ -43,7 +42,7 @@ def replies(
         campaign = find(connection, name)
         of = runs_wanted(connection, campaign, run)
         now = datetime.now(UTC)
-        found = campaign_queries.answers(connection, campaign, of, report_wait=report_wait, now=now)
+        found = answers(connection, campaign, of, report_wait=report_wait, now=now)
         if csv:
             header = [field.name for field in fields(Answer)]
             rows = (

@@ -18,10 +18,12 @@ from worker.cli.errors import Failed
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, table
 from worker.config import load_settings
+from worker.domain.campaigns.campaign import Run
+from worker.domain.campaigns.report import CampaignReport
 from worker.domain.carrier import carrier_of
-from worker.ledger.campaigns import audiences, campaign_queries
-from worker.ledger.campaigns.campaign_queries import Breakdown
-from worker.ledger.campaigns.campaigns import Run
+from worker.ledger.campaigns import audiences
+from worker.ledger.campaigns.figures import campaign_report
+from worker.ledger.campaigns.recipients import recipient_rows
 
 PREFIXES_SHOWN = 10
 HEADER = ("mobile", "status", "reason", "result", "tips", "message", "msg_id", "updated_at")
@@ -52,7 +54,7 @@ def report(
         campaign = find(connection, name)
         of = runs_wanted(connection, campaign, run)
         now = datetime.now(UTC)
-        told = campaign_queries.breakdown(connection, campaign, of, report_wait=report_wait, now=now)
+        told = campaign_report(connection, campaign, of, report_wait=report_wait, now=now)
         if html:
             audience = audiences.find(connection, campaign.audience)
             if audience is None:
@@ -60,7 +62,7 @@ def report(
             with whole_file(html, "--html") as file:
                 file.write(page(campaign, audience, of, told, now=now))
         if csv:
-            write_sheet(csv, HEADER, _rows(connection, of), total=told.figures.made)
+            write_sheet(csv, HEADER, _rows(connection, of), total=told.figures.expanded)
     if json:
         print_json(as_json(campaign, of, told.figures) | _json(told))
     elif not (csv or html):
@@ -73,11 +75,11 @@ def report(
 
 
 def _rows(connection: Connection, of: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
-    for one in campaign_queries.recipient_rows(connection, of):
+    for one in recipient_rows(connection, of):
         yield one.mobile, one.status, one.suppressed, one.result, one.tips, one.message, one.msg_id, one.updated_at
 
 
-def _json(told: Breakdown) -> dict[str, Any]:
+def _json(told: CampaignReport) -> dict[str, Any]:
     over_time = told.over_time and {
         "step_seconds": int(told.over_time.step.total_seconds()),
         "buckets": [asdict(bucket) for bucket in told.over_time.buckets],
@@ -91,7 +93,7 @@ def _json(told: Breakdown) -> dict[str, Any]:
     }
 
 
-def _print(told: Breakdown) -> None:
+def _print(told: CampaignReport) -> None:
     screen = console()
     if told.results:
         results = table("result", "tips", "recipients")

@@ -18,11 +18,10 @@ from worker.cli.campaign.options import Name, find
 from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled, table
 from worker.config import load_settings
-from worker.domain.campaigns.campaign import CampaignState
+from worker.domain.campaigns.campaign import Campaign, CampaignState, Run
 from worker.domain.campaigns.figures import Figures
 from worker.domain.status import WAITING, LeftOut, Report, State
-from worker.ledger.campaigns import campaign_queries
-from worker.ledger.campaigns.campaigns import Campaign, Run
+from worker.ledger.campaigns.figures import campaign_figures
 
 REFRESH_SECONDS = 2.0
 RUNS_SHOWN = 5
@@ -108,7 +107,7 @@ def live(
 def _look(connection: Connection, name: str, run_id: int | None, report_wait: timedelta, now: datetime) -> Seen:
     campaign = find(connection, name)
     of = runs_wanted(connection, campaign, run_id)
-    return Seen(campaign, of, campaign_queries.look(connection, campaign, of, report_wait=report_wait, now=now), now)
+    return Seen(campaign, of, campaign_figures(connection, campaign, of, report_wait=report_wait, now=now), now)
 
 
 def _watch(look: Callable[[], Seen], screen: Console) -> None:
@@ -134,7 +133,7 @@ def shown(seen: Seen) -> RenderableType:
 
 def _head(seen: Seen) -> list[RenderableType]:
     campaign = seen.campaign
-    since = f"since {local(campaign.since, campaign)}, by {clean(campaign.said_by)}"
+    since = f"since {local(campaign.since, campaign)}, by {clean(campaign.set_by)}"
     why = f": {clean(campaign.reason)}" if campaign.reason else ""
     lines: list[RenderableType] = [
         styled(f"campaign   {clean(campaign.name)}, {campaign.state} {since}{why}"),
@@ -182,7 +181,7 @@ def _figures(seen: Seen) -> Table:
     row("unknown", figures.unknown, {})
     left_out = by(State.EXPIRED, State.CANCELLED, LeftOut.SUPPRESSED)
     del left_out[LeftOut.SUPPRESSED]
-    row("left out", figures.left_out, {**figures.suppressed, "no text": figures.refused} | left_out)
+    row("left out", figures.left_out, {**figures.suppressed, "no text": figures.unrenderable} | left_out)
     row("replies", figures.replies, {}, figures.sent)
     row("opt-outs", figures.optouts, {}, figures.sent)
     return listed
@@ -195,7 +194,7 @@ def _runs(seen: Seen) -> RenderableType:
             str(run.id),
             local(run.due_at, seen.campaign),
             styled(run.state),
-            f"{run.made + run.refused:,}",
+            f"{run.expanded + run.unrenderable:,}",
             clean(run.reason or ""),
         )
     more = len(seen.of) - RUNS_SHOWN

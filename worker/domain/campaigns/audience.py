@@ -1,21 +1,25 @@
-"""An audience: a table of people to send to. Which of its columns has the mobiles, and which of its rows cannot be sent to, and why."""
+"""An audience: a table of people to send to.
+
+Rules say which column has the mobiles, and which rows cannot be sent to, and why.
+"""
 
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from worker.domain.mobile import MobileFault, NotAMobile, normalise
 
 MAX_ROW = 10_000
-"""Characters of a row's values. Such a row is no person; and whoever reads rows by the thousand knows what they may weigh."""
+"""Characters of a row's values. A longer row is not a person, and the bound tells what a thousand rows may weigh."""
 MAX_COLUMNS = 1000
-"""Each row that is kept has a value for each of them."""
+"""Each row that is kept has a value for every column."""
 
 EXAMPLES = 3
 SAMPLE = 100
-"""So many rows tell which column has the mobiles, where its name does not."""
+"""This many rows show which column has the mobiles, where no name says so."""
 
 _NAMES = frozenset({
     "mobile", "mobiles", "mobileno", "mobilenumber", "mobilephone", "msisdn", "phone", "phones", "phoneno", "phonenumber",
@@ -24,19 +28,54 @@ _NAMES = frozenset({
 })  # fmt: skip
 
 Row = tuple[int, Sequence[str]]
-"""The line on which a row begins, and what it has in each column."""
+"""The line on which a row begins, and its value in each column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """An audience. `source` is the file that it came from, `mobile_column` the column of `header` with the mobiles."""
+
+    id: int
+    name: str
+    source: str
+    header: tuple[str, ...]
+    mobile_column: str
+    ready: bool
+    good: int
+    repeats: int
+    refused: int
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an audience came from: the file, the names of its columns, and the column with the mobiles."""
+
+    source: str
+    header: tuple[str, ...]
+    mobile_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of an audience: the line on which the row begins, and the row's values in the audience's columns."""
+
+    line: int
+    mobile: str
+    fields: tuple[str, ...]
 
 
 class NoAudience(ValueError):
-    """A file or a name makes no audience; the text says what is wrong, where, and what to do."""
+    """A file or a name cannot make an audience. The text says what is wrong, where, and what to do."""
 
 
 class NobodyLeft(NoAudience):
-    """A file was read to its end, and no row of it can be sent to."""
+    """A file was read to its end, and none of its rows can be sent to."""
 
 
 class RowFault(StrEnum):
-    """Why a row is left out, be its mobile as it may; the value is the sentence for people."""
+    """Why a row is left out, whatever its mobile. The value is the sentence for people."""
 
     SURPLUS = "is in a row with more values than there are columns"
     LONG = f"is in a row of more than {MAX_ROW:,} characters"
@@ -45,7 +84,7 @@ class RowFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row that is left out. `value` is what stands for its mobile, `reason` a sentence on it."""
+    """A row that is left out. `value` stands in its column of mobiles, `reason` is a sentence on it."""
 
     line: int
     value: str
@@ -54,15 +93,15 @@ class Refusal:
 
 
 @dataclass(slots=True)
-class LeftOut:
-    """How many rows were left out for which reason, and the first few of each. `tell` is handed every one."""
+class RowsLeftOut:
+    """Counts the rows that are left out by reason, and keeps the first few of each. `tell` is called with every row."""
 
     tell: Callable[[Refusal], object] = lambda _: None
     counts: Counter[MobileFault | RowFault] = field(default_factory=Counter)
     examples: dict[MobileFault | RowFault, list[Refusal]] = field(default_factory=dict)
 
     def add(self, refusal: Refusal) -> None:
-        """Counts and tells it, and keeps it if it is one of the first of its kind."""
+        """Counts the row, tells it, and keeps it if it is one of the first for its reason."""
         self.tell(refusal)
         self.counts[refusal.fault] += 1
         kept = self.examples.setdefault(refusal.fault, [])
@@ -75,17 +114,17 @@ class LeftOut:
 
     @property
     def refused(self) -> Counter[MobileFault | RowFault]:
-        """Those that are no repeats."""
+        """The rows that are not repeats."""
         return Counter({fault: count for fault, count in self.counts.items() if fault is not RowFault.REPEAT})
 
 
 def repeat(line: int, value: str, earlier: int) -> Refusal:
-    """The refusal of a row whose mobile is on an earlier line already."""
+    """Returns the refusal of a row whose mobile is on an earlier line."""
     return Refusal(line, value, RowFault.REPEAT, f"is on line {earlier} already")
 
 
 def header_faults(header: Sequence[str]) -> list[str]:
-    """What is wrong with the names of the columns, in words; empty if nothing is."""
+    """Returns what is wrong with the names of the columns, in words."""
     if len(header) > MAX_COLUMNS:
         return [f"it has {len(header):,} columns, and {MAX_COLUMNS:,} are the most; remove those that no text needs"]
     faults = []
@@ -103,9 +142,10 @@ def header_faults(header: Sequence[str]) -> list[str]:
 
 
 def mobile_column(header: Sequence[str], sample: Sequence[Row], wanted: str | None) -> str:
-    """The column that has the mobiles: the one that is wanted, else the one whose name says so, else the one that shows them.
+    """Returns the column with the mobiles: the one wanted, or the one whose name says so, or the one whose rows have
+    mobiles.
 
-    Raises NoAudience where there is no such column, or where several may be it.
+    Raises NoAudience where there is no such column, or where there are several.
     """
     names = ", ".join(header)
     if wanted is not None:
@@ -126,9 +166,9 @@ def mobile_column(header: Sequence[str], sample: Sequence[Row], wanted: str | No
 def good_rows(
     rows: Iterable[Row], width: int, position: int, refuse: Callable[[Refusal], object]
 ) -> Iterator[tuple[int, str, Sequence[str]]]:
-    """The rows that have a mobile at that position: line, mobile, and a value for each of `width` columns.
+    """Yields the rows with a mobile at that position: line, mobile, and a value for each of `width` columns.
 
-    `refuse` is handed each of the others. Repeats are the caller's to find.
+    `refuse` is called with each of the others. The caller finds the repeats.
     """
     for line, row in rows:
         values = row if len(row) == width else _fitted(row, width)
@@ -145,7 +185,7 @@ def good_rows(
 
 
 def _fitted(row: Sequence[str], width: int) -> Sequence[str]:
-    """The row without the empty values that it has too many, or with those that it has too few; never cut."""
+    """The row without surplus empty values at its end, or filled up with empty ones. No value is cut off."""
     values = list(row)
     while len(values) > width and not values[-1]:
         values.pop()

@@ -1,4 +1,7 @@
-"""A campaign: one text to a list of people, at a time or again and again. What it may do next, and when, is decided here."""
+"""A campaign: one text to a list of people, once or again and again.
+
+The rules here decide what it may do next, and when.
+"""
 
 import unicodedata
 from collections.abc import Iterable
@@ -10,20 +13,20 @@ from worker.domain.hours import Hours, closing, earliest
 
 MAX_NAME = 40
 CALLER = "campaign/"
-"""Whose what a run sends is: this and the number of the run. So each run is a queue of its own among the callers of its lane."""
+"""Begins the caller of what a run sends. Each run is a caller of its own, and so has a queue of its own in its lane."""
 
 
 class CampaignState(StrEnum):
     """Where a campaign stands."""
 
     DRAFT = "draft"
-    """Made, and to be looked at; it does nothing until somebody starts it."""
+    """Nobody has started it yet. It does nothing."""
     ACTIVE = "active"
     """It sends, or waits for its time."""
     PAUSED = "paused"
-    """It sends nothing until somebody resumes it: a person stopped it, or it stopped by itself and says why."""
+    """It sends nothing until somebody resumes it. A person paused it, or it paused itself and says why."""
     CANCELLED = "cancelled"
-    """Somebody called it off. What was not sent is never sent."""
+    """Somebody called it off. It never sends what it has not sent."""
     DONE = "done"
     """Its last run is over."""
 
@@ -43,17 +46,17 @@ class RunState(StrEnum):
     RUNNING = "running"
     """It sends whenever its campaign is active and its window open."""
     DONE = "done"
-    """Everybody in its audience was sent to, or left out for a reason that is kept."""
+    """It has sent to every member, or left them out for a reason that is kept."""
     CANCELLED = "cancelled"
-    """Its campaign was called off before everybody was sent to."""
+    """Its campaign was called off before it had sent to every member."""
     EXPIRED = "expired"
-    """Its window closed before everybody was sent to, and what was left was not to go on."""
+    """Its window closed before it had sent to every member, and the rest was not to go on."""
     SKIPPED = "skipped"
-    """It never began: it was due while nobody was there to start it, or while the run before it was still under way."""
+    """It never began. It was due while beat was down, or while the run before it was still under way."""
 
 
 class Leftover(StrEnum):
-    """What becomes of that part of a run which is not out when its window closes."""
+    """What becomes of the part of a run that is not out when its window closes."""
 
     CONTINUE = "continue"
     """It goes on when the window opens again."""
@@ -62,7 +65,10 @@ class Leftover(StrEnum):
 
 
 class Missed(StrEnum):
-    """What becomes of a run that was due while beat was down or the campaign paused. Several that were missed are one."""
+    """What becomes of a run that was due while beat was down or the campaign was paused.
+
+    Several missed runs count as one.
+    """
 
     LATE = "late"
     SKIP = "skip"
@@ -74,47 +80,112 @@ class Stage(StrEnum):
     FIRST = "first"
     """A share of the audience, spread over all of it; then the campaign pauses and asks."""
     REST = "rest"
-    """All of it, or what the first share left."""
+    """All of the audience, or what the first share left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """A campaign. `audience` and `account` are names, `header` has the audience's columns, `content` is the text or
+    template.
+
+    Shares are fractions of 1. `since` and `set_by` say when its state was set, and by whom.
+    """
+
+    id: int
+    name: str
+    account: str
+    account_id: int
+    lane: str
+    audience_id: int
+    audience: str
+    header: tuple[str, ...]
+    content: str
+    state: CampaignState
+    since: datetime
+    set_by: str
+    reason: str | None
+    next_at: datetime | None
+    cron: str | None
+    time_zone: str
+    hours: str | None
+    leftover: Leftover
+    missed: Missed
+    first_share: float | None
+    stop_share: float | None
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of a campaign. It has gone through the audience up to `line` in its stage.
+
+    `expanded` counts the members that became recipients, `unrenderable` those whose row makes no text.
+    """
+
+    id: int
+    campaign_id: int
+    due_at: datetime
+    state: RunState
+    reason: str | None
+    stage: Stage
+    line: int
+    expanded: int
+    unrenderable: int
+    opens_at: datetime
+    closes_at: datetime | None
+    started_at: datetime
+    ended_at: datetime | None
+    looked_at: datetime | None
+    seen_message_id: int | None
 
 
 ON_TIME = timedelta(minutes=1)
-"""A run that starts this little after its time is not late."""
+"""A run that starts at most this long after its time is not late."""
 
 LASTS = timedelta(days=30)
-"""How long what was prepared may wait for its turn where the rest goes on: a campaign may be paused for so long."""
+"""How long the messages of a run are valid where the rest of it goes on: a campaign may be paused for so long."""
 
 KNOWN_ENOUGH = 100
-"""So many results must be known before a campaign stops because too many of them are bad."""
+"""This many results must be known before a campaign is paused because too many of them are bad."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a run may send: from `opens` until before `closes`, without end where that is None."""
+    """When a run may send: from `opens` until before `closes`. None means without end."""
 
     opens: datetime
     closes: datetime | None
 
 
 def window(hours: Iterable[tuple[Hours, tzinfo]], at: datetime) -> Window | None:
-    """The first window from `at` on in which all of the hours, each in its zone, have it send. None where there is none ever."""
+    """Returns the first window from `at` on that lies within all the hours, each in its zone.
+
+    None where there never is one.
+    """
     hours = list(hours)
     opens = at
-    # Hours that have a moment of the day in common meet within a day; zones shift against each other, but by hours.
+    # Hours with a moment of the day in common meet within a day. Zones shift against each other only by hours.
     for _ in range(8):
-        latest = max((earliest(one, zone, opens) for one, zone in hours), default=opens)
+        latest = max((earliest(kept, zone, opens) for kept, zone in hours), default=opens)
         if latest == opens:
-            return Window(opens, min((closing(one, zone, opens) for one, zone in hours), default=None))
+            return Window(opens, min((closing(kept, zone, opens) for kept, zone in hours), default=None))
         opens = latest
     return None
 
 
 def hours_of(lane: Hours | None, account_zone: tzinfo, own: Hours | None, zone: tzinfo) -> list[tuple[Hours, tzinfo]]:
-    """The hours that a campaign keeps to, for `window`: those of its lane, in its account's zone, and its own in its own."""
+    """Returns the hours of a campaign, for `window`: its lane's in its account's zone, and its own in its own zone."""
     return [(hours, where) for hours, where in ((lane, account_zone), (own, zone)) if hours]
 
 
+def caller_of(run_id: int) -> str:
+    """Returns the caller under which that run sends."""
+    return f"{CALLER}{run_id}"
+
+
 def name_faults(name: str) -> list[str]:
-    """What is wrong with the name of a campaign or an audience, in words; empty if nothing is."""
+    """Returns what is wrong with the name of a campaign or an audience, in words."""
     faults = []
     if not name:
         faults.append(f"is empty; give it 1 to {MAX_NAME} characters")
@@ -128,10 +199,10 @@ def name_faults(name: str) -> list[str]:
 
 
 def is_missed(due_at: datetime, now: datetime, missed: Missed) -> bool:
-    """Whether a run is not to start any more, for its time is past."""
+    """Whether a run does not start any more, for its time is past."""
     return missed is Missed.SKIP and now - due_at > ON_TIME
 
 
 def too_many_bad(bad: int, known: int, most: float | None) -> bool:
-    """Whether so many of the known results are rejected, undelivered or unknown that the campaign is to stop; `most` is a share of 1."""
+    """Whether too many of the known results are rejected, undelivered or unknown. `most` is a fraction of 1."""
     return most is not None and known >= KNOWN_ENOUGH and bad > most * known

@@ -1,4 +1,4 @@
-"""How a campaign stands, in numbers. Whatever has become of whom, they add up to its members."""
+"""How a campaign stands, in figures. Whatever has become of the members, the figures add up to them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,32 +14,33 @@ _NEVER = (State.EXPIRED, State.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How far runs that are in the same state have gone through their audience: `made` members became recipients, `refused`
-    could not, for their row makes no text that can be sent."""
+    """How far some runs in the same state have gone through their audience.
+
+    `expanded` members became recipients. `unrenderable` ones could not, for their row makes no text that can be sent.
+    """
 
     state: RunState
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     runs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """All members of some runs: those gone through, those still `remaining`, and those that never will be, for their run ended
-    before their turn."""
+    """All members of some runs: those gone through, those `remaining`, and those that a run ended before."""
 
     members: int
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     remaining: int
     cancelled: int
     expired: int
 
 
 def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
-    """What the runs of a campaign have gone through of an audience of `good` members.
+    """Returns what the runs of a campaign have gone through of an audience of `good` members.
 
-    A campaign that never ran has all of them before it, or called them off; a run that was skipped has none.
+    A campaign that never ran has all members before it, or has called them off. A skipped run has none.
     """
     begun = list(walks)
     if not begun:
@@ -47,13 +48,13 @@ def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
         return Walked(good, 0, 0, good - cancelled, cancelled, 0)
     left = dict.fromkeys(RunState, 0)
     for walk in begun:
-        left[walk.state] += walk.runs * good - walk.made - walk.refused
+        left[walk.state] += walk.runs * good - walk.expanded - walk.unrenderable
     ended = {run_state: left.pop(run_state) for run_state in (RunState.CANCELLED, RunState.EXPIRED)}
     del left[RunState.SKIPPED]
     return Walked(
         members=sum(walk.runs * good for walk in begun if walk.state is not RunState.SKIPPED),
-        made=sum(walk.made for walk in begun),
-        refused=sum(walk.refused for walk in begun),
+        expanded=sum(walk.expanded for walk in begun),
+        unrenderable=sum(walk.unrenderable for walk in begun),
         remaining=sum(left.values()),
         cancelled=ended[RunState.CANCELLED],
         expired=ended[RunState.EXPIRED],
@@ -61,16 +62,28 @@ def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
 
 
 @dataclass(frozen=True, slots=True)
+class Calls:
+    """When the first and the last call of some runs were over, and to how many recipients those of the last minute
+    went.
+    """
+
+    first: datetime | None
+    last: datetime | None
+    per_minute: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """How a campaign stands, or one of its runs.
 
-    `statuses` counts its recipients, and with them the members that never became one, in the order of STATUSES, none left at 0;
-    `suppressed` tells the same of one of them by reason. `per_minute` is how many recipients were called in the last minute.
+    `statuses` counts its recipients, and the members that never became one, in the order of STATUSES, without zeros.
+    `suppressed` counts the suppressed ones by reason. `per_minute` is how many recipients were called in the last
+    minute.
     """
 
     members: int
-    made: int
-    refused: int
+    expanded: int
+    unrenderable: int
     remaining: int
     statuses: Mapping[str, int]
     suppressed: Mapping[str, int]
@@ -82,12 +95,12 @@ class Figures:
 
     @property
     def waiting(self) -> int:
-        """Those whose call is still to come, or under way."""
+        """Members whose call is still to come, or under way."""
         return self.remaining + self._of(*WAITING)
 
     @property
     def sent(self) -> int:
-        """Those whose call the gateway took."""
+        """Recipients whose call the gateway took."""
         return self._of(*_SENT)
 
     @property
@@ -96,12 +109,12 @@ class Figures:
 
     @property
     def unreported(self) -> int:
-        """Those whose call the gateway took, and of whom it has reported nothing yet, or never will."""
+        """Recipients whose call the gateway took, and on whom it has reported nothing yet, or never will."""
         return self._of(State.ACCEPTED, State.UNREPORTED)
 
     @property
     def failed(self) -> int:
-        """Those whom the gateway refused, or reported as not delivered."""
+        """Recipients whom the gateway refused, or reported as undelivered."""
         return self._of(State.REJECTED, Report.UNDELIVERED)
 
     @property
@@ -110,8 +123,8 @@ class Figures:
 
     @property
     def left_out(self) -> int:
-        """Those who were not sent to and will not be: nobody called the gateway for them."""
-        return self.refused + self._of(LeftOut.SUPPRESSED, *_NEVER)
+        """Members who were not sent to and will not be: no call was made for them."""
+        return self.unrenderable + self._of(LeftOut.SUPPRESSED, *_NEVER)
 
     @property
     def time_left(self) -> timedelta | None:
@@ -127,28 +140,27 @@ def figures(
     statuses: Mapping[str, int],
     suppressed: Mapping[str, int],
     *,
+    calls: Calls,
     replies: int,
     optouts: int,
-    first_call: datetime | None,
-    last_call: datetime | None,
-    per_minute: int,
 ) -> Figures:
-    """The figures, out of how far the runs have gone and what has become of their recipients, by status and by reason.
+    """Returns the figures, from how far the runs have gone and from their recipients by status and by reason.
 
-    The two may be counted one after the other while the campaign goes on: what was made in between is taken off what remains.
+    The two may be counted one after the other while the campaign goes on. Members expanded in between are taken off
+    those remaining.
     """
     never = {State.CANCELLED: walk.cancelled, State.EXPIRED: walk.expired}
-    counts = {str(one): statuses.get(one, 0) + never.get(one, 0) for one in STATUSES}
+    counts = {str(status): statuses.get(status, 0) + never.get(status, 0) for status in STATUSES}
     return Figures(
         members=walk.members,
-        made=sum(statuses.values()),
-        refused=walk.refused,
-        remaining=walk.members - walk.refused - sum(counts.values()),
+        expanded=sum(statuses.values()),
+        unrenderable=walk.unrenderable,
+        remaining=walk.members - walk.unrenderable - sum(counts.values()),
         statuses={status: count for status, count in counts.items() if count},
         suppressed=suppressed,
         replies=replies,
         optouts=optouts,
-        first_call=first_call,
-        last_call=last_call,
-        per_minute=per_minute,
+        first_call=calls.first,
+        last_call=calls.last,
+        per_minute=calls.per_minute,
     )

@@ -9,7 +9,7 @@ from worker.domain.hours import Hours
 from worker.domain.rate import Rate
 
 LONGEST = timedelta(days=366)
-"""What takes longer is told as taking this long, and its end as not known: nobody plans for more."""
+"""A longer campaign is shown as taking this long, with an end that is not known: nobody plans for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,12 @@ class Forecast:
     """When a campaign sends, if nothing else does and nothing stops it."""
 
     takes: timedelta | None
-    """The time that its calls take, without those in which it waits for its hours; None where no rate is known."""
+    """The time that its calls take, without the waits for its hours. None where no rate is known."""
     starts_at: datetime | None
-    """None where its hours have no moment in common: it would never send."""
+    """None where its hours have no moment in common, so that it never sends."""
     ends_at: datetime | None
     left_over: int
-    """Recipients who are not sent to, for the first window closes before it is their turn and the campaign ends with it."""
+    """Recipients that are not sent to: the first window closes before their turn, and the campaign ends with it."""
 
 
 def forecast(
@@ -33,7 +33,10 @@ def forecast(
     at: datetime,
     leftover: Leftover,
 ) -> Forecast:
-    """What is to be expected of so many recipients in so many calls, from `at` on; nobody can say how long it takes without a rate."""
+    """Returns what to expect of that many recipients in that many calls, from `at` on.
+
+    Without a rate the time is not known.
+    """
     hours = list(hours)
     first = window(hours, at)
     takes = _takes(recipients, calls, rate)
@@ -53,7 +56,7 @@ def _takes(recipients: int, calls: int, rate: Rate) -> timedelta | None:
 
 
 def _end(hours: Iterable[tuple[Hours, tzinfo]], at: datetime, left: timedelta) -> datetime | None:
-    """When what takes so long is done, window after window; None where that is too far away to say."""
+    """When calls that take so long are over, window after window. None where that is too far away to say."""
     until = at + LONGEST
     while at < until and (here := window(hours, at)):
         if here.closes is None or here.closes - here.opens >= left:

@@ -1,4 +1,4 @@
-"""What the ledger says about pushes and the replies they brought, for people: a statement or two for a whole page."""
+"""What the ledger says about pushes and their replies, for people: a statement or two for a whole page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,15 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select, tuple_
 
 from worker.domain.message import MSG_ID_END
-from worker.ledger.tables import accounts, first_replies, messages, pushes, recipients, reports, submissions
+from worker.ledger import tables as t
 
 
 @dataclass(frozen=True, slots=True)
 class PushView:
-    """A push. `unmatched` counts its reports that belong to no recipient of ours, `reason` says what was odd about it."""
+    """A push.
+
+    `unmatched` counts its reports that belong to none of our recipients, `reason` says what was odd about it.
+    """
 
     id: int
     received_at: datetime
@@ -28,7 +31,10 @@ class PushView:
 
 @dataclass(frozen=True, slots=True)
 class ReplyView:
-    """What somebody wrote back. `message` is the id of the message that it answers, where we sent one under its msgId."""
+    """What a person wrote back.
+
+    `message` is the public id of the message that it answers, where we sent one under its msgId.
+    """
 
     received_at: datetime
     account: str
@@ -39,30 +45,30 @@ class ReplyView:
 
 
 _PUSHES = select(
-    pushes.c.id,
-    pushes.c.received_at,
-    pushes.c.source,
-    pushes.c.state,
-    pushes.c["items"],
-    pushes.c.reason,
-    pushes.c.revoked_at,
-    pushes.c.revoked_by,
+    t.pushes.c.id,
+    t.pushes.c.received_at,
+    t.pushes.c.source,
+    t.pushes.c.state,
+    t.pushes.c["items"],
+    t.pushes.c.reason,
+    t.pushes.c.revoked_at,
+    t.pushes.c.revoked_by,
 )
 
 
 def newest(connection: Connection, *, limit: int, state: str | None = None) -> list[PushView]:
-    """The newest pushes, the last first."""
-    query = _PUSHES.order_by(pushes.c.id.desc()).limit(limit)
+    """Returns the newest pushes, the last first."""
+    query = _PUSHES.order_by(t.pushes.c.id.desc()).limit(limit)
     if state is not None:
-        query = query.where(pushes.c.state == state)
+        query = query.where(t.pushes.c.state == state)
     page = connection.execute(query).all()
     unmatched = _unmatched(connection, [row.id for row in page])
     return [_view(row, unmatched.get(row.id)) for row in page]
 
 
 def find(connection: Connection, push_id: int) -> tuple[PushView, bytes] | None:
-    """The push of that number with its body, if there is one."""
-    row = connection.execute(_PUSHES.add_columns(pushes.c.body).where(pushes.c.id == push_id)).first()
+    """Returns the push with that id and its body, if there is one."""
+    row = connection.execute(_PUSHES.add_columns(t.pushes.c.body).where(t.pushes.c.id == push_id)).first()
     return row and (_view(row, _unmatched(connection, [push_id]).get(push_id)), row.body)
 
 
@@ -75,17 +81,20 @@ def _view(row: Any, unmatched: tuple[int, int] | None) -> PushView:
 
 
 def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """For each push that has any: how many of its reports match no recipient, and one msgId of them."""
+    """Returns how many reports of each push match no recipient, and one msgId of them.
+
+    Pushes without any are left out.
+    """
     sent = exists().where(
-        submissions.c.account_id == reports.c.account_id,
-        submissions.c.msg_id == reports.c.msg_id,
-        recipients.c.submission_id == submissions.c.id,
-        recipients.c.mobile == reports.c.mobile,
+        t.submissions.c.account_id == t.reports.c.account_id,
+        t.submissions.c.msg_id == t.reports.c.msg_id,
+        t.recipients.c.submission_id == t.submissions.c.id,
+        t.recipients.c.mobile == t.reports.c.mobile,
     )
     query = (
-        select(reports.c.push_id, func.count(), func.min(reports.c.msg_id))
-        .where(reports.c.push_id.in_(push_ids), ~sent)
-        .group_by(reports.c.push_id)
+        select(t.reports.c.push_id, func.count(), func.min(t.reports.c.msg_id))
+        .where(t.reports.c.push_id.in_(push_ids), ~sent)
+        .group_by(t.reports.c.push_id)
     )
     return {push_id: (count, msg_id) for push_id, count, msg_id in connection.execute(query)}
 
@@ -93,31 +102,31 @@ def _unmatched(connection: Connection, push_ids: Sequence[int]) -> dict[int, tup
 def newest_replies(
     connection: Connection, *, limit: int, mobile: str | None = None, since: datetime | None = None
 ) -> list[ReplyView]:
-    """The newest replies, the last first."""
+    """Returns the newest replies, the last first."""
     query = (
         select(
-            first_replies.c.received_at,
-            accounts.c.name,
-            first_replies.c.mobile,
-            first_replies.c.content,
-            first_replies.c.msg_id,
-            first_replies.c.account_id,
+            t.first_replies.c.received_at,
+            t.accounts.c.name,
+            t.first_replies.c.mobile,
+            t.first_replies.c.content,
+            t.first_replies.c.msg_id,
+            t.first_replies.c.account_id,
         )
-        .join(accounts, accounts.c.id == first_replies.c.account_id)
-        .order_by(first_replies.c.received_at.desc(), first_replies.c.id.desc())
+        .join(t.accounts, t.accounts.c.id == t.first_replies.c.account_id)
+        .order_by(t.first_replies.c.received_at.desc(), t.first_replies.c.id.desc())
         .limit(limit)
     )
     if mobile is not None:
-        query = query.where(first_replies.c.mobile == mobile)
+        query = query.where(t.first_replies.c.mobile == mobile)
     if since is not None:
-        query = query.where(first_replies.c.received_at >= since)
+        query = query.where(t.first_replies.c.received_at >= since)
     page = connection.execute(query).all()
     ours = _message_ids(connection, {(row.account_id, row.msg_id, row.mobile) for row in page})
     return [ReplyView(*row[:-1], message=ours.get((row.account_id, row.msg_id, row.mobile))) for row in page]
 
 
 def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dict[tuple[int, str, str], str]:
-    """The id of the message that was sent under (account, msgId, mobile), for those that one was sent under.
+    """Returns the public ids of the messages that were sent under these (account, msgId, mobile).
 
     A reply's msgId is kept as text, for it may be another program's.
     """
@@ -129,10 +138,10 @@ def _message_ids(connection: Connection, keys: set[tuple[int, str, str]]) -> dic
     if not numbers:
         return {}
     query = (
-        select(submissions.c.account_id, submissions.c.msg_id, recipients.c.mobile, messages.c.public_id)
-        .join(recipients, recipients.c.submission_id == submissions.c.id)
-        .join(messages, messages.c.id == recipients.c.message_id)
-        .where(tuple_(submissions.c.account_id, submissions.c.msg_id).in_(numbers))
+        select(t.submissions.c.account_id, t.submissions.c.msg_id, t.recipients.c.mobile, t.messages.c.public_id)
+        .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)
+        .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
+        .where(tuple_(t.submissions.c.account_id, t.submissions.c.msg_id).in_(numbers))
     )
-    found = connection.execute(query)
-    return {(account_id, str(msg_id), mobile): message_id for account_id, msg_id, mobile, message_id in found}
+    rows = connection.execute(query)
+    return {(account_id, str(msg_id), mobile): message_id for account_id, msg_id, mobile, message_id in rows}

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
+from worker.campaigns.files.archive import Bounds
+from worker.campaigns.files.sheet_rows import sheet_rows
 from worker.campaigns.files.table import open_table
 from worker.domain.campaigns.audience import NoAudience, Row
 
@@ -56,6 +58,12 @@ def changed(path: Path, part: str, change: Callable[[bytes], bytes]) -> Path:
 def read(path: Path, sheet: str | None = None) -> list[Row]:
     with open_table(path, column="m", sheet=sheet) as table:
         return list(table.rows)
+
+
+def read_within(path: Path, bounds: Bounds) -> list[Row]:
+    """All rows of the first sheet, its header too."""
+    with path.open("rb") as file:
+        return list(sheet_rows(file, None, bounds))
 
 
 def shown(path: Path, value: Any, number_format: str = "General") -> str:
@@ -143,7 +151,7 @@ def test_the_first_sheet_is_read_unless_one_is_named(path: Path) -> None:
 
 def test_a_csv_file_has_no_sheets(path: Path) -> None:
     path.write_text(f"m\n{FIRST}\n")
-    with pytest.raises(NoAudience, match="is no Excel workbook and has no sheets"):
+    with pytest.raises(NoAudience, match="is not an Excel workbook and has no sheets"):
         read(path, "一月")
 
 
@@ -175,44 +183,36 @@ def test_a_broken_or_hostile_workbook_is_refused_in_words(
     path: Path, part: str, change: Callable[[bytes], bytes]
 ) -> None:
     changed(written(path, ["m"], [FIRST]), part, change)
-    with pytest.raises(NoAudience, match="is no Excel workbook that can be read"):
+    with pytest.raises(NoAudience, match="is not an Excel workbook that can be read"):
         read(path)
 
 
-def test_what_a_sheet_unpacks_to_is_counted_as_it_unpacks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_sheet_unpacks_to_is_counted_as_it_unpacks(path: Path) -> None:
     written(path, ["m"], [FIRST])
     changed(path, SHEET, lambda xml: xml.replace(b"<row ", b" " * (20 << 20) + b"<row ", 1))
     with pytest.raises(
         NoAudience, match="unpacks to more than 16 MiB, which no list of people in a file of its size does"
     ):
         read(path)
-    monkeypatch.setattr("worker.campaigns.files.archive.LEAST_UNPACKED", 32 << 20)
-    assert read(path) == [(2, [FIRST])]
+    assert read_within(path, Bounds(least_unpacked=32 << 20)) == [(1, ["m"]), (2, [FIRST])]
 
 
-def test_a_large_file_may_unpack_to_a_hundred_times_its_size_but_to_no_more_than_bound(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_file_may_unpack_to_a_hundred_times_its_size_but_to_no_more_than_bound(path: Path) -> None:
     written(path, ["m"], [FIRST], [FIRST])
-    monkeypatch.setattr("worker.campaigns.files.archive.LEAST_UNPACKED", 0)
-    assert len(read(path)) == 2
-    monkeypatch.setattr("worker.campaigns.files.archive.MAX_UNPACKED", 1000)
+    assert len(read_within(path, Bounds(least_unpacked=0))) == 3
     with pytest.raises(NoAudience, match="unpacks to more than"):
-        read(path)
+        read_within(path, Bounds(least_unpacked=0, most_unpacked=1000))
 
 
-@pytest.mark.parametrize(("bound", "most"), [("MAX_TEXTS", 2), ("MAX_TEXTS_SIZE", 5)])
-def test_the_texts_that_cells_share_have_a_number_and_a_size(
-    path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
-) -> None:
+@pytest.mark.parametrize("bounds", [Bounds(texts=2), Bounds(texts_size=5)], ids=["number", "size"])
+def test_the_texts_that_cells_share_have_a_number_and_a_size(path: Path, bounds: Bounds) -> None:
     written(path, ["m"], [FIRST])
     texts = "".join(f"<si><t>abc{n}</t></si>" for n in range(3))
     space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     changed(path, STRINGS, lambda _: f"<sst xmlns='{space}'>{texts}</sst>".encode())
     assert read(path) == [(2, [FIRST])]
-    monkeypatch.setattr(f"worker.campaigns.files.shared_strings.{bound}", most)
     with pytest.raises(NoAudience, match="in its sheets; save the one that you need as CSV"):
-        read(path)
+        read_within(path, bounds)
 
 
 def test_a_workbook_in_strict_open_xml_is_read(path: Path) -> None:

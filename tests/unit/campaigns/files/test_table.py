@@ -150,13 +150,13 @@ def test_it_is_told_how_much_of_the_file_has_been_read(path: Path) -> None:
         (b"m,,n\n1,2,3\n", "has a header that cannot be used: column 2 has no name"),
         (b"m,n,m\n1,2,3\n", "2 columns have the name 'm'"),
         (f"{FIRST},x\n{SECOND},y\n".encode(), "its first line has a mobile"),
-        (b"m\n\0\n", "is no CSV file: it is no text"),
-        ("手机\n1\n".encode("utf-16"), "is no CSV file"),
+        (b"m\n\0\n", "is not a CSV file: it is not text"),
+        ("手机\n1\n".encode("utf-16"), "is not a CSV file"),
         (b"m\n\xff\xff\n", "is neither UTF-8 nor GB18030"),
-        (b"m\n" + b"x" * 200_000, "is no CSV file: field larger than field limit (131072), in the row on line 2"),
-        (b'm\n1\n"a\n1\n', "is no CSV file: unexpected end of data, in the row on line 3"),
+        (b"m\n" + b"x" * 200_000, "is not a CSV file: field larger than field limit (131072), in the row on line 2"),
+        (b'm\n1\n"a\n1\n', "is not a CSV file: unexpected end of data, in the row on line 3"),
         (bytes.fromhex("D0CF11E0A1B11AE1"), "is an old Excel file (.xls), or one with a password; save it as .xlsx"),
-        (b"PK\x03\x04\0\0\0", "is no Excel workbook that can be read"),
+        (b"PK\x03\x04\0\0\0", "is not an Excel workbook that can be read"),
     ],
 )
 def test_what_is_no_table_is_refused_with_what_to_do(path: Path, content: bytes, said: str) -> None:

@@ -5,11 +5,11 @@ import pytest
 from worker.domain.campaigns.audience import (
     MAX_COLUMNS,
     MAX_ROW,
-    LeftOut,
     NoAudience,
     Refusal,
     Row,
     RowFault,
+    RowsLeftOut,
     good_rows,
     header_faults,
     mobile_column,
@@ -108,7 +108,7 @@ def test_rows_are_sorted_out_into_those_with_a_mobile_and_those_with_a_reason() 
 
 def test_who_is_left_out_is_counted_by_reason_and_told_and_only_the_first_few_are_kept() -> None:
     told: list[Refusal] = []
-    left_out = LeftOut(told.append)
+    left_out = RowsLeftOut(told.append)
     for line in range(2, 1002):
         left_out.add(Refusal(line, "1", MobileFault.TOO_SHORT, MobileFault.TOO_SHORT))
     left_out.add(repeat(1002, FIRST, 7))

@@ -1,15 +1,17 @@
 """The figures of a campaign: they add up to its members."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.campaigns.campaign import CampaignState, RunState
-from worker.domain.campaigns.figures import Figures, Walk, figures, walked
+from worker.domain.campaigns.figures import Calls, Figures, Walk, figures, walked
 from worker.domain.status import STATUSES
 
 GOOD = 50
+NO_CALLS = Calls(None, None, 0)
 # Of each run so many members were made recipients, and so many refused; the rest is still to come, or never will.
 WALKS = st.lists(
     st.builds(
@@ -22,21 +24,21 @@ WALKS = st.lists(
 )
 
 
-def counted(statuses: dict[str, int], *, members: int = 100, made: int = 0, refused: int = 0) -> Figures:
-    walk = walked(members, [Walk(RunState.RUNNING, made, refused)], CampaignState.ACTIVE)
-    return figures(walk, statuses, {}, replies=0, optouts=0, first_call=None, last_call=None, per_minute=0)
+def counted(statuses: dict[str, int], *, members: int = 100, expanded: int = 0, unrenderable: int = 0) -> Figures:
+    walk = walked(members, [Walk(RunState.RUNNING, expanded, unrenderable)], CampaignState.ACTIVE)
+    return figures(walk, statuses, {}, calls=NO_CALLS, replies=0, optouts=0)
 
 
 @given(WALKS, st.sampled_from(CampaignState), st.randoms(use_true_random=False))
 def test_whatever_became_of_whom_the_counts_add_up_to_the_members(walks, state, random) -> None:
     walk = walked(GOOD, walks, state)
     statuses = dict.fromkeys(STATUSES, 0)
-    for _ in range(walk.made):
+    for _ in range(walk.expanded):
         statuses[random.choice(STATUSES)] += 1
-    told = figures(walk, statuses, {}, replies=0, optouts=0, first_call=None, last_call=None, per_minute=0)
+    told = figures(walk, statuses, {}, calls=NO_CALLS, replies=0, optouts=0)
     assert told.remaining == walk.remaining
-    assert walk.made + walk.refused + walk.remaining + walk.cancelled + walk.expired == walk.members
-    assert sum(told.statuses.values()) + told.refused + told.remaining == told.members
+    assert walk.expanded + walk.unrenderable + walk.remaining + walk.cancelled + walk.expired == walk.members
+    assert sum(told.statuses.values()) + told.unrenderable + told.remaining == told.members
     rejected = told.statuses.get("rejected", 0)
     assert told.waiting + told.sent + rejected + told.unknown + told.left_out == told.members
 
@@ -57,8 +59,8 @@ def test_several_runs_in_the_same_state_count_as_often() -> None:
 
 
 def test_what_was_made_while_it_was_counted_is_taken_off_what_remains() -> None:
-    told = counted({"queued": 30}, members=100, made=20, refused=5)
-    assert (told.made, told.remaining) == (30, 65)
+    told = counted({"queued": 30}, members=100, expanded=20, unrenderable=5)
+    assert (told.expanded, told.remaining) == (30, 65)
 
 
 def test_who_was_called_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed() -> None:
@@ -68,8 +70,8 @@ def test_who_was_called_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed
 
 def test_the_time_left_is_that_of_the_last_minute_and_unknown_while_nothing_goes() -> None:
     walk = walked(100, [Walk(RunState.RUNNING, 40, 0)], CampaignState.ACTIVE)
-    rest = {"replies": 0, "optouts": 0, "first_call": None, "last_call": None}
-    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left == timedelta(minutes=3)
-    assert figures(walk, {"accepted": 40}, {}, per_minute=0, **rest).time_left is None
+    busy = replace(NO_CALLS, per_minute=20)
+    assert figures(walk, {"accepted": 40}, {}, calls=busy, replies=0, optouts=0).time_left == timedelta(minutes=3)
+    assert figures(walk, {"accepted": 40}, {}, calls=NO_CALLS, replies=0, optouts=0).time_left is None
     walk = walked(40, [Walk(RunState.DONE, 40, 0)], CampaignState.DONE)
-    assert figures(walk, {"accepted": 40}, {}, per_minute=20, **rest).time_left is None
+    assert figures(walk, {"accepted": 40}, {}, calls=busy, replies=0, optouts=0).time_left is None

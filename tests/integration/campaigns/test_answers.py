@@ -1,0 +1,61 @@
+"""What people wrote back to a campaign, and its recipients, one by one."""
+
+from datetime import timedelta
+
+from campaign_driver import SPEC, Campaigns
+from ledger_driver import NOW, mobile, reply_push
+from sqlalchemy import select
+
+from worker.ledger import tables as t
+from worker.ledger.campaigns.recipients import recipient_rows
+from worker.ledger.dialect import ROWS
+from worker.ledger.engine import reading
+
+
+def test_replies_belong_to_the_run_whose_message_they_answer(people: Campaigns) -> None:
+    people.start_personal(3)
+    one, two, three = people.call()
+    to, msg_id = one.mobiles[0], str(one.msg_id)
+    people.ledger.push(
+        reply_push(
+            (to, msg_id, "好的"),
+            (two.mobiles[0], str(two.msg_id), "T"),
+            (to, f"0{msg_id}", "nobody sent that"),
+            (to, "99999999999999999999", "nor that"),
+            (to, "x", "nor that"),
+            (three.mobiles[0], msg_id, "that was sent to somebody else"),
+        )
+    )
+    assert (people.figures().replies, people.figures().optouts) == (2, 1)
+    found = people.answers()
+    assert {(one.mobile, one.content, one.optout) for one in found} == {
+        (to, "好的", False),
+        (two.mobiles[0], "T", True),
+    }
+    with people.engine.connect() as connection:
+        ids = dict(connection.execute(select(t.recipients.c.mobile, t.messages.c.public_id).join(t.messages)).all())
+    assert all(one.message == ids[one.mobile] for one in found)
+
+
+def test_the_newest_reply_is_the_first_and_what_the_gateway_repeats_is_told_once(people: Campaigns) -> None:
+    people.start_personal(1)
+    [one] = people.call()
+    for minutes, content in ((1, "一"), (2, "二"), (3, "一"), (4, "三")):
+        at = NOW + timedelta(minutes=minutes)
+        people.ledger.push(reply_push((one.mobiles[0], str(one.msg_id), content)), received_at=at)
+    assert [found.content for found in people.answers()] == ["三", "二", "一"]
+
+
+def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -> None:
+    many = 2 * ROWS + 10
+    people.audience(many)
+    people.start(SPEC)
+    people.tick()
+    claimed = people.ledger.pull(NOW, lane="marketing").claimed
+    people.ledger.push(reply_push(*((to, str(one.msg_id), "好") for one in claimed for to in one.mobiles)))
+    found = [one.mobile for one in people.answers()]
+    of = people.runs()
+    with reading(people.engine) as connection:
+        rows = [row.mobile for row in recipient_rows(connection, of)]
+    everybody = sorted(map(mobile, range(many)))
+    assert sorted(found) == sorted(rows) == everybody
