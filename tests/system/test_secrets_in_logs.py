@@ -14,8 +14,8 @@ from redis import Redis
 from sqlalchemy import Table, create_engine, func, make_url, select, text
 from stack_probe import states
 
-from chaos.postgres import running_postgres
 from worker.client import SmsClient
+from worker.devstack.postgres import new_database, running_postgres
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
@@ -33,8 +33,8 @@ MOBILES = [f"1381234{n:04}" for n in range(MESSAGES)]
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_postgres() as server:
-        url = make_url(server.url)
-        with open_engine(server.url).begin() as connection:
+        url = make_url(new_database(server))
+        with open_engine(url).begin() as connection:
             connection.execute(text(f"CREATE ROLE planted SUPERUSER LOGIN PASSWORD '{LEDGER}'"))
         ledger = url.set(username="planted", password=LEDGER).render_as_string(hide_password=False)
         settings = {

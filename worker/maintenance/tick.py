@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 
 from redis import Redis
 from sqlalchemy import Connection, Engine
@@ -25,6 +26,9 @@ from worker.redis_store import bells, heartbeat, intake, intake_keys
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 60
+
+Seconds = Callable[[], float]
+"""A clock that counts seconds."""
 
 
 def ring_lanes(
@@ -58,14 +62,14 @@ def probe_gates(engine: Engine, policy: Policy, probe: Callable[[int], object], 
         probe(account_id)
 
 
-def expire(engine: Engine, *, now: datetime) -> None:
+def expire(engine: Engine, *, now: datetime, clock: Seconds = monotonic) -> None:
     """Submissions that wait to be sent, and are past their validity, do not go out any more."""
-    expired = in_batches(engine, partial(submissions.expire, now=now, most=ROWS), most=ROWS)
+    expired = in_batches(engine, partial(submissions.expire, now=now, most=ROWS), most=ROWS, clock=clock)
     if expired:
         log.warning("%d submissions expired before they could be sent", expired)
 
 
-def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime) -> None:
+def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime, clock: Seconds = monotonic) -> None:
     """Submissions of which no outcome was recorded in time become `unknown`, or in the lanes `resend` are sent once more."""
     lost: list[tuple[int, State]] = []
 
@@ -74,7 +78,7 @@ def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime
         lost.extend(some)
         return len(some)
 
-    in_batches(engine, expire_some, most=ROWS)
+    in_batches(engine, expire_some, most=ROWS, clock=clock)
     for state in sorted({state for _, state in lost}):
         submission_ids = [submission_id for submission_id, its_state in lost if its_state == state]
         log.warning(
@@ -85,9 +89,9 @@ def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime
         )
 
 
-def unreport(engine: Engine, *, wait: timedelta, now: datetime) -> None:
+def unreport(engine: Engine, *, wait: timedelta, now: datetime, clock: Seconds = monotonic) -> None:
     """Submissions that were accepted so long ago wait for reports no longer; one that comes late still counts."""
-    in_batches(engine, partial(submissions.unreport, before=now - wait, now=now, most=ROWS), most=ROWS)
+    in_batches(engine, partial(submissions.unreport, before=now - wait, now=now, most=ROWS), most=ROWS, clock=clock)
 
 
 def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object], *, now: datetime) -> None:
