@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 from stack_probe import simulator, states
 
-from chaos.postgres import Postgres, running_postgres
+from chaos.postgres import Postgres, postgres_for
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import CALLS_AT_ONCE
@@ -28,7 +28,8 @@ GOES_ON_WITHIN = 15
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    with running_postgres() as server:
+    with postgres_for("postgresql") as server:
+        assert server is not None
         yield server
 
 
