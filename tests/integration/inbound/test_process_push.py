@@ -160,7 +160,7 @@ def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("broken", ["好&#xD83D;&#xDE00;", "A&B", "a&#0;b", "1<2"])
-def test_an_opt_out_takes_effect_beside_a_reply_that_is_no_xml(ledger: Ledger, broken: str) -> None:
+def test_an_opt_out_takes_effect_beside_a_reply_that_is_not_xml(ledger: Ledger, broken: str) -> None:
     ledger.sent_to(mobile(1), mobile(3))
     ledger.push(reply_push((mobile(1), "7", "TD"), (mobile(2), "7", broken), (mobile(3), "7", "退订")))
     assert {row["mobile"] for row in ledger.rows(t.optouts)} == {mobile(1), mobile(3)}
@@ -220,7 +220,7 @@ def test_a_thousand_items_are_a_handful_of_statements(
     assert len([one for one in statements if not one.startswith("BEGIN")]) <= 9
 
 
-def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(engine: Engine) -> None:
+def test_an_unprocessed_push_is_given_out_again_until_it_is_processed(engine: Engine) -> None:
     with engine.begin() as connection:
         push_id = kept.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
         assert kept.overdue(connection, now=NOW + timedelta(seconds=29)) == []

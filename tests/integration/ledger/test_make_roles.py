@@ -140,7 +140,7 @@ def test_to_hand_over_gives_way_to_those_who_use_the_ledger_and_changes_nothing_
     other.dispose()
 
 
-def test_the_owner_is_told_whose_dump_is_in_its_way(postgres_url: str) -> None:
+def test_migrate_tells_the_owner_whose_dump_is_in_its_way(postgres_url: str) -> None:
     admin = open_engine(postgres_url)
     go_back(admin, "0005")
     schema.make_roles(admin, {})
@@ -212,7 +212,7 @@ def test_made_again_the_roles_have_new_passwords_and_the_rights_that_they_had(po
 @pytest.mark.parametrize(
     "content", ["nonsense", "postgresql://{}@postgres/sms", "postgresql://sms:s3cret@postgres/sms"]
 )
-def test_a_file_that_names_another_user_or_no_password_is_told_and_nothing_is_made(
+def test_a_file_with_another_user_or_without_a_password_is_refused_and_nothing_is_made(
     postgres_url: str, secrets: Path, content: str
 ) -> None:
     name = role_names(str(make_url(postgres_url).database))["callback"]
@@ -227,7 +227,7 @@ def test_a_file_that_names_another_user_or_no_password_is_told_and_nothing_is_ma
     engine.dispose()
 
 
-def test_who_is_no_superuser_is_told_that_he_may_not(postgres_url: str, tmp_path: Path) -> None:
+def test_a_user_who_is_not_a_superuser_is_told_so(postgres_url: str, tmp_path: Path) -> None:
     make_and_migrate(postgres_url)
     owner = make_url(postgres_url).set(username=role_names(str(make_url(postgres_url).database))["owner"])
     done = sms_process("migrate", "--roles", tmp_path, SMS_LEDGER_URL=owner.render_as_string(hide_password=False))

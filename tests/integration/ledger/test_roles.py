@@ -113,7 +113,7 @@ def written() -> set[Right]:
     return found
 
 
-def test_each_role_has_the_rights_that_are_written_and_nobody_has_others_on_anything(admin: Engine) -> None:
+def test_each_role_has_the_rights_that_are_written_and_no_others(admin: Engine) -> None:
     with reading(admin) as connection:
         names = {name: role for role, name in roles.current_role_names(connection).items()}
         found = {(*which, names.get(who, who)) for *which, who in connection.execute(EXPLODED).all()}
@@ -211,12 +211,12 @@ def test_the_callback_app_does_not_choose_the_number_of_a_push(url: str) -> None
 
 @pytest.mark.parametrize("role", ["web", "readonly"])
 @pytest.mark.parametrize("table", ["pushes", "optouts", "marks", "refused", "members", "audiences"])
-def test_who_only_reads_adds_nothing(url: str, role: str, table: str) -> None:
+def test_a_role_that_only_reads_adds_nothing(url: str, role: str, table: str) -> None:
     refused(url, role, f"INSERT INTO {table} DEFAULT VALUES")
 
 
 @pytest.mark.parametrize(("role", "column"), [(role, column) for role, those in WITHHELD.items() for column in those])
-def test_texts_are_kept_from_who_has_no_need_of_them(url: str, role: str, column: str) -> None:
+def test_texts_are_kept_from_roles_that_do_not_need_them(url: str, role: str, column: str) -> None:
     table, _, name = column.partition(".")
     refused(url, role, f"SELECT {name} FROM {table}")
 
