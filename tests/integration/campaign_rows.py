@@ -1,10 +1,10 @@
-"""A campaign of a ledger that is there at once, with nothing but what a test says of it."""
+"""A campaign that is in a ledger at once, with nothing but what a test says of it."""
 
 import json
 from collections.abc import Sequence
 
 from ledger_driver import NOW, Ledger
-from sqlalchemy import delete, insert
+from sqlalchemy import Connection, delete, insert
 
 from worker.ledger import tables as t
 
@@ -20,32 +20,12 @@ def add_campaign(
     ready: bool = True,
     **values: object,
 ) -> None:
-    """The campaign of that name, in place of the one before; each of the people is a row, the mobile first, on line 2 and on."""
+    """The campaign of that name, in place of the one before. Each of the people is a row, the mobile first, from line 2 on."""
     with ledger.engine.begin() as connection:
         for table in (t.campaigns, t.members, t.audiences):
             connection.execute(delete(table))
-        audience_id = connection.execute(
-            insert(t.audiences).returning(t.audiences.c.id),
-            {
-                "name": "customers",
-                "source": "customers.csv",
-                "header": json.dumps(header),
-                "mobile_column": header[0],
-                "ready": ready,
-                "good": len(people),
-                "repeats": 4,
-                "refused": 3,
-                "created_at": NOW,
-                "created_by": "alice",
-            },
-        ).scalar_one()
-        rows = [
-            {"audience_id": audience_id, "line": line, "mobile": row[0], "fields": json.dumps(row)}
-            for line, row in enumerate(people, 2)
-        ]
-        if rows:
-            connection.execute(insert(t.members), rows)
-        of = {
+        audience_id = _add_audience(connection, people, header, ready)
+        row = {
             "name": NAME,
             "account_id": ledger.account_ids["default"],
             "lane": "marketing",
@@ -60,4 +40,27 @@ def add_campaign(
             "created_at": NOW,
             "created_by": "alice",
         }
-        connection.execute(insert(t.campaigns), of | values)
+        connection.execute(insert(t.campaigns), row | values)
+
+
+def _add_audience(connection: Connection, people: Sequence[Sequence[str]], header: Sequence[str], ready: bool) -> int:
+    row = {
+        "name": "customers",
+        "source": "customers.csv",
+        "header": json.dumps(header),
+        "mobile_column": header[0],
+        "ready": ready,
+        "good": len(people),
+        "repeats": 4,
+        "refused": 3,
+        "created_at": NOW,
+        "created_by": "alice",
+    }
+    audience_id: int = connection.execute(insert(t.audiences).returning(t.audiences.c.id), row).scalar_one()
+    members = [
+        {"audience_id": audience_id, "line": line, "mobile": values[0], "fields": json.dumps(values)}
+        for line, values in enumerate(people, 2)
+    ]
+    if members:
+        connection.execute(insert(t.members), members)
+    return audience_id

@@ -37,7 +37,7 @@ def test_replies_belong_to_the_run_whose_message_they_answer(people: Campaigns) 
     assert all(one.message == ids[one.mobile] for one in found)
 
 
-def test_the_newest_reply_is_the_first_and_what_the_gateway_repeats_is_told_once(people: Campaigns) -> None:
+def test_the_newest_reply_comes_first_and_a_repeated_one_comes_once(people: Campaigns) -> None:
     people.start_personal(1)
     [one] = people.call()
     for minutes, content in ((1, "一"), (2, "二"), (3, "一"), (4, "三")):

@@ -269,7 +269,7 @@ def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger,
     assert len(ledger.rows(t.members)) == 3
 
 
-def test_an_audience_that_there_is_not_is_told_with_those_that_there_are(ledger: Ledger) -> None:
+def test_removing_a_missing_audience_lists_those_that_exist(ledger: Ledger) -> None:
     with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: none yet"):
         remove(ledger)
     import_table(ledger, of(many(1)), "other")

@@ -36,7 +36,7 @@ def test_each_recipient_counts_where_it_stands(people: Campaigns) -> None:
     assert people.figures().statuses == {"accepted": 3, "rejected": 1, "unknown": 1, "delivered": 2, "undelivered": 1}
 
 
-def test_a_report_for_somebody_else_under_our_msgid_is_nobodys(people: Campaigns) -> None:
+def test_a_report_for_another_mobile_under_our_msgid_counts_for_no_recipient(people: Campaigns) -> None:
     people.start_personal(2)
     one, _ = people.call()
     people.ledger.push(status_push((mobile(77), one.msg_id, 1)))

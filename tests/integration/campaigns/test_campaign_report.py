@@ -20,7 +20,7 @@ def test_an_unreported_recipient_counts_from_its_call(people: Campaigns) -> None
     assert [(one.at, one.called) for one in told.over_time.buckets] == [(NOW, 1)]
 
 
-def test_over_time_steps_fit_the_length_and_what_came_after_is_told_apart(people: Campaigns) -> None:
+def test_steps_over_time_fit_the_length_and_what_came_after_is_counted_apart(people: Campaigns) -> None:
     people.start_personal(9)
     for hours in range(3):
         at = NOW + timedelta(hours=hours, minutes=7)
@@ -36,7 +36,7 @@ def test_over_time_steps_fit_the_length_and_what_came_after_is_told_apart(people
     assert (told.later.called, told.later.delivered, told.later.undelivered) == (0, 0, 3)
 
 
-def test_what_the_gateway_answered_is_told_by_frequency_and_the_rest_in_one_sum(people: Campaigns) -> None:
+def test_the_gateways_answers_come_by_frequency_and_the_rest_in_one_sum(people: Campaigns) -> None:
     people.start_personal(20)
     claimed = people.ledger.pull(NOW, lane="marketing").claimed
     people.ledger.record(

@@ -54,7 +54,7 @@ def test_a_campaign_that_cannot_be_is_refused_before_anything_is_kept(people: Ca
     assert people.ledger.rows(t.campaigns) == []
 
 
-def test_all_that_is_wrong_is_told_at_once(people: Campaigns) -> None:
+def test_all_faults_of_a_campaign_are_reported_at_once(people: Campaigns) -> None:
     with pytest.raises(BadCampaign) as why:
         people.draft(replace(SPEC, time_zone="Mars", first="all", cron="x", account="none"))
     assert [fault.field for fault in why.value.faults] == ["--account", "--audience", "--zone", "--cron", "--first"]

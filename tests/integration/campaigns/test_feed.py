@@ -261,7 +261,7 @@ def test_it_stops_by_itself_when_too_many_are_undelivered_and_a_person_may_have_
 
 
 @pytest.mark.parametrize("bad", [State.REJECTED, State.UNKNOWN])
-def test_a_text_that_is_rejected_or_nobody_knows_about_stops_it_too(people: Campaigns, bad: State) -> None:
+def test_rejected_and_unknown_results_pause_a_campaign_too(people: Campaigns, bad: State) -> None:
     people.audience(10_000)
     people.start(replace(SPEC, stop_at="50%"))
     people.tick()
@@ -281,7 +281,7 @@ def test_a_message_of_a_run_is_known_as_its(people: Campaigns) -> None:
     assert {row["caller"] for row in people.ledger.rows(t.submissions)} == {f"campaign/{run.id}"}
 
 
-def test_campaigns_and_others_who_send_have_equal_shares(people: Campaigns) -> None:
+def test_campaigns_and_other_callers_have_equal_shares(people: Campaigns) -> None:
     people.audience(5_000)
     people.start()
     people.tick()

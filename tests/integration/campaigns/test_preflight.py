@@ -79,7 +79,7 @@ def test_a_lane_that_shares_no_calls_makes_one_for_each(ledger: Ledger) -> None:
     assert told(ledger, lane=LANES["otp"]).calls == 10
 
 
-def test_rows_that_make_no_text_are_counted_by_reason_and_told_one_by_one(ledger: Ledger) -> None:
+def test_rows_that_make_no_text_are_counted_by_reason_and_handed_out_one_by_one(ledger: Ledger) -> None:
     each: list[Unrenderable] = []
     names = {1: "", 3: "", 4: " ", 6: "", 5: "字" * 1000}
     add_campaign(ledger, people(8, lambda n: names.get(n, "客户")), "尊敬的{{ 姓名 }}，回T退订")
@@ -94,12 +94,12 @@ def test_rows_that_make_no_text_are_counted_by_reason_and_told_one_by_one(ledger
     assert [(one.line, one.mobile) for one in each] == [(line, mobile(line - 2)) for line in (3, 5, 6, 7, 8)]
 
 
-def test_reasons_without_end_are_not_told_apart_without_end(ledger: Ledger) -> None:
+def test_only_so_many_reasons_are_counted_apart(ledger: Ledger) -> None:
     add_campaign(ledger, people(REASONS + 5, lambda n: "字" * (1000 + n)), "{{ 姓名 }}您")
     assert told(ledger).unrenderable[OTHER] == 5
 
 
-def test_who_opted_out_is_not_sent_to_where_the_lane_heeds_it(ledger: Ledger) -> None:
+def test_an_opted_out_member_is_not_sent_to_where_the_lane_heeds_it(ledger: Ledger) -> None:
     add_campaign(ledger, people(1500), "春装上市，拒收请回复R")
     with ledger.engine.begin() as connection:
         gone = [(mobile(number), "T", None) for number in (7, 1400, 1_000_000)]
@@ -110,7 +110,7 @@ def test_who_opted_out_is_not_sent_to_where_the_lane_heeds_it(ledger: Ledger) ->
     assert (notice.opted_out, notice.recipients) == (0, 1500)
 
 
-def test_who_has_been_sent_to_as_often_as_the_lane_allows_is_left_out(ledger: Ledger) -> None:
+def test_a_member_sent_to_as_often_as_the_lane_allows_is_left_out(ledger: Ledger) -> None:
     add_campaign(ledger, people(10), "您好", lane="notice")
 
     def room(wanted: Collection[Capped]) -> dict[Capped, int]:
@@ -121,7 +121,7 @@ def test_who_has_been_sent_to_as_often_as_the_lane_allows_is_left_out(ledger: Le
     assert (found.capped, found.recipients) == (4, 6)
 
 
-def test_caps_that_nobody_can_be_asked_for_are_told_as_not_known(ledger: Ledger) -> None:
+def test_caps_are_unknown_where_nobody_can_be_asked(ledger: Ledger) -> None:
     add_campaign(ledger, people(10), "您好", lane="notice")
     found = told(ledger, lane=CAPPED)
     assert (found.capped, found.recipients) == (None, 10)
@@ -151,7 +151,7 @@ def test_the_first_the_longest_and_a_few_random_texts_are_shown(ledger: Ledger) 
     assert (found.samples[1].mobile, found.samples[1].text) == (mobile(40), "字" * 50 + "，回T退订")
 
 
-def test_each_kind_of_warning_is_told_once_with_how_many_texts_have_it(ledger: Ledger) -> None:
+def test_each_kind_of_warning_comes_once_with_the_number_of_texts(ledger: Ledger) -> None:
     names = {3: "shop.cn", 5: "t.cn/x", 1200: "b.com"}
     add_campaign(ledger, people(1300, lambda n: names.get(n, "客户")), "尊敬的{{ 姓名 }}")
     found = {one.risk: (one.texts, one.line) for one in told(ledger).noticed}
@@ -178,7 +178,7 @@ def test_it_begins_at_its_time_within_its_hours_and_those_of_its_lane(
     assert told(ledger, now=now).forecast.starts_at == starts_at
 
 
-def test_without_a_rate_nobody_says_how_long_it_takes(ledger: Ledger) -> None:
+def test_without_a_rate_the_time_is_not_known(ledger: Ledger) -> None:
     add_campaign(ledger, people(10), "春装上市，拒收请回复R")
     found = told(ledger, rate=Rate()).forecast
     assert (found.starts_at, found.takes, found.ends_at) == (NOW, None, None)
@@ -196,7 +196,7 @@ def test_an_empty_audience_is_sent_nothing(ledger: Ledger) -> None:
     assert found.samples == []
 
 
-def test_a_text_that_is_none_is_told(ledger: Ledger) -> None:
+def test_a_bad_text_is_refused(ledger: Ledger) -> None:
     add_campaign(ledger, people(1), "{{ 姓 }}")
     with pytest.raises(TemplateFault, match="did you mean 姓名"):
         told(ledger)

@@ -37,7 +37,7 @@ def test_it_begins_at_its_time_in_its_time_zone(people: Campaigns) -> None:
     assert people.runs()[0].due_at == NOW + 3 * HOUR
 
 
-def test_a_cron_line_has_it_run_again_and_again(people: Campaigns) -> None:
+def test_a_cron_line_makes_a_campaign_run_again_and_again(people: Campaigns) -> None:
     people.audience(60)
     people.start(replace(SPEC, cron="0 9 * * *"))
     for day in (0, 1):

@@ -2,10 +2,9 @@
 
 import logging
 import re
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from itertools import permutations, product
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,6 @@ from sqlalchemy import Engine, select, text, update
 from worker.domain.caps import Cap
 from worker.domain.lane import LANES
 from worker.domain.optout import OPTOUT_WORDS
-from worker.domain.push import REPEAT_WINDOW, Reply
-from worker.domain.push import first_replies as domain_first_replies
 from worker.domain.status import Report, State, Suppression, recipient_status
 from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
@@ -95,56 +92,6 @@ def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> 
     assert (suppressed["suppressed"], suppressed["updated_at"]) == ("cap", NOW)
 
 
-def test_a_reply_in_another_push_within_half_an_hour_is_the_same_reply(ledger: Ledger) -> None:
-    ledger.push(reply_push((mobile(1), "7", "1")))
-    ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=29))
-    assert len(ledger.rows(t.first_replies)) == 1
-
-
-def test_a_reply_that_is_twice_in_one_push_is_twice_and_the_push_again_adds_nothing(ledger: Ledger) -> None:
-    for _ in range(3):
-        ledger.push(reply_push((mobile(1), "7", "1"), (mobile(1), "7", "1")))
-    assert len(ledger.rows(t.first_replies)) == 2
-
-
-def test_the_same_words_an_hour_later_are_another_reply(ledger: Ledger) -> None:
-    ledger.push(reply_push((mobile(1), "7", "1")))
-    ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(hours=1))
-    assert len(ledger.rows(t.first_replies)) == 2
-
-
-def test_replies_that_repeat_each_other_are_one_reply_however_long_it_goes_on(ledger: Ledger) -> None:
-    for minutes in (40, 0, 20):
-        ledger.push(reply_push((mobile(1), "7", "1")), NOW + timedelta(minutes=minutes))
-    assert [row["received_at"] for row in ledger.rows(t.first_replies)] == [NOW]
-
-
-def test_the_view_and_the_domain_say_the_same_of_replies_to_the_microsecond(ledger: Ledger) -> None:
-    micro = timedelta(microseconds=1)
-    gaps = [timedelta(0), micro, *(REPEAT_WINDOW + some * micro for some in (-600, -1, 0, 1, 600))]
-    begins = [NOW + fraction * micro for fraction in (0, 1, 499_999, 500_000, 999_500, 999_999)]
-    came = [
-        (at, [Reply(mobile(number), "7", "T")])
-        for number, (begin, gap) in enumerate(product(begins, gaps))
-        for at in (begin + gap, begin)
-    ]
-    for at, [reply] in came:
-        ledger.push(reply_push((reply.mobile, reply.msg_id, reply.content)), at)
-    shown = [(row["received_at"], row["mobile"]) for row in ledger.rows(t.first_replies)]
-    assert sorted(shown) == [(at, reply.mobile) for at, reply in domain_first_replies(came)]
-
-
-def test_the_same_reply_to_two_accounts_is_two_replies(ledger: Ledger) -> None:
-    with ledger.engine.begin() as connection:
-        ids = accounts.register(connection, ["default", "other"], first_msg_id=100, now=NOW)
-    body = reply_push((mobile(1), "7", "1"))
-    for name in ("default", "other"):
-        process_push(ledger.engine, ledger.push(body), {ACCOUNT_KEYS: ids["default"]}, optout_words=OPTOUT_WORDS)
-        push_id = ledger.push(body.replace("sword123", name))
-        process_push(ledger.engine, push_id, {("1", name): ids[name]}, optout_words=OPTOUT_WORDS)
-    assert Counter(row["account_id"] for row in ledger.rows(t.first_replies)) == Counter(ids.values())
-
-
 def test_a_push_that_is_processed_twice_takes_effect_once(ledger: Ledger) -> None:
     msg_id = accepted(ledger, mobile(1))
     account_ids = {("1", "sword123"): ledger.account_ids["default"]}
@@ -213,7 +160,7 @@ def test_a_bad_item_does_not_spoil_its_neighbours(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("broken", ["好&#xD83D;&#xDE00;", "A&B", "a&#0;b", "1<2"])
-def test_an_opt_out_takes_effect_beside_a_reply_that_is_no_xml(ledger: Ledger, broken: str) -> None:
+def test_an_opt_out_takes_effect_beside_a_reply_that_is_not_xml(ledger: Ledger, broken: str) -> None:
     ledger.sent_to(mobile(1), mobile(3))
     ledger.push(reply_push((mobile(1), "7", "TD"), (mobile(2), "7", broken), (mobile(3), "7", "退订")))
     assert {row["mobile"] for row in ledger.rows(t.optouts)} == {mobile(1), mobile(3)}
@@ -273,7 +220,7 @@ def test_a_thousand_items_are_a_handful_of_statements(
     assert len([one for one in statements if not one.startswith("BEGIN")]) <= 9
 
 
-def test_a_push_that_nobody_processed_is_given_out_again_until_somebody_does(engine: Engine) -> None:
+def test_an_unprocessed_push_is_given_out_again_until_it_is_processed(engine: Engine) -> None:
     with engine.begin() as connection:
         push_id = kept.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
         assert kept.overdue(connection, now=NOW + timedelta(seconds=29)) == []

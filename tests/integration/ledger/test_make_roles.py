@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ledger_driver import Ledger, message, mobile
+from ledger_driver import NOW, Ledger, message, mobile
 from roles_driver import as_role, make_and_migrate
 from sms_command import sms_process
 from sqlalchemy import create_engine, make_url, text
@@ -15,6 +15,7 @@ from test_migrations import go_back
 from worker.ledger import roles, schema
 from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
+from worker.ledger.inbound import pushes
 from worker.ledger.roles import role_names
 
 PASSWORDS = {role: f"password-of-{role}-4711" for role in roles.ROLES}
@@ -139,7 +140,7 @@ def test_to_hand_over_gives_way_to_those_who_use_the_ledger_and_changes_nothing_
     other.dispose()
 
 
-def test_the_owner_is_told_whose_dump_is_in_its_way(postgres_url: str) -> None:
+def test_migrate_tells_the_owner_whose_dump_is_in_its_way(postgres_url: str) -> None:
     admin = open_engine(postgres_url)
     go_back(admin, "0005")
     schema.make_roles(admin, {})
@@ -211,7 +212,7 @@ def test_made_again_the_roles_have_new_passwords_and_the_rights_that_they_had(po
 @pytest.mark.parametrize(
     "content", ["nonsense", "postgresql://{}@postgres/sms", "postgresql://sms:s3cret@postgres/sms"]
 )
-def test_a_file_that_names_another_user_or_no_password_is_told_and_nothing_is_made(
+def test_a_file_with_another_user_or_without_a_password_is_refused_and_nothing_is_made(
     postgres_url: str, secrets: Path, content: str
 ) -> None:
     name = role_names(str(make_url(postgres_url).database))["callback"]
@@ -226,7 +227,7 @@ def test_a_file_that_names_another_user_or_no_password_is_told_and_nothing_is_ma
     engine.dispose()
 
 
-def test_who_is_no_superuser_is_told_that_he_may_not(postgres_url: str, tmp_path: Path) -> None:
+def test_a_user_who_is_not_a_superuser_is_told_so(postgres_url: str, tmp_path: Path) -> None:
     make_and_migrate(postgres_url)
     owner = make_url(postgres_url).set(username=role_names(str(make_url(postgres_url).database))["owner"])
     done = sms_process("migrate", "--roles", tmp_path, SMS_LEDGER_URL=owner.render_as_string(hide_password=False))
@@ -239,3 +240,45 @@ def test_sqlite_has_no_roles_and_says_so(sqlite_url: str, tmp_path: Path) -> Non
     done = sms_process("migrate", "--roles", tmp_path, SMS_LEDGER_URL=sqlite_url)
     assert (done.returncode, done.stdout) == (1, "")
     assert "SQLite has no users" in done.stderr
+
+
+def test_a_former_owner_of_the_database_neither_comes_back_nor_puts_functions_in_the_way(postgres_url: str) -> None:
+    superuser, name = open_engine(postgres_url), make_url(postgres_url).database
+    with reading(superuser) as connection:
+        connection.exec_driver_sql("CREATE ROLE app LOGIN")
+        connection.exec_driver_sql(f"ALTER DATABASE {name} OWNER TO app")
+        connection.exec_driver_sql("CREATE SCHEMA evil AUTHORIZATION app")
+    app = open_engine(make_url(postgres_url).set(username="app"))
+    with reading(app) as connection:
+        for function in ("current_database() RETURNS name", "pg_get_userbyid(oid) RETURNS name"):
+            connection.exec_driver_sql(
+                f"CREATE FUNCTION evil.{function} LANGUAGE plpgsql AS 'BEGIN ALTER ROLE app SUPERUSER; RETURN ''{name}''; END'"
+            )
+        connection.exec_driver_sql(f"ALTER DATABASE {name} SET search_path = evil, pg_catalog, public")
+    app.dispose()
+    superuser.dispose()
+    make_and_migrate(postgres_url)
+    with reading(superuser) as connection:
+        of_app = text("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'")
+        assert connection.execute(of_app).scalar_one() is False
+        settings = text(
+            "SELECT count(*) FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase WHERE datname = :name"
+        )
+        assert connection.execute(settings, {"name": name}).scalar_one() == 0
+    with pytest.raises(OperationalError, match="permission denied for database"):
+        app.connect()
+    app.dispose()
+    with reading(superuser) as connection:
+        connection.exec_driver_sql("DROP SCHEMA evil CASCADE")
+        connection.exec_driver_sql("DROP ROLE app")
+    superuser.dispose()
+
+
+def test_what_a_role_has_set_for_itself_is_forgotten_when_the_roles_are_made_again(postgres_url: str) -> None:
+    make_and_migrate(postgres_url)
+    with as_role(postgres_url, "callback") as engine, reading(engine) as connection:
+        connection.exec_driver_sql("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+        connection.exec_driver_sql("ALTER ROLE CURRENT_USER SET search_path = nowhere")
+    make_and_migrate(postgres_url)
+    with as_role(postgres_url, "callback") as engine, engine.begin() as connection:
+        assert pushes.add(connection, b"x", source="s", received_at=NOW) > 0

@@ -21,13 +21,13 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     assert schema.version(engine) == before == schema.wanted_version()
 
 
-def test_an_empty_ledger_is_told_to_be_migrated(tmp_path) -> None:
+def test_an_empty_ledger_asks_to_be_migrated(tmp_path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'new.db'}")
     with pytest.raises(schema.WrongSchema, match="run `sms migrate`"):
         schema.check(engine)
 
 
-def test_an_old_ledger_is_told_from_which_version_to_which(engine: Engine) -> None:
+def test_an_old_ledger_names_its_version_and_the_one_needed(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     with pytest.raises(schema.WrongSchema, match=r"at version 0000, this program needs .*`sms migrate`"):

@@ -38,6 +38,6 @@ def test_what_is_due_in_the_hour_that_comes_twice_is_due_once() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "soon", "61 * * * *", "0 9 30 2 *", "* * * *", "0 9 * * * *"])
-def test_what_is_no_cron_line_or_never_comes_is_refused_with_an_example(line: str) -> None:
+def test_a_bad_cron_line_or_a_day_that_never_comes_is_refused_with_an_example(line: str) -> None:
     with pytest.raises(BadCron, match=r"write one like `0 9 \* \* 1-5`"):
         next_time(line, SHANGHAI, NOW)

@@ -97,7 +97,7 @@ def test_the_key_figures_come_first_and_then_the_text() -> None:
     assert order == sorted(order)
 
 
-def test_who_was_left_out_is_told_with_the_reason() -> None:
+def test_members_left_out_are_shown_with_the_reason() -> None:
     told = words(page())
     for part in (
         "optout 20 They want no marketing",
@@ -108,7 +108,7 @@ def test_who_was_left_out_is_told_with_the_reason() -> None:
         assert part in told
 
 
-def test_what_was_not_sent_any_more_is_told_with_what_was_said() -> None:
+def test_members_never_sent_to_are_shown_with_the_reason_that_was_given() -> None:
     figures = replace(FIGURES, statuses=FIGURES.statuses | {"cancelled": 100}, members=1100)
     cancelled = replace(CAMPAIGN, state=CampaignState.CANCELLED, reason="wrong price")
     told = words(page(cancelled, replace(TOLD, figures=figures)))
@@ -165,6 +165,6 @@ def test_several_runs_are_listed_and_one_is_not() -> None:
     assert "Runs" in read(page(of=[RUN, replace(RUN, id=2)])).xpath("//h2/text()")
 
 
-def test_a_small_share_is_not_told_as_nothing() -> None:
+def test_a_small_share_is_not_shown_as_nothing() -> None:
     figures = replace(FIGURES, members=1_000_000, remaining=999_000, optouts=0)
     assert "<0.1%" in words(page(told=replace(TOLD, figures=figures)))

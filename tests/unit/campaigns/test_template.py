@@ -101,13 +101,13 @@ def test_a_row_that_would_leave_a_hole_is_refused_with_the_reason(content: str, 
         ("【某商城】您好", "the text carries a signature"),
     ],
 )
-def test_what_is_wrong_with_a_text_is_told_with_what_to_do(content: str, said: str) -> None:
+def test_a_fault_of_a_text_says_what_to_do(content: str, said: str) -> None:
     with pytest.raises(TemplateFault) as fault:
         compile_text(content, HEADER)
     assert said in str(fault.value)
 
 
-def test_all_faults_are_told_at_once_each_with_its_line() -> None:
+def test_all_faults_are_reported_at_once_each_with_its_line() -> None:
     with pytest.raises(TemplateFault) as fault:
         compile_text(
             "{{ 姓 }}{{ 姓 }}\n{{ amount|uper }}\n\n{{ 姓名.x }}{% for a in 姓名 %}{{ a }}{% endfor %}", HEADER
@@ -120,7 +120,7 @@ def test_all_faults_are_told_at_once_each_with_its_line() -> None:
     ]
 
 
-def test_of_many_columns_the_first_few_are_told() -> None:
+def test_a_fault_lists_the_first_few_of_many_columns() -> None:
     with pytest.raises(TemplateFault, match=r"\{\{ c9 \}\} and 90 more$"):
         compile_text("{{ x }}", [f"c{number}" for number in range(100)])
 

@@ -92,7 +92,7 @@ def test_a_file_is_read_in_the_encodings_that_excel_writes(path: Path, encoding:
     assert read(path, f"姓名,手机\r\n王芳,{FIRST}\r\n".encode(encoding)) == [(2, ["王芳", FIRST])]
 
 
-def test_the_encoding_is_told_by_the_whole_file(path: Path) -> None:
+def test_the_whole_file_tells_its_encoding(path: Path) -> None:
     rows = "".join(f"a,{FIRST}\n" for _ in range(300_000))
     assert read(path, f"n,m\n{rows}王芳,{SECOND}\n".encode("gb18030"))[-1] == (300_002, ["王芳", SECOND])
 
@@ -113,9 +113,7 @@ def test_each_row_has_the_line_that_it_begins_on_and_empty_ones_are_none(path: P
         ('"a\n,,,""";m', f"x;{FIRST}"),
     ],
 )
-def test_what_stands_between_the_values_is_told_by_the_header_outside_of_quotes(
-    path: Path, header: str, row: str
-) -> None:
+def test_the_header_outside_of_quotes_tells_the_delimiter(path: Path, header: str, row: str) -> None:
     [(_, found)] = read(path, f"{header}\n{row}\n".encode())
     assert len(found) == 2
 
@@ -130,7 +128,7 @@ def test_empty_columns_at_the_end_are_none(path: Path) -> None:
         assert table.header == ("m", "name")
 
 
-def test_it_is_told_how_much_of_the_file_has_been_read(path: Path) -> None:
+def test_a_table_tells_how_much_of_its_file_has_been_read(path: Path) -> None:
     path.write_bytes(b"m\n" + f"{FIRST}\n".encode() * 100_000)
     with open_table(path) as table:
         assert 0 < table.read() < table.size == 1_200_002
@@ -159,21 +157,21 @@ def test_it_is_told_how_much_of_the_file_has_been_read(path: Path) -> None:
         (b"PK\x03\x04\0\0\0", "is not an Excel workbook that can be read"),
     ],
 )
-def test_what_is_no_table_is_refused_with_what_to_do(path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused_with_what_to_do(path: Path, content: bytes, said: str) -> None:
     with pytest.raises(NoAudience) as caught:
         read(path, content)
     assert str(caught.value).startswith(f"{path} ")
     assert said in str(caught.value)
 
 
-def test_a_row_that_is_no_csv_is_told_when_it_is_come_to(path: Path) -> None:
+def test_a_row_that_is_not_csv_raises_when_it_is_reached(path: Path) -> None:
     content = b"m\n" + f"{FIRST}\n".encode() * 1000 + b'"a"b\n'
     path.write_bytes(content)
     with open_table(path) as table, pytest.raises(NoAudience, match="in the row on line 1002"):
         list(table.rows)
 
 
-def test_a_file_that_is_not_there_or_cannot_be_gone_through_twice_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_cannot_be_read_twice_is_refused(tmp_path: Path) -> None:
     reads, writes = os.pipe()
     os.write(writes, f"m\n{FIRST}\n".encode())
     for path, said in (

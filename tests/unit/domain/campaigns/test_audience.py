@@ -59,7 +59,7 @@ def test_where_none_or_several_may_be_it_the_columns_are_named(
     assert said in str(caught.value)
 
 
-def test_a_header_with_faults_is_told_all_of_them() -> None:
+def test_all_faults_of_a_header_are_reported_at_once() -> None:
     assert header_faults(("a", "", "b", "a", "")) == [
         "column 2 has no name; give it one, or remove it",
         "column 5 has no name; give it one, or remove it",
@@ -76,7 +76,7 @@ def test_a_header_has_a_thousand_columns_at_the_most() -> None:
     ]
 
 
-def test_a_header_that_is_a_row_of_people_is_told() -> None:
+def test_a_header_that_is_a_row_of_people_is_refused() -> None:
     assert header_faults(("王芳", FIRST)) == [
         f"its first line has a mobile, {FIRST}, and no names; put the names of the columns above it"
     ]
@@ -106,7 +106,7 @@ def test_rows_are_sorted_out_into_those_with_a_mobile_and_those_with_a_reason() 
     ]
 
 
-def test_who_is_left_out_is_counted_by_reason_and_told_and_only_the_first_few_are_kept() -> None:
+def test_rows_left_out_are_counted_by_reason_and_only_the_first_few_are_kept() -> None:
     told: list[Refusal] = []
     left_out = RowsLeftOut(told.append)
     for line in range(2, 1002):
@@ -134,7 +134,7 @@ def test_a_name_may_have_any_characters_that_can_be_seen(name: str) -> None:
         ("x" * 40 + "\n", ["has 41 characters, more", "begins or ends with a blank", "has control characters"]),
     ],
 )
-def test_a_name_that_will_not_do_is_told_all_its_faults(name: str, said: list[str]) -> None:
+def test_all_faults_of_a_name_are_reported_at_once(name: str, said: list[str]) -> None:
     faults = name_faults(name)
     assert len(faults) == len(said)
     assert all(fault.startswith(some) for fault, some in zip(faults, said, strict=True))

@@ -30,7 +30,7 @@ def counted(statuses: dict[str, int], *, members: int = 100, expanded: int = 0, 
 
 
 @given(WALKS, st.sampled_from(CampaignState), st.randoms(use_true_random=False))
-def test_whatever_became_of_whom_the_counts_add_up_to_the_members(walks, state, random) -> None:
+def test_whatever_became_of_the_members_the_counts_add_up_to_them(walks, state, random) -> None:
     walk = walked(GOOD, walks, state)
     statuses = dict.fromkeys(STATUSES, 0)
     for _ in range(walk.expanded):
@@ -58,12 +58,12 @@ def test_several_runs_in_the_same_state_count_as_often() -> None:
     assert (walk.members, walk.remaining) == (2 * GOOD, 0)
 
 
-def test_what_was_made_while_it_was_counted_is_taken_off_what_remains() -> None:
+def test_members_expanded_during_the_count_are_taken_off_the_remaining() -> None:
     told = counted({"queued": 30}, members=100, expanded=20, unrenderable=5)
     assert (told.expanded, told.remaining) == (30, 65)
 
 
-def test_who_was_called_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed() -> None:
+def test_a_called_recipient_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed() -> None:
     told = counted({"delivered": 5, "undelivered": 2, "accepted": 3, "unreported": 1, "rejected": 4, "unknown": 6})
     assert (told.sent, told.delivered, told.unreported, told.failed, told.unknown) == (11, 5, 4, 6, 6)
 

@@ -66,14 +66,14 @@ def test_hours_that_never_meet_never_begin() -> None:
     assert told(10, 10, Rate(1), DAY, night) == Forecast(10 * SECOND, None, None, 0)
 
 
-def test_of_a_campaign_that_ends_with_its_window_it_is_told_how_many_are_left_over() -> None:
+def test_a_campaign_that_ends_with_its_window_leaves_recipients_over() -> None:
     found = told(8 * 3600, 8 * 3600, Rate(1), DAY, at=local(22, 20), leftover=Leftover.EXPIRE)
     assert (found.starts_at, found.ends_at, found.left_over) == (local(22, 20), local(22, 21), 7 * 3600)
     fits = told(3600, 3600, Rate(1), DAY, at=local(22, 20), leftover=Leftover.EXPIRE)
     assert (fits.ends_at, fits.left_over) == (local(22, 21), 0)
 
 
-def test_what_takes_for_ever_is_told_as_such() -> None:
+def test_an_endless_campaign_is_shown_as_taking_the_longest_time() -> None:
     found = told(1, 1_000_000, Rate(1e-9), (Hours(time(8), time(8, 1)), SHANGHAI))
     assert (found.takes, found.ends_at) == (LONGEST, None)
 
