@@ -484,9 +484,9 @@ def test_a_ledger_of_a_newer_version_is_left_alone(
     ("url", "said"),
     [
         ("", "SMS_LEDGER_URL is missing"),
-        ("nonsense", "SMS_LEDGER_URL is no address of a database"),
-        ("mysql://sms:s3cret@127.0.0.1/sms", "SMS_LEDGER_URL is no address of a database"),
-        ("postgresql://sms:s3cret@127.0.0.1:x/sms", "SMS_LEDGER_URL is no address of a database"),
+        ("nonsense", "SMS_LEDGER_URL is not the address of a database"),
+        ("mysql://sms:s3cret@127.0.0.1/sms", "SMS_LEDGER_URL is not the address of a database"),
+        ("postgresql://sms:s3cret@127.0.0.1:x/sms", "SMS_LEDGER_URL is not the address of a database"),
         ("sqlite:////no/such/folder/ledger.db", "the ledger cannot be used: unable to open database file"),
         ("postgresql://sms:s3cret@127.0.0.1:1/sms", "the ledger cannot be used: connection failed"),
     ],
