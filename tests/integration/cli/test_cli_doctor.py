@@ -341,7 +341,7 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
             messages.refuse(connection, name, ["to is missing"], "{}", now=at)
     assert found(exit_code=0)["messages refused"] == (
         "look",
-        "1 within a day → read what came and why with `sms messages --refused`; whoever sent it has to correct it",
+        "1 within a day → read them and their faults with `sms messages --refused`; the sender has to correct them",
     )
 
 
