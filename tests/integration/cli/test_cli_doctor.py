@@ -241,7 +241,7 @@ def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
     [
         (
             "LOCK TABLE submissions", "ledger: questions",
-            "Another session has locked a table: look into pg_stat_activity", "gateway",
+            "Another session has locked a table: look for it in pg_stat_activity", "gateway",
         ),
         (
             "UPDATE alembic_version SET version_num = version_num", "ledger: a write",
