@@ -12,7 +12,17 @@ LEFT_OUT: dict[str, str] = {
     Suppression.CAP: "it was left out: its mobile had been sent to as often as the caps of the lane allow",
     Suppression.OPTOUT: "it was left out: its mobile wants no marketing; `sms optout list --mobile` says since when",
 }
-"""The sentence for each reason why a recipient is suppressed."""
+"""The sentence about one recipient, for each reason why it is suppressed."""
+
+NO_TEXT = "no text"
+MEMBERS_LEFT_OUT: dict[str, str] = {
+    Suppression.OPTOUT: "They want no marketing: they opted out before it was their turn.",
+    Suppression.CAP: "They had been sent to as often as the caps of the lane allow.",
+    NO_TEXT: "Their row makes no text that can be sent; “sms campaign check” names the rows.",
+    State.EXPIRED: "The time to send to them was over before it was their turn.",
+    State.CANCELLED: "The campaign was called off before it was their turn.",
+}
+"""The sentence about the members of a campaign, for each reason why they were left out."""
 
 
 def closed(gate: Gate) -> str:

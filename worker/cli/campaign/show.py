@@ -21,6 +21,7 @@ from worker.domain.status import WAITING, Report, State
 from worker.ledger.campaigns.figures import campaign_figures
 from worker.present.campaigns import CampaignStatus, campaign_status
 from worker.present.durations import in_words
+from worker.present.reasons import NO_TEXT
 
 REFRESH_SECONDS = 2.0
 RUNS_SHOWN = 5
@@ -163,7 +164,7 @@ def _figures(status: CampaignStatus) -> Table:
         return {str(status): figures.statuses.get(status, 0) for status in statuses}
 
     waiting = [str(state) for state in State if state in WAITING]
-    unrenderable = {"no text": figures.unrenderable}
+    unrenderable = {NO_TEXT: figures.unrenderable}
     add("queued", figures.waiting, {"not made yet": figures.remaining} | by(*waiting))
     add("sent", figures.sent, by(*Report, State.ACCEPTED, State.UNREPORTED))
     add("delivered", figures.delivered, {})
