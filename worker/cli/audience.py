@@ -17,7 +17,7 @@ from worker.cli.output import AsJson, clean, console, print_json, progress_bar, 
 from worker.config import load_settings
 from worker.domain.campaigns.audience import Audience, Member, RowsLeftOut
 from worker.ledger.campaigns import audiences
-from worker.present.campaigns import audience as audience_json
+from worker.present.campaigns import audience_json
 
 FIRST = 5
 """How many members `show` shows."""

@@ -12,7 +12,7 @@ from worker.domain.lane import LANES
 from worker.domain.status import STATUSES
 from worker.ledger.sending import message_queries
 from worker.ledger.sending.message_queries import MessageView, RefusedView
-from worker.present.messages import listed_message, refused_message
+from worker.present.messages import listed_message_json, refused_message_json
 
 # The names come from the domain, so that they are in one place; mypy cannot see them.
 Status = StrEnum("Status", {str(status): str(status) for status in STATUSES})  # type: ignore[misc]
@@ -60,7 +60,7 @@ def messages(
 
 def _show(messages: Sequence[MessageView], as_json: bool) -> None:
     if as_json:
-        print_json([listed_message(message) for message in messages])
+        print_json([listed_message_json(message) for message in messages])
         return
     least = {"created (UTC)": DAY_WIDTH, "lane": max(map(len, LANES)), "recipients": max(map(len, STATUSES))}
     listed = table("message", *least, fixed={"message": ID_WIDTH}, least=least)
@@ -76,7 +76,7 @@ def _show(messages: Sequence[MessageView], as_json: bool) -> None:
 
 def _show_refused(messages: Sequence[RefusedView], as_json: bool) -> None:
     if as_json:
-        print_json([refused_message(message) for message in messages])
+        print_json([refused_message_json(message) for message in messages])
         return
     least = {"refused (UTC)": DAY_WIDTH}
     listed = table("message", *least, "why, and what came", fixed={"message": ID_WIDTH}, least=least)

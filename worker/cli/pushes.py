@@ -20,8 +20,7 @@ from worker.ledger.inbound import pushes as ledger_pushes
 from worker.ledger.inbound.push_queries import PushView
 from worker.ledger.inbound.pushes import PROCESSED, QUARANTINED, RECEIVED
 from worker.ledger.sending.optouts import Undone
-from worker.present.pushes import push as push_json
-from worker.present.pushes import push_with_body
+from worker.present.pushes import full_push_json, push_json
 
 SHOWN = 200
 """How many characters of a reason the table shows; `show` has all of it."""
@@ -107,7 +106,7 @@ def show_push(
         raise Failed(f"there is no push {push_id}; `sms pushes` lists them")
     push, body = match
     if as_json:
-        print_json(push_with_body(push, readable(body)))
+        print_json(full_push_json(push, readable(body)))
     else:
         _print(push, readable(body))
 
@@ -148,8 +147,8 @@ def revoke(
 ) -> None:
     """Takes back for good what forged pushes brought: their reports, their replies, and the opt-outs by them.
 
-    If other pushes said something else of the same recipients, that counts instead. A submission that was `unknown` until
-    the push reported on it stays accepted. `sms optout undo` takes back only the opt-outs.
+    What other pushes said about the same recipients counts instead. A submission that was `unknown` until the push
+    reported on it stays accepted. `sms optout undo` takes back only the opt-outs.
 
     \b
     Example:

@@ -8,7 +8,7 @@ from worker.cli.options import Limit, Since, ledger
 from worker.cli.output import AsJson, clean, console, print_json, table, utc
 from worker.domain.mobile import NotAMobile, normalise
 from worker.ledger.inbound import push_queries
-from worker.present.pushes import reply as reply_json
+from worker.present.pushes import reply_json
 
 
 def _number(text: str) -> str:

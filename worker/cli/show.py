@@ -17,7 +17,7 @@ from worker.domain.message import MAX_RECIPIENTS, is_id
 from worker.domain.status import State
 from worker.ledger.sending import gates, message_queries
 from worker.ledger.sending.message_queries import MessageView
-from worker.present import messages as present
+from worker.present.messages import intake_message_json, message_json, refused_message_json
 from worker.present.reasons import obstacle
 from worker.redis_store import intake
 from worker.redis_store.connect import open_redis
@@ -79,9 +79,9 @@ def _in_ledger(connection: Connection, settings: Settings, message_id: str, limi
         waits = view.counts.keys() & {State.HELD, State.QUEUED}
         recipients = message_queries.recipients(connection, view.row_id, limit=limit)
         sent = message_queries.sent_with(connection, view.row_id)
-        return present.message(view, sent, recipients, _obstacle(connection, settings, view) if waits else None)
+        return message_json(view, sent, recipients, _obstacle(connection, settings, view) if waits else None)
     refused = message_queries.find_refused(connection, [message_id])
-    return present.refused_message(refused[0]) if refused else None
+    return refused_message_json(refused[0]) if refused else None
 
 
 def _obstacle(connection: Connection, settings: Settings, view: MessageView) -> str | None:
@@ -103,7 +103,7 @@ def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[s
             f"no message {message_id} is in the ledger, and the intake cannot be asked: {str(why).rstrip('.')}. Try again later."
         ) from why
     expires_at = (message.at or message.created_at) + (message.valid_for or settings.lanes[message.lane].validity)
-    return present.message_in_intake(message, expires_at, limit, parked_until)
+    return intake_message_json(message, expires_at, limit, parked_until)
 
 
 def _print_refused(screen: Console, message: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from worker.ledger.engine import reading
 from worker.ledger.sending import evidence
 from worker.ledger.sending import unknown as ledger_unknown
 from worker.ledger.sending.unknown import UnknownView, Which
-from worker.present.unknown import unknown_call
+from worker.present.unknown import unknown_call_json
 
 ID_WIDTH = 36
 RESENT = "calls that are made again at the next tick of beat: {submissions:,}"
@@ -62,7 +62,7 @@ def list_unknown(
         calls = ledger_unknown.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
         reasons = evidence.reasons(connection, [call.id for call in calls], now=datetime.now(UTC))
     if as_json:
-        print_json([unknown_call(call, reasons.get(call.id)) for call in calls])
+        print_json([unknown_call_json(call, reasons.get(call.id)) for call in calls])
     else:
         _print(calls, reasons)
 

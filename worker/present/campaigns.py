@@ -38,7 +38,7 @@ class CampaignStatus:
         return self.campaign.state in _OVER and not (figures.waiting or figures.unreported or figures.unknown)
 
 
-def listed_campaign(campaign: Campaign, walk: Walked) -> dict[str, Any]:
+def listed_campaign_json(campaign: Campaign, walk: Walked) -> dict[str, Any]:
     """A campaign of a list, with how far it has gone through its audience."""
     values = _public(campaign)
     progress = {
@@ -52,7 +52,7 @@ def listed_campaign(campaign: Campaign, walk: Walked) -> dict[str, Any]:
     return {name: values[name] for name in _LISTED} | progress
 
 
-def campaign_status(status: CampaignStatus) -> dict[str, Any]:
+def campaign_json(status: CampaignStatus) -> dict[str, Any]:
     """A campaign with its figures and runs; `time_left` is in seconds."""
     return {
         **_public(status.campaign),
@@ -61,14 +61,14 @@ def campaign_status(status: CampaignStatus) -> dict[str, Any]:
     }
 
 
-def reported_campaign(status: CampaignStatus, report: CampaignReport) -> dict[str, Any]:
+def campaign_report_json(status: CampaignStatus, report: CampaignReport) -> dict[str, Any]:
     """The same with its course over time, by result and by prefix."""
     over_time = report.over_time and {
         "step_seconds": int(report.over_time.step.total_seconds()),
         "buckets": [asdict(bucket) for bucket in report.over_time.buckets],
         "later": asdict(report.over_time.later),
     }
-    return campaign_status(status) | {
+    return campaign_json(status) | {
         "over_time": over_time,
         "results": [asdict(result) for result in report.results],
         "other_results": report.other_results,
@@ -76,12 +76,12 @@ def reported_campaign(status: CampaignStatus, report: CampaignReport) -> dict[st
     }
 
 
-def answer(answer: Answer) -> dict[str, Any]:
+def answer_json(answer: Answer) -> dict[str, Any]:
     """What somebody wrote back to a campaign."""
     return asdict(answer)
 
 
-def audience(audience: Audience) -> dict[str, Any]:
+def audience_json(audience: Audience) -> dict[str, Any]:
     """An audience, without its members."""
     return {name: value for name, value in asdict(audience).items() if name != "id"}
 

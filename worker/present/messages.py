@@ -13,19 +13,19 @@ IN_INTAKE = "intake"
 """The status of a recipient whose message is not in the ledger yet."""
 
 
-def listed_message(message: MessageView) -> dict[str, Any]:
+def listed_message_json(message: MessageView) -> dict[str, Any]:
     """A message of a list, with how many recipients have which status."""
     return _head(message) | {"counts": message.counts}
 
 
-def message(
+def message_json(
     view: MessageView, sent: SentWith, recipients: Sequence[RecipientView], obstacle: str | None
 ) -> dict[str, Any]:
     """A message in full. `obstacle` says why nothing of its account is sent now."""
-    return _message(view, sent, view.counts, [recipient(row, obstacle) for row in recipients])
+    return _message(view, sent, view.counts, [recipient_json(row, obstacle) for row in recipients])
 
 
-def message_in_intake(
+def intake_message_json(
     message: Message, expires_at: datetime, limit: int | None, parked_until: datetime | None
 ) -> dict[str, Any]:
     """A message that no worker has taken yet, in the shape of one in the ledger, with `limit` recipients at most."""
@@ -45,12 +45,12 @@ def message_in_intake(
     return _message(message, sent, {IN_INTAKE: len(message.to)}, recipients)
 
 
-def refused_message(refused: RefusedView) -> dict[str, Any]:
+def refused_message_json(refused: RefusedView) -> dict[str, Any]:
     """A message that was refused, as it came, with its faults."""
     return asdict(refused)
 
 
-def recipient(recipient: RecipientView, obstacle: str | None) -> dict[str, Any]:
+def recipient_json(recipient: RecipientView, obstacle: str | None) -> dict[str, Any]:
     """A recipient with its status and the reason for it."""
     return {
         "mobile": recipient.mobile,

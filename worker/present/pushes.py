@@ -6,16 +6,16 @@ from typing import Any
 from worker.ledger.inbound.push_queries import PushView, ReplyView
 
 
-def push(view: PushView) -> dict[str, Any]:
+def push_json(view: PushView) -> dict[str, Any]:
     """A push of a list."""
     return asdict(view)
 
 
-def push_with_body(view: PushView, body: str) -> dict[str, Any]:
+def full_push_json(view: PushView, body: str) -> dict[str, Any]:
     """A push in full."""
     return asdict(view) | {"body": body}
 
 
-def reply(view: ReplyView) -> dict[str, Any]:
+def reply_json(view: ReplyView) -> dict[str, Any]:
     """What somebody wrote back."""
     return asdict(view)

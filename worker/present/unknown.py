@@ -6,7 +6,7 @@ from typing import Any
 from worker.ledger.sending.unknown import UnknownView
 
 
-def unknown_call(call: UnknownView, why: str | None) -> dict[str, Any]:
+def unknown_call_json(call: UnknownView, why: str | None) -> dict[str, Any]:
     """A call that is unknown. `why` says why it was probably not taken; None where it may have been."""
     fields = asdict(call)
     del fields["id"]

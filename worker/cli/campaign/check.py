@@ -29,7 +29,7 @@ from worker.domain.campaigns.preflight import Preflight, Unrenderable
 from worker.domain.caps import Capped
 from worker.domain.rate import Rate
 from worker.ledger.campaigns import audiences
-from worker.present.durations import in_words
+from worker.present.durations import duration_in_words
 from worker.redis_store import caps
 from worker.redis_store.connect import open_redis
 
@@ -216,7 +216,7 @@ def _when(campaign: Campaign, result: Preflight) -> Iterator[tuple[str, str]]:
     if forecast.takes is None:
         yield "takes", "not known: the rate of the account is not set here"
         return
-    yield "takes", f"{in_words(forecast.takes)} of sending, if nothing else is sent"
+    yield "takes", f"{duration_in_words(forecast.takes)} of sending, if nothing else is sent"
     yield "ends", local(forecast.ends_at, campaign) if forecast.ends_at else "not within a year"
     if forecast.left_over:
         why = f"its hours end first, and leftover is {Leftover.EXPIRE}"

@@ -4,7 +4,7 @@ from worker.cli.campaign.format import local, share
 from worker.cli.options import Limit, ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
 from worker.ledger.campaigns import campaigns, figures
-from worker.present.campaigns import listed_campaign
+from worker.present.campaigns import listed_campaign_json
 
 NAME_WIDTH = 26
 
@@ -23,7 +23,7 @@ def list_campaigns(limit: Limit = 20, as_json: AsJson = False) -> None:
         newest = campaigns.listed(connection, limit=limit)
         walks = figures.walks(connection, newest)
     if as_json:
-        print_json([listed_campaign(campaign, walks[campaign.id]) for campaign in newest])
+        print_json([listed_campaign_json(campaign, walks[campaign.id]) for campaign in newest])
         return
     listed = table("campaign", "state", "members", "to do", "next", fixed={"state": 9})
     for campaign in newest:

@@ -16,7 +16,7 @@ from worker.cli.output import AsJson, as_json, clean, console, styled, table, ut
 from worker.config import load_settings
 from worker.ledger.campaigns.answers import Answer
 from worker.ledger.campaigns.answers import answers as find_answers
-from worker.present.campaigns import answer as answer_json
+from worker.present.campaigns import answer_json
 
 SHOWN = 50
 

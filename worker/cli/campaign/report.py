@@ -23,7 +23,7 @@ from worker.domain.campaigns.report import ByPrefix, ByResult, CampaignReport
 from worker.domain.carrier import carrier_of
 from worker.ledger.campaigns import audiences, figures
 from worker.ledger.campaigns.recipients import recipient_rows
-from worker.present.campaigns import CampaignStatus, reported_campaign
+from worker.present.campaigns import CampaignStatus, campaign_report_json
 
 PREFIXES_SHOWN = 10
 HEADER = ("mobile", "status", "reason", "result", "tips", "message", "msg_id", "updated_at")
@@ -57,7 +57,7 @@ def report(
         if csv:
             write_sheet(csv, HEADER, _rows(connection, status.runs), total=status.figures.expanded)
     if json:
-        print_json(reported_campaign(status, results))
+        print_json(campaign_report_json(status, results))
     elif not (csv or html):
         _print(status, results)
     else:

@@ -19,8 +19,8 @@ from worker.cli.output import AsJson, clean, console, counted, print_json, style
 from worker.config import load_settings
 from worker.domain.status import WAITING, Report, State
 from worker.ledger.campaigns.figures import campaign_figures
-from worker.present.campaigns import CampaignStatus, campaign_status
-from worker.present.durations import in_words
+from worker.present.campaigns import CampaignStatus, campaign_json
+from worker.present.durations import duration_in_words
 from worker.present.reasons import NO_TEXT
 
 REFRESH_SECONDS = 2.0
@@ -60,7 +60,7 @@ def show(
             return
         status = _wait_until_final(look, wait)
     if json:
-        print_json(campaign_status(status))
+        print_json(campaign_json(status))
     else:
         screen.print(render(status))
 
@@ -138,7 +138,7 @@ def _facts(status: CampaignStatus) -> Iterator[str]:
     if figures.first_call and figures.last_call:
         yield f"calls      {local(figures.first_call, campaign)} to {local(figures.last_call, campaign)}"
     if figures.per_minute:
-        left = f", {in_words(figures.time_left)} left at this rate" if figures.time_left else ""
+        left = f", {duration_in_words(figures.time_left)} left at this rate" if figures.time_left else ""
         yield f"rate       {figures.per_minute:,} recipients in the last minute{left}"
 
 
