@@ -1,4 +1,7 @@
-"""The Flask app: authenticate, keep, acknowledge. The gateway repeats a push until it reads SUCCESS (protocol, 推送接口)."""
+"""The Flask app: authenticate, keep, acknowledge.
+
+The gateway repeats a push until it reads SUCCESS (protocol, 推送接口).
+"""
 
 import hmac
 import logging

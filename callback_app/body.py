@@ -1,4 +1,7 @@
-"""Reads the raw body of a push, whole or not at all: any Content-Type, chunked or not, by POST or as the query of a GET."""
+"""Reads the raw body of a push, whole or not at all.
+
+It takes any Content-Type, chunked or not, by POST or as the query of a GET.
+"""
 
 from typing import Any
 from urllib.parse import unquote_plus, unquote_to_bytes
@@ -20,7 +23,8 @@ class CutShort(ValueError):
 def read_body(environ: dict[str, Any]) -> bytes:
     """The push in a WSGI request. Raises TooLarge or CutShort.
 
-    Werkzeug's own limit is not used: it silently cuts a chunked body at the limit, and half a push would be acknowledged.
+    Werkzeug's own limit is not used: it silently cuts a chunked body at the limit, and half a push would be
+    acknowledged.
     """
     body = _read_query(environ.get("QUERY_STRING", "")) if environ["REQUEST_METHOD"] == "GET" else _read_stream(environ)
     if len(body) > MAX_BODY_BYTES:

@@ -1,4 +1,7 @@
-"""Limits the bytes of pushes that the ledger takes in an hour. Without it, anybody with the token could fill its disk."""
+"""Limits the bytes of pushes that the ledger takes in an hour.
+
+Without it, anybody with the token could fill its disk.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

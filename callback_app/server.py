@@ -1,7 +1,8 @@
-"""Gunicorn's thread worker with a time limit for the arrival of a request. A client that stalls would hold a thread for good.
+"""Gunicorn's thread worker, with a time limit for the arrival of a request: a stalled client would keep its thread.
 
-Gunicorn has no setting for this, and no public hook: `limit_request_*` bound sizes, `timeout` ends a whole worker. So the class
-overrides methods of ThreadWorker. tests/unit/callback_app/test_server.py holds what it relies on to the installed version.
+Gunicorn has no setting for this, and no public hook: `limit_request_*` bound sizes, `timeout` ends a whole worker. So
+the class overrides methods of ThreadWorker. tests/unit/callback_app/test_server.py holds what it relies on to the
+installed version.
 """
 
 import socket

@@ -1,4 +1,7 @@
-"""The app that gunicorn serves: `gunicorn callback_app.wsgi:app`. A gap in the settings ends gunicorn with one message."""
+"""The app that gunicorn serves: `gunicorn callback_app.wsgi:app`.
+
+A gap in the settings ends gunicorn with one message.
+"""
 
 from gunicorn.errors import AppImportError
 

@@ -1,4 +1,4 @@
-"""The client that a backend app imports to send messages. It needs redis and the domain, and nothing else of the workers.
+"""The client that a backend app imports to send messages. It needs only redis and the domain.
 
 from worker.client import SmsClient
 
@@ -46,15 +46,18 @@ PATIENCE_SECONDS = 2
 """How long Redis may take to connect, and to answer each command."""
 PUT_AT_ONCE = 500
 LOOK_SECONDS = 60.0
-"""How long the client trusts its list of accounts. A message for an account that was removed is refused after this time."""
+"""How long the client trusts its list of accounts.
+
+A message for an account that was removed is refused after this time.
+"""
 
 
 class Unavailable(ConnectionError):
     """Redis could not be used. The text says what is known.
 
-    `enqueued` has the ids of messages that are enqueued for certain. `perhaps` has the ids of messages that may be enqueued.
-    No other message is enqueued. If a message in `perhaps` has a `key`, send it again: the same key is one message.
-    If it has none, `sms show ID` shows whether it is there.
+    `enqueued` has the ids of messages that are enqueued for certain. `perhaps` has the ids of messages that may be
+    enqueued. No other message is enqueued. If a message in `perhaps` has a `key`, send it again: the same key is one
+    message. If it has none, `sms show ID` shows whether it is there.
     """
 
     def __init__(self, text: str, *, enqueued: Sequence[str] = (), perhaps: Sequence[str] = ()) -> None:
@@ -79,9 +82,10 @@ class SmsClient:
     def __init__(self, redis_url: str, *, caller: str | None = None) -> None:
         """`redis_url` is SMS_REDIS_URL. The client connects at the first message.
 
-        `caller` names the sender; the default is this machine. If there is more to send than the gateway takes, each caller
-        of a lane gets an equal share, however many messages the others have. A caller also has its own keys. Clients without
-        a `caller` share their keys, also across machines. Raises ValueError for a name that a caller cannot have.
+        `caller` names the sender; the default is this machine. If there is more to send than the gateway takes, each
+        caller of a lane gets an equal share, however many messages the others have. A caller also has its own keys.
+        Clients without a `caller` share their keys, also across machines. Raises ValueError for a name that a caller
+        cannot have.
         """
         if caller is not None and (wrong := caller_fault(caller)):
             raise ValueError(f"caller {wrong}")
@@ -107,15 +111,16 @@ class SmsClient:
     ) -> str:
         """Enqueues one message and returns its id. When this returns, the message is kept.
 
-        `to` is one mobile or several, in any usual writing. The message is not sent before `at`, an aware time or ISO 8601.
-        It is worth sending for `valid_for` after that, in seconds or as a timedelta. `metadata` is JSON of up to 4 KiB.
-        `notify` is for a later version.
+        `to` is one mobile or several, in any usual writing. The message is not sent before `at`, an aware time or ISO
+        8601. It is worth sending for `valid_for` after that, in seconds or as a timedelta. `metadata` is JSON of up to
+        4 KiB. `notify` is for a later version.
 
-        The same `key` for the same account gives the same id and one message, for as long as keys are kept (SMS_KEY_DAYS).
-        The same key for another message raises KeyUsed.
+        The same `key` for the same account gives the same id and one message, for as long as keys are kept
+        (SMS_KEY_DAYS). The same key for another message raises KeyUsed.
 
-        Raises Refused with every fault of the message; then nothing is enqueued. Raises Unavailable within 5 seconds without
-        Redis; it says whether the message may be enqueued. Raises NotPermitted where Redis refuses the user or the password.
+        Raises Refused with every fault of the message; then nothing is enqueued. Raises Unavailable within 5 seconds
+        without Redis; it says whether the message may be enqueued. Raises NotPermitted where Redis refuses the user or
+        the password.
         """
         fields = {
             "to": to,
@@ -278,7 +283,10 @@ _ANSWERED = (ResponseError, BusyLoadingError)
 
 
 def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
-    """The error for the caller. `enqueued` are the ids enqueued before; `asked` are the messages that Redis was asked to take."""
+    """The error for the caller.
+
+    `enqueued` are the ids enqueued before; `asked` are the messages that Redis was asked to take.
+    """
     first = so_far(enqueued)
     if isinstance(why, _FORBIDDEN):
         text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"

@@ -1,7 +1,7 @@
 """The `sms` command. Each subcommand is the attribute of its own name in the module of that name.
 
-A module is loaded when its command is called. So `sms --help` loads none of them, and production, which lacks the packages
-of `demo` and `up`, can run all the others.
+A module is loaded when its command is called. So `sms --help` loads none of them, and production, which lacks the
+packages of `demo` and `up`, can run all the others.
 """
 
 import logging
@@ -99,7 +99,10 @@ def main() -> None:
 
 
 def _first_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """Installs the filter of the log at the first record. Most commands log nothing, and need not load pydantic for it."""
+    """Installs the filter of the log at the first record.
+
+    Most commands log nothing, and need not load pydantic for it.
+    """
     from worker.config import ConfigError, load_settings  # noqa: PLC0415 - it loads pydantic
     from worker.runtime import log_filter  # noqa: PLC0415 - it loads pydantic
 

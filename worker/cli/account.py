@@ -33,7 +33,8 @@ def about() -> None:
 def list_accounts(as_json: AsJson = False) -> None:
     """Lists the accounts with their gates: open, or closed since when, by whom and why.
 
-    One submission at a time probes a gate that the gateway's answers closed. The gate opens by itself when one goes through.
+    One submission at a time probes a gate that the gateway's answers closed. The gate opens by itself when one goes
+    through.
 
     \b
     Example:

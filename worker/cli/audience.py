@@ -76,7 +76,10 @@ def import_file(
 
 
 def _import(engine: Engine, name: str, rows: Table, left_out: RowsLeftOut, *, quiet: bool) -> int:
-    """Imports the rows with a progress bar, then prints what was left out, also where the import fails. Returns how many are good."""
+    """Imports the rows with a progress bar, then prints what was left out, also where the import fails.
+
+    Returns how many are good.
+    """
     with progress_bar() as progress:
         try:
             shown = replace(rows, rows=watched(rows, progress))

@@ -45,7 +45,10 @@ def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
 @contextmanager
 def rows_file(path: Path | None, option: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
-    """Gives a function that writes a row. Without a path the function does nothing. Raises Failed where the file cannot be written."""
+    """Gives a function that writes a row.
+
+    Without a path the function does nothing. Raises Failed where the file cannot be written.
+    """
     if path is None:
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""What several commands share: the ledger to read, the client to send with, and options and values as people write them."""
+"""What several commands share: the ledger to read, the client to send with, and options."""
 
 import getpass
 import os
@@ -25,7 +25,10 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def open_ledger(settings: Settings, *, lock_wait: str | None = None) -> Engine:
-    """The ledger of the settings, whatever its version. It connects at its first use, and waits `lock_wait` for a lock."""
+    """The ledger of the settings, whatever its version.
+
+    It connects at its first use, and waits `lock_wait` for a lock.
+    """
     return open_engine(revealed(settings.ledger_url), connections=1, lock_wait=lock_wait)
 
 

@@ -111,7 +111,9 @@ def add(
 
 @optout.command("remove")
 def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
-    """Puts mobiles back on marketing, because they asked for it. Messages that left them out are not sent to them later.
+    """Puts mobiles back on marketing, because they asked for it.
+
+    Messages that left them out are not sent to them later.
 
     \b
     Example:
@@ -171,9 +173,10 @@ def import_file(
         str | None, typer.Option(help="Why, for those who see it in the list; by default the name of the file.")
     ] = None,
 ) -> None:
-    """Takes the mobiles in a file off marketing. Its first line must name the columns. Other values are left out and listed.
+    """Takes the mobiles in a file off marketing.
 
-    If it breaks off, repeat it: mobiles that are on the list already stay as they are.
+    Its first line must name the columns. Values that are not mobiles are left out and listed. If it breaks off, repeat
+    it: mobiles that are on the list already stay as they are.
 
     \b
     Example:

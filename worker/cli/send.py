@@ -56,8 +56,8 @@ def send(
 ) -> None:
     """Sends a message to one mobile, to several, or to those in a CSV or Excel file.
 
-    Prints the id of the message; for a file, one id for each 10,000 recipients. Numbers in a file that cannot be sent to
-    are left out and listed, and repeats are sent to once.
+    Prints the id of the message; for a file, one id for each 10,000 recipients. Numbers in a file that cannot be sent
+    to are left out and listed, and repeats are sent to once.
 
     With --wait, exit code 1 says that a recipient was left out, or that a message was refused, failed, expired or is
     unknown. A message that is still under way when the time is over does not count.

@@ -29,7 +29,7 @@ class Recipients:
 
 
 def check_fields(fields: Mapping[str, Any], key: str) -> datetime | None:
-    """Raises Refused for whatever is wrong with the message itself, before its file is read; the time to send it at, if any."""
+    """Checks the message before its file is read. Returns the time to send it at, if any. Raises Refused."""
     whole = {**fields, "to": ANYBODY, "key": _part_key(key, MOST_PARTS)}
     return read_message(whole, now=datetime.now(UTC), default_id="").at
 
@@ -37,7 +37,10 @@ def check_fields(fields: Mapping[str, Any], key: str) -> datetime | None:
 def read_file(
     path: Path, *, column: str | None = None, sheet: str | None = None, refusals: Path | None = None
 ) -> Recipients:
-    """Reads the recipients from the file, and writes every refused row to `refusals`. Raises NoAudience where it is not a table."""
+    """Reads the recipients from the file, and writes every refused row to `refusals`.
+
+    Raises NoAudience where it is not a table.
+    """
     with (
         open_table(path, column=column, sheet=sheet) as table,
         progress_bar() as bar,
@@ -56,7 +59,10 @@ def read_file(
 def send_parts(
     sms: SmsClient, recipients: Recipients, fields: Mapping[str, Any], *, at: datetime | None, key: str
 ) -> list[str]:
-    """Enqueues the messages and returns their ids. The same key with the same file is the same messages, however often it is sent."""
+    """Enqueues the messages and returns their ids.
+
+    The same key with the same file is the same messages, however often it is sent.
+    """
     ids = []
     with progress("enqueuing", len(recipients.mobiles)) as advance:
         for number, mobiles in enumerate(chunks(recipients.mobiles, MAX_RECIPIENTS), 1):

@@ -149,7 +149,10 @@ def _named(engine: Engine, names: Sequence[str], resend: bool) -> Which:
 
 
 def _read_names(connection: Connection, names: Sequence[str]) -> Which:
-    """The recipients that each ID or ID:MOBILE names. An id may end in a colon and a mobile, so it is tried as an id first."""
+    """The recipients that each ID or ID:MOBILE names.
+
+    An id may end in a colon and a mobile, so it is tried as an id first.
+    """
     ids, pairs, nothing = [], [], []
     for name in names:
         before, _, after = name.rpartition(":")

@@ -1,6 +1,7 @@
 """The settings: from the environment and, for further accounts and for lanes, from the TOML file of SMS_CONFIG.
 
-Each process asks for what its role needs, so that each can be given no more than that: the callback app has no gateway password.
+Each process asks for what its role needs, so that each can be given no more than that: the callback app has no gateway
+password.
 """
 
 from worker.config.gaps import ConfigError, Gap

@@ -62,7 +62,10 @@ def _wrong_authorities(settings: Settings) -> Iterator[Gap]:
 
 
 def _is_redis(url: str) -> bool:
-    """Whether redis-py and Celery both connect to it. They write a Unix socket differently, so no URL of one is allowed."""
+    """Whether redis-py and Celery both connect to it.
+
+    They write a Unix socket differently, so no URL of one is allowed.
+    """
     try:
         Redis.from_url(url).close()
     except ValueError:

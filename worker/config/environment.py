@@ -30,7 +30,7 @@ def _meant(name: str) -> str:
 
 
 def _is_of_a_service(name: str, value: str) -> bool:
-    """Whether Kubernetes sets this variable: it does for each Service of the namespace, and one may be named sms or sms-redis.
+    """Whether Kubernetes sets this variable, for a Service of the namespace that is named sms, sms-redis or the like.
 
     Source: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
     """

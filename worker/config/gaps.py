@@ -9,7 +9,10 @@ from pydantic_core import ErrorDetails
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One thing that is missing or wrong. `name` is the setting, `text` a sentence that names it and says what to do."""
+    """One thing that is missing or wrong.
+
+    `name` is the setting, `text` a sentence that names it and says what to do.
+    """
 
     name: str
     text: str

@@ -32,7 +32,10 @@ NO_ACCOUNT = Gap(
 
 
 def missing(environment: Mapping[str, str], needs: Collection[str]) -> list[Gap]:
-    """Needed settings that the environment gives neither by value nor by file. Whether the file of SMS_CONFIG has an account is not looked at."""
+    """Needed settings that the environment gives neither by value nor by file.
+
+    Whether the file of SMS_CONFIG has an account is not looked at.
+    """
     gaps = [
         Gap(variable(need), f"{variable(need)} is missing: {remedy}")
         for need, remedy in REMEDIES.items()

@@ -72,7 +72,7 @@ class LaneOptions(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Every setting, each from the variable SMS_ and its name in capitals; the table in docs/configuration.md says what it is for."""
+    """Every setting, from the variable SMS_ and its name in capitals. docs/configuration.md says what each is for."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 

@@ -22,7 +22,10 @@ NO_TASK = "no task"
 
 @dataclass(frozen=True, slots=True)
 class Strange:
-    """A queue that no worker serves. `length` counts its frames, `tasks` the task names of its LOOKED_AT oldest frames."""
+    """A queue that no worker serves.
+
+    `length` counts its frames, `tasks` the task names of its LOOKED_AT oldest frames.
+    """
 
     name: str
     length: int

@@ -58,7 +58,10 @@ def parked_reason(message: Message, parked_until: datetime | None) -> str:
 
 
 def reason(recipient: RecipientView, obstacle: str | None = None) -> str | None:
-    """The sentence, where there is something to say beyond the status. `obstacle` is why nothing of its account is sent now."""
+    """The sentence, where there is something to say beyond the status.
+
+    `obstacle` is why nothing of its account is sent now.
+    """
     sentence = _reason(recipient)
     if obstacle is None or recipient.status not in (State.HELD, State.QUEUED):
         return sentence

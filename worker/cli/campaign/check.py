@@ -44,9 +44,9 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Shows what a campaign would do now: to how many it goes, what it says and costs, and when it ends. Nothing is sent.
+    """Shows what a campaign would do now: to how many it goes, what it says and costs, and when it ends.
 
-    Exit code 1 says that it would be sent to nobody. The duration and the signature are known where the settings of the
+    Nothing is sent. Exit code 1 says that it would be sent to nobody. The duration and the signature are known where the settings of the
     account are, as on the host of a worker. The caps of the lane are known where SMS_REDIS_URL is set.
 
     \b

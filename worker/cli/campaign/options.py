@@ -28,7 +28,10 @@ def find_campaign(connection: Connection, name: str) -> Campaign:
 
 
 def find_runs(connection: Connection, name: str, run_id: int | None) -> tuple[Campaign, list[Run]]:
-    """The campaign with its runs, the newest first, or only with the run of that number. Raises Failed where there is none."""
+    """The campaign with its runs, the newest first, or only with the run of that number.
+
+    Raises Failed where there is none.
+    """
     campaign = find_campaign(connection, name)
     runs = ledger_runs.listed(connection, campaign.id)
     wanted = [run for run in runs if run_id in (None, run.id)]

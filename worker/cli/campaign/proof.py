@@ -26,9 +26,9 @@ def test(
         Lane | None, typer.Option(help="Another lane than the campaign's: marketing waits at night, notice does not.")
     ] = None,
 ) -> None:
-    """Sends the text of a campaign to a few numbers, as one row of its audience would get it. The campaign does not change.
+    """Sends the text of a campaign to a few numbers, as one row of its audience would get it.
 
-    Prints the id of the message: `sms show ID` shows what became of it.
+    The campaign does not change. Prints the id of the message: `sms show ID` shows what became of it.
 
     \b
     Example:
@@ -50,7 +50,10 @@ def test(
 
 
 def _text(connection: Connection, campaign: Campaign, line: int | None) -> str:
-    """The text for the member of that line; without a line, for the first of TRIED members that has one. Raises Failed."""
+    """The text for the member of that line; without a line, for the first of TRIED members that has one.
+
+    Raises Failed.
+    """
     text = compile_text(campaign.content, campaign.header)
     after, most = (0, TRIED) if line is None else (line - 1, 1)
     members = audiences.members_after(connection, campaign.audience_id, after, most=most)

@@ -1,4 +1,4 @@
-"""`sms campaign report`: the results of a campaign as a page, as a table, as JSON, or as CSV with a row for each recipient."""
+"""`sms campaign report`: the results of a campaign as a page, a table, JSON, or CSV with a row for each recipient."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime

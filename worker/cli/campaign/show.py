@@ -38,7 +38,7 @@ def show(
     ] = 0,
     json: AsJson = False,
 ) -> None:
-    """Shows how a campaign stands: who was sent to, reached or left out and why, how fast it goes and how long it takes.
+    """Shows how a campaign stands: who was sent to, reached or left out, and how long it takes.
 
     A campaign that runs again and again is shown with all of its runs, unless you name one.
 

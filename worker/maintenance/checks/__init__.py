@@ -1,4 +1,4 @@
-"""What `sms doctor` looks at, in the order in which it shows it. The checks of each subject are in the module of its name.
+"""What `sms doctor` looks at, in the order in which it shows it. Each subject has a module.
 
 Nothing is sent and nothing is changed. One check writes, to see whether the ledger can be written.
 """

@@ -25,7 +25,10 @@ def check_quarantined(connection: Connection) -> Check:
 
 
 def check_budget(connection: Connection, hourly_mib: int, now: datetime) -> Check:
-    """How much of its hourly budget of pushes the ledger has taken. The callback app enforces it, by its own setting."""
+    """How much of its hourly budget of pushes the ledger has taken.
+
+    The callback app enforces it, by its own setting.
+    """
     taken = pushes.taken_in(connection, since=now - HOUR)
     found = f"{taken / MIB:,.0f} MiB of {hourly_mib:,} in an hour"
     remedy = "see `sms pushes` for who sends them; beyond it pushes get 503; raise SMS_PUSH_HOURLY_MIB if they are the gateway's"

@@ -7,7 +7,10 @@ from worker.maintenance.checks.check import LOOK, OK, WRONG, Check
 
 
 def check_settings() -> Check:
-    """For which roles these settings are enough. Each process has its own settings, but commands need those of client and ledger."""
+    """For which roles these settings are enough.
+
+    Each process has its own settings, but commands need those of client and ledger.
+    """
     enough: list[str] = []
     gaps: dict[Gap, list[str]] = {}
     for role in get_args(Role):
