@@ -46,10 +46,7 @@ PATIENCE_SECONDS = 2
 """How long Redis may take to connect, and to answer each command."""
 PUT_AT_ONCE = 500
 LOOK_SECONDS = 60.0
-"""How long the client trusts its list of accounts.
-
-A message for an account that was removed is refused after this time.
-"""
+"""How long the client trusts its list of accounts. After this time it refuses one that was removed."""
 
 
 class Unavailable(ConnectionError):
@@ -84,8 +81,7 @@ class SmsClient:
 
         `caller` names the sender; the default is this machine. If there is more to send than the gateway takes, each
         caller of a lane gets an equal share, however many messages the others have. A caller also has its own keys.
-        Clients without a `caller` share their keys, also across machines. Raises ValueError for a name that a caller
-        cannot have.
+        Clients without a `caller` share their keys, also across machines. Raises ValueError for a wrong name.
         """
         if caller is not None and (wrong := caller_fault(caller)):
             raise ValueError(f"caller {wrong}")
@@ -115,12 +111,11 @@ class SmsClient:
         8601. It is worth sending for `valid_for` after that, in seconds or as a timedelta. `metadata` is JSON of up to
         4 KiB. `notify` is for a later version.
 
-        The same `key` for the same account gives the same id and one message, for as long as keys are kept
-        (SMS_KEY_DAYS). The same key for another message raises KeyUsed.
+        The same `key` for the same account gives the same id and one message, as long as keys are kept (SMS_KEY_DAYS).
 
-        Raises Refused with every fault of the message; then nothing is enqueued. Raises Unavailable within 5 seconds
-        without Redis; it says whether the message may be enqueued. Raises NotPermitted where Redis refuses the user or
-        the password.
+        Raises Refused with every fault of the message; then nothing is enqueued. Raises KeyUsed for the key of another
+        message, and NotPermitted where Redis refuses the user or the password. Raises Unavailable within 5 seconds
+        without Redis; it says whether the message may be enqueued.
         """
         fields = {
             "to": to,
@@ -283,10 +278,7 @@ _ANSWERED = (ResponseError, BusyLoadingError)
 
 
 def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
-    """The error for the caller.
-
-    `enqueued` are the ids enqueued before; `asked` are the messages that Redis was asked to take.
-    """
+    """The error to raise. `enqueued` are the ids enqueued before, `asked` the messages that Redis was asked to take."""
     first = so_far(enqueued)
     if isinstance(why, _FORBIDDEN):
         text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"
