@@ -1,1 +1,1 @@
-"""The callback app: takes the gateway's pushes, keeps them, acknowledges them. It reads none: that is the worker's."""
+"""The callback app takes the gateway's pushes, keeps them and acknowledges them. Workers read them."""

@@ -1,14 +1,18 @@
-"""The Flask app: authenticate, keep, acknowledge. The gateway repeats a push until it reads SUCCESS (protocol, 推送接口)."""
+"""The Flask app: authenticate, keep, acknowledge.
+
+The gateway repeats a push until it reads SUCCESS (protocol, 推送接口).
+"""
 
 import hmac
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as LateError
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, abort, jsonify, request
+from flask import Blueprint, Flask, Response, abort, jsonify, request
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +32,7 @@ READY_SECONDS = 3
 """How long /readyz waits for the ledger and for Redis."""
 
 UNKNOWN, FOREIGN = 401, 403
-"""What /may-push answers to a wrong token, and to a wrong address: nginx's auth_request takes any other for a fault."""
+"""What /may-push answers to a wrong token and to a wrong address. nginx takes any other status for a fault."""
 
 
 class _App(Flask):
@@ -40,28 +44,18 @@ class _App(Flask):
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
-def create_app(
-    inbox: Inbox,
-    *,
-    tokens: Sequence[str],
-    allow: Networks,
-    trusted_proxies: int = 0,
-    proxy_networks: Networks = LOOPBACK,
-) -> Flask:
-    """The app. Any of `tokens` is the secret in the path, `allow` is who may push.
+@dataclass(frozen=True)
+class _Access:
+    """Who may push: any of `tokens` is the secret in the path, and `allow` are the networks of the gateway."""
 
-    `trusted_proxies` is how many stand before us, and `proxy_networks` from where the last of them connects.
-    """
-    app = _App("callback_app", static_folder=None)
-    if trusted_proxies:
-        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign, assignment]
-    probes = ThreadPoolExecutor(2, thread_name_prefix="readyz")
+    tokens: Sequence[str]
+    allow: Networks
 
-    def refused(given: str) -> int | None:
-        """Why who asks may not push, as /may-push has it; None: he may."""
-        if not _is_one_of(given, tokens):
+    def refusal(self, token: str) -> int | None:
+        """The status with which /may-push refuses the request; None where it may push."""
+        if not _is_one_of(token, self.tokens):
             return UNKNOWN
-        if not _allowed(request.remote_addr, allow):
+        if not _is_allowed(request.remote_addr, self.allow):
             log.warning(
                 "a push with the right token came from %s, which SMS_PUSH_ALLOW does not name%s",
                 request.remote_addr,
@@ -70,15 +64,40 @@ def create_app(
             return FOREIGN
         return None
 
-    @app.get("/may-push/<path:given>")
-    def may_push(given: str) -> Response:
-        """What nginx asks before it reads a body: 204 and whose push it is, or a status of those that it hands on."""
-        refusal = refused(given)
+
+def create_app(
+    inbox: Inbox,
+    *,
+    tokens: Sequence[str],
+    allow: Networks,
+    trusted_proxies: int = 0,
+    proxy_networks: Networks = LOOPBACK,
+) -> Flask:
+    """The app. Any of `tokens` is the secret in the path, and `allow` are the networks that may push.
+
+    `trusted_proxies` counts the proxies in front of the app; the last of them connects from `proxy_networks`.
+    """
+    app = _App("callback_app", static_folder=None)
+    if trusted_proxies:
+        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign, assignment]
+    app.register_blueprint(_pushes(inbox, _Access(tokens, allow)))
+    app.register_blueprint(_probes(inbox))
+    return app
+
+
+def _pushes(inbox: Inbox, access: _Access) -> Blueprint:
+    """The routes of the gateway, and of nginx, which asks before it reads a body."""
+    routes = Blueprint("pushes", __name__)
+
+    @routes.get("/may-push/<path:token>")
+    def may_push(token: str) -> Response:
+        """204 and the sender's address, or a status that nginx hands on."""
+        refusal = access.refusal(token)
         return Response(status=refusal or 204, headers={} if refusal else {"X-Sender": str(request.remote_addr)})
 
-    @app.route("/push/<path:given>", methods=["GET", "POST"], provide_automatic_options=False)
-    def push(given: str) -> Response:
-        if refusal := refused(given):
+    @routes.route("/push/<path:token>", methods=["GET", "POST"], provide_automatic_options=False)
+    def push(token: str) -> Response:
+        if refusal := access.refusal(token):
             abort(404 if refusal == UNKNOWN else 403)
         try:
             keep(inbox, read_body(request.environ), str(request.remote_addr))
@@ -94,31 +113,39 @@ def create_app(
             abort(503)
         return Response("SUCCESS", mimetype="text/plain")
 
-    @app.get("/healthz")
+    return routes
+
+
+def _probes(inbox: Inbox) -> Blueprint:
+    """The routes that say whether the app is alive, and whether it can keep a push."""
+    routes = Blueprint("probes", __name__)
+    threads = ThreadPoolExecutor(2, thread_name_prefix="readyz")
+
+    @routes.get("/healthz")
     def healthz() -> Response:
         return Response("ok", mimetype="text/plain")
 
-    @app.get("/readyz")
+    @routes.get("/readyz")
     def readyz() -> tuple[Response, int]:
-        asked = {"ledger": probes.submit(_ask_ledger, inbox), "redis": probes.submit(_ask_redis, inbox)}
-        answers = {name: _answer(future) for name, future in asked.items()}
-        # One of the two is enough to keep a push; to be taken out of service for the other would turn pushes away.
+        futures = {"ledger": threads.submit(_ask_ledger, inbox), "redis": threads.submit(_ask_redis, inbox)}
+        answers = {name: _answer(future) for name, future in futures.items()}
+        # One of the two is enough to keep a push. Out of service, the app would turn pushes away.
         return jsonify(answers), 200 if "ok" in answers.values() else 503
 
-    return app
+    return routes
 
 
 _DISTRUSTED = "sms.distrusted_proxy"
 
 
 def _behind(app: "WSGIApplication", proxies: int, networks: Networks) -> "WSGIApplication":
-    """The app, that reads X-Forwarded-For only where one of our proxies connects: anybody else could write anything there."""
+    """The app, reading X-Forwarded-For only from one of our proxies: anybody else could write anything there."""
     forwarded = ProxyFix(app, x_for=proxies, x_proto=0)
 
     def behind(environ: dict[str, Any], start_response: Any) -> Any:
         peer = environ.get("REMOTE_ADDR")
-        # A Unix socket has no address, and nobody beyond this machine.
-        if not peer or _allowed(peer, networks):
+        # A Unix socket has no address, and only this machine can connect to it.
+        if not peer or _is_allowed(peer, networks):
             return forwarded(environ, start_response)
         environ[_DISTRUSTED] = peer
         return app(environ, start_response)
@@ -132,12 +159,12 @@ def _why_not_forwarded(environ: dict[str, Any]) -> str:
     return "; its X-Forwarded-For does not count, for SMS_PUSH_PROXY_NETWORKS does not name it either"
 
 
-def _is_one_of(given: str, tokens: Sequence[str]) -> bool:
-    # A list: each is compared, so that the time tells nothing.
-    return any([hmac.compare_digest(given.encode(), token.encode()) for token in tokens])  # noqa: C419
+def _is_one_of(token: str, tokens: Sequence[str]) -> bool:
+    # A list, not a generator: every token is compared, so that the time reveals nothing.
+    return any([hmac.compare_digest(token.encode(), known.encode()) for known in tokens])  # noqa: C419
 
 
-def _allowed(address: str | None, allow: Networks) -> bool:
+def _is_allowed(address: str | None, allow: Networks) -> bool:
     try:
         ip = ip_address(address or "")
     except ValueError:
@@ -156,9 +183,9 @@ def _ask_redis(inbox: Inbox) -> None:
     inbox.redis.ping()
 
 
-def _answer(asked: Future[Any]) -> str:
+def _answer(future: Future[Any]) -> str:
     try:
-        asked.result(READY_SECONDS)
+        future.result(READY_SECONDS)
     except LateError:
         return f"no answer within {READY_SECONDS} s"
     except (SQLAlchemyError, RedisError) as why:

@@ -1,4 +1,7 @@
-"""How many bytes of pushes the ledger takes in an hour: whoever has the token could fill its disk else."""
+"""Limits the bytes of pushes that the ledger takes in an hour.
+
+Without it, anybody with the token could fill its disk.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,11 +13,11 @@ from worker.ledger.inbound import pushes
 
 HOUR = timedelta(hours=1)
 LOOK_SECONDS = 5
-"""So old may be what this process knows of the other ones' pushes."""
+"""How old this process' knowledge of the pushes of other processes may be."""
 
 
 class Budget:
-    """What is spent of it, for the threads of a process."""
+    """The bytes that are spent in this hour, shared by the threads of a process."""
 
     def __init__(self, most_bytes: int, monotonic: Callable[[], float]) -> None:
         self._most, self._monotonic = most_bytes, monotonic
@@ -22,12 +25,12 @@ class Budget:
         self._spent, self._look_at = 0, float("-inf")
 
     def spend(self, connection: Connection, size: int, *, now: datetime) -> bool:
-        """Spends what a push of that size costs. False, with nothing spent, where that is more than is left."""
+        """Spends the cost of a push of that size. Returns False and spends nothing where less is left."""
         with self._lock:
             looks = self._monotonic() >= self._look_at
             if looks:
                 self._look_at = self._monotonic() + LOOK_SECONDS
-        # Not with the lock: where the ledger hangs, one waits for it here, and the others each for their own push.
+        # Without the lock: where the ledger hangs, only one thread waits for it here.
         spent = pushes.taken_in(connection, since=now - HOUR) if looks else None
         with self._lock:
             self._spent = self._spent if spent is None else spent

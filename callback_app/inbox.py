@@ -1,4 +1,4 @@
-"""Where a push is kept before it is acknowledged: in the ledger, or in Redis for as long as the ledger is away."""
+"""Keeps a push before it is acknowledged: in the ledger, or in Redis while the ledger is away."""
 
 import logging
 import uuid
@@ -22,20 +22,20 @@ from worker.redis_store.intake_pushes import MOST_PUSH_BYTES
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2
-"""How long Redis may take: the gateway waits for its SUCCESS meanwhile."""
+"""How long Redis may take. The gateway waits for its SUCCESS meanwhile."""
 
 
 class NotDurable(RuntimeError):
-    """Neither the ledger nor Redis could keep the push: it is not acknowledged, and the gateway will come again."""
+    """Neither the ledger nor Redis could keep the push. It is not acknowledged, so the gateway repeats it."""
 
 
 class BudgetSpent(NotDurable):
-    """Pushes have had their bytes of the ledger for this hour, or of Redis."""
+    """Pushes have used up their bytes of the ledger for this hour, or their bytes of Redis."""
 
 
 @dataclass(frozen=True)
 class Inbox:
-    """The two places."""
+    """The ledger and Redis, with what the app knows of time and of bytes."""
 
     engine: Engine
     redis: Redis
@@ -44,14 +44,14 @@ class Inbox:
 
 
 def open_inbox(engine: Engine, redis_url: str, *, hourly_bytes: int) -> Inbox:
-    """An inbox; nothing connects before the first push. The ledger takes `hourly_bytes` of pushes in an hour."""
+    """An inbox, which connects at the first push. The ledger takes `hourly_bytes` of pushes in an hour."""
     redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
     clock = RedisClock(redis, lambda: datetime.now(UTC), monotonic)
     return Inbox(engine, redis, clock, Budget(hourly_bytes, monotonic))
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:
-    """Keeps the push and publishes its task. Raises NotDurable, and BudgetSpent where there were too many."""
+    """Keeps the push and publishes its task. Raises NotDurable, and BudgetSpent after too many pushes."""
     now = _now(inbox)
     try:
         with inbox.engine.begin() as connection:
@@ -64,7 +64,7 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
         log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
         _keep_in_redis(inbox, body, source, now)
     else:
-        # With so many before it, the tick has it read in time: a flood of pushes is no flood of tasks.
+        # Behind so many pushes the tick has it read in time: a flood of pushes must not become a flood of tasks.
         _publish(inbox, "sms.process_push", push_id, fewer_than=PUSHES_QUEUED)
 
 
@@ -91,5 +91,5 @@ def _publish(inbox: Inbox, task: str, *arguments: int, fewer_than: int) -> None:
     try:
         bells.ring(inbox.redis, task, *arguments, queue=PUSH_QUEUE, fewer_than=fewer_than)
     except RedisError as why:
-        # The push is kept: the upkeep tick finds it and publishes its task.
+        # The push is kept: the tick finds it and publishes its task.
         log.warning("a push is kept, but its task was not published: %s", type(why).__name__)

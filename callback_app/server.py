@@ -1,4 +1,9 @@
-"""Gunicorn's thread worker, and a time within which a request has to arrive: who stalls in it would hold a thread for good."""
+"""Gunicorn's thread worker, with a time limit for the arrival of a request: a stalled client would keep its thread.
+
+Gunicorn has no setting for this, and no public hook: `limit_request_*` bound sizes, `timeout` ends a whole worker. So
+the class overrides methods of ThreadWorker. tests/unit/callback_app/test_server.py holds what it relies on to the
+installed version.
+"""
 
 import socket
 from concurrent.futures import Future
@@ -8,16 +13,16 @@ from time import monotonic
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 ARRIVAL_SECONDS = 5
-"""From the connection, or from the first byte of its next request, to the last of the body: 4 MiB at 1 MB/s."""
+"""From the connection, or from the first byte of its next request, to the last byte of the body: 4 MiB at 1 MB/s."""
 
 GRACE_SECONDS = 1
-"""What a request has in any case once a thread reads it: who had to wait for others need not wait in vain."""
+"""The least time that a request has once a thread reads it, also where it waited long for a thread."""
 
 
 class Worker(ThreadWorker):
-    """What has not arrived in time is cut off: a body then counts as cut short and is answered with 400.
+    """Cuts off a request that does not arrive in time: its body counts as cut short, and is answered with 400.
 
-    The time runs while a connection waits for a thread, so that many who stall at once are done with almost at once.
+    The time runs while a connection waits for a thread, so that many stalled connections end almost at once.
     """
 
     def init_process(self) -> None:
@@ -37,11 +42,11 @@ class Worker(ThreadWorker):
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
-        """Called by the main loop after every event, and once a second without any."""
+        """Gunicorn's main loop calls this after every event, and once a second without one."""
         super().murder_pending()
         now = monotonic()
         for conn, end in self._ends.copy().items():
             if end <= now:
-                # What it sent before can be read still, and it can be answered.
+                # What it has sent can still be read, and it can still be answered.
                 with suppress(OSError):
                     conn.sock.shutdown(socket.SHUT_RD)

@@ -1,4 +1,7 @@
-"""What gunicorn serves: `gunicorn callback_app.wsgi:app`. A gap in the settings ends it with one message."""
+"""The app that gunicorn serves: `gunicorn callback_app.wsgi:app`.
+
+A gap in the settings ends gunicorn with one message.
+"""
 
 from gunicorn.errors import AppImportError
 
@@ -11,7 +14,7 @@ from worker.runtime import log_filter
 try:
     settings = load_settings("callback")
 except ConfigError as error:
-    # The one exception after which gunicorn ends, with no more than its text; after any other it tries for ever.
+    # After this exception gunicorn ends and prints its text. After any other it starts workers for ever.
     raise AppImportError(str(error)) from None
 
 log_filter.install(settings)

@@ -1,4 +1,4 @@
-"""What a backend app imports to send messages. Light: redis and the domain, nothing that the workers need.
+"""The client that a backend app imports to send messages. It needs only redis and the domain.
 
 from worker.client import SmsClient
 
@@ -45,18 +45,18 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2
-"""How long Redis may take to connect, and for each answer."""
+"""How long Redis may take to connect, and to answer each command."""
 PUT_AT_ONCE = 500
 LOOK_SECONDS = 60.0
-"""From one look at the accounts that there are to the next: one that was removed is refused soon after."""
+"""How long the client trusts its list of accounts. After this time it refuses one that was removed."""
 
 
 class Unavailable(ConnectionError):
-    """Redis could not be used; the text says what is known.
+    """Redis could not be used. The text says what is known.
 
-    `enqueued` has the ids of messages that are enqueued for certain, `perhaps` of those of which nobody can say. All others are
-    not. Send those in `perhaps` again where they have a `key`: the same key is one message. Of one without, `sms show ID` says
-    whether it is there.
+    `enqueued` has the ids of messages that are enqueued for certain. `perhaps` has the ids of messages that may be
+    enqueued. No other message is enqueued. If a message in `perhaps` has a `key`, send it again: the same key is one
+    message. If it has none, `sms show ID` shows whether it is there.
     """
 
     def __init__(self, text: str, *, enqueued: Sequence[str] = (), perhaps: Sequence[str] = ()) -> None:
@@ -65,23 +65,25 @@ class Unavailable(ConnectionError):
 
 
 class NotPermitted(Unavailable):
-    """Redis refuses the user, the password, or what that user may do. To try again changes nothing; correct SMS_REDIS_URL."""
+    """Redis refuses the user, the password, or the command. Trying again changes nothing: correct SMS_REDIS_URL."""
 
 
 class Full(Unavailable):
-    """Redis has no room for new messages: workers are away, or slower than what is sent. Nothing of this call, or of the rest
-    of it, was enqueued; send it again later."""
+    """Redis has no room for new messages: workers are away, or slower than the senders.
+
+    `enqueued` has the ids that were enqueued before. Nothing else was enqueued: send it again later.
+    """
 
 
 class SmsClient:
-    """Enqueues messages. One for a process is enough; threads may share it, a forked process makes its own."""
+    """Enqueues messages. A process needs only one. Threads may share it; a forked process needs its own."""
 
     def __init__(self, redis_url: str, *, caller: str | None = None) -> None:
-        """`redis_url` is SMS_REDIS_URL. Nothing connects before the first message.
+        """`redis_url` is SMS_REDIS_URL. The client connects at the first message.
 
-        `caller` names who sends (by default this machine): where there is more to send than the gateway takes, each caller of
-        a lane has an equal share, however many messages another one has. It also has keys of its own; clients without a `caller`
-        have theirs together, whatever machines they are on. Raises ValueError for a name that is no caller's.
+        `caller` names the sender; the default is this machine. If there is more to send than the gateway takes, each
+        caller of a lane gets an equal share, however many messages the others have. A caller also has its own keys.
+        Clients without a `caller` share their keys, also across machines. Raises ValueError for a wrong name.
         """
         if caller is not None and (wrong := caller_fault(caller)):
             raise ValueError(f"caller {wrong}")
@@ -105,14 +107,17 @@ class SmsClient:
         notify: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Enqueues one message and returns its id; when it returns, the message is kept.
+        """Enqueues one message and returns its id. When this returns, the message is kept.
 
-        `to` is one mobile or several, in any usual writing. `at` is an aware time (or ISO 8601) not to send before,
-        `valid_for` (seconds or a timedelta) how long after that it is still worth sending. The same `key` gives the same id
-        and one message, to the same account, for as long as keys are kept (SMS_KEY_DAYS); for another message it is KeyUsed. `metadata` is JSON of up to 4 KiB. `notify` is for a later version.
+        `to` is one mobile or several, in any usual writing. The message is not sent before `at`, an aware time or ISO
+        8601. It is worth sending for `valid_for` after that, in seconds or as a timedelta. `metadata` is JSON of up to
+        4 KiB. `notify` is for a later version.
 
-        Raises Refused with every fault of the message, and nothing is enqueued; Unavailable within 5 seconds without Redis,
-        which says whether the message is perhaps enqueued; NotPermitted where Redis refuses the user or the password.
+        The same `key` for the same account gives the same id and one message, as long as keys are kept (SMS_KEY_DAYS).
+
+        Raises Refused with every fault of the message; then nothing is enqueued. Raises KeyUsed for the key of another
+        message, and NotPermitted where Redis refuses the user or the password. Raises Unavailable within 5 seconds
+        without Redis; it says whether the message may be enqueued.
         """
         fields = {
             "to": to,
@@ -129,9 +134,9 @@ class SmsClient:
         return self._enqueue([self._read(fields, now)], now)[0]
 
     def send_many(self, messages: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Enqueues many messages, each a mapping with the arguments of `send`; their ids, in the order given.
+        """Enqueues many messages, each a mapping with the arguments of `send`. Returns their ids in the same order.
 
-        Raises Refused with the faults of all of them, each under its position, and then nothing is enqueued.
+        Raises Refused with the faults of all messages, each under its position; then nothing is enqueued.
         """
         now = self._now()
         read: list[Message] = []
@@ -164,7 +169,7 @@ class SmsClient:
         return read_message(fields, now=now, default_id=fresh, accounts=accounts, caller=self._machine)
 
     def _warn_of_nobody(self) -> None:
-        """Warns, once, where no worker has ever been: what is sent to the wrong database of Redis, nobody takes."""
+        """Warns once if no worker has ever announced itself: no worker takes messages from a wrong database of Redis."""
         if not self._warned:
             self._warned = True
             where = self._redis.connection_pool.connection_kwargs
@@ -204,12 +209,12 @@ class SmsClient:
             try:
                 self._ring(dict.fromkeys(message.lane for message in part))
             except RedisError as why:
-                # They are kept: the tick finds them in the intake.
+                # The messages are kept: the tick finds them in the intake.
                 log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
         return ids
 
     def _look(self, messages: Sequence[Message], now: datetime) -> None:
-        """Sees that no key is another message's, before the first of several parts is put in."""
+        """Checks that no key belongs to another message, before the first of several parts is enqueued."""
         faults = clashes(messages, day_of(now))
         keyed = [(position, message) for position, message in enumerate(messages) if message.key]
         for part in _parts(keyed) if len(messages) > PUT_AT_ONCE else ():
@@ -235,7 +240,7 @@ class SmsClient:
             bells.ring_lane(self._redis, LANES[lane])
 
     def _reach(self) -> None:
-        """Sees that Redis is there. What fails here has enqueued nothing, which nobody can say of what fails later."""
+        """Checks that Redis answers. An error here has enqueued nothing; after a later error nobody can say."""
         pool = self._redis.connection_pool
         connection = pool.get_connection()
         try:
@@ -245,7 +250,7 @@ class SmsClient:
 
 
 class Accounts:
-    """The accounts that workers have told. Threads may share it: at worst two look at once."""
+    """The accounts that workers have announced. Threads may share it: at worst two of them look at once."""
 
     def __init__(self, redis: Redis, monotonic: Callable[[], float]) -> None:
         """`monotonic` counts seconds."""
@@ -254,9 +259,9 @@ class Accounts:
         self._names: frozenset[str] | None = None
 
     def names(self, wanted: object) -> frozenset[str] | None:
-        """Their names; None where no worker has told any. Asks Redis once a minute, and for an account that is new.
+        """The names; None where no worker has announced any. Asks Redis once a minute, and for every unknown account.
 
-        Raises redis' exceptions.
+        Raises RedisError.
         """
         is_new = self._names is None or (isinstance(wanted, str) and wanted not in self._names)
         if is_new or self._monotonic() - self._looked_at >= LOOK_SECONDS:
@@ -271,11 +276,11 @@ def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
 
 _FORBIDDEN = (AuthenticationError, AuthorizationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
 _ANSWERED = (ResponseError, BusyLoadingError)
-"""Redis has said that it did not do it."""
+"""Redis answered that it did not carry out the command."""
 
 
 def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
-    """What there is to say of the error, where these messages were enqueued before, and of these Redis was asked to."""
+    """The error to raise. `enqueued` are the ids enqueued before, `asked` the messages that Redis was asked to take."""
     first = so_far(enqueued)
     if isinstance(why, _FORBIDDEN):
         text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"

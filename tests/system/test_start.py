@@ -17,7 +17,7 @@ pytestmark = pytest.mark.beside
 CELERY = [sys.executable, "-m", "celery", "-A", "worker.app"]
 WORKER = [*CELERY, "worker", "--pool", "threads", "-c", "1"]
 COMMANDS = {
-    "worker": (WORKER, ["SMS_REDIS_URL is missing", "SMS_LEDGER_URL is missing", "no account is there"]),
+    "worker": (WORKER, ["SMS_REDIS_URL is missing", "SMS_LEDGER_URL is missing", "the gateway account is missing"]),
     "beat": ([*CELERY, "beat", "-s", "beat-schedule"], ["SMS_REDIS_URL is missing"]),
     "callback app": (
         [sys.executable, "-m", "gunicorn", "callback_app.wsgi:app", "--bind", "127.0.0.1:0", "--no-control-socket"],
@@ -64,7 +64,7 @@ def test_a_process_with_an_address_that_is_none_says_so_and_ends(
     }
     done = run(command, tmp_path, **settings | {name: address})
     assert done.returncode != 0
-    assert f"the settings are not complete:\n  - {name} is no address of a" in done.stderr
+    assert f"the settings are not complete:\n  - {name} is no" in done.stderr
     assert "pa55word" not in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -41,7 +41,8 @@ def environment(monkeypatch: pytest.MonkeyPatch):
 def gaps(*roles: Role) -> list[str]:
     with pytest.raises(ConfigError) as error:
         load_settings(*roles)
-    return [line.removeprefix("  - ") for line in str(error.value).splitlines()[1:]]
+    assert str(error.value).splitlines()[1:] == [f"  - {gap.text}" for gap in error.value.gaps]
+    return [gap.text for gap in error.value.gaps]
 
 
 def test_what_is_given_is_read_and_the_rest_has_the_documents_defaults(environment) -> None:
@@ -78,9 +79,9 @@ def test_what_kubernetes_sets_for_a_service_that_is_named_like_our_settings_is_p
 @pytest.mark.parametrize(
     ("name", "value"), [("SMS_REDIS_PORT", "6379"), ("SMS_REDIS_HOST", "redis"), ("SMS_SERVICE", "x"), ("SMS_PORT", "")]
 )
-def test_what_looks_like_a_services_and_is_none_is_told_as_no_setting(environment, name: str, value: str) -> None:
+def test_what_looks_like_a_services_and_is_none_is_told_as_not_a_setting(environment, name: str, value: str) -> None:
     environment(**ALL, **{name: value})
-    assert gaps("worker")[0].startswith(f"{name} is no setting")
+    assert gaps("worker")[0].startswith(f"{name} is not a setting")
 
 
 def test_every_gap_is_told_at_once_with_its_remedy(environment) -> None:
@@ -106,7 +107,7 @@ def test_every_gap_is_told_at_once_with_its_remedy(environment) -> None:
         ("client", ["SMS_REDIS_URL"]),
         ("ledger", ["SMS_LEDGER_URL"]),
         ("callback", ["SMS_REDIS_URL", "SMS_LEDGER_URL", "SMS_PUSH_TOKEN", "SMS_PUSH_ALLOW"]),
-        ("worker", ["SMS_REDIS_URL", "SMS_LEDGER_URL", "no"]),
+        ("worker", ["SMS_REDIS_URL", "SMS_LEDGER_URL", "the"]),
     ],
 )
 def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: list[str]) -> None:
@@ -160,10 +161,10 @@ def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str
 @pytest.mark.parametrize(
     ("name", "url", "told"),
     [
-        ("SMS_LEDGER_URL", "s3cret", "no address of a database; write it like postgresql://sms"),
-        ("SMS_LEDGER_URL", "mysql://sms:s3cret@h/sms", "no address of a database; write it like postgresql://sms"),
-        ("SMS_LEDGER_URL", "postgresql+asyncpg://sms:s3cret@h/sms", "no address of a database; write it like"),
-        ("SMS_LEDGER_URL", "postgresql://sms:s3cret@h:x/sms", "no address of a database; write it like"),
+        ("SMS_LEDGER_URL", "s3cret", "not the address of a database; write it like postgresql://sms"),
+        ("SMS_LEDGER_URL", "mysql://sms:s3cret@h/sms", "not the address of a database; write it like postgresql://sms"),
+        ("SMS_LEDGER_URL", "postgresql+asyncpg://sms:s3cret@h/sms", "not the address of a database; write it like"),
+        ("SMS_LEDGER_URL", "postgresql://sms:s3cret@h:x/sms", "not the address of a database; write it like"),
         ("SMS_LEDGER_URL", "postgres://sms:s3cret@h/sms", "write postgresql:// for postgres://"),
         ("SMS_REDIS_URL", "localhost:6379", "no address of a Redis; write it like redis://redis:6379/0"),
         ("SMS_REDIS_URL", "redis:6379/0", "no address of a Redis; write it like redis://redis:6379/0"),
@@ -182,7 +183,7 @@ def test_an_address_that_none_could_connect_to_is_told_to_every_process_without_
 ) -> None:
     environment(**ALL | {name: url})
     (gap,) = gaps(role)
-    assert gap.startswith(f"{name} is no address")
+    assert gap.startswith((f"{name} is no address", f"{name} is not the address"))
     assert told in gap
     assert "s3cret" not in gap
 
@@ -235,7 +236,7 @@ def test_a_file_without_an_account_is_no_account(environment, tmp_path: Path, co
     given = {name: value for name, value in ALL.items() if name not in ("SMS_EPR_ID", "SMS_USER_ID", "SMS_PASSWORD")}
     environment(**given | {"SMS_CONFIG": str(tmp_path / "sms.toml")})
     (gap,) = gaps("worker")
-    assert gap.startswith("no account is there")
+    assert gap.startswith("the gateway account is missing")
     assert load_settings("client").accounts == {}
 
 
@@ -305,15 +306,15 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
     assert "[otp] means nothing here" in told[0]
     assert "[lanes.sms] means nothing here; the lanes are otp, notice, marketing" in told[1]
     assert "[lanes.otp] resend_unknown: Input should be 'never', 'once' or 'probable'" in told[2]
-    assert "[lanes.otp] resent: is no setting; the settings are: resend_unknown, validity" in told[3]
-    assert "[accounts.default] is the account of SMS_EPR_ID already" in told[4]
-    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[5:]] == [
+    assert "[lanes.otp] resent: is not a setting; the settings are: resend_unknown, validity" in told[3]
+    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[4:-1]] == [
         "epr_id",
         "user_id",
         "password",
         "pasword",
     ]
-    assert told[-1].endswith("pasword: is no setting; did you mean password?")
+    assert told[-2].endswith("pasword: is not a setting; did you mean password?")
+    assert "[accounts.default] is the account of SMS_EPR_ID already" in told[-1]
 
 
 def test_the_rate_is_of_the_default_account_and_each_other_has_its_own(environment, tmp_path) -> None:
@@ -375,7 +376,7 @@ def test_the_caps_of_a_lane_are_off_unless_set_and_each_counts_once(environment,
         ("validity = 0", "validity: Input should be greater than 0"),
         ("floor = 1", "floor: Input should be less than 1"),
         ('caps = ["1/minute", "5 an hour"]', "caps: Value error, '5 an hour' is no cap; write one like 1/minute"),
-        ('caps = "1/minute"', 'caps: Value error, write a list of them, like ["1/minute", "5/hour"]'),
+        ('caps = "1/minute"', 'caps: Value error, write a list of caps, like ["1/minute", "5/hour"]'),
         ("caps = [5]", "caps: Value error, '5' is no cap"),
     ],
 )
@@ -392,7 +393,7 @@ def test_an_account_has_its_time_zone(environment, tmp_path: Path) -> None:
     zones = {name: str(account.time_zone) for name, account in load_settings("worker").accounts.items()}
     assert zones == {"default": "Asia/Shanghai", "shop": "Europe/Berlin"}
     (tmp_path / "sms.toml").write_text(f'{account}"Berlin"')
-    assert "time_zone: Value error, 'Berlin' is no time zone" in gaps("worker")[0]
+    assert "time_zone: Value error, 'Berlin' is not a time zone" in gaps("worker")[0]
 
 
 def test_optout_words_replace_the_usual_ones_and_are_kept_as_they_are_compared(environment) -> None:
@@ -440,9 +441,13 @@ def test_the_gateways_authorities_may_be_pinned(environment) -> None:
 @pytest.mark.parametrize(
     ("url", "ca", "told"),
     [
-        ("http://gateway.invalid/api", CERTIFICATE, "SMS_GATEWAY_CA means nothing while SMS_GATEWAY_URL is http://"),
-        ("https://gateway.invalid/api", "/nowhere.pem", "SMS_GATEWAY_CA: /nowhere.pem is no PEM file of certificates"),
-        ("https://gateway.invalid/api", __file__, "is no PEM file of certificates that can be read"),
+        ("http://gateway.invalid/api", CERTIFICATE, "SMS_GATEWAY_CA has no effect while SMS_GATEWAY_URL is http://"),
+        (
+            "https://gateway.invalid/api",
+            "/nowhere.pem",
+            "SMS_GATEWAY_CA: /nowhere.pem cannot be read as a PEM file of certificates",
+        ),
+        ("https://gateway.invalid/api", __file__, "cannot be read as a PEM file of certificates"),
     ],
 )
 def test_authorities_that_could_vouch_for_nothing_are_told_to_who_calls(environment, url, ca, told) -> None:
@@ -472,4 +477,4 @@ def test_keep_text_is_an_option_of_otp_alone(environment, tmp_path: Path) -> Non
 
 def test_a_port_of_the_gateway_that_is_none_is_told(environment) -> None:
     environment(**ALL, SMS_GATEWAY_URL="http://gateway.invalid:99999/api")
-    assert gaps("worker") == ["SMS_GATEWAY_URL has a port that is none; write one from 1 to 65535"]
+    assert gaps("worker") == ["SMS_GATEWAY_URL has a port that does not exist; write one from 1 to 65535"]

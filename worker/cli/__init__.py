@@ -1,5 +1,8 @@
-"""The `sms` command. A subcommand is the thing of its own name in the module of that name, loaded when it is called for:
-`sms --help` loads none of them, and production, which lacks what `demo` and `up` need, can run all the others."""
+"""The `sms` command. Each subcommand is the attribute of its own name in the module of that name.
+
+A module is loaded when its command is called. So `sms --help` loads none of them, and production, which lacks the
+packages of `demo` and `up`, can run all the others.
+"""
 
 import logging
 from contextlib import suppress
@@ -20,27 +23,27 @@ COMMANDS = {
     "show": "Shows what became of a message.",
     "messages": "Lists messages, the newest first, with how many recipients have which status.",
     "audience": "Imports lists of people for campaigns from CSV and Excel files, shows and removes them.",
-    "campaign": "Sends a text to an audience, at a time or again and again; shows how it goes, and stops it.",
+    "campaign": "Sends a text to an audience, once or again and again; shows how it goes, and stops it.",
     "replies": "Lists what people wrote back, the newest first.",
-    "optout": "Shows who wants no marketing, puts mobiles on that list and takes them off it.",
+    "optout": "Lists the people who want no marketing, puts mobiles on that list and takes them off it.",
     "account": "Shows whether accounts may send, and pauses and resumes them.",
-    "unknown": "Lists what the gateway may or may not have taken, and settles it by your word.",
+    "unknown": "Lists calls that the gateway may or may not have taken, and settles them by your word.",
     "pushes": "Lists what the gateway pushed to us, the newest first, and shows one in full.",
 }
-"""Each subcommand with the first line of its help."""
+"""Each subcommand, with the first line of its help."""
 
-Found = tuple[str | None, Any, list[str]]
+Resolved = tuple[str | None, Any, list[str]]
 
 
 class _Commands(TyperGroup):
-    """The subcommands: stubs until one is called for. What is expected to go wrong becomes words on stderr and exit code 1."""
+    """The subcommands: stubs until one is called. An expected error becomes a sentence on stderr and exit code 1."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, text in COMMANDS.items():
             self.add_command(TyperCommand(name, help=text, rich_markup_mode=None))
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Found:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Resolved:
         name, command, rest = super().resolve_command(ctx, args)
         return name, name and command and load(name), rest
 
@@ -63,12 +66,13 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def load(name: str) -> Any:
-    """The subcommand, ready to be run: a Typer app, or a function that becomes one."""
-    found = getattr(import_module(f"worker.cli.{name}"), name)
-    if not isinstance(found, typer.Typer):
-        found, function = _typer(), found
-        found.command(name)(function)
-    return typer.main.get_command(found)
+    """The subcommand, ready to run: a Typer app, or a function that becomes one."""
+    attribute = getattr(import_module(f"worker.cli.{name}"), name)
+    if isinstance(attribute, typer.Typer):
+        return typer.main.get_command(attribute)
+    subcommand = _typer()
+    subcommand.command(name)(attribute)
+    return typer.main.get_command(subcommand)
 
 
 def _typer(**options: Any) -> typer.Typer:
@@ -80,7 +84,7 @@ app = _typer(cls=_Commands, no_args_is_help=True)
 
 @app.callback()
 def sms() -> None:
-    """Sends text messages and tells what became of them.
+    """Sends text messages and shows what became of them.
 
     \b
     Example:
@@ -95,7 +99,10 @@ def main() -> None:
 
 
 def _first_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    """Has all records filtered, this one too: most commands log nothing, and need not load what that takes."""
+    """Installs the filter of the log at the first record.
+
+    Most commands log nothing, and need not load pydantic for it.
+    """
     from worker.config import ConfigError, load_settings  # noqa: PLC0415 - it loads pydantic
     from worker.runtime import log_filter  # noqa: PLC0415 - it loads pydantic
 

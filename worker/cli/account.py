@@ -1,4 +1,4 @@
-"""`sms account`: which accounts there are, whether they may send, and closing and opening their gates by hand."""
+"""`sms account`: lists the accounts and whether they may send, and closes and opens their gates by hand."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -31,26 +31,27 @@ def about() -> None:
 
 @account.command("list")
 def list_accounts(as_json: AsJson = False) -> None:
-    """Lists the accounts with their gates: open, or closed by whom, since when and why.
+    """Lists the accounts with their gates: open, or closed since when, by whom and why.
 
-    A gate that the gateway's answers closed is probed by one submission at a time, and opens by itself when one goes through.
+    One submission at a time probes a gate that the gateway's answers closed. The gate opens by itself when one goes
+    through.
 
     \b
     Example:
       sms account list --json
     """
     with ledger() as connection:
-        found = gates.gates(connection)
+        all_gates = gates.gates(connection)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(gate) for gate in all_gates])
         return
     listed = table("account", "gate", "since (UTC)", "by", "next probe", "reason", fixed={"gate": 6})
-    for one in found:
+    for gate in all_gates:
         listed.add_row(
-            clean(one.account), styled("open" if one.is_open else "closed"), utc(one.since).replace(" ", "\n"),
-            clean(one.by or ""), utc(one.until).replace(" ", "\n") if one.until else "", clean(one.reason or ""),
+            clean(gate.account), styled("open" if gate.is_open else "closed"), utc(gate.since).replace(" ", "\n"),
+            clean(gate.by or ""), utc(gate.until).replace(" ", "\n") if gate.until else "", clean(gate.reason or ""),
         )  # fmt: skip
-    console().print(listed if found else "no account yet: a worker that starts makes those of its settings")
+    console().print(listed if all_gates else "no account yet: a worker adds those of its settings when it starts")
 
 
 @account.command("pause")
@@ -58,7 +59,7 @@ def pause(
     name: _Name,
     reason: Annotated[str, typer.Option(help="Why, for those who see it in the list.")] = "paused by hand",
 ) -> None:
-    """Closes the gate of an account until somebody resumes it. Calls under way end; what is not sent yet waits.
+    """Closes the gate of an account until somebody resumes it. Calls under way end; other submissions wait.
 
     \b
     Example:
@@ -70,7 +71,7 @@ def pause(
 
 @account.command("resume")
 def resume(name: _Name) -> None:
-    """Opens the gate of an account, whoever closed it. What waits goes out within a minute.
+    """Opens the gate of an account, whoever closed it. Waiting submissions go out within a minute.
 
     \b
     Example:
@@ -83,5 +84,5 @@ def resume(name: _Name) -> None:
 def _change(name: str, change: Callable[[Connection, str, datetime], bool]) -> None:
     with ledger_engine(load_settings("ledger")) as engine, engine.begin() as connection:
         if not change(connection, operator(), datetime.now(UTC)):
-            names = ", ".join(one.account for one in gates.gates(connection))
+            names = ", ".join(gate.account for gate in gates.gates(connection))
             raise Failed(f"there is no account {clean(name)!r}; the accounts are: {clean(names) or 'none yet'}")

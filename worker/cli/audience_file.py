@@ -1,4 +1,4 @@
-"""What commands that read a file of people share: its rows with a bar of progress, and who was left out of it and why."""
+"""What commands share that read a file of people: a progress bar, the rows that were left out, and a summary."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import Any
 from rich.progress import Progress
 
 from worker.campaigns.files.table import Table
-from worker.cli.csv_file import noted_in
+from worker.cli.csv_file import rows_file
 from worker.cli.output import clean, console, table
 from worker.domain.campaigns.audience import NobodyLeft, Refusal, Row, RowFault, RowsLeftOut
 
@@ -26,9 +26,12 @@ def watched(rows: Table, progress: Progress) -> Iterator[Row]:
 
 @contextmanager
 def refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
-    """Writes what it is called with to a CSV file, if there is to be one: also where every row is refused."""
+    """Gives a function that writes a refused row to a CSV file. Without a path it does nothing.
+
+    The file is written too where every row is refused.
+    """
     nobody = None
-    with noted_in(path, "--refusals", ("line", "value", "reason")) as write:
+    with rows_file(path, "--refusals", ("line", "value", "reason")) as write:
         try:
             yield lambda refusal: write((refusal.line, refusal.value, refusal.reason))
         except NobodyLeft as why:
@@ -37,8 +40,8 @@ def refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
         raise nobody
 
 
-def summary(good: int, left_out: RowsLeftOut) -> dict[str, Any]:
-    """What became of the rows, in numbers."""
+def summarise(good: int, left_out: RowsLeftOut) -> dict[str, Any]:
+    """How many rows were good, repeats and refused, and why, as JSON."""
     return {
         "good": good,
         "repeats": left_out.repeats,
@@ -47,12 +50,17 @@ def summary(good: int, left_out: RowsLeftOut) -> dict[str, Any]:
     }
 
 
+def counts_in_words(summary: dict[str, Any]) -> str:
+    """The numbers of `summarise` in a line."""
+    return "{good:,} good numbers, {repeats:,} repeats, {refused:,} refused".format(**summary)
+
+
 def print_left_out(left_out: RowsLeftOut) -> None:
-    """A table of what was refused and what was there before, by reason, with the first few lines of each."""
-    listed = table("rows", "left out, for the number", "for example", fixed={"rows": 7})
+    """Prints how many rows were refused or repeats, by reason, with the first few lines of each."""
+    listed = table("rows", "left out, because the number", "for example", fixed={"rows": 7})
     repeats = [(RowFault.REPEAT, left_out.repeats)] if left_out.repeats else []
     for fault, count in [*left_out.refused.most_common(), *repeats]:
-        examples = "\n".join(f"line {one.line}: {clean(one.value)}" for one in left_out.examples[fault])
+        examples = "\n".join(f"line {row.line}: {clean(row.value)}" for row in left_out.examples[fault])
         listed.add_row(f"{count:,}", fault, examples)
     if listed.row_count:
         console().print(listed)

@@ -1,4 +1,4 @@
-"""Files that commands write: whole or not there, for their owner alone, and CSV in which a spreadsheet finds no formula."""
+"""Files that commands write: whole or absent, for their owner alone. A spreadsheet finds no formula in their CSV."""
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,19 +11,19 @@ from typing import IO, Annotated
 import typer
 
 from worker.cli.errors import Failed
-from worker.cli.output import progress_bar
+from worker.cli.output import progress
 from worker.domain.formula import as_cell
 
 STDOUT = Path("-")
 ToSheet = Annotated[
-    Path | None, typer.Option("--csv", metavar="FILE|-", help="Where to write them all as CSV; - is standard output.")
+    Path | None, typer.Option("--csv", metavar="FILE|-", help="Write all of them as CSV; - is standard output.")
 ]
 FOR_EXCEL = "utf-8-sig"
-"""With its mark, for Excel takes UTF-8 without it for something else."""
+"""UTF-8 with a mark at its start: without it Excel reads another encoding."""
 
 
 def cell(value: object) -> str:
-    """The value as a spreadsheet is to show it: times in ISO 8601, and text as text, whatever it begins with."""
+    """The value as a spreadsheet shows it: times in ISO 8601, and text as text, whatever it begins with."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -32,7 +32,10 @@ def cell(value: object) -> str:
 
 
 def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], *, total: int | None) -> None:
-    """Writes the rows, one by one as they come; `total` is how many, where that is known. Raises Failed where the file cannot be written."""
+    """Writes the rows one by one as they come, `-` to standard output. `total` counts them, where that is known.
+
+    Raises Failed where the file cannot be written.
+    """
     if path == STDOUT:
         _write(typer.get_text_stream("stdout"), header, rows, total)
         return
@@ -41,8 +44,11 @@ def write_sheet(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
 
 @contextmanager
-def noted_in(path: Path | None, option: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
-    """Writes each row that it is called with, if there is to be a file. Raises Failed where that cannot be written."""
+def rows_file(path: Path | None, option: str, header: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
+    """Gives a function that writes a row.
+
+    Without a path the function does nothing. Raises Failed where the file cannot be written.
+    """
     if path is None:
         yield lambda _: None
         return
@@ -52,16 +58,16 @@ def noted_in(path: Path | None, option: str, header: Sequence[str]) -> Iterator[
 
 @contextmanager
 def whole_file(path: Path, option: str, *, encoding: str = "utf-8") -> Iterator[IO[str]]:
-    """A file that is put in its place once all is written, for its owner alone to read: it tells of people.
+    """A file that takes its place once it is written whole. Only its owner can read it, for it has mobiles.
 
-    What is there and is no file, such as a pipe, is written to as it is. Raises Failed where it cannot be written.
+    A pipe or a device at the path is written to as it is. Raises Failed where the file cannot be written.
     """
     try:
         if path.exists() and not path.is_file():
             with path.open("w", encoding=encoding, errors="backslashreplace", newline="") as other:
                 yield other
             return
-        # Where a link leads: that file is the one that is meant.
+        # A link stays a link: the file that it leads to is replaced.
         place = path.resolve()
         with NamedTemporaryFile(
             "w", encoding=encoding, errors="backslashreplace", newline="", dir=place.parent, delete=False
@@ -80,9 +86,10 @@ def whole_file(path: Path, option: str, *, encoding: str = "utf-8") -> Iterator[
 
 def _write(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]], total: int | None) -> None:
     write = _rows_to(file, header)
-    with progress_bar() as progress:
-        for row in progress.track(rows, total=total, description="writing"):
+    with progress("writing", total) as advance:
+        for row in rows:
             write(row)
+            advance(1)
 
 
 def _rows_to(file: IO[str], header: Sequence[str]) -> Callable[[Sequence[object]], object]:

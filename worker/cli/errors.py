@@ -1,4 +1,4 @@
-"""What may go wrong in a command and is no fault of this program, in words, with what to do."""
+"""Errors that a command expects and that are not faults of this program, in words, with what to do."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from worker.ledger.schema import LedgerInUse, WrongSchema
 
 
 class Failed(Exception):
-    """A command could not do what it was asked for; the text says why and what to do."""
+    """A command could not do what it was asked to do. The text says why, and what to do."""
 
 
 EXPECTED = (
@@ -36,17 +36,17 @@ EXPECTED = (
 
 _LEDGER_REMEDIES: dict[str | None, str] = {
     NOT_PERMITTED: "Grant its role what it lacks, or name another one in SMS_LEDGER_URL.",
-    NO_LOCK: "Another session has locked a table: look into pg_stat_activity for it, and try again when it is over.",
+    NO_LOCK: "Another session has locked a table: look for it in pg_stat_activity, and try again when it is over.",
 }
-"""What to do, by what PostgreSQL answered (SQLSTATE)."""
+"""What to do, by the SQLSTATE of PostgreSQL."""
 
 
 def in_words(error: Any) -> str:
-    """What an expected error says to people, whoever wrote what it quotes."""
-    return clean(_said(error))
+    """An expected error in words. What it quotes from strangers is safe for a terminal."""
+    return clean(_sentence(error))
 
 
-def _said(error: Any) -> str:
+def _sentence(error: Any) -> str:
     match error:
         case Unavailable() if not isinstance(error, NotPermitted | Full) and not error.perhaps:
             return f"{error}\nStart Redis or correct SMS_REDIS_URL; `sms doctor` says more."
@@ -60,7 +60,5 @@ def _said(error: Any) -> str:
             )
             return f"the ledger cannot be used: {error.orig}\n{remedy}"
         case CommandError():
-            return (
-                f"the ledger cannot be migrated: {error}\nIt may be of a newer version than this program: install that."
-            )
+            return f"the ledger cannot be migrated: {error}\nThe ledger may be newer than this program: install the newer version."
     return str(error)

@@ -1,37 +1,40 @@
-"""`sms messages`: what was sent, and what was refused."""
+"""`sms messages`: the messages that were sent, and those that were refused."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from sqlalchemy import Connection
 
-from worker.cli.options import Lane, Limit, Since, ledger
+from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since, ledger
 from worker.cli.output import WIPED, AsJson, clean, console, counted, folded, print_json, shortened, styled, table, utc
 from worker.domain.lane import LANES
 from worker.domain.status import STATUSES
 from worker.ledger.sending import message_queries
+from worker.ledger.sending.message_queries import MessageView, RefusedView
+from worker.present.messages import listed_message_json, refused_message_json
 
-# What mypy cannot see is read from the domain: the names are in one place.
+# The names come from the domain, so that they are in one place; mypy cannot see them.
 Status = StrEnum("Status", {str(status): str(status) for status in STATUSES})  # type: ignore[misc]
 
 ID_WIDTH = 36
+DAY_WIDTH = len("2026-11-22")
 FAULTS = 5
-"""Of a refused message, in its table."""
+"""How many faults of a refused message the table shows."""
 SHOWN = 200
-"""Columns of a text that a table shows; JSON has it whole."""
+"""How many columns of a text the table shows; JSON has all of it."""
 
 
 def messages(
-    lane: Annotated[Lane | None, typer.Option(help="Only of this lane.")] = None,
-    account: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
+    lane: OnlyLane = None,
+    account: OnlyAccount = None,
     status: Annotated[
         Status | None, typer.Option(metavar="STATUS", help=f"Only with a recipient who is {', '.join(STATUSES)}.")
     ] = None,
     since: Since = None,
     limit: Limit = 20,
-    refused: Annotated[bool, typer.Option("--refused", help="Those that were refused, and why.")] = False,
+    *,
+    refused: Annotated[bool, typer.Option("--refused", help="Refused messages, and why they were refused.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Lists messages, the newest first, with how many recipients have which status.
@@ -43,43 +46,48 @@ def messages(
     """
     if refused and (lane or account or status):
         raise typer.BadParameter(
-            "--refused goes with --since and --limit alone: what was refused has no lane or status"
+            "--refused goes only with --since and --limit: a refused message has no lane and no status"
         )
     with ledger() as connection:
         if refused:
-            _refused(connection, as_json, limit=limit, since=since)
-            return
-        found = message_queries.newest(connection, limit=limit, lane=lane, account=account, status=status, since=since)
+            _show_refused(message_queries.newest_refused(connection, limit=limit, since=since), as_json)
+        else:
+            newest = message_queries.newest(
+                connection, limit=limit, lane=lane, account=account, status=status, since=since
+            )
+            _show(newest, as_json)
+
+
+def _show(messages: Sequence[MessageView], as_json: bool) -> None:
     if as_json:
-        print_json([{name: value for name, value in asdict(one).items() if name != "row_id"} for one in found])
+        print_json([listed_message_json(message) for message in messages])
         return
-    least = {"created (UTC)": len("2026-11-22"), "lane": max(map(len, LANES)), "recipients": max(map(len, STATUSES))}
+    least = {"created (UTC)": DAY_WIDTH, "lane": max(map(len, LANES)), "recipients": max(map(len, STATUSES))}
     listed = table("message", *least, fixed={"message": ID_WIDTH}, least=least)
-    for one in found:
+    for message in messages:
         listed.add_row(
-            f"{folded(one.id, ID_WIDTH)}\n{shortened(one.content or WIPED, ID_WIDTH)}",
-            utc(one.created_at).replace(" ", "\n"),
-            f"{one.lane}\n{clean(one.account)}",
-            styled(counted(one.counts, "\n")),
+            f"{folded(message.id, ID_WIDTH)}\n{shortened(message.content or WIPED, ID_WIDTH)}",
+            utc(message.created_at).replace(" ", "\n"),
+            f"{message.lane}\n{clean(message.account)}",
+            styled(counted(message.counts, "\n")),
         )
-    console().print(listed if found else "no such message")
+    console().print(listed if messages else "no such message")
 
 
-def _refused(connection: Connection, as_json: bool, **narrowed: Any) -> None:
-    found = message_queries.newest_refused(connection, **narrowed)
+def _show_refused(messages: Sequence[RefusedView], as_json: bool) -> None:
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([refused_message_json(message) for message in messages])
         return
-    refused = {"refused (UTC)": len("2026-11-22")}
-    listed = table("message", *refused, "why, and what came", fixed={"message": ID_WIDTH}, least=refused)
-    for one in found:
-        # Whole, for what to do stands at the end of a fault.
-        why = [clean(fault) for fault in one.faults[:FAULTS]]
-        if len(one.faults) > FAULTS:
-            why.append(f"and {len(one.faults) - FAULTS} more: see `sms show`")
+    least = {"refused (UTC)": DAY_WIDTH}
+    listed = table("message", *least, "why, and what came", fixed={"message": ID_WIDTH}, least=least)
+    for message in messages:
+        # The end of a fault says what to do, so faults are not shortened.
+        why = [clean(fault) for fault in message.faults[:FAULTS]]
+        if len(message.faults) > FAULTS:
+            why.append(f"and {len(message.faults) - FAULTS} more: see `sms show`")
         listed.add_row(
-            folded(one.id, ID_WIDTH),
-            utc(one.refused_at).replace(" ", "\n"),
-            "\n".join((*why, shortened(one.payload, SHOWN))),
+            folded(message.id, ID_WIDTH),
+            utc(message.refused_at).replace(" ", "\n"),
+            "\n".join((*why, shortened(message.payload, SHOWN))),
         )
-    console().print(listed if found else "no message was refused")
+    console().print(listed if messages else "no message was refused")

@@ -1,4 +1,4 @@
-"""`sms migrate`: needs SMS_LEDGER_URL and nothing else."""
+"""`sms migrate`: makes or updates the tables of the ledger. It needs SMS_LEDGER_URL and nothing else."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from worker.ledger.engine import reading
 from worker.ledger.roles import OWNER, current_role_names, is_superuser
 
 LONGEST_NAME = 63
-"""Bytes; PostgreSQL cuts off what is longer."""
+"""In bytes; PostgreSQL cuts off the rest of a longer name."""
 
 
 def migrate(
@@ -26,16 +26,16 @@ def migrate(
             metavar="DIRECTORY",
             exists=True,
             file_okay=False,
-            help="Makes the roles of a ledger on PostgreSQL instead, with the passwords of the files ledger_url_ROLE there.",
+            help="Make the roles of a ledger on PostgreSQL instead, with the passwords in the files ledger_url_ROLE there.",
         ),
     ] = None,
 ) -> None:
     """Brings the ledger up to date.
 
-    Makes the tables of an empty ledger, and changes those of an older version. Doing it again changes nothing.
+    Makes the tables of an empty ledger, and updates those of an older version. A second run changes nothing.
 
-    With --roles it makes the users that workers, the callback app and others connect as, and nothing else; SMS_LEDGER_URL
-    names a superuser for that. Afterwards run it without, as the owner of the ledger.
+    With --roles it only makes the users for the workers, the callback app and others. SMS_LEDGER_URL has to name a
+    superuser for that. Afterwards run it without --roles, as the owner of the ledger.
 
     \b
     Example:
@@ -62,17 +62,17 @@ def _migrate(engine: Engine) -> None:
 
 def _make_roles(engine: Engine, directory: Path) -> None:
     if engine.dialect.name == "sqlite":
-        raise Failed("SQLite has no users, so there are no roles to make: who may write the file may do everything")
+        raise Failed("SQLite has no users, so it has no roles: whoever may write the file may do everything")
     with reading(engine) as connection:
         named = current_role_names(connection)
         if not is_superuser(connection):
-            raise Failed("the user in SMS_LEDGER_URL is no superuser of PostgreSQL; --roles needs one")
+            raise Failed("the user in SMS_LEDGER_URL is not a superuser of PostgreSQL; --roles needs one")
     if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
-        raise Failed("the name of the database is too long: with that of a role it may have 63 bytes")
+        raise Failed("the name of the database is too long: with the name of a role it may have 63 bytes")
     passwords = _passwords(directory, named)
     if not passwords:
         raise Failed(
-            f"{directory} has none of the files ledger_url_{', ledger_url_'.join(named)}; without one nobody could connect"
+            f"{directory} has none of the files ledger_url_{', ledger_url_'.join(named)}; without a password nobody could connect"
         )
     schema.make_roles(engine, passwords)
     for role, name in named.items():
@@ -82,7 +82,7 @@ def _make_roles(engine: Engine, directory: Path) -> None:
 
 def _passwords(directory: Path, named: Mapping[str, str]) -> dict[str, str]:
     """The passwords in the URLs of the roles that have a file."""
-    found: dict[str, str] = {}
+    passwords: dict[str, str] = {}
     for role, name in named.items():
         path = directory / f"ledger_url_{role}"
         if not path.exists():
@@ -90,9 +90,9 @@ def _passwords(directory: Path, named: Mapping[str, str]) -> dict[str, str]:
         try:
             url = make_url(path.read_text(encoding="utf-8").strip())
         except (ArgumentError, ValueError, OSError) as why:
-            # Not chained: the cause may show what is in the file.
+            # Not chained: the cause may quote the file.
             raise Failed(f"{path} cannot be read as the URL of a database ({type(why).__name__})") from None
         if url.username != name or not url.password:
             raise Failed(f"{path} has to name the user {name} and a password")
-        found[role] = url.password
-    return found
+        passwords[role] = url.password
+    return passwords

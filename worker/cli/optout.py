@@ -1,4 +1,4 @@
-"""`sms optout`: who wants no marketing, and who is put on that list and taken off it by hand."""
+"""`sms optout`: lists the people who want no marketing, puts mobiles on that list and takes them off it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, fields
@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from worker.cli.audience_file import print_left_out
 from worker.cli.csv_file import STDOUT, write_sheet
 from worker.cli.errors import Failed
-from worker.cli.options import Limit, Since, ledger, ledger_engine, operator
-from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
+from worker.cli.options import Column, Limit, OnlyAccount, Since, ledger, ledger_engine, operator
+from worker.cli.output import AsJson, clean, console, print_json, progress, shortened, table, utc
 from worker.cli.send_file import read_file
 from worker.config import load_settings
 from worker.domain.mobile import NotAMobile, normalise
@@ -24,9 +24,9 @@ from worker.ledger.sending import accounts, optouts
 from worker.ledger.sending.optouts import OptOut, Undone
 
 SHOWN = 60
-"""Characters of a reason that a table shows; JSON has it whole."""
+"""How many characters of a reason the table shows; JSON has all of it."""
 PART = 5000
-"""Mobiles that an import adds at a time: SQLite has one writer, and the workers are to have their turns."""
+"""How many mobiles an import adds at a time: SQLite has one writer, and the workers need it too."""
 
 
 def _number(text: str) -> str:
@@ -40,15 +40,14 @@ optout = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_hel
 _Mobiles = Annotated[
     list[str], typer.Argument(metavar="MOBILE...", help="Mobiles, in any usual writing.", show_default=False)
 ]
-_Account = Annotated[str, typer.Option(help="The account whose marketing it is about.")]
-_OnlyAccount = Annotated[str | None, typer.Option(help="Only of this account.")]
+_Account = Annotated[str, typer.Option(help="The account whose marketing they get or do not get.")]
 
 
 @optout.callback()
 def about() -> None:
-    """Shows who wants no marketing, puts mobiles on that list and takes them off it.
+    """Lists the people who want no marketing, puts mobiles on that list and takes them off it.
 
-    Who replies TD, T, 退订 or the like (SMS_OPTOUT_WORDS) is put on it by that. Codes and notices go to them all the same.
+    Replying TD, T, 退订 or the like (SMS_OPTOUT_WORDS) adds the sender to the list. Codes and notices still go to them.
 
     \b
     Example:
@@ -59,15 +58,15 @@ def about() -> None:
 
 @optout.command("list")
 def list_optouts(
-    account: _OnlyAccount = None,
+    account: OnlyAccount = None,
     mobile: Annotated[
-        str | None, typer.Option(parser=_number, metavar="MOBILE", help="Only this one, in any usual writing.")
+        str | None, typer.Option(parser=_number, metavar="MOBILE", help="Only this mobile, in any usual writing.")
     ] = None,
     since: Since = None,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Lists who opted out, the newest first, with who said so and in what words.
+    """Lists the people who opted out, the newest first, with who said so and in which words.
 
     \b
     Example:
@@ -75,21 +74,21 @@ def list_optouts(
       sms optout list --since 7d --json
     """
     with ledger() as connection:
-        found = optouts.newest(connection, limit=limit, account=account, mobile=mobile, since=since)
+        newest = optouts.newest(connection, limit=limit, account=account, mobile=mobile, since=since)
         if as_json:
-            print_json([asdict(one) for one in found])
+            print_json([asdict(optout) for optout in newest])
             return
         count = optouts.count(connection, account=account, mobile=mobile, since=since)
-    listed = table("mobile", "since (UTC)", "account", "by", "push", "in what words", fixed={"mobile": 11})
-    for one in found:
+    listed = table("mobile", "since (UTC)", "account", "by", "push", "in which words", fixed={"mobile": 11})
+    for optout in newest:
         listed.add_row(
-            one.mobile, utc(one.since).replace(" ", "\n"), clean(one.account), clean(one.said_by),
-            str(one.push_id or ""), shortened(one.why, SHOWN),
+            optout.mobile, utc(optout.since).replace(" ", "\n"), clean(optout.account), clean(optout.said_by),
+            str(optout.push_id or ""), shortened(optout.why, SHOWN),
         )  # fmt: skip
     screen = console()
-    screen.print(listed if found else "no such opt-out")
-    if count > len(found):
-        screen.print(f"and {count - len(found):,} more: see --limit, and `sms optout export`")
+    screen.print(listed if newest else "no such opt-out")
+    if count > len(newest):
+        screen.print(f"and {count - len(newest):,} more: see --limit, and `sms optout export`")
 
 
 @optout.command("add")
@@ -98,7 +97,7 @@ def add(
     reason: Annotated[str, typer.Option(help="Why, for those who see it in the list.", show_default=False)],
     account: _Account = "default",
 ) -> None:
-    """Takes mobiles off marketing. What waits is not sent to them; what is being sent this moment is.
+    """Takes mobiles off marketing. Waiting messages are not sent to them; a call that is under way is.
 
     \b
     Example:
@@ -107,12 +106,14 @@ def add(
     wanted = _numbers(mobiles)
     with ledger_engine(load_settings("ledger")) as engine:
         new = _add(engine, _account_id(engine, account), wanted, reason)
-    typer.echo(_told(new, len(wanted), account))
+    typer.echo(_added_in_words(new, len(wanted), account))
 
 
 @optout.command("remove")
 def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
-    """Puts mobiles back on marketing, because they asked for it. What they were left out of is not sent after all.
+    """Puts mobiles back on marketing, because they asked for it.
+
+    Messages that left them out are not sent to them later.
 
     \b
     Example:
@@ -122,9 +123,9 @@ def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
     with ledger_engine(load_settings("ledger")) as engine:
         account_id = _account_id(engine, account)
         with engine.begin() as connection:
-            there = optouts.opted_out(connection, account_id, wanted)
-            if nobody := [mobile for mobile in wanted if mobile not in there]:
-                raise Failed(f"{', '.join(nobody)} did not opt out of {clean(account)}; nothing was changed")
+            opted_out = optouts.opted_out(connection, account_id, wanted)
+            if others := [mobile for mobile in wanted if mobile not in opted_out]:
+                raise Failed(f"{', '.join(others)} did not opt out of {clean(account)}; nothing was changed")
             optouts.remove(connection, account_id, wanted)
     typer.echo(f"{len(wanted):,} back on the marketing of {clean(account)}")
 
@@ -134,12 +135,14 @@ def undo(
     pushes: Annotated[
         list[int],
         typer.Option(
-            "--push", min=1, max=2**63 - 1, metavar="NO", help="A push, as `sms pushes` numbers it; may be repeated.",
+            "--push", min=1, max=2**63 - 1, metavar="ID", help="A push, by its id in `sms pushes`; may be repeated.",
             show_default=False,
         ),
     ],
 ) -> None:  # fmt: skip
-    """Puts back on marketing who opted out by those pushes, such as forged ones, and neither said so later nor had a person say so.
+    """Takes back the opt-outs that these pushes brought, such as forged ones.
+
+    A mobile that opted out again later, by a reply or through a person, stays off marketing.
 
     \b
     Example:
@@ -152,12 +155,12 @@ def undo(
         if missing:
             raise Failed(f"there is no push {', '.join(missing)}; nothing was changed; `sms pushes` lists them")
         undone = optouts.undo(connection, pushes, settings.optout_words, now=datetime.now(UTC))
-    typer.echo(told(undone))
+    typer.echo(undone_in_words(undone))
 
 
-def told(undone: Undone) -> str:
+def undone_in_words(undone: Undone) -> str:
     """What became of the opt-outs of a push."""
-    kept = f"; {undone.kept:,} said the same later, and stay off it" if undone.kept else ""
+    kept = f"; {undone.kept:,} opted out again later and stay off it" if undone.kept else ""
     return f"{undone.back:,} back on marketing{kept}"
 
 
@@ -165,14 +168,15 @@ def told(undone: Undone) -> str:
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Excel file.", show_default=False)],
     account: _Account = "default",
-    column: Annotated[str | None, typer.Option(help="The column that has the mobiles, if it is not found.")] = None,
+    column: Column = None,
     reason: Annotated[
-        str | None, typer.Option(help="Why, for those who see it in the list; unless given, the name of the file.")
+        str | None, typer.Option(help="Why, for those who see it in the list; by default the name of the file.")
     ] = None,
 ) -> None:
-    """Takes the mobiles in a file off marketing. Its first line must name the columns. What is no mobile is left out and told.
+    """Takes the mobiles in a file off marketing.
 
-    Should it break off, do it again: who is on the list already stays as he is.
+    Its first line must name the columns. Values that are not mobiles are left out and listed. If it breaks off, repeat
+    it: mobiles that are on the list already stay as they are.
 
     \b
     Example:
@@ -180,25 +184,24 @@ def import_file(
     """
     with ledger_engine(load_settings("ledger")) as engine:
         account_id = _account_id(engine, account)
-        found = read_file(file, column=column)
-        print_left_out(found.left_out)
-        if not found.mobiles:
-            raise Failed(f"{file} has no mobile in column {clean(found.column)!r}; nothing was added")
+        recipients = read_file(file, column=column)
+        print_left_out(recipients.left_out)
+        if not recipients.mobiles:
+            raise Failed(f"{file} has no mobile in column {clean(recipients.column)!r}; nothing was added")
         new = 0
-        with progress_bar() as progress:
-            adding = progress.add_task("adding", total=len(found.mobiles))
-            for part in chunks(found.mobiles, PART):
+        with progress("adding", len(recipients.mobiles)) as advance:
+            for part in chunks(recipients.mobiles, PART):
                 new += _add(engine, account_id, part, reason or f"from {file.name}")
-                progress.advance(adding, len(part))
-    typer.echo(_told(new, len(found.mobiles), account))
+                advance(len(part))
+    typer.echo(_added_in_words(new, len(recipients.mobiles), account))
 
 
 @optout.command("export")
 def export(
-    account: _OnlyAccount = None,
-    csv_file: Annotated[Path, typer.Option("--csv", metavar="FILE|-", help="Where to; - is stdout.")] = STDOUT,
+    account: OnlyAccount = None,
+    csv_file: Annotated[Path, typer.Option("--csv", metavar="FILE|-", help="The file; - is standard output.")] = STDOUT,
 ) -> None:
-    """Writes all opt-outs as CSV, by account and mobile, however many there are.
+    """Writes all opt-outs as CSV, in the order of account and mobile.
 
     \b
     Example:
@@ -235,14 +238,14 @@ def _account_id(engine: Engine, name: str) -> int:
 
 
 def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -> int:
-    """How many of them had not opted out before."""
+    """Adds the mobiles. Returns how many of them had not opted out before."""
     with engine.begin() as connection:
-        there = optouts.opted_out(connection, account_id, mobiles)
-        said = ((mobile, reason, None) for mobile in mobiles)
-        optouts.add(connection, account_id, said, since=datetime.now(UTC), said_by=operator())
-    return len(mobiles) - len(there)
+        opted_out = optouts.opted_out(connection, account_id, mobiles)
+        rows = ((mobile, reason, None) for mobile in mobiles)
+        optouts.add(connection, account_id, rows, since=datetime.now(UTC), said_by=operator())
+    return len(mobiles) - len(opted_out)
 
 
-def _told(new: int, of: int, account: str) -> str:
-    before = f"; {of - new:,} had opted out before" if of > new else ""
+def _added_in_words(new: int, given: int, account: str) -> str:
+    before = f"; {given - new:,} had opted out before" if given > new else ""
     return f"{new:,} taken off the marketing of {clean(account)}{before}"

@@ -1,7 +1,8 @@
-"""How the commands speak: tables for people, JSON for programs. Colours are for terminals alone (Rich sees to it, and to NO_COLOR)."""
+"""What commands print: tables for people, JSON for programs. Only a terminal gets colours; Rich heeds NO_COLOR too."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from worker.domain.escape import escaped, escaped_json
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 WIPED = "(wiped: the text of a code)"
-"""What stands for a text that is kept no longer."""
+"""Shown instead of a text that was deleted."""
 
 STYLES = {
     "delivered": "green",
@@ -39,7 +40,7 @@ STYLES = {
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints text as it is: what people wrote is no markup."""
+    """A console that prints text as it is: what people wrote is not markup."""
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
 
 
@@ -49,30 +50,38 @@ def progress_bar() -> Progress:
     return Progress(console=screen, disable=not screen.is_terminal, transient=True)
 
 
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Callable[[int], object]]:
+    """Shows a bar on stderr, where that is a terminal. Call the function with how many more are done."""
+    with progress_bar() as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda more: bar.advance(task, more)
+
+
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """The value as JSON that commands no terminal; times as ISO 8601."""
+    """The value as JSON, with control characters escaped; times are ISO 8601."""
     return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent, default=datetime.isoformat))
 
 
 def print_json(value: Any) -> None:
-    """Prints the value as JSON; times as ISO 8601."""
+    """Prints the value as JSON; times are ISO 8601."""
     typer.echo(as_json(value, indent=2))
 
 
 def table(*columns: str, fixed: Mapping[str, int] | None = None, least: Mapping[str, int] | None = None) -> Table:
-    """An empty table. Columns in `fixed` keep their width, and what is in them whole, however narrow the terminal is.
+    """An empty table. Columns in `fixed` keep their width and are never folded, however narrow the terminal is.
 
-    Those in `least` are no narrower than that; what is longer goes on in the next line.
+    Columns in `least` are at least that wide; a longer text continues on the next line.
     """
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    listed = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
-        whole = (fixed or {}).get(name)
-        made.add_column(name, min_width=whole or (least or {}).get(name), no_wrap=whole is not None, overflow="fold")
-    return made
+        width = (fixed or {}).get(name)
+        listed.add_column(name, min_width=width or (least or {}).get(name), no_wrap=width is not None, overflow="fold")
+    return listed
 
 
 def clean(text: str) -> str:
-    """Text from strangers as a terminal may show it: a control character would be a command to it."""
+    """Text from strangers, safe for a terminal: control characters are escaped, for they would be commands to it."""
     return escaped(text, keep="\n\t")
 
 
@@ -98,8 +107,8 @@ def counted(counts: Mapping[str, int], separator: str = ", ") -> str:
 
 
 def styled(text: str) -> Text:
-    """The text, with the words that STYLES knows in their colours."""
-    made = Text(text)
+    """The text, with the words of STYLES in their colours."""
+    coloured = Text(text)
     for word, style in STYLES.items():
-        made.highlight_words([word], style)
-    return made
+        coloured.highlight_words([word], style)
+    return coloured

@@ -1,6 +1,5 @@
 """`sms replies`: what people wrote back."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -9,13 +8,14 @@ from worker.cli.options import Limit, Since, ledger
 from worker.cli.output import AsJson, clean, console, print_json, table, utc
 from worker.domain.mobile import NotAMobile, normalise
 from worker.ledger.inbound import push_queries
+from worker.present.pushes import reply_json
 
 
 def _number(text: str) -> str:
     try:
         return normalise(text)
     except NotAMobile:
-        # A reply may come from a carrier's short number, and is kept as it came.
+        # A carrier's short number may reply too; the ledger keeps it as it came.
         return text
 
 
@@ -35,12 +35,12 @@ def replies(
       sms replies --mobile 13800138000 --json
     """
     with ledger() as connection:
-        found = push_queries.newest_replies(connection, limit=limit, mobile=mobile, since=since)
+        newest = push_queries.newest_replies(connection, limit=limit, mobile=mobile, since=since)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([reply_json(reply) for reply in newest])
         return
     listed = table("received (UTC)", "from", "reply, and the message it answers", fixed={"from": 11})
-    for one in found:
-        answered = one.message or f"msgId {clean(one.msg_id)}, which we did not send"
-        listed.add_row(utc(one.received_at), clean(one.mobile), f"{clean(one.content)}\n{answered}")
-    console().print(listed if found else "no such reply" if mobile or since else "nobody has replied yet")
+    for reply in newest:
+        answered = reply.message or f"msgId {clean(reply.msg_id)}, which we did not send"
+        listed.add_row(utc(reply.received_at), clean(reply.mobile), f"{clean(reply.content)}\n{answered}")
+    console().print(listed if newest else "no such reply" if mobile or since else "nobody has replied yet")

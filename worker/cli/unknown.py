@@ -1,8 +1,8 @@
-"""`sms unknown`: what the gateway may or may not have taken, and what a person decides about it."""
+"""`sms unknown`: lists calls that the gateway may or may not have taken, and settles them by the word of a person."""
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,30 +10,29 @@ import typer
 from sqlalchemy import Connection, Engine
 
 from worker.cli.errors import Failed
-from worker.cli.options import Lane, Limit, Since, ledger, ledger_engine, operator
+from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since, ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, folded, print_json, shortened, table, utc
 from worker.config import load_settings
-from worker.domain import lane as domain
+from worker.domain.lane import LANES, Lane
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.status import Report
 from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 from worker.ledger.sending import evidence
-from worker.ledger.sending import unknown as kept
+from worker.ledger.sending import unknown as ledger_unknown
 from worker.ledger.sending.unknown import UnknownView, Which
+from worker.present.unknown import unknown_call_json
 
 ID_WIDTH = 36
-RESENT = "calls to be made again at the next tick of beat: {submissions:,}"
+RESENT = "calls that are made again at the next tick of beat: {submissions:,}"
 SETTLED = "recipients {status}, as {said_by} said: {recipients:,}"
 
 unknown = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-_OnlyLane = Annotated[Lane | None, typer.Option(help="Only of this lane.")]
-_OnlyAccount = Annotated[str | None, typer.Option(help="Only of this account.")]
 
 
 @unknown.callback()
 def about() -> None:
-    """Lists what the gateway may or may not have taken, and settles it by your word.
+    """Lists calls that the gateway may or may not have taken, and settles them by your word.
 
     \b
     Example:
@@ -44,69 +43,72 @@ def about() -> None:
 
 @unknown.command("list")
 def list_unknown(
-    lane: _OnlyLane = None,
-    account: _OnlyAccount = None,
+    lane: OnlyLane = None,
+    account: OnlyAccount = None,
     since: Since = None,
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
     """Lists the calls that the gateway may or may not have taken, the newest first, with how many recipients wait.
 
-    A call was probably not taken where none of its recipients was reported on for several times as long as usual, while calls of its
-    account made just before and after it were.
+    A call was probably not taken if no report on it came for several times as long as usual. The account's calls
+    just before and after it must have been reported on.
 
     \b
     Example:
       sms unknown list --lane notice --since 1h
     """
     with ledger() as connection:
-        found = kept.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
-        whys = evidence.reasons(connection, [one.id for one in found], now=datetime.now(UTC))
+        calls = ledger_unknown.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
+        reasons = evidence.reasons(connection, [call.id for call in calls], now=datetime.now(UTC))
     if as_json:
-        print_json([_told(one, whys.get(one.id)) for one in found])
-        return
-    least = {"since (UTC)": len("2026-11-22"), "lane": max(map(len, domain.LANES)), "recipients": 10}
-    known = "message, and what is known"
-    listed = table(known, *least, fixed={known: ID_WIDTH}, least=least)
-    for one in found:
-        said = ("resent; " if one.resent else "") + (" ".join(filter(None, (one.result, one.tips))) or "no reply")
+        print_json([unknown_call_json(call, reasons.get(call.id)) for call in calls])
+    else:
+        _print(calls, reasons)
+
+
+def _print(calls: Sequence[UnknownView], reasons: Mapping[int, str]) -> None:
+    first = "message, and what is known"
+    least = {"since (UTC)": len("2026-11-22"), "lane": max(map(len, LANES)), "recipients": 10}
+    listed = table(first, *least, fixed={first: ID_WIDTH}, least=least)
+    for call in calls:
+        answer = " ".join(filter(None, (call.result, call.tips))) or "no reply"
+        answer = f"resent; {answer}" if call.resent else answer
         listed.add_row(
-            f"{folded(one.message, ID_WIDTH)}\n{shortened(said, ID_WIDTH)}", utc(one.since).replace(" ", "\n"),
-            f"{one.lane}\n{clean(one.account)}", f"{one.recipients:,}",
+            f"{folded(call.message, ID_WIDTH)}\n{shortened(answer, ID_WIDTH)}", utc(call.since).replace(" ", "\n"),
+            f"{call.lane}\n{clean(call.account)}", f"{call.recipients:,}",
         )  # fmt: skip
-    console().print(listed if found else "nothing is unknown")
-    for one in found:
-        if one.id in whys:
-            typer.echo(f"{clean(one.message)} was probably not taken: {whys[one.id]}")
+    console().print(listed if calls else "nothing is unknown")
+    for call in calls:
+        if call.id in reasons:
+            typer.echo(f"{clean(call.message)} was probably not taken: {reasons[call.id]}")
 
 
 @unknown.command("resolve")
 def resolve(
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="ID[:MOBILE]...", help="Of these messages, or one recipient of one.", show_default=False
-        ),
+        typer.Argument(metavar="ID[:MOBILE]...", help="Messages, or one recipient of a message.", show_default=False),
     ] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="All that is unknown.")] = False,
-    lane: _OnlyLane = None,
-    account: _OnlyAccount = None,
+    lane: OnlyLane = None,
+    account: OnlyAccount = None,
     since: Since = None,
     probable: Annotated[
         bool, typer.Option("--probable", help="Only what was probably not taken, as `sms unknown list` says.")
     ] = False,
     resend: Annotated[
-        bool, typer.Option("--resend", help="Send it again, under the same msgId; who has it already may get it twice.")
+        bool, typer.Option("--resend", help="Send it again, under the same msgId; somebody may get it twice.")
     ] = False,
-    delivered: Annotated[bool, typer.Option("--delivered", help="It reached them.")] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="It did not reach them.")] = False,
+    delivered: Annotated[bool, typer.Option("--delivered", help="It reached the recipients.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="It did not reach the recipients.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Settles by your word what is unknown: by message, or by filter, and then you are asked first.
+    """Settles by your word what is unknown: named messages, or all that a filter finds. A filter asks you first.
 
-    What is sent again may go out for as long as the message might, but at least for as long as a new one of its lane.
+    A message that is sent again keeps its validity, and gets at least that of a new message of its lane.
     If a report comes before that, it is not sent. A report that comes after your word is kept beside it.
 
     \b
@@ -116,54 +118,47 @@ def resolve(
       sms unknown resolve --lane otp --since 1d --failed
       sms unknown resolve --resend --probable
     """
-    filtered = bool(lane or account or since or probable)
-    if bool(names) + everything + filtered != 1:
-        raise typer.BadParameter(
-            "say which: ids of messages, or --all, or some of --lane, --account, --since, --probable"
-        )
+    if bool(names) + everything + bool(lane or account or since or probable) != 1:
+        raise typer.BadParameter("give ids of messages, or --all, or some of --lane, --account, --since, --probable")
     if resend + delivered + failed != 1:
-        raise typer.BadParameter("say what to do: --resend, --delivered or --failed")
+        raise typer.BadParameter("give one of --resend, --delivered and --failed")
     if probable and delivered:
-        raise typer.BadParameter("--probable is for what was probably not taken: say --resend or --failed")
+        raise typer.BadParameter("--probable is for calls that were probably not taken: give --resend or --failed")
     report = Report.DELIVERED if delivered else Report.UNDELIVERED if failed else None
     settings = load_settings("ledger")
     with ledger_engine(settings) as engine:
-        submission_ids = evidence.probable(engine, now=datetime.now(UTC)) if probable else None
-        with reading(engine) as connection:
-            which = _named(connection, names) if names else Which(lane=lane, account=account, since=since)
-            whiches = (
-                [which]
-                if submission_ids is None
-                else [replace(which, submission_ids=some) for some in chunks(submission_ids)]
-            )
-            calls, recipients = map(sum, zip((0, 0), *(kept.count(connection, one) for one in whiches), strict=True))
-        if resend and which.pairs:
-            raise typer.BadParameter("--resend takes whole messages: a call goes to all of its recipients")
-        if calls and not names and not yes:
-            todo = f"call them {report}" if report else "send again"
-            what = "unknown, and were probably not taken" if probable else "unknown"
-            _ask(f"{recipients:,} recipients of {calls:,} calls are {what}: {todo}?")
-        done = _carry_out(engine, whiches, report, settings.lanes)
+        if names:
+            parts = [_named(engine, names, resend)]
+        else:
+            parts = _filtered(engine, Which(lane=lane, account=account, since=since), probable)
+            if not yes:
+                _ask(engine, parts, report, probable)
+        done = _settle(engine, parts, report) if report else _resend(engine, parts, settings.lanes)
     if as_json:
         print_json(done)
     else:
         typer.echo(clean((SETTLED if report else RESENT).format(**done)))
 
 
-def _told(one: UnknownView, why: str | None) -> dict[str, Any]:
-    fields = asdict(one)
-    del fields["id"]
-    return fields | {"probably_not_taken": why}
+def _named(engine: Engine, names: Sequence[str], resend: bool) -> Which:
+    with reading(engine) as connection:
+        which = _read_names(connection, names)
+    if resend and which.pairs:
+        raise typer.BadParameter("--resend takes whole messages: a call goes to all of its recipients")
+    return which
 
 
-def _named(connection: Connection, names: Sequence[str]) -> Which:
-    """What is meant by each ID or ID:MOBILE. An id may itself have a colon and a number in it, so it is tried as an id first."""
+def _read_names(connection: Connection, names: Sequence[str]) -> Which:
+    """The recipients that each ID or ID:MOBILE names.
+
+    An id may end in a colon and a mobile, so it is tried as an id first.
+    """
     ids, pairs, nothing = [], [], []
     for name in names:
         before, _, after = name.rpartition(":")
-        if any(kept.count(connection, Which(ids=[name]))):
+        if any(ledger_unknown.count(connection, Which(ids=[name]))):
             ids.append(name)
-        elif (mobile := _mobile(after)) and any(kept.count(connection, Which(pairs=[(before, mobile)]))):
+        elif (mobile := _mobile(after)) and any(ledger_unknown.count(connection, Which(pairs=[(before, mobile)]))):
             pairs.append((before, mobile))
         else:
             nothing.append(name)
@@ -179,19 +174,37 @@ def _mobile(text: str) -> str | None:
         return None
 
 
-def _ask(question: str) -> None:
+def _filtered(engine: Engine, which: Which, probable: bool) -> list[Which]:
+    """The filter; with `probable` in parts, each of which names as many submissions as a statement takes."""
+    if not probable:
+        return [which]
+    submission_ids = evidence.probable(engine, now=datetime.now(UTC))
+    return [replace(which, submission_ids=part) for part in chunks(submission_ids)]
+
+
+def _ask(engine: Engine, parts: Sequence[Which], report: Report | None, probable: bool) -> None:
+    """Asks before anything is settled, if anything is there. Raises Failed where nobody can answer."""
+    with reading(engine) as connection:
+        counts = [ledger_unknown.count(connection, part) for part in parts]
+    calls, recipients = sum(calls for calls, _ in counts), sum(recipients for _, recipients in counts)
+    if not calls:
+        return
+    action = f"call them {report}" if report else "send again"
+    are = "unknown, and were probably not taken" if probable else "unknown"
+    question = f"{recipients:,} recipients of {calls:,} calls are {are}: {action}?"
     if not sys.stdin.isatty():
-        raise Failed(f"{question} There is nobody to ask here: say --yes, or look first with `sms unknown list`")
+        raise Failed(f"{question} Nobody can answer here: give --yes, or look first with `sms unknown list`")
     typer.confirm(question, abort=True, err=True)
 
 
-def _carry_out(
-    engine: Engine, whiches: Sequence[Which], report: Report | None, lanes: Mapping[str, domain.Lane]
-) -> dict[str, Any]:
+def _resend(engine: Engine, parts: Sequence[Which], lanes: Mapping[str, Lane]) -> dict[str, Any]:
     now = datetime.now(UTC)
     with engine.begin() as connection:
-        if report is None:
-            return {"submissions": sum(kept.resend(connection, one, lanes, now=now) for one in whiches)}
-        said_by = operator()
-        count = sum(kept.settle(connection, one, report, said_by=said_by, now=now) for one in whiches)
-        return {"recipients": count, "status": report, "said_by": said_by}
+        return {"submissions": sum(ledger_unknown.resend(connection, part, lanes, now=now) for part in parts)}
+
+
+def _settle(engine: Engine, parts: Sequence[Which], report: Report) -> dict[str, Any]:
+    said_by, now = operator(), datetime.now(UTC)
+    with engine.begin() as connection:
+        count = sum(ledger_unknown.settle(connection, part, report, said_by=said_by, now=now) for part in parts)
+    return {"recipients": count, "status": report, "said_by": said_by}

@@ -1,4 +1,4 @@
-"""Waiting for what becomes of messages: the ledger is asked again and again, the less often the longer it takes to answer."""
+"""Waits for what becomes of messages. The ledger is asked again and again, less often where it is slow to answer."""
 
 import time
 from collections import Counter
@@ -21,31 +21,34 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """How many recipients have which status, and whether all of them have their last one."""
+    """How many recipients have which status, and whether each has its last one."""
 
     counts: Counter[str]
     final: bool
 
 
 def wait_for(engine: Engine, ids: Sequence[str], seconds: float) -> Fate:
-    """Waits until every recipient of these messages has a final status, or the time is over. Raises Failed if one is refused."""
+    """Waits until every recipient of these messages has a final status, or until the seconds are over.
+
+    Raises Failed if a message is refused.
+    """
     deadline = time.monotonic() + seconds
     while True:
         asked = time.monotonic()
-        fate = _fate(engine, ids)
+        fate = _look(engine, ids)
         answered = time.monotonic()
         if fate.final or answered >= deadline:
             return fate
         time.sleep(min(max(POLL_SECONDS, 4 * (answered - asked)), deadline - answered))
 
 
-def _fate(engine: Engine, ids: Sequence[str]) -> Fate:
+def _look(engine: Engine, ids: Sequence[str]) -> Fate:
     with reading(engine) as connection:
-        found = message_queries.counts_by_id(connection, ids)
-        refused = message_queries.find_refused(connection, ids) if len(found) < len(ids) else []
+        by_message = message_queries.counts_by_id(connection, ids)
+        refused = message_queries.find_refused(connection, ids) if len(by_message) < len(ids) else []
     if refused:
-        raise Failed(f"message {refused[0].id} was refused by the worker: {'; '.join(refused[0].faults)}")
+        raise Failed(f"a worker refused message {refused[0].id}: {'; '.join(refused[0].faults)}")
     counts: Counter[str] = Counter()
-    for of_message in found.values():
-        counts.update(of_message)
-    return Fate(counts, final=len(found) == len(ids) and counts.keys() <= FINAL)
+    for message_counts in by_message.values():
+        counts.update(message_counts)
+    return Fate(counts, final=len(by_message) == len(ids) and counts.keys() <= FINAL)

@@ -1,4 +1,4 @@
-"""Queues in Redis that nobody takes from, with tasks of ours in them: what was sent there by a wrong name lies there for ever."""
+"""Queues in Redis that no worker takes from. A task that was sent to a misspelt queue would stay there for ever."""
 
 import json
 import time
@@ -12,9 +12,9 @@ from worker.domain.escape import escaped
 from worker.domain.lane import QUEUES
 
 OURS = "sms."
-"""What the names of our queues and tasks begin with."""
+"""How the names of our queues and tasks begin."""
 LOOKED_AT = 100
-"""Frames of a queue that are looked at, the oldest."""
+"""How many frames of a queue are looked at, the oldest first."""
 KEYS_AT_ONCE = 1000
 LOOKS_SECONDS = 5
 NO_TASK = "no task"
@@ -22,7 +22,10 @@ NO_TASK = "no task"
 
 @dataclass(frozen=True, slots=True)
 class Strange:
-    """A queue that no worker serves: how much lies there, and how many of the oldest LOOKED_AT are of which task."""
+    """A queue that no worker serves.
+
+    `length` counts its frames, `tasks` the task names of its LOOKED_AT oldest frames.
+    """
 
     name: str
     length: int
@@ -30,7 +33,7 @@ class Strange:
 
     @property
     def has_ours(self) -> bool:
-        """Whether something for us lies there."""
+        """Whether a task of ours is in it."""
         return any(task.startswith(OURS) for task in self.tasks)
 
     def __str__(self) -> str:
@@ -39,21 +42,21 @@ class Strange:
 
 
 def strange_queues(redis: Redis) -> list[Strange]:
-    """Those whose names are like ours, or in which a task of ours lies. Of a large Redis, what is found in LOOKS_SECONDS."""
-    found: dict[str, Strange] = {}
+    """The strange queues whose name is like ours, or that have a task of ours. The search ends after LOOKS_SECONDS."""
+    queues: dict[str, Strange] = {}
     until, cursor = time.monotonic() + LOOKS_SECONDS, 0
     while True:
         answer: Any = redis.scan(cursor, count=KEYS_AT_ONCE, _type="list")
         cursor, keys = answer
         for key in keys:
             name = key.decode("utf-8", "replace")
-            # kombu keeps what has a priority beside its queue, under such a name.
+            # kombu keeps tasks with a priority beside their queue, under such a name.
             if name.partition("\x06\x16")[0] not in QUEUES:
                 queue = Strange(name, *_look(redis, key))
                 if queue.length and (name.startswith(OURS) or queue.has_ours):
-                    found[name] = queue
+                    queues[name] = queue
         if not cursor or time.monotonic() > until:
-            return [found[name] for name in sorted(found)]
+            return [queues[name] for name in sorted(queues)]
 
 
 def _look(redis: Redis, key: bytes) -> tuple[int, Counter[str]]:
@@ -65,7 +68,7 @@ def _look(redis: Redis, key: bytes) -> tuple[int, Counter[str]]:
 
 
 def _task(frame: bytes) -> str:
-    """The name of the task in a frame, and nothing else of it: it has mobiles and texts."""
+    """The name of the task in a frame, and nothing else: the frame has mobiles and texts."""
     try:
         name = json.loads(frame)["headers"]["task"]
     except (ValueError, TypeError, LookupError, RecursionError):

@@ -1,1 +1,1 @@
-"""Sentences and JSON shapes that the CLI and the web app show alike."""
+"""Sentences and JSON shapes that the CLI and the web app share: plain functions from a value to a text or a dict."""

@@ -119,7 +119,7 @@ def test_a_test_may_be_of_any_line_and_in_another_lane(of: Campaigns, redis: Red
     assert _in_the_intake(redis, "notice", done.stdout.split()[-1]).content == "尊敬的陈杰，您的账单已出"
 
 
-@pytest.mark.parametrize(("line", "said"), [("9", "line 9 of audience 'people' is no member"), ("2", "line 2")])
+@pytest.mark.parametrize(("line", "said"), [("9", "line 9 of audience 'people' is not a member"), ("2", "line 2")])
 def test_a_test_of_a_line_that_makes_no_text_says_so(of: Campaigns, line: str, said: str) -> None:
     create()
     refused = sms("campaign", "test", "spring", "--to", mobile(8), "--line", line)

@@ -60,11 +60,11 @@ def test_check_tells_people_what_would_happen_in_80_columns(ledger: Ledger) -> N
     text = " ".join(shown.stdout.split())
     for told_so in (
         "spring, draft; lane marketing, account default",
-        "customers: 5,000 members; 3 rows and 4 repeats were left out when it was imported",
+        "customers: 5,000 members; the import left out 3 rows and 4 repeats",
         "4,997 of them; 1 make no text, 2 opted out",
         "about 1.00% of them first; then it pauses and asks",
         "4,997 in all, 1 for each; with signature 【某商城】",
-        "4,997, texts that differ go apart",
+        "4,997, texts that differ go in separate calls",
         "41 min 38 s of sending, if nothing else is sent",
         'column "姓名" is empty line 3',
         "t.cn/A1b2 is a link",
@@ -132,9 +132,7 @@ def test_check_asks_for_the_caps_of_the_lane_where_redis_is_known(
     ledger: Ledger, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_campaign(ledger, people(10)[2:], "您好", lane="notice")
-    assert "caps of the lane leave out: SMS_REDIS_URL is not set" in " ".join(
-        sms("campaign", "check", "spring").stdout.split()
-    )
+    assert "the caps leave out: SMS_REDIS_URL is not set" in " ".join(sms("campaign", "check", "spring").stdout.split())
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     lanes = {"notice": replace(LANES["notice"], caps=(Cap(1, 3600),))}
     caps.count(redis, lanes, [Capped("default", "notice", mobile(5))], now=datetime.now(UTC))
@@ -190,7 +188,7 @@ def test_a_campaign_that_would_send_to_nobody_is_a_failure(
     ("content", "ready", "name", "said"),
     [
         (TEXT, True, "summer", "there is no campaign 'summer'; the campaigns are: spring"),
-        (TEXT, False, "spring", "is not there whole; import it anew"),
+        (TEXT, False, "spring", "is not whole; import it again"),
         ("{{ 姓 }}\n{{ x.y }}", True, "spring", "did you mean 姓名?"),
     ],
 )

@@ -241,7 +241,7 @@ def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
     [
         (
             "LOCK TABLE submissions", "ledger: questions",
-            "Another session has locked a table: look into pg_stat_activity", "gateway",
+            "Another session has locked a table: look for it in pg_stat_activity", "gateway",
         ),
         (
             "UPDATE alembic_version SET version_num = version_num", "ledger: a write",
@@ -341,7 +341,7 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
             messages.refuse(connection, name, ["to is missing"], "{}", now=at)
     assert found(exit_code=0)["messages refused"] == (
         "look",
-        "1 within a day → read what came and why with `sms messages --refused`; whoever sent it has to correct it",
+        "1 within a day → read them and their faults with `sms messages --refused`; the sender has to correct them",
     )
 
 
@@ -484,9 +484,9 @@ def test_a_ledger_of_a_newer_version_is_left_alone(
     ("url", "said"),
     [
         ("", "SMS_LEDGER_URL is missing"),
-        ("nonsense", "SMS_LEDGER_URL is no address of a database"),
-        ("mysql://sms:s3cret@127.0.0.1/sms", "SMS_LEDGER_URL is no address of a database"),
-        ("postgresql://sms:s3cret@127.0.0.1:x/sms", "SMS_LEDGER_URL is no address of a database"),
+        ("nonsense", "SMS_LEDGER_URL is not the address of a database"),
+        ("mysql://sms:s3cret@127.0.0.1/sms", "SMS_LEDGER_URL is not the address of a database"),
+        ("postgresql://sms:s3cret@127.0.0.1:x/sms", "SMS_LEDGER_URL is not the address of a database"),
         ("sqlite:////no/such/folder/ledger.db", "the ledger cannot be used: unable to open database file"),
         ("postgresql://sms:s3cret@127.0.0.1:1/sms", "the ledger cannot be used: connection failed"),
     ],

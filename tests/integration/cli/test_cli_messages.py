@@ -85,7 +85,7 @@ def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Le
 @pytest.mark.parametrize(
     ("state", "said", "sentence"),
     [
-        (State.UNKNOWN, {"tips": "no reply came"}, "cannot be known whether the gateway took it (no reply came)"),
+        (State.UNKNOWN, {"tips": "no reply came"}, "nobody knows whether the gateway took it (no reply came)"),
         (State.REJECTED, {"result": "-8", "tips": "签名不对"}, "refused it for good: result -8 签名不对"),
     ],
 )
@@ -128,7 +128,7 @@ def test_show_finds_a_message_that_still_lies_in_the_intake(
     intake.put(redis, [message("m", mobile(1), lane="otp")], now=NOW)
     lying = told("show", "m")
     assert (lying["lane"], lying["counts"]) == ("otp", {"intake": 1})
-    assert lying["recipients"][0]["reason"].startswith("it lies in the intake since 2026-11-22 04:00:00 UTC")
+    assert lying["recipients"][0]["reason"].startswith("it has been in the intake since 2026-11-22 04:00:00 UTC")
     ledger.accept(message("m", mobile(1), lane="otp"))
     assert told("show", "m")["counts"] == {"queued": 1}
 
@@ -163,7 +163,7 @@ def test_show_tells_that_no_worker_has_the_account(
     assert told("show", "m")["recipients"][0]["reason"] is None
     announced.announce(redis, ["shop"], now=datetime.now(UTC))
     assert told("show", "m")["recipients"][0]["reason"] == (
-        "no worker has the account default; put it back into their settings, or it expires"
+        "no worker has the account default; put it back into the workers' settings, or the message expires"
     )
     monkeypatch.setenv("SMS_REDIS_URL", "redis://127.0.0.1:1/0")
     assert told("show", "m")["recipients"][0]["reason"] is None
@@ -176,7 +176,7 @@ def test_show_tells_that_a_message_in_the_intake_waits_for_a_worker_that_has_its
     intake.put(redis, [message("m", account="new")], now=NOW)
     take_in(redis, len, lambda *_: None, LANES["notice"], ["default"], now=NOW)
     assert told("show", "m")["recipients"][0]["reason"] == (
-        "it lies in the intake since 2026-11-22 04:00:00 UTC; "
+        "it has been in the intake since 2026-11-22 04:00:00 UTC; "
         "it waits for a worker that has the account new, and is refused at 2026-11-23 04:00:00 UTC"
     )
 

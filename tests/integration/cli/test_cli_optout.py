@@ -233,7 +233,7 @@ def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledge
         mobile(3): forged + 1,
     }
     done = sms("optout", "undo", "--push", str(forged))
-    assert done.stdout == "1 back on marketing; 1 said the same later, and stay off it\n"
+    assert done.stdout == "1 back on marketing; 1 opted out again later and stay off it\n"
     assert {one["mobile"] for one in told("optout", "list")} == {mobile(2), mobile(3)}
     missing = sms("optout", "undo", "--push", "99")
     assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)

@@ -129,7 +129,7 @@ def test_all_that_is_quarantined_is_replayed_and_nothing_else(ledger: Ledger) ->
     ledger.push(status_push((mobile(1), 7, 1)))
     assert told("pushes", "replay", "--state", "quarantined") == bad
     assert told("pushes", "replay", "--state", "quarantined") == []
-    assert "0 pushes are to be read again" in sms("pushes", "replay", "--state", "quarantined").stdout
+    assert "0 pushes will be read again" in sms("pushes", "replay", "--state", "quarantined").stdout
 
 
 @pytest.mark.parametrize("given", [(), (1, "--state", "quarantined"), (0,), ("--state", "processed")])

@@ -85,7 +85,9 @@ def test_an_empty_list_says_so(ledger: Ledger) -> None:
 def test_a_message_is_sent_again_by_its_id_without_a_question(ledger: Ledger) -> None:
     made_unknown(ledger, "m")
     made_unknown(ledger, "n")
-    assert sms("unknown", "resolve", "m", "--resend").stdout == "calls to be made again at the next tick of beat: 1\n"
+    assert (
+        sms("unknown", "resolve", "m", "--resend").stdout == "calls that are made again at the next tick of beat: 1\n"
+    )
     assert ledger.states() == {"held": 1, "unknown": 1}
     assert len(ledger.pull(datetime.now(UTC) + timedelta(seconds=1)).claimed) == 1
 
@@ -120,7 +122,7 @@ def test_without_a_terminal_a_filter_is_refused_unless_it_says_yes(ledger: Ledge
     made_unknown(ledger, "m", mobile(1), mobile(2))
     refused = sms("unknown", "resolve", "--all", "--delivered")
     assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "2 recipients of 1 calls are unknown: call them delivered? There is nobody to ask here" in refused.stderr
+    assert "2 recipients of 1 calls are unknown: call them delivered? Nobody can answer here" in refused.stderr
     assert ledger.statuses() == dict.fromkeys([mobile(1), mobile(2)], "unknown")
 
 

@@ -42,7 +42,7 @@ def test_what_a_revoked_push_said_is_gone_and_what_a_later_one_said_of_the_same_
     assert done.stdout.splitlines() == [
         f"push {forged} is revoked: 2 reports and 0 replies taken back",
         "0 back on marketing",
-        "1 push is to be read again at the next tick of beat: they said the same",
+        "1 push will be read again at the next tick of beat: they said the same",
     ]
     with ledger.engine.begin() as connection:
         assert pushes.overdue(connection, now=NOW + timedelta(days=99999)) == [true]

@@ -232,7 +232,7 @@ def test_a_user_who_is_not_a_superuser_is_told_so(postgres_url: str, tmp_path: P
     owner = make_url(postgres_url).set(username=role_names(str(make_url(postgres_url).database))["owner"])
     done = sms_process("migrate", "--roles", tmp_path, SMS_LEDGER_URL=owner.render_as_string(hide_password=False))
     assert done.returncode == 1
-    assert "is no superuser of PostgreSQL; --roles needs one" in done.stderr
+    assert "is not a superuser of PostgreSQL; --roles needs one" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,6 +1,6 @@
 """How a campaign is watched."""
 
-from worker.cli.campaign.show import live
+from worker.cli.campaign.show import watch_live
 
 
 class Watched:
@@ -25,7 +25,7 @@ class Watched:
         self.slept.append(seconds)
 
     def watch(self) -> None:
-        live(self.look, self.shown.append, clock=lambda: self.time, sleep=self.sleep)
+        watch_live(self.look, self.shown.append, clock=lambda: self.time, sleep=self.sleep)
 
 
 def test_it_is_looked_at_every_two_seconds_at_most_until_it_is_over() -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from worker.cli import COMMANDS, app, load
 from worker.cli.errors import Failed, in_words
-from worker.config import ConfigError
+from worker.config import ConfigError, Gap
 from worker.devstack.errors import StackError
 
 HEAVY = ("celery", "redis", "sqlalchemy", "alembic", "pydantic_settings", "lxml")
@@ -75,6 +75,11 @@ def test_a_command_that_is_not_there_is_a_wrong_use_and_the_nearest_is_named() -
 
 
 def test_what_an_error_quotes_is_no_command_to_the_terminal() -> None:
-    for error in (Failed("a\x1b[2Jb\x9b"), ConfigError("x\u202ey"), RedisError("\x1b]0;z"), StackError("\x07")):
+    for error in (
+        Failed("a\x1b[2Jb\x9b"),
+        ConfigError([Gap("SMS_X", "x\u202ey")]),
+        RedisError("\x1b]0;z"),
+        StackError("\x07"),
+    ):
         assert not {"\x1b", "\x9b", "\u202e", "\x07"} & set(in_words(error))
     assert in_words(Failed("one\ntwo")) == "one\ntwo"

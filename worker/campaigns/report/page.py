@@ -22,19 +22,12 @@ from worker.domain.campaigns.figures import Figures
 from worker.domain.campaigns.report import CampaignReport
 from worker.domain.carrier import carrier_of
 from worker.domain.escape import escaped
-from worker.domain.status import State, Suppression
+from worker.domain.status import State
+from worker.present.reasons import MEMBERS_LEFT_OUT, NO_TEXT
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 PREFIXES_DRAWN = 15
 """Prefixes in the chart, the most frequent. The table below it has all."""
-
-LEFT_OUT = {
-    Suppression.OPTOUT: "They want no marketing: they opted out before it was their turn.",
-    Suppression.CAP: "They had been sent to as often as the caps of the lane allow.",
-}
-NO_TEXT = "Their row makes no text that can be sent; “sms campaign check” names the rows."
-EXPIRED = "The time to send to them was over before it was their turn."
-CANCELLED = "The campaign was called off before it was their turn."
 
 
 def html(campaign: Campaign, audience: Audience, runs: Sequence[Run], report: CampaignReport, *, now: datetime) -> str:
@@ -100,12 +93,16 @@ def _cards(figures: Figures) -> list[tuple[str, str, str, str]]:
 def _left_out(campaign: Campaign, runs: Sequence[Run], figures: Figures) -> Iterator[tuple[str, int, str]]:
     """The members left out: the reason in a word, how many, and a sentence."""
     for reason, count in figures.suppressed.items():
-        yield reason, count, LEFT_OUT.get(Suppression(reason), "")
+        yield reason, count, MEMBERS_LEFT_OUT.get(reason, "")
     if figures.unrenderable:
-        yield "no text", figures.unrenderable, NO_TEXT
+        yield NO_TEXT, figures.unrenderable, MEMBERS_LEFT_OUT[NO_TEXT]
     reasons = dict.fromkeys(run.reason for run in runs if run.reason)
     if campaign.reason:
         reasons[campaign.reason] = None
-    for status, sentence in ((State.EXPIRED, EXPIRED), (State.CANCELLED, CANCELLED)):
+    for status in (State.EXPIRED, State.CANCELLED):
         if count := figures.statuses.get(status, 0):
-            yield status, count, " ".join([sentence, *(f"It was said: {reason}." for reason in reasons)])
+            yield (
+                status,
+                count,
+                " ".join([MEMBERS_LEFT_OUT[status], *(f"It was said: {reason}." for reason in reasons)]),
+            )

@@ -1,4 +1,4 @@
-"""`sms campaign`: a text to a list of people, at a time or again and again: made, looked at, started, watched, stopped, reported."""
+"""`sms campaign`: makes campaigns, checks, starts, stops and watches them, and reports on them."""
 
 import typer
 
@@ -15,7 +15,7 @@ campaign = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_h
 
 @campaign.callback()
 def about() -> None:
-    """Sends a text to an audience, at a time or again and again; shows how it goes, and stops it.
+    """Sends a text to an audience, once or again and again; shows how it goes, and stops it.
 
     \b
     Example:

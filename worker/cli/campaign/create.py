@@ -1,4 +1,4 @@
-"""`sms campaign create`: an audience, a text and a time become a draft."""
+"""`sms campaign create`: makes a draft of an audience, a text and a time."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ MARKETING = Lane("marketing")
 def create(
     name: Name,
     *,
-    audience: Annotated[str, typer.Option(help="Who: an audience that was imported.")],
+    audience: Annotated[str, typer.Option(help="An audience that was imported.")],
     text: Annotated[str | None, typer.Option(help="The text; {{ column }} stands for what each row has there.")] = None,
     text_file: Annotated[Path | None, typer.Option(help="A file with the text, UTF-8.")] = None,
     account: Annotated[str, typer.Option(help="The account that sends it.")] = "default",
@@ -29,15 +29,19 @@ def create(
     cron: Annotated[str | None, typer.Option(metavar="LINE", help="Begins again and again: `0 9 * * 1`.")] = None,
     zone: Annotated[str, typer.Option(help="The time zone of --at, --cron and --hours.")] = "Asia/Shanghai",
     hours: Annotated[
-        str | None, typer.Option(help="Only in these hours, such as 09:00-20:00, within those of the lane.")
+        str | None, typer.Option(help="Send only in these hours, such as 09:00-20:00, within those of the lane.")
     ] = None,
-    leftover: Annotated[Leftover, typer.Option(help="What is not out when the hours end.")] = Leftover.CONTINUE,
-    missed: Annotated[Missed, typer.Option(help="A run that was due while beat was down.")] = Missed.LATE,
+    leftover: Annotated[
+        Leftover, typer.Option(help="What happens to members who are left when the hours end.")
+    ] = Leftover.CONTINUE,
+    missed: Annotated[
+        Missed, typer.Option(help="What happens to a run that was due while beat was down.")
+    ] = Missed.LATE,
     first: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="Sends to that share first, such as 1%, then pauses and asks.")
+        str | None, typer.Option(metavar="SHARE", help="Send to that share first, such as 1%, then pause and ask.")
     ] = None,
     stop_at: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="Pauses if more results than that are bad, such as 5%.")
+        str | None, typer.Option(metavar="SHARE", help="Pause if more results than that are bad, such as 5%.")
     ] = None,
 ) -> None:
     """Makes a campaign. Nothing is sent before you start it.
@@ -49,12 +53,11 @@ def create(
         --text "尊敬的{{ 姓名 }}，本期账单{{ amount }}元，请于{{ due_date }}前缴纳"
     """
     if (text is None) == (text_file is None):
-        raise typer.BadParameter("give --text or --text-file, one of them")
-    settings = load_settings("ledger")
+        raise typer.BadParameter("give either --text or --text-file")
     spec = CampaignSpec(
         name=name,
         audience=audience,
-        content=_read(text_file) if text is None and text_file else text or "",
+        content=_read(text_file) if text_file else text or "",
         account=account,
         lane=lane.value,
         time_zone=zone,
@@ -66,20 +69,25 @@ def create(
         first=first,
         stop_at=stop_at,
     )
-    zones = {one: of.time_zone for one, of in settings.accounts.items()}
+    _keep(spec)
+    typer.echo(
+        f"{name} is a draft; `sms campaign check {name}` shows what it would do, `sms campaign start {name}` starts it"
+    )
+
+
+def _keep(spec: CampaignSpec) -> None:
+    settings = load_settings("ledger")
+    zones = {name: account.time_zone for name, account in settings.accounts.items()}
     with ledger_engine(settings) as engine, engine.begin() as connection:
         try:
             draft(connection, spec, lanes=settings.lanes, zones=zones, by=operator(), now=datetime.now(UTC))
         except BadCampaign as why:
             raise Failed(str(why)) from why
-    typer.echo(
-        f"{name} is a draft; `sms campaign check {name}` shows what it would do, `sms campaign start {name}` does it"
-    )
 
 
 def _read(path: Path) -> str:
     try:
-        # The line end that an editor puts at the end of a file is no part of the text.
+        # An editor puts a line end at the end of a file: it does not belong to the text.
         return path.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as why:
         raise Failed(f"{path} cannot be read: {why}; give --text-file the path of a text in UTF-8") from why

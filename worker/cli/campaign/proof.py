@@ -1,6 +1,5 @@
-"""`sms campaign test`: the text of a campaign to a few numbers of your own, before anybody else gets it."""
+"""`sms campaign test`: sends the text of a campaign to a few numbers of your own, before anybody else gets it."""
 
-import re
 from typing import Annotated
 
 import typer
@@ -8,9 +7,9 @@ from sqlalchemy import Connection
 
 from worker.campaigns.draft import TRIED
 from worker.campaigns.template import RowRefused, compile_text
-from worker.cli.campaign.options import Name, find
+from worker.cli.campaign.options import Name, find_campaign
 from worker.cli.errors import Failed
-from worker.cli.options import Lane, client, ledger
+from worker.cli.options import Lane, client, ledger, split_mobiles
 from worker.config import load_settings
 from worker.domain.campaigns.campaign import Campaign
 from worker.ledger.campaigns import audiences
@@ -18,7 +17,7 @@ from worker.ledger.campaigns import audiences
 
 def test(
     name: Name,
-    to: Annotated[str, typer.Option(metavar="M[,M…]", help="Your own mobiles, with commas between.")],
+    to: Annotated[str, typer.Option(metavar="M[,M…]", help="Your own mobiles, with commas between them.")],
     line: Annotated[
         int | None,
         typer.Option(help="The line of the audience's file whose text is sent; else the first that makes one."),
@@ -27,9 +26,9 @@ def test(
         Lane | None, typer.Option(help="Another lane than the campaign's: marketing waits at night, notice does not.")
     ] = None,
 ) -> None:
-    """Sends the text of a campaign, as one row of its audience gets it, to a few numbers; the campaign stands where it stood.
+    """Sends the text of a campaign to a few numbers, as one row of its audience would get it.
 
-    Prints the id of the message: `sms show ID` tells what became of it.
+    The campaign does not change. Prints the id of the message: `sms show ID` shows what became of it.
 
     \b
     Example:
@@ -37,11 +36,11 @@ def test(
     """
     settings = load_settings("client", "ledger")
     with ledger(settings) as connection:
-        campaign = find(connection, name)
+        campaign = find_campaign(connection, name)
         content = _text(connection, campaign, line)
     typer.echo(content)
     message_id = client(settings).send(
-        re.split("[,，]", to),
+        split_mobiles([to]),
         content,
         lane=lane.value if lane else campaign.lane,
         account=campaign.account,
@@ -51,16 +50,19 @@ def test(
 
 
 def _text(connection: Connection, campaign: Campaign, line: int | None) -> str:
+    """The text for the member of that line; without a line, for the first of TRIED members that has one.
+
+    Raises Failed.
+    """
     text = compile_text(campaign.content, campaign.header)
-    members = audiences.members_after(
-        connection, campaign.audience_id, 0 if line is None else line - 1, most=TRIED if line is None else 1
-    )
+    after, most = (0, TRIED) if line is None else (line - 1, 1)
+    members = audiences.members_after(connection, campaign.audience_id, after, most=most)
     if line is not None and [member.line for member in members] != [line]:
-        raise Failed(f"line {line} of audience {campaign.audience!r} is no member; `sms audience show` names some")
+        raise Failed(f"line {line} of audience {campaign.audience!r} is not a member; `sms audience show` shows some")
     why = "it has no members"
     for member in members:
         try:
             return text.render(member.fields)
         except RowRefused as refusal:
             why = f"line {member.line}: {refusal}"
-    raise Failed(f"no row looked at makes a text; {why}")
+    raise Failed(f"none of the rows that were tried makes a text; {why}")
