@@ -94,7 +94,7 @@ class SmsClient:
         self._warned = False
         self._named, self._machine = caller, as_caller(gethostname())
 
-    def send(
+    def send(  # noqa: PLR0913 - the fields of a message, and the public interface
         self,
         to: str | Iterable[str],
         content: str,

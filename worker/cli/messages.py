@@ -25,7 +25,7 @@ SHOWN = 200
 """How many columns of a text the table shows; JSON has all of it."""
 
 
-def messages(
+def messages(  # noqa: PLR0913 - its options are the command's
     lane: OnlyLane = None,
     account: OnlyAccount = None,
     status: Annotated[

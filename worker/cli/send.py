@@ -34,7 +34,7 @@ class _File:
     refusals: Path | None
 
 
-def send(
+def send(  # noqa: PLR0913 - its options are the command's
     *,
     content: Annotated[str, typer.Option(help="The text, without the signature.", show_default=False)],
     to: Annotated[

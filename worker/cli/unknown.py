@@ -85,7 +85,7 @@ def _print(calls: Sequence[UnknownView], reasons: Mapping[int, str]) -> None:
 
 
 @unknown.command("resolve")
-def resolve(
+def resolve(  # noqa: PLR0913 - its options are the command's
     names: Annotated[
         list[str] | None,
         typer.Argument(metavar="ID[:MOBILE]...", help="Messages, or one recipient of a message.", show_default=False),

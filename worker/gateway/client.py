@@ -19,7 +19,7 @@ from worker.gateway import reply
 from worker.gateway.request import Call, Credentials, ReplyFormat, parameters
 from worker.gateway.transport import BROKEN, NotConnected, connect, kind, open_session, proxies_for
 
-__all__ = ["Call", "Credentials", "Endpoint", "Session", "endpoint", "open_session", "send", "why_unreachable"]
+__all__ = ["Call", "Credentials", "Endpoint", "Line", "Session", "endpoint", "open_session", "send", "why_unreachable"]
 
 TRIES = 3
 TRIES_WITHIN_SECONDS = 2.0
@@ -64,10 +64,17 @@ def endpoint(settings: Settings) -> Endpoint:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What an account's calls go through: the session of the process, where, and as whom."""
+
+    session: Session
+    endpoint: Endpoint
+    credentials: Credentials
+
+
 def send(
-    session: Session,
-    endpoint: Endpoint,
-    credentials: Credentials,
+    line: Line,
     call: Call,
     *,
     clock: Callable[[], datetime],
@@ -79,7 +86,7 @@ def send(
     `clock` gives aware times; `skew` is how far the gateway's clock is ahead of it, as far as known. What was not sent is
     tried three times in all, as long as a try begins within two seconds. Nothing else is tried again.
     """
-    return _RETRYING.copy(sleep=sleep)(_attempt, session, endpoint, credentials, call, clock, skew)
+    return _RETRYING.copy(sleep=sleep)(_attempt, line, call, clock, skew)
 
 
 def why_unreachable(session: Session, endpoint: Endpoint) -> str | None:
@@ -99,19 +106,13 @@ _RETRYING = Retrying(
 )
 
 
-def _attempt(
-    session: Session,
-    endpoint: Endpoint,
-    credentials: Credentials,
-    call: Call,
-    clock: Callable[[], datetime],
-    skew: timedelta,
-) -> Outcome:
+def _attempt(line: Line, call: Call, clock: Callable[[], datetime], skew: timedelta) -> Outcome:
+    endpoint = line.endpoint
     try:
-        values = parameters(credentials, call, endpoint.reply_format, clock() + skew)
+        values = parameters(line.credentials, call, endpoint.reply_format, clock() + skew)
         request = _prepare(endpoint, urlencode(values, quote_via=quote))
         # The adapter is asked itself, for Session.send keeps cookies and reads a redirect's body whole to see where it leads.
-        adapter = session.get_adapter(endpoint.url)
+        adapter = line.session.get_adapter(endpoint.url)
     except UNPREPARED as error:
         # Not NOT_SENT, which says that no connection came about.
         return Outcome(Verdict.BUSY, tips=f"the request could not be made, and nothing was sent: {kind(error)}")

@@ -75,7 +75,7 @@ def _ordered(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
     return column.collate("C") if dialect == "postgresql" and isinstance(column.type, String) else column
 
 
-def add_rows(
+def add_rows(  # noqa: PLR0913 - the parts of one statement
     connection: Connection,
     insert: Insert,
     same: Mapping[str, Any],

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from worker.config import Settings
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.submission import Claimed
-from worker.gateway.client import Call, Credentials, Session, endpoint, send
+from worker.gateway.client import Call, Credentials, Line, Session, endpoint, send
 
 
 def open_gateway(
@@ -15,27 +15,26 @@ def open_gateway(
 ) -> Callable[[Claimed], Outcome]:
     """Returns the function that makes the call of a claimed submission. It remembers how far the gateway's clock is off."""
     where = endpoint(settings)
-    endpoints = {
-        account_ids[name]: replace(where, not_taken=account.not_taken) for name, account in settings.accounts.items()
-    }
-    credentials = {
-        account_ids[name]: Credentials(account.epr_id, account.user_id, account.password)
+    lines = {
+        account_ids[name]: Line(
+            session,
+            replace(where, not_taken=account.not_taken),
+            Credentials(account.epr_id, account.user_id, account.password),
+        )
         for name, account in settings.accounts.items()
     }
     # How far the gateway's clock is ahead of ours, as last seen when it found our timestamp out of date.
     skews: dict[int, timedelta] = {}
 
     def call(claimed: Claimed) -> Outcome:
-        if claimed.account_id not in credentials:
+        if claimed.account_id not in lines:
             # Not its gate: other workers may have it.
             return Outcome(Verdict.BUSY, tips="this worker does not have the account", retry_after=timedelta(0))
         if clock() > claimed.until - where.longest:
             # The ledger or this process stood still. A call now could outlast its lease and be taken for lost meanwhile.
             return Outcome(Verdict.BUSY, tips="too little of its lease was left for a call", retry_after=timedelta(0))
         outcome = send(
-            session,
-            endpoints[claimed.account_id],
-            credentials[claimed.account_id],
+            lines[claimed.account_id],
             Call(claimed.msg_id, claimed.mobiles, claimed.content),
             clock=clock,
             skew=skews.get(claimed.account_id, timedelta(0)),

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway import transport
-from worker.gateway.client import Call, Credentials, Endpoint, open_session, send, why_unreachable
+from worker.gateway.client import Call, Credentials, Endpoint, Line, open_session, send, why_unreachable
 
 READ_TIMEOUT = 0.2
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -124,7 +124,7 @@ class Pauses(list[float]):
 
 def call(session: requests.Session, at: Endpoint, pauses: Pauses | None = None) -> Outcome:
     slept = Pauses() if pauses is None else pauses
-    return send(session, at, CREDENTIALS, CALL, clock=lambda: NOW, skew=timedelta(), sleep=slept)
+    return send(Line(session, at, CREDENTIALS), CALL, clock=lambda: NOW, skew=timedelta(), sleep=slept)
 
 
 def said_by(request: bytes) -> dict[str, list[str]]:
@@ -350,7 +350,7 @@ def test_a_call_that_leaves_at_the_second_try_is_signed_anew_and_taken(session: 
             threading.Thread(target=lambda: server._serve(later.accept()[0]), daemon=True).start()
 
         outcome = send(
-            session, at, CREDENTIALS, CALL, clock=lambda: next(moments), skew=timedelta(minutes=5), sleep=start
+            Line(session, at, CREDENTIALS), CALL, clock=lambda: next(moments), skew=timedelta(minutes=5), sleep=start
         )
         later.close()
 
@@ -365,7 +365,7 @@ def test_a_request_that_cannot_be_made_was_not_sent_and_its_message_waits(
     session: requests.Session, skew: timedelta
 ) -> None:
     with serving(http()) as server:
-        outcome = send(session, endpoint(server.url), CREDENTIALS, CALL, clock=lambda: NOW, skew=skew)
+        outcome = send(Line(session, endpoint(server.url), CREDENTIALS), CALL, clock=lambda: NOW, skew=skew)
         assert server.requests == []
     assert outcome.verdict is Verdict.BUSY
     assert outcome.tips == "the request could not be made, and nothing was sent: OverflowError"

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from worker.domain.lane import LANES
 from worker.domain.status import State
 from worker.domain.submission import Claimed, Recorded
+from worker.ledger import tables as t
 from worker.ledger.campaigns import campaigns
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import claims, submissions, unknown
@@ -112,7 +113,7 @@ def test_what_is_claimed_while_its_campaign_is_being_cancelled_is_called_once_at
     of.audience(1)
     of.start()
     of.tick()
-    (submission_id,) = (row["id"] for row in of.ledger.rows(submissions.submissions))
+    (submission_id,) = (row["id"] for row in of.ledger.rows(t.submissions))
     of_campaign = of.find().id
     claimed: list[Claimed] = []
     at_once(

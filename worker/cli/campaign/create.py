@@ -17,7 +17,7 @@ from worker.domain.campaigns.campaign import Leftover, Missed
 MARKETING = Lane("marketing")
 
 
-def create(
+def create(  # noqa: PLR0913 - its options are the command's
     name: Name,
     *,
     audience: Annotated[str, typer.Option(help="An audience that was imported.")],

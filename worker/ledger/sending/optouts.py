@@ -205,21 +205,21 @@ def _has_opted_out(account_id: ColumnElement[int]) -> ColumnElement[bool]:
     return found.correlate(t.submissions, t.recipients).scalar_subquery().is_not(None)
 
 
-_NOS: BindParameter[Any] = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _WAITING = t.submissions.c.state.in_([State.HELD, State.QUEUED])
 _OF_IT = select(func.count()).where(t.recipients.c.submission_id == t.submissions.c.id).correlate(t.submissions)
 _OPTED_OUT = _OF_IT.where(_has_opted_out(t.submissions.c.account_id)).scalar_subquery()
 # Locked, for nobody may claim it while its recipients are taken out. What is resent may have been taken: all of it stays.
 _WITH_OPTOUTS = (
     select(t.submissions.c.id)
-    .where(t.submissions.c.id.in_(_NOS), _WAITING, ~t.submissions.c.resent, _OPTED_OUT > 0)
+    .where(t.submissions.c.id.in_(_IDS), _WAITING, ~t.submissions.c.resent, _OPTED_OUT > 0)
     .with_for_update()
 )
 _ITS_ACCOUNT = select(t.submissions.c.account_id).where(t.submissions.c.id == t.recipients.c.submission_id)
 _LEAVE_OUT = (
     update(t.recipients)
     .where(
-        t.recipients.c.submission_id.in_(_NOS), _has_opted_out(_ITS_ACCOUNT.correlate(t.recipients).scalar_subquery())
+        t.recipients.c.submission_id.in_(_IDS), _has_opted_out(_ITS_ACCOUNT.correlate(t.recipients).scalar_subquery())
     )
     .values(submission_id=null(), suppressed=Suppression.OPTOUT)
 )
@@ -227,7 +227,7 @@ _LEFT = _OF_IT.scalar_subquery()
 _NOW = bindparam("now", type_=t.submissions.c.updated_at.type)
 _SHRINK = (
     update(t.submissions)
-    .where(t.submissions.c.id.in_(_NOS), _WAITING)
+    .where(t.submissions.c.id.in_(_IDS), _WAITING)
     .values(
         mobiles=_LEFT,
         state=case((_LEFT == 0, State.CANCELLED), else_=t.submissions.c.state),
