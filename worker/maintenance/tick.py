@@ -104,7 +104,7 @@ def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object
             publish(submission_id)
 
 
-def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, now: datetime) -> None:
+def feed_runs(engine: Engine, feed: Callable[[int, str, int], object], *, now: datetime) -> None:
     """Rings for each run of a campaign that is under way, by its number, and lane, and where fewer tasks wait than given.
 
     Each second another one is the first, so that all have their turn where a queue has no room for all.
@@ -113,7 +113,7 @@ def launch_runs(engine: Engine, launch: Callable[[int, str, int], object], *, no
         running = runs.running(connection, now=now)
     first = int(now.timestamp()) % max(len(running), 1)
     for place, (run_id, lane) in enumerate([*running[first:], *running[:first]]):
-        launch(run_id, lane, bells.FEW + place)
+        feed(run_id, lane, bells.FEW + place)
 
 
 def settle_by_and_by(redis: Redis) -> None:
@@ -155,7 +155,7 @@ def tick(
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
     heartbeat.note_tick(redis, now=now)
     start_due(engine, now=now)
-    launch_runs(
+    feed_runs(
         engine,
         lambda run_id, lane, fewer_than: bells.ring(
             redis, "sms.launch", run_id, queue=settings.lanes[lane].queue, fewer_than=fewer_than

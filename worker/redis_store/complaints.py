@@ -19,14 +19,14 @@ def name() -> str:
 
 
 def complain(redis: Redis, key: str, process: str, what: str, *, kept: timedelta) -> None:
-    """Tells it, and forgets what others told longer ago than `kept`: they were ended. Raises redis' exceptions."""
+    """Writes the complaint, and removes those of others that are older than `kept`: they have ended. Raises redis' exceptions."""
     now = redis_time(redis).timestamp()
-    told: Any = redis.hgetall(key)
-    gone = [other for other, text in told.items() if _at(text) <= now - kept.total_seconds()]
+    complaints_by_name: Any = redis.hgetall(key)
+    gone = [other for other, text in complaints_by_name.items() if _at(text) <= now - kept.total_seconds()]
     with redis.pipeline(transaction=True) as pipeline:
         if gone:
             pipeline.hdel(key, *gone)
-        # Words of the system may be no text; they are told all the same.
+        # Words of the system may not be text; they are written all the same.
         pipeline.hset(key, process, f"{now:.3f} {what}".encode(errors="backslashreplace"))
         pipeline.expire(key, kept)
         pipeline.execute()
@@ -39,12 +39,12 @@ def withdraw(redis: Redis, key: str, process: str) -> None:
 
 def complaints(redis: Redis, key: str, *, kept: timedelta) -> dict[str, tuple[str, timedelta]]:
     """What each process told last, and how long ago, by name; without what is older than `kept`. Raises redis' exceptions."""
-    told: Any = redis.hgetall(key)
+    complaints_by_name: Any = redis.hgetall(key)
     now = redis_time(redis).timestamp()
-    ago = {process: timedelta(seconds=max(0.0, now - _at(text))) for process, text in told.items()}
+    ago = {process: timedelta(seconds=max(0.0, now - _at(text))) for process, text in complaints_by_name.items()}
     return {
         process.decode(): (text.decode().partition(" ")[2], ago[process])
-        for process, text in sorted(told.items())
+        for process, text in sorted(complaints_by_name.items())
         if ago[process] < kept
     }
 

@@ -135,10 +135,10 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has
 
     def _keep(self, message: Any, fault: str) -> None:
         headers, body = message.headers or {}, message.body
-        told = {"task": headers.get("task"), "content_type": message.content_type, "body": _text(body)}
+        frame = {"task": headers.get("task"), "content_type": message.content_type, "body": _text(body)}
         name = headers.get("id") if isinstance(headers.get("id"), str) else None
         queue = str(message.delivery_info.get("routing_key"))
-        if keep(queue, name, json.dumps(told, default=str).encode(), fault):
+        if keep(queue, name, json.dumps(frame, default=str).encode(), fault):
             message.ack_log_error(log, self.connection_errors)
         else:
             # It goes back, for in the hands of this worker it would take a place for ever.

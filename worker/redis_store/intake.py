@@ -142,9 +142,9 @@ def find(redis: Redis, message_id: str) -> Message | None:
     return None
 
 
-def _faults(told: bytes) -> list[Fault]:
+def _faults(written: bytes) -> list[Fault]:
     try:
-        return [Fault(str(field), str(text)) for field, text in json.loads(told)]
+        return [Fault(str(field), str(text)) for field, text in json.loads(written)]
     except (ValueError, TypeError, RecursionError):
         return [Fault("message", "is not JSON; `SmsClient` writes it")]
 

@@ -109,8 +109,8 @@ def breaker(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime]) -> 
 
     def keep(claimed: Claimed, outcome: Outcome) -> None:
         update_gate(engine, claimed, outcome, in_a_row=in_a_row, now=clock())
-        told = noted.get(claimed.account_id, timedelta(0))
-        if outcome.skew is not None and abs(outcome.skew - told) > NOTABLE_SKEW:
+        last = noted.get(claimed.account_id, timedelta(0))
+        if outcome.skew is not None and abs(outcome.skew - last) > NOTABLE_SKEW:
             noted[claimed.account_id] = outcome.skew
             with engine.begin() as connection:
                 gates.note_skew(connection, claimed.account_id, outcome.skew)

@@ -160,18 +160,18 @@ class Reachability:
 
 def noting(
     reach: Reachability,
-    keep_gate: Callable[[Claimed, Outcome], object],
+    update_gate: Callable[[Claimed, Outcome], object],
     was_accepted_since: Callable[[int, datetime], bool],
     clock: Callable[[], datetime],
 ) -> Callable[[Claimed, Outcome], None]:
-    """Returns the function that is told of each outcome: it keeps the gate, and notes whether this process reaches the gateway.
+    """Returns the function that is told of each outcome: it updates the gate, and notes whether this process reaches the gateway.
 
     `was_accepted_since` says whether the gateway has accepted a call of that account since then, whichever worker made it.
     """
 
     def note(claimed: Claimed, outcome: Outcome) -> None:
         reach.note(outcome, clock())
-        keep_gate(claimed, outcome)
+        update_gate(claimed, outcome)
         since = reach.doubted_since
         if since is not None and outcome.is_unanswered and was_accepted_since(claimed.account_id, since):
             reach.others_are_answered(outcome)

@@ -1,4 +1,4 @@
-"""The table of marks: how far the steps of upkeep have come."""
+"""The table of marks: how far the steps that go through a table have come."""
 
 from sqlalchemy import BigInteger, Column, String, Table
 
