@@ -66,6 +66,7 @@ def mobiles_of(ledger: Engine, submission_ids: set[int]) -> set[str]:
         return {mobile for submission_id, mobile in rows if submission_id in submission_ids}
 
 
+@pytest.mark.long("kills a worker again and again for half a minute")
 @pytest.mark.timeout(240)
 def test_a_saturated_worker_is_killed_again_and_again_and_takes_no_message_with_it(
     stack: Stack, ledger: Engine

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +54,15 @@ class Door:
 
     def buffered(self) -> int:
         """Bytes of bodies in files, in use or not."""
-        return sum(fd.stat().st_blocks * 512 for fd in self._body_files())
+        return sum(self._body_file_sizes())
 
-    def _body_files(self) -> Iterator[Path]:
+    def _body_file_sizes(self) -> Iterator[int]:
         for process in psutil.Process(int((self.folder / "nginx.pid").read_text())).children():
             for fd in Path(f"/proc/{process.pid}/fd").iterdir():
-                if str(self.folder / "body") in str(fd.readlink()):
-                    yield fd
+                # nginx may have closed it since it was listed.
+                with suppress(FileNotFoundError):
+                    if str(self.folder / "body") in str(fd.readlink()):
+                        yield fd.stat().st_blocks * 512
 
 
 def head(path: str, length: int, sender: str) -> bytes:
