@@ -1,5 +1,6 @@
 """run.py, in a repo of its own: a copy of it, a lock file that asks for nothing, and a CLI of one line."""
 
+import os
 import runpy
 import shutil
 import subprocess
@@ -167,7 +168,7 @@ def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fail
 PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"
 SHORT = [
     "-n logical --maxprocesses 4 --dist worksteal --ignore tests/system -m not long",
-    "-n logical --maxprocesses 4 --dist loadfile tests/system -m beside and not long",
+    f"-n {min(os.cpu_count() + 1, 5)} --dist loadfile tests/system -m beside and not long",
     "tests/system -m not beside and not long",
 ]
 LONG = [
