@@ -242,7 +242,7 @@ def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -
     with engine.begin() as connection:
         opted_out = optouts.opted_out(connection, account_id, mobiles)
         rows = ((mobile, reason, None) for mobile in mobiles)
-        optouts.add(connection, account_id, rows, since=datetime.now(UTC), said_by=operator())
+        optouts.add(connection, account_id, rows, since=datetime.now(UTC), set_by=operator())
     return len(mobiles) - len(opted_out)
 
 

@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 from worker.domain.lane import Lane
 from worker.domain.policy import Policy
 from worker.domain.submission import Claimed
-from worker.ledger.sending import claims, optouts
+from worker.ledger.sending import claims
 from worker.ledger.sending.claims import Due, Queue
+from worker.ledger.sending.leave_out import leave_out_opted_out
 from worker.redis_store.rate import Grant
 
 Allow = Callable[[int, Lane, Sequence[int]], Grant]
@@ -82,7 +83,7 @@ def pull(engine: Engine, lane: Lane, most: int, terms: Terms, *, now: datetime, 
             allow=lambda account_id, sizes: terms.allow(account_id, lane, sizes),
         )
         if locked.ids and lane.heeds_optouts:
-            optouts.leave_out(connection, locked.ids, now=now)
+            leave_out_opted_out(connection, locked.ids, now=now)
         claimed = claims.claim(connection, locked.ids, now=now, lease=terms.lease) if locked.ids else []
     lasts = _lasts(queues)
     # One by chance: the callers between those of two accounts have their turn another time.

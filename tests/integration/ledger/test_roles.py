@@ -69,7 +69,7 @@ def fill(engine: Engine) -> None:
     of.start()
     of.tick()
     with engine.begin() as connection:
-        optouts.add(connection, 1, [(mobile(9), "by phone", None)], since=NOW, said_by="alice")
+        optouts.add(connection, 1, [(mobile(9), "by phone", None)], since=NOW, set_by="alice")
         optouts.remove(connection, 1, [mobile(9)])
         unknown.accept_reported(connection, now=NOW)
         retention.wipe_codes(connection)

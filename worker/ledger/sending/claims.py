@@ -25,8 +25,8 @@ from worker.domain.lane import LANES
 from worker.domain.status import State, sources
 from worker.domain.submission import Claimed
 from worker.ledger import tables as t
-from worker.ledger.sending import optouts
 from worker.ledger.sending.gates import OPEN, open_accounts, probed_accounts, take_probe
+from worker.ledger.sending.leave_out import leave_out_opted_out
 from worker.ledger.sending.submissions import OVER, REPORTED, TO_BE_SENT, split_off
 from worker.ledger.tables import UtcTime
 
@@ -202,7 +202,7 @@ def claim_probe(
     again = max(PROBE_AGAIN, lease)
     for lane in lanes:
         submission_ids = connection.execute(_due_of(account_id, lane, now)).scalars().all()
-        while submission_ids and LANES[lane].heeds_optouts and optouts.leave_out(connection, submission_ids, now=now):
+        while submission_ids and LANES[lane].heeds_optouts and leave_out_opted_out(connection, submission_ids, now=now):
             submission_ids = connection.execute(_due_of(account_id, lane, now)).scalars().all()
         if submission_ids and take_probe(connection, account_id, now=now, again=again):
             submission_ids = [split_off(connection, submission_id, msg_id, now=now) for submission_id in submission_ids]

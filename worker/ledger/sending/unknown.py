@@ -154,7 +154,7 @@ def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED
     return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
-def settle(connection: Connection, which: Which, report: Report, *, said_by: str, now: datetime) -> int:
+def settle(connection: Connection, which: Which, report: Report, *, set_by: str, now: datetime) -> int:
     """Keeps a report of each of the recipients, by the word of a person; how many. A later one of the gateway's is kept beside it."""
     said = _unknown(
         select(
@@ -162,7 +162,7 @@ def settle(connection: Connection, which: Which, report: Report, *, said_by: str
             t.submissions.c.msg_id,
             t.recipients.c.mobile,
             literal(report),
-            literal(said_by),
+            literal(set_by),
             literal(now, t.reports.c.received_at.type),
         ),
         which,
