@@ -118,7 +118,7 @@ def _without_values(context: ExceptionContext) -> None:
 
 def _count_as_away(context: ExceptionContext) -> None:
     # psycopg counts them among the server's internal errors and the program's own. To a caller it is as if the ledger
-    # could not be reached: the rows are not at fault, and the caller goes on once somebody has mended that.
+    # could not be reached. The rows are not at fault, and the caller goes on once somebody has mended that.
     if getattr(context.original_exception, "sqlstate", None) in (READ_ONLY, NOT_PERMITTED, ENDED_IDLE):
         raise OperationalError(
             context.statement,

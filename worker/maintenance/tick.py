@@ -115,8 +115,8 @@ def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object
 
 
 def feed_runs(engine: Engine, feed: Callable[[int, str, int], object], *, now: datetime) -> None:
-    """Calls `feed` for each run of a campaign that is under way, with its id, its lane, and the number of waiting tasks
-    below which it rings.
+    """Calls `feed` for each campaign run under way, with its id, its lane, and a number of tasks. It rings where fewer
+    wait.
 
     Each second another run comes first, so all get their share where a queue has no room for all.
     """

@@ -45,7 +45,9 @@ class InARow:
 
 
 def update_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: InARow, now: datetime) -> None:
-    """Closes or opens the gate of the submission's account. Most outcomes are accepted, do neither, and cost nothing."""
+    """Closes or opens the gate of the submission's account. Most outcomes are accepted: they do neither, and cost
+    nothing.
+    """
     if claimed.probe:
         _after_probe(engine, claimed.account_id, outcome, now)
     elif outcome.verdict in CLOSING:
@@ -72,10 +74,11 @@ class _Counter:
 def unknown_in_a_row(
     engine: Engine, redis: Redis, accounts: Mapping[int, str], *, most: int, lease: timedelta
 ) -> InARow:
-    """Counts unknown calls of all processes, in Redis. An accepted call costs nothing: it ends a row without a word to Redis.
+    """Returns the counter of unknown calls, which counts those of all processes in Redis. An accepted call costs
+    nothing.
 
-    A call that was claimed before the gate was last opened is not counted: it says nothing about the gateway since then.
-    While Redis is away, each process counts its own calls.
+    A call that was claimed before the gate was last opened is not counted, because it says nothing about the gateway
+    since then. While Redis is away, each process counts its own calls.
     """
     counter = _Counter(engine, redis, accounts, most, lease, defaultdict(partial(deque, maxlen=most)))
     return InARow(partial(_count, counter), partial(_end, counter))

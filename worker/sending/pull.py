@@ -20,8 +20,7 @@ Allow = Callable[[int, Lane, Sequence[int]], Grant]
 """Returns how many of these calls of that account may be made now. The numbers are the mobiles of each call."""
 
 LOOK_AGAIN = timedelta(seconds=0.2)
-"""For this long, pulls claim from the queues that one look at the lane found, each while it gives as much as is asked
-of it.
+"""For this long, pulls claim from the queues that one look at the lane found, while each gives what is asked of it.
 
 A queue that gets its first submission meanwhile waits no longer than that, in a lane that has a backlog.
 """

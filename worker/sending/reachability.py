@@ -86,7 +86,7 @@ class Reachability:
         return calls
 
     def note(self, outcome: Outcome, now: datetime) -> None:
-        """Notes the outcome of a call. After ten in a row without a connection this process stops, until it gets one."""
+        """Notes the outcome of a call. After ten in a row without a connection this process stops, until one succeeds."""
         if outcome.verdict is Verdict.NOT_SENT:
             with self._lock:
                 self._not_sent += 1

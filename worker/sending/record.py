@@ -42,8 +42,8 @@ def recorder(
         while not together(outcome):
             if tries == len(PAUSES):
                 log.warning(
-                    "submission %d, attempt %d: its outcome %s waits to be recorded, because its row is locked; pg_locks and"
-                    " pg_stat_activity show by which session",
+                    "submission %d, attempt %d: its outcome %s waits to be recorded, because its row is locked;"
+                    " pg_locks and pg_stat_activity show by which session",
                     outcome.id, outcome.attempt, outcome.state,
                 )  # fmt: skip
             pause(PAUSES[min(tries, len(PAUSES) - 1)])

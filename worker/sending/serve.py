@@ -24,7 +24,7 @@ PULLED_AT_ONCE = 50
 at once.
 """
 REST = 2
-"""In a backlog with few free places, the next claim waits this many times as long as the last one took, so more places
+"""In a backlog with few free places, the next claim waits this many times as long as the last one took. So more places
 share it.
 """
 LONGEST_REST_SECONDS = 0.1

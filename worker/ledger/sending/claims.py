@@ -34,8 +34,8 @@ from worker.ledger.tables import UtcTime
 
 MOST_ATTEMPTS = 2**15 - 1
 HALF = 2**14
-"""The attempt is a smallint. After the highest value the count goes on at half of it. By then no outcome that is still
-to be recorded is that many attempts old, and a pause that grows with the attempts has long stopped growing.
+"""The attempt is a smallint. After the highest value the count goes on at half of it. No outcome that is still to be
+recorded is that many attempts old by then. And a pause that grows with the attempts has long stopped growing.
 """
 
 
@@ -75,10 +75,11 @@ WHERE runs.state = 'running' AND NOT (
 _IS_DUE = f"CASE WHEN s.due_at <= :now AND s.caller NOT IN ({_BLOCKED}) THEN 1 ELSE 0 END"
 _NEXT = """
     SELECT next.id FROM submissions next
-    WHERE next.lane = :lane AND next.state IN ('held', 'queued') AND next.account_id = {account} AND next.caller {caller}
+    WHERE next.lane = :lane AND next.state IN ('held', 'queued')
+        AND next.account_id = {account} AND next.caller {caller}
     ORDER BY next.caller, next.due_at LIMIT 1
 """
-# The query goes by the index from the first row of one queue to the first of the next, so it reads one row of each,
+# The query goes by the index from the first row of one queue to the first of the next. So it reads one row of each,
 # however much waits. It takes the callers of each account after :after first, and then those from its first caller up
 # to that one.
 _QUEUES = text(f"""

@@ -40,7 +40,7 @@ class SentWith:
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """One recipient of a message. `due_at` is set while its submission waits, `said_by` where a person settled it.
+    """One recipient of a message. `due_at` is set while its submission waits, `set_by` where a person settled it.
 
     A recipient without a submission has the reason in `suppressed`, and None in all that a submission would tell.
     """
@@ -54,7 +54,7 @@ class RecipientView:
     due_at: datetime | None
     updated_at: datetime
     resent: bool | None
-    said_by: str | None
+    set_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
