@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from worker.campaigns.feed import Feeder, feed, feed_part
 from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
-from worker.domain.caller import as_known
+from worker.domain.caller import with_known_caller
 from worker.domain.campaigns.campaign import Campaign, Window
 from worker.domain.caps import Capped
 from worker.domain.clock import WrongClock
@@ -218,7 +218,7 @@ def _reception(base: Base) -> Reception:
 def _accept_known(
     reception: Reception, callers: Collection[str], clock: Callable[[], datetime], messages: Sequence[Message]
 ) -> bool:
-    return accept(reception, [as_known(message, callers) for message in messages], now=clock())
+    return accept(reception, [with_known_caller(message, callers) for message in messages], now=clock())
 
 
 def _means(base: Base, session: Session, reach: Reachability) -> Means:
