@@ -8,7 +8,7 @@ from celery.signals import beat_init, celeryd_init, worker_init, worker_process_
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
-from worker.config import ConfigError, load_settings, revealed
+from worker.config import ConfigError, Settings, load_settings, revealed
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
@@ -36,21 +36,7 @@ def celery_settings() -> dict[str, Any]:
         # Without an end: Celery's own limit of a hundred tries would be over in three minutes
         # (worker/redis_store/celery_connection.py).
         "broker_connection_max_retries": None,
-        "broker_transport_options": {
-            # A redelivered task finds that its rows have moved on. The tick finds the work of a task that is lost.
-            "visibility_timeout": 2 * settings.lease.total_seconds(),
-            "unacked_key": UNACKED_KEY,
-            "unacked_index_key": f"{UNACKED_KEY}_index",
-            "unacked_mutex_key": f"{UNACKED_KEY}_mutex",
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            # The queues take turns, so a backlog in a lane keeps no push and no tick waiting.
-            "queue_order_strategy": "round_robin",
-            "socket_connect_timeout": 5,
-            "socket_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 5,
-        },
+        "broker_transport_options": _transport_options(settings),
         "control_exchange": NAMESPACE,
         "event_exchange": f"{NAMESPACE}.events",
         # Each queue has its own exchange, as `send_task(…, queue=NAME)` of an app without these settings makes them.
@@ -68,6 +54,24 @@ def celery_settings() -> dict[str, Any]:
         "worker_disable_rate_limits": True,
         "timezone": "UTC",
         "beat_scheduler": "worker.beat:Ticker",
+    }
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    return {
+        # A redelivered task finds that its rows have moved on. The tick finds the work of a task that is lost.
+        "visibility_timeout": 2 * settings.lease.total_seconds(),
+        "unacked_key": UNACKED_KEY,
+        "unacked_index_key": f"{UNACKED_KEY}_index",
+        "unacked_mutex_key": f"{UNACKED_KEY}_mutex",
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # The queues take turns, so a backlog in a lane keeps no push and no tick waiting.
+        "queue_order_strategy": "round_robin",
+        "socket_connect_timeout": 5,
+        "socket_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
     }
 
 

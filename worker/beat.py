@@ -39,9 +39,9 @@ class Ticker(Scheduler):  # type: ignore[misc]  # it has no type hints
         """Rings for a tick. Returns the seconds until the next one."""
         try:
             bells.ring(self._redis, "sms.tick", queue=UPKEEP_QUEUE)
-        except RedisError as why:
+        except RedisError as error:
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-            log.warning("Redis is away, no tick for %g seconds: %s", self._pause, why)
+            log.warning("Redis is away, no tick for %g seconds: %s", self._pause, error)
         else:
             if self._pause > TICK_SECONDS:
                 log.warning("Redis is back, the ticks go on")

@@ -27,7 +27,7 @@ from worker.runtime.process import STOPPING
 from worker.runtime.retry import retried as retried_while
 from worker.sending.by_name import put_by_name
 from worker.sending.serve import Server
-from worker.wiring import Feeds, Parts, parts
+from worker.wiring import Feeds, Parts, build_parts
 
 TICK_LOST_SECONDS = 3
 """A tick that takes longer stands still, or was lost with its worker. Then the next one begins."""
@@ -55,25 +55,25 @@ def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
     Other arguments do not fail in Celery, which would drop the task. They make a message that is refused, and seen.
     """
     try:
-        here = _parts()
+        parts = _parts()
     except Reject:
         raise
-    except Exception as why:
+    except Exception as error:
         # Only the task has the message, and Celery drops a task that fails.
         STOPPING.wait(CLOCK_SECONDS)
-        raise Reject(why, requeue=True) from why
+        raise Reject(error, requeue=True) from error
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
     put = retried_while(put_by_name, STOPPING.wait, is_away=is_redis_away, store="Redis, which takes messages by name,")
     try:
-        lane = put(here.base.redis, message, task.request.id, caller=caller, queue=queue, now=here.base.clock.now())
-    except (RedisError, WrongClock) as why:
+        lane = put(parts.base.redis, message, task.request.id, caller=caller, queue=queue, now=parts.base.clock.now())
+    except (RedisError, WrongClock) as error:
         # This process ends, or Redis refuses it for good: a wrong type, no permission. Only the task has the message.
-        log.warning("a message by name was not taken and is tried again: %s", why)
+        log.warning("a message by name was not taken and is tried again: %s", error)
         STOPPING.wait(CLOCK_SECONDS)
-        raise Reject(why, requeue=True) from why
-    here.servers[lane].wake()
+        raise Reject(error, requeue=True) from error
+    parts.servers[lane].wake()
 
 
 @app.task(name="sms.work")
@@ -91,65 +91,65 @@ def launch_run(task: Task, run_id: int) -> None:
 @app.task(name="sms.probe", bind=True, throws=AWAY)
 def probe(task: Task, account_id: int) -> None:
     """Sends one submission through the closed gate of that account, to see whether the gate can be opened again."""
-    here = _parts()
-    claimed = here.sending.claim_probe(account_id)
+    parts = _parts()
+    claimed = parts.sending.claim_probe(account_id)
     if claimed is None:
-        _pass_on(here, task, account_id)
+        _pass_on(parts, task, account_id)
     for submission in claimed or ():
-        here.servers[submission.lane].call(submission)
+        parts.servers[submission.lane].call(submission)
 
 
 @app.task(name="sms.process_push", throws=AWAY)
 def process_kept_push(push_id: int) -> None:
     """Applies the push of that id. Where as many are under way as may be, it goes to the end of the queue."""
-    here = _parts()
-    if not here.push_room.acquire(timeout=ROOM_SECONDS):
-        bells.send(here.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+    parts = _parts()
+    if not parts.push_room.acquire(timeout=ROOM_SECONDS):
+        bells.send(parts.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
         return
     try:
         process = retried(process_push, STOPPING.wait)
-        process(here.push_engine, push_id, here.accounts_of_pushes, optout_words=here.base.settings.optout_words)
+        process(parts.push_engine, push_id, parts.accounts_of_pushes, optout_words=parts.base.settings.optout_words)
     finally:
-        here.push_room.release()
+        parts.push_room.release()
 
 
 @app.task(name="sms.keep_pushes", throws=AWAY)
 def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and has them applied."""
-    here = _parts()
-    for push_id in retried(keep_pushes, STOPPING.wait)(here.base.engine, here.base.redis, now=here.base.clock.now()):
-        bells.send(here.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+    parts = _parts()
+    for push_id in retried(keep_pushes, STOPPING.wait)(parts.base.engine, parts.base.redis, now=parts.base.clock.now()):
+        bells.send(parts.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
 
 
 @app.task(name="sms.tick", throws=AWAY)
 def tick() -> None:
     """Does what beat asks for every second."""
-    here = _parts()
-    with lock(here.base.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
+    parts = _parts()
+    with lock(parts.base.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
         if mine:
             busy = do_tick(
-                here.base.engine,
-                here.base.redis,
-                here.base.settings,
-                here.base.policy,
-                start_due=partial(start_due, window=here.window),
-                now=here.base.clock.now(),
+                parts.base.engine,
+                parts.base.redis,
+                parts.base.settings,
+                parts.base.policy,
+                start_due=partial(start_due, window=parts.window),
+                now=parts.base.clock.now(),
             )
             # Ticks and bells may alternate between two workers so that each always gets the same kind, and only this
             # worker may be able to send.
             for lane in busy:
-                here.servers[lane.name].wake()
+                parts.servers[lane.name].wake()
 
 
 @app.task(name="sms.settle", throws=AWAY)
 def settle() -> None:
     """Does what the tick asks for every minute."""
-    here = _parts()
+    parts = _parts()
     # A push that came while the ledger was away may hold the missing report.
-    unread = intake.depth(here.base.redis)[intake_keys.PUSHES]
-    settings, now = here.base.settings, here.base.clock.now()
-    settle_unknown(here.base.engine, probable=() if unread else settings.probable_lanes, now=now)
-    forget(here.base.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
+    unread = intake.depth(parts.base.redis)[intake_keys.PUSHES]
+    settings, now = parts.base.settings, parts.base.clock.now()
+    settle_unknown(parts.base.engine, probable=() if unread else settings.probable_lanes, now=now)
+    forget(parts.base.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
 
 
 @worker_shutting_down.connect
@@ -170,24 +170,24 @@ def _finish(**_: Any) -> None:
 def _parts() -> Parts:
     # One thread builds the parts, and the others wait for it.
     with _building:
-        here = retried(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
-        _to_finish.update(here.servers.values(), [here.feeds])
-    while not here.base.clock.may_work():
+        parts = retried(build_parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
+        _to_finish.update(parts.servers.values(), [parts.feeds])
+    while not parts.base.clock.may_work():
         # A thread that waits takes no task, and in the end the worker takes none. Another worker gets its tasks after
         # the visibility timeout.
         if STOPPING.wait(CLOCK_SECONDS):
             raise Reject("this machine's clock is wrong", requeue=True)
-    here.announce()
-    return here
+    parts.announce()
+    return parts
 
 
-def _pass_on(here: Parts, task: Task, number: int) -> None:
+def _pass_on(parts: Parts, task: Task, number: int) -> None:
     """Gives another worker what this one cannot do. Ticks may reach only one of two workers, and the tasks that they
     ring for the other.
     """
     if STOPPING.wait(PASS_ON_SECONDS):
         return
-    bells.ring(here.base.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
+    bells.ring(parts.base.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
 
 
 def _queue(task: Task) -> str:

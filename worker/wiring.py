@@ -113,8 +113,8 @@ class Parts:
 
 
 @cache
-def parts(concurrency: int) -> Parts:
-    """Returns the parts of this process, for as many threads as it has."""
+def build_parts(concurrency: int) -> Parts:
+    """Builds the parts of this process for that many task threads, once: later calls return the same parts."""
     base = _base(load_settings("worker"))
     settings, policy = base.settings, base.policy
     sending = _sending(base, open_session(len(policy.lanes) * concurrency * CALLS_AT_ONCE, settings.gateway_ca))

@@ -134,8 +134,8 @@ class ClockGuard:
                 complain(self._redis, _WRONG, self._name, in_words(ahead.values()), kept=_KEPT)
             elif self._is_wrong:
                 withdraw(self._redis, _WRONG, self._name)
-        except RedisError as why:
-            log.warning("Redis cannot take the note about this machine's clock: %s", why)
+        except RedisError as error:
+            log.warning("Redis cannot take the note about this machine's clock: %s", error)
 
 
 def wrong_clocks(redis: Redis) -> dict[str, str]:

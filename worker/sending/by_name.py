@@ -33,9 +33,9 @@ def put_by_name(
         # Messages of unknown accounts are let in: another worker may have newer settings.
         message = read_message(fields, now=now, default_id=default_id, caller=as_caller(caller), lane=lane)
         intake.put(redis, [message], now=now, if_full=True)
-    except Refused as why:
+    except Refused as error:
         lane = lane or next(iter(LANES))
-        intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), why.faults, now=now)
+        intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), error.faults, now=now)
         return lane
     return message.lane
 
@@ -44,5 +44,5 @@ def _payload(fields: object) -> str:
     # Celery's JSON also carries times and the like, and the payload may be nested too deeply to be written.
     try:
         return json.dumps(fields, default=str)
-    except (TypeError, ValueError, RecursionError) as why:
-        return f"a {type(fields).__name__} that cannot be written as JSON: {type(why).__name__}"
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"a {type(fields).__name__} that cannot be written as JSON: {type(error).__name__}"

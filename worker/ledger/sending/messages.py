@@ -82,9 +82,9 @@ def _kept_mobiles(connection: Connection, row_ids: Sequence[int]) -> defaultdict
 _INSERT_SUPPRESSED = insert(t.recipients)
 
 
-def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: Suppression) -> None:
+def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], reason: Suppression) -> None:
     """Adds recipients that are in no submission, each as (row id of the message, mobile), with the reason."""
-    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": why}, ("message_id", "mobile"), left_out)
+    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": reason}, ("message_id", "mobile"), left_out)
 
 
 def refuse(
