@@ -101,7 +101,7 @@ def probe(task: Task, account_id: int) -> None:
 
 @app.task(name="sms.process_push", throws=AWAY)
 def process_kept_push(push_id: int) -> None:
-    """Applies the push of that id. Where as many are under way as may be, it goes to the end of the queue."""
+    """Applies the push of that id. Where the most allowed are under way already, it goes to the end of the queue."""
     parts = _parts()
     if not parts.push_room.acquire(timeout=ROOM_SECONDS):
         bells.send(parts.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
@@ -135,8 +135,8 @@ def tick() -> None:
                 start_due=partial(start_due, window=parts.window),
                 now=parts.base.clock.now(),
             )
-            # Ticks and bells may alternate between two workers so that each always gets the same kind, and only this
-            # worker may be able to send.
+            # Ticks and bells may alternate between two workers, so that each worker always gets the same kind. Only
+            # this one may be able to send.
             for lane in busy:
                 parts.servers[lane.name].wake()
 
@@ -182,8 +182,8 @@ def _parts() -> Parts:
 
 
 def _pass_on(parts: Parts, task: Task, number: int) -> None:
-    """Gives another worker what this one cannot do. Ticks may reach only one of two workers, and the tasks that they
-    ring for the other.
+    """Rings for another worker to do what this one cannot. Ticks may reach only one of two workers, and the tasks that
+    they ring for only the other.
     """
     if STOPPING.wait(PASS_ON_SECONDS):
         return

@@ -229,12 +229,12 @@ def _numbers(written: Iterable[str]) -> list[str]:
 
 def _account_id(engine: Engine, name: str) -> int:
     with reading(engine) as connection:
-        numbers = accounts.numbers(connection)
-    if name not in numbers:
+        ids = accounts.ids(connection)
+    if name not in ids:
         raise Failed(
-            f"there is no account {clean(name)!r}; the accounts are: {clean(', '.join(sorted(numbers))) or 'none yet'}"
+            f"there is no account {clean(name)!r}; the accounts are: {clean(', '.join(sorted(ids))) or 'none yet'}"
         )
-    return numbers[name]
+    return ids[name]
 
 
 def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -> int:

@@ -123,7 +123,7 @@ class ClockGuard:
             log.warning("this machine's clock is right again")
         if ahead:
             self._tell(ahead, wrong)
-            # Where no store could be asked, the clock counts as what it was before.
+            # Where no store answered, the clock counts as what it was before.
             self._is_wrong = wrong
             self._ahead = timedelta(0) if wrong else min(ahead.values(), key=abs)
         self._looked_at = self._clock(), self._monotonic()

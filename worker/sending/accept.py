@@ -124,8 +124,8 @@ def _prepare(reception: Reception, messages: Sequence[Message]) -> _Batch:
     capped = {each for message in by_id.values() if policy.lanes[message.lane].caps for each in _capped(message)}
     room = reception.room(capped) if capped else {}
     calls = _calls(by_id.values(), policy, full={each for each, times in room.items() if times < 1})
-    # Taken before the transaction, because it may need one of its own. The msgIds of messages that the ledger has
-    # already are wasted.
+    # The msgIds are taken before the transaction, because that may need one of its own. Those of messages that the
+    # ledger has already are wasted.
     return _Batch(messages, by_id, room, calls, _msg_ids(reception, calls))
 
 

@@ -155,7 +155,7 @@ def _close(
         closed = gates.close(
             connection, account_id, _reason(outcome), now=now, until=until, unless_accepted_since=unless_accepted_since
         )
-        name = gates.account_of(connection, account_id) if closed else None
+        name = gates.account_name(connection, account_id) if closed else None
     if closed:
         log.error("the gate of account %s is closed, see `sms account list`: %s", name, _reason(outcome))
 
@@ -164,7 +164,7 @@ def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetim
     if opens(outcome):
         with engine.begin() as connection:
             gates.open_again(connection, account_id, now=now)
-            name = gates.account_of(connection, account_id)
+            name = gates.account_name(connection, account_id)
         log.warning("the gate of account %s is open again", name)
         return
     with engine.begin() as connection:
@@ -172,7 +172,7 @@ def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetim
         wait = next_probe(outcome, now - closed_at) if closed_at else None
         if wait is not None:
             gates.stay_closed(connection, account_id, _reason(outcome), until=now + wait)
-        name = gates.account_of(connection, account_id)
+        name = gates.account_name(connection, account_id)
     log.warning("the gate of account %s stays closed: %s", name, _reason(outcome))
 
 

@@ -86,7 +86,10 @@ class Reachability:
         return calls
 
     def note(self, outcome: Outcome, now: datetime) -> None:
-        """Notes the outcome of a call. After ten in a row without a connection this process stops, until one succeeds."""
+        """Notes the outcome of a call.
+
+        After ten calls in a row without a connection, this process stops until it gets one.
+        """
         if outcome.verdict is Verdict.NOT_SENT:
             with self._lock:
                 self._not_sent += 1

@@ -136,7 +136,7 @@ class Server:
         self._verbs.ring()
 
     def _goes_on(self) -> bool:
-        """Returns whether something may be taken on. Waits while it may not. Returns False when it is time to end."""
+        """Waits while nothing may be taken on. Returns False when it is time to end."""
         while not self._verbs.may_work():
             if self._stopping.wait(LOOK_SECONDS):
                 break

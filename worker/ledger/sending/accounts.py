@@ -67,14 +67,14 @@ def register(connection: Connection, names: Iterable[str], *, first_msg_id: int,
     `first_msg_id`.
     """
     # An INSERT uses up an id even where the row exists already, and there are only 32,767 ids.
-    missing = set(names) - numbers(connection).keys()
+    missing = set(names) - ids(connection).keys()
     if missing:
         new = {"next_msg_id": first_msg_id, "gate": "open", "gate_since": now}
         connection.execute(insert_new(connection, t.accounts), [{"name": name, **new} for name in sorted(missing)])
-    return numbers(connection)
+    return ids(connection)
 
 
-def numbers(connection: Connection) -> dict[str, int]:
+def ids(connection: Connection) -> dict[str, int]:
     """Returns the id of each account, by name."""
     return {name: account_id for account_id, name in connection.execute(select(t.accounts.c.id, t.accounts.c.name))}
 

@@ -41,9 +41,7 @@ recorded is that many attempts old by then. And a pause that grows with the atte
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The submissions of a lane that wait for one account and one caller. Each pair has a queue, so none stands behind
-    another's.
-    """
+    """The submissions of a lane that wait for one account and one caller. No queue stands behind another's."""
 
     account_id: int
     caller: str
@@ -51,8 +49,8 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A submission that may be claimed, the number of its mobiles, which the rate counts, and the time since when it is
-    due.
+    """A submission that may be claimed. `mobiles` is their number, which the rate counts. It has been due since
+    `due_at`.
     """
 
     id: int
@@ -206,11 +204,12 @@ def claim(connection: Connection, submission_ids: Sequence[int], *, now: datetim
 def claim_probe(
     connection: Connection, account_id: int, lanes: Iterable[str], *, msg_id: int, now: datetime, lease: timedelta
 ) -> list[Claimed]:
-    """Claims a submission to be sent through the account's closed gate, of what is due in the first of these lanes.
-    Returns none where the gate may not be probed now.
+    """Claims a submission to be sent through the account's closed gate. Returns none where the gate may not be probed
+    now.
 
-    The probe has one recipient, because its outcome may never be known. A recipient of several gets a submission of its
-    own, with that msgId. A submission whose recipients have all opted out is cancelled instead.
+    It is one that is due in the first of these lanes that has any. The probe has one recipient, because its outcome may
+    never be known. One recipient of several gets a submission of its own, with that msgId. A submission whose
+    recipients have all opted out is cancelled instead.
     """
     # Where the gateway hangs, the probe before this one may take as long as its lease.
     again = max(PROBE_AGAIN, lease)
@@ -226,8 +225,8 @@ def claim_probe(
 
 
 def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], *, now: datetime) -> list[int]:
-    """Returns the accounts whose closed gate may be probed now, and that have something due for a probe. `lanes` gives
-    the lanes of an account in which it may send.
+    """Returns the accounts whose closed gate may be probed now, and that have something due for a probe. `lanes`
+    returns the lanes in which an account may send.
     """
     return [
         account_id

@@ -33,7 +33,7 @@ def gates(connection: Connection) -> list[Gate]:
     return [Gate(name, bool(is_open), *rest) for name, is_open, *rest in connection.execute(rows)]
 
 
-def account_of(connection: Connection, account_id: int) -> str:
+def account_name(connection: Connection, account_id: int) -> str:
     """Returns the name of the account of that id, as commands show it."""
     name: str = connection.execute(select(t.accounts.c.name).where(t.accounts.c.id == account_id)).scalar_one()
     return name
