@@ -65,7 +65,7 @@ def export(stack: Stack) -> Result:
     engine = open_engine(stack.ledger_url)
     with engine.begin() as connection:
         evil = '=HYPERLINK("http://evil.invalid")'
-        optouts.add(connection, 1, [("13900900000", evil, None)], since=datetime.now(UTC), said_by="x")
+        optouts.add(connection, 1, [("13900900000", evil, None)], since=datetime.now(UTC), set_by="x")
     sms(stack, "optout", "export", "--csv", str(path))
     mode = path.stat().st_mode & 0o777
     with engine.begin() as connection:

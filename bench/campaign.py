@@ -219,7 +219,7 @@ def _tick_ms(stack: Stack) -> float:
     settings = Settings()
     settings.accounts["default"] = Account(epr_id=1, user_id="bench", password=SecretStr("unused"))
     with reading(engine) as connection:
-        account_ids = accounts.numbers(connection)
+        account_ids = accounts.ids(connection)
     always = {name: replace(lane, hours=None) for name, lane in LANES.items()}
     of_accounts = {name: AccountPolicy(account_ids[name], ZoneInfo("UTC"), Rate()) for name in account_ids}
     policy = Policy(always, of_accounts, max_mobiles=50)

@@ -47,7 +47,7 @@ _SEND = text("""
 def limits(ledger: Engine) -> Mapping[str, float]:
     """The figures by name. The ledger is larger afterwards."""
     with reading(ledger) as connection:
-        account_id = accounts.numbers(connection).popitem()[1]
+        account_id = accounts.ids(connection).popitem()[1]
     _add(ledger, account_id, PILED_UP, 0, state="accepted", ago="100 hours")
     _add(ledger, account_id, UNKNOWN, PILED_UP, state="unknown", ago="1 hour")
     _add(ledger, account_id, DEAD, PILED_UP + UNKNOWN, state="queued", ago="1 minute")
@@ -113,7 +113,7 @@ def _pulls(ledger: Engine) -> tuple[float, float]:
     """
     looks = [NO_LOOK]
     with reading(ledger) as connection:
-        ids = accounts.numbers(connection)
+        ids = accounts.ids(connection)
     policy = Policy(LANES, {name: AccountPolicy(ids[name], ZoneInfo("UTC"), Rate()) for name in ids}, max_mobiles=50)
     terms = Terms(policy, lambda _account, _lane, sizes: Grant(len(sizes), 0), random, LEASE)
     with ledger.connect().execution_options(isolation_level="REPEATABLE READ") as snapshot:

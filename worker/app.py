@@ -1,4 +1,4 @@
-"""The Celery app and its settings. Nothing connects at import, and nothing is read from the environment before it is needed."""
+"""The Celery app and its settings. Nothing connects at import, and the environment is not read before it is needed."""
 
 import sys
 from typing import Any, NoReturn
@@ -8,7 +8,7 @@ from celery.signals import beat_init, celeryd_init, worker_init, worker_process_
 from kombu.entity import Exchange, Queue
 from sqlalchemy.exc import OperationalError
 
-from worker.config import ConfigError, load_settings, revealed
+from worker.config import ConfigError, Settings, load_settings, revealed
 from worker.domain.lane import QUEUES, UPKEEP_QUEUE
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import WrongSchema, check
@@ -19,7 +19,7 @@ from worker.runtime import log_filter
 
 
 def celery_settings() -> dict[str, Any]:
-    """Celery's settings; the reasons are those of docs/architecture.md."""
+    """Returns Celery's settings. docs/architecture.md gives the reasons. Ends the process where ours are not valid."""
     try:
         settings = load_settings()
     except ConfigError as error:
@@ -27,31 +27,19 @@ def celery_settings() -> dict[str, Any]:
     log_filter.install(settings)
     broker = settings.redis_url and settings.redis_url.get_secret_value()
     return {
-        # Both, for they go before CELERY_BROKER_URL, which may be set for an app beside this one.
+        # Both are set, because they take precedence over CELERY_BROKER_URL, which may be set for an app beside this
+        # one.
         "broker_read_url": broker,
         "broker_write_url": broker,
         "broker_use_ssl": broker and broker_tls(broker),
         "broker_connection_retry_on_startup": True,
-        # Without end: a hundred tries, Celery's own bound, would be over in three minutes (worker/redis_store/celery_connection.py).
+        # Without an end: Celery's own limit of a hundred tries would be over in three minutes
+        # (worker/redis_store/celery_connection.py).
         "broker_connection_max_retries": None,
-        "broker_transport_options": {
-            # A task that comes again finds that its rows have moved on; what it would lose is found by the tick.
-            "visibility_timeout": 2 * settings.lease.total_seconds(),
-            "unacked_key": UNACKED_KEY,
-            "unacked_index_key": f"{UNACKED_KEY}_index",
-            "unacked_mutex_key": f"{UNACKED_KEY}_mutex",
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            # Each queue in its turn: what waits in a lane keeps no push and no tick waiting.
-            "queue_order_strategy": "round_robin",
-            "socket_connect_timeout": 5,
-            "socket_timeout": 5,
-            "socket_keepalive": True,
-            "health_check_interval": 5,
-        },
+        "broker_transport_options": _transport_options(settings),
         "control_exchange": NAMESPACE,
         "event_exchange": f"{NAMESPACE}.events",
-        # Each with an exchange of its own, as `send_task(…, queue=NAME)` of an app without these settings makes them.
+        # Each queue has its own exchange, as `send_task(…, queue=NAME)` of an app without these settings makes them.
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_default_queue": UPKEEP_QUEUE,
         "task_create_missing_queues": False,
@@ -66,6 +54,24 @@ def celery_settings() -> dict[str, Any]:
         "worker_disable_rate_limits": True,
         "timezone": "UTC",
         "beat_scheduler": "worker.beat:Ticker",
+    }
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    return {
+        # A redelivered task finds that its rows have moved on. The tick finds the work of a task that is lost.
+        "visibility_timeout": 2 * settings.lease.total_seconds(),
+        "unacked_key": UNACKED_KEY,
+        "unacked_index_key": f"{UNACKED_KEY}_index",
+        "unacked_mutex_key": f"{UNACKED_KEY}_mutex",
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # The queues take turns, so a backlog in a lane keeps no push and no tick waiting.
+        "queue_order_strategy": "round_robin",
+        "socket_connect_timeout": 5,
+        "socket_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
     }
 
 
@@ -86,19 +92,19 @@ def _check_worker(**_: Any) -> None:
     except (ConfigError, WrongSchema, RenamedAccount) as error:
         _stop(error)
     except OperationalError as error:
-        # A supervisor starts it anew: better than to take tasks that cannot be kept.
+        # A supervisor starts it again. That is better than to take tasks that cannot be kept.
         _stop(f"the ledger cannot be reached: {error.orig}")
 
 
 @worker_init.connect
 def _note_concurrency(sender: Any, **_: Any) -> None:
-    # What `-c` says is kept by the worker alone; the gateway session is sized to it.
+    # Only Celery's worker knows the value of `-c`. The gateway session is sized to it.
     app.conf.worker_concurrency = sender.concurrency
 
 
 @worker_process_init.connect
 def _note_child(**_: Any) -> None:
-    # A child of prefork works on one task at a time; so many calls at once are what `-c` stands for.
+    # A child of a prefork worker handles one task at a time. The children together are as many as `-c` says.
     app.conf.worker_concurrency = 1
 
 

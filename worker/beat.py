@@ -1,4 +1,4 @@
-"""What beat does: it has one worker tick, every second."""
+"""Beat: it has one worker do a tick, every second."""
 
 import logging
 from functools import cached_property
@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 15.0
-"""From one try to the next while Redis is away: it doubles up to this."""
+"""While Redis is away, the pause between two tries doubles up to this."""
 PATIENCE_SECONDS = 2
 
 
 class Ticker(Scheduler):  # type: ignore[misc]  # it has no type hints
-    """Celery's scheduler with one entry, and with no times to keep: no clock that is or was wrong can hold the tick up.
+    """Celery's scheduler with one entry and no times to keep, so no clock that is or was wrong can hold the tick up.
 
-    A tick is rung for only where none waits, so whoever comes back after an hour finds one, and not thousands.
+    It rings for a tick only where none waits. A worker that comes back after an hour finds one tick, not thousands.
     """
 
     def __init__(self, app: Any, **kwargs: Any) -> None:
@@ -32,16 +32,16 @@ class Ticker(Scheduler):  # type: ignore[misc]  # it has no type hints
 
     @cached_property
     def _redis(self) -> Redis:
-        # Not before the settings have been checked.
+        # Opened late: the settings have to be checked first.
         return open_redis(self.app.conf.broker_write_url, patience_seconds=PATIENCE_SECONDS)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Rings for a tick; how many seconds to wait until the next."""
+        """Rings for a tick. Returns the seconds until the next one."""
         try:
             bells.ring(self._redis, "sms.tick", queue=UPKEEP_QUEUE)
-        except RedisError as why:
+        except RedisError as error:
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-            log.warning("Redis is away, no tick for %g seconds: %s", self._pause, why)
+            log.warning("Redis is away, no tick for %g seconds: %s", self._pause, error)
         else:
             if self._pause > TICK_SECONDS:
                 log.warning("Redis is back, the ticks go on")
@@ -49,4 +49,4 @@ class Ticker(Scheduler):  # type: ignore[misc]  # it has no type hints
         return self._pause
 
     def setup_schedule(self) -> None:
-        """Nothing: there is no entry but the tick."""
+        """Does nothing: there is no entry but the tick."""

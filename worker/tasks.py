@@ -1,4 +1,4 @@
-"""The Celery tasks. Each is one call to a verb; what they do is in the modules of that name."""
+"""The Celery tasks. Each is one call to a verb; the verbs are in the modules of that name."""
 
 import logging
 from functools import partial
@@ -27,18 +27,20 @@ from worker.runtime.process import STOPPING
 from worker.runtime.retry import retried as retried_while
 from worker.sending.by_name import put_by_name
 from worker.sending.serve import Server
-from worker.wiring import Feeds, Parts, parts
+from worker.wiring import Feeds, Parts, build_parts
 
 TICK_LOST_SECONDS = 3
-"""A tick that takes longer stands still, or was lost with its worker: then the next one begins."""
+"""A tick that takes longer stands still, or was lost with its worker. Then the next one begins."""
 AWAY = (OperationalError, RedisError, WrongClock)
-"""What the tick and the like end with where a store is away: one line, for it is no fault of theirs, and the next one is due."""
+"""The errors with which the tick and similar tasks end where a store is away. They are logged in one line, because the
+task is not at fault, and the next one is due.
+"""
 CLOCK_SECONDS = 1
-"""Between two questions whether the clock is right again; it is compared less often."""
+"""The time between two questions whether the clock is right again. It is compared less often."""
 ROOM_SECONDS = 0.3
-"""A push waits so long for one of those under way to be over, and keeps a thread from nobody longer than that."""
+"""A push waits this long for another one to finish, so it never keeps a thread from other tasks for longer."""
 PASS_ON_SECONDS = 0.2
-"""It may come back at once, where no worker can."""
+"""A task that is passed on may come back at once, where no worker can do it."""
 
 log = logging.getLogger(__name__)
 
@@ -48,105 +50,106 @@ _to_finish: set[Server | Feeds] = set()
 
 @app.task(name="sms.send", bind=True)
 def send_by_name(task: Task, *args: Any, **kwargs: Any) -> None:
-    """Sends the `message` whose payload is in the task; without an id or key the task's own id names it.
+    """Sends the `message` whose payload is in the task. Without an id or key it is named by the task's own id.
 
-    Other arguments are no error of Celery's, which would drop the task: they are a message that is refused, and seen.
+    Other arguments do not fail in Celery, which would drop the task. They make a message that is refused, and seen.
     """
     try:
-        here = _parts()
+        parts = _parts()
     except Reject:
         raise
-    except Exception as why:
-        # The message is in the task alone, and Celery drops a task that fails.
+    except Exception as error:
+        # Only the task has the message, and Celery drops a task that fails.
         STOPPING.wait(CLOCK_SECONDS)
-        raise Reject(why, requeue=True) from why
+        raise Reject(error, requeue=True) from error
     message = kwargs["message"] if kwargs.keys() == {"message"} and not args else {"args": args, "kwargs": kwargs}
     caller = (task.request.origin or "").partition("@")[2]
     queue = (task.request.delivery_info or {}).get("routing_key")
     put = retried_while(put_by_name, STOPPING.wait, is_away=is_redis_away, store="Redis, which takes messages by name,")
     try:
-        lane = put(here.base.redis, message, task.request.id, caller=caller, queue=queue, now=here.base.clock.now())
-    except (RedisError, WrongClock) as why:
-        # This process ends, or Redis refuses it for good: a wrong type, no permission. The message is in the task alone.
-        log.warning("a message by name is not taken, it is tried again: %s", why)
+        lane = put(parts.base.redis, message, task.request.id, caller=caller, queue=queue, now=parts.base.clock.now())
+    except (RedisError, WrongClock) as error:
+        # This process ends, or Redis refuses it for good: a wrong type, no permission. Only the task has the message.
+        log.warning("a message by name was not taken and is tried again: %s", error)
         STOPPING.wait(CLOCK_SECONDS)
-        raise Reject(why, requeue=True) from why
-    here.servers[lane].wake()
+        raise Reject(error, requeue=True) from error
+    parts.servers[lane].wake()
 
 
 @app.task(name="sms.work")
 def work_on(lane: str) -> None:
-    """Has what there is to do in the lane begun."""
+    """Starts the work that waits in the lane."""
     _parts().servers[lane].wake()
 
 
 @app.task(name="sms.launch", bind=True)
 def launch_run(task: Task, run_id: int) -> None:
-    """Has the next messages of that run of a campaign made."""
+    """Starts making the next messages of that run of a campaign."""
     _parts().feeds.begin((run_id, _queue(task)))
 
 
 @app.task(name="sms.probe", bind=True, throws=AWAY)
 def probe(task: Task, account_id: int) -> None:
-    """Sends one submission through the closed gate of that account, to see whether it can be opened again."""
-    here = _parts()
-    claimed = here.sending.claim_probe(account_id)
+    """Sends one submission through the closed gate of that account, to see whether the gate can be opened again."""
+    parts = _parts()
+    claimed = parts.sending.claim_probe(account_id)
     if claimed is None:
-        _pass_on(here, task, account_id)
-    for one in claimed or ():
-        here.servers[one.lane].call(one)
+        _pass_on(parts, task, account_id)
+    for submission in claimed or ():
+        parts.servers[submission.lane].call(submission)
 
 
 @app.task(name="sms.process_push", throws=AWAY)
 def process_kept_push(push_id: int) -> None:
-    """Applies the push of that number. Where as many are under way as may be, it goes to the end of the queue."""
-    here = _parts()
-    if not here.push_room.acquire(timeout=ROOM_SECONDS):
-        bells.send(here.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+    """Applies the push of that id. Where the most allowed are under way already, it goes to the end of the queue."""
+    parts = _parts()
+    if not parts.push_room.acquire(timeout=ROOM_SECONDS):
+        bells.send(parts.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
         return
     try:
         process = retried(process_push, STOPPING.wait)
-        process(here.push_engine, push_id, here.accounts_of_pushes, optout_words=here.base.settings.optout_words)
+        process(parts.push_engine, push_id, parts.accounts_of_pushes, optout_words=parts.base.settings.optout_words)
     finally:
-        here.push_room.release()
+        parts.push_room.release()
 
 
 @app.task(name="sms.keep_pushes", throws=AWAY)
 def keep_pushes_from_intake() -> None:
     """Moves the pushes that came while the ledger was away from the intake to the ledger, and has them applied."""
-    here = _parts()
-    for push_id in retried(keep_pushes, STOPPING.wait)(here.base.engine, here.base.redis, now=here.base.clock.now()):
-        bells.send(here.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+    parts = _parts()
+    for push_id in retried(keep_pushes, STOPPING.wait)(parts.base.engine, parts.base.redis, now=parts.base.clock.now()):
+        bells.send(parts.base.redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
 
 
 @app.task(name="sms.tick", throws=AWAY)
 def tick() -> None:
-    """What beat has done every second."""
-    here = _parts()
-    with lock(here.base.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
+    """Does what beat asks for every second."""
+    parts = _parts()
+    with lock(parts.base.redis, "tick", lost_seconds=TICK_LOST_SECONDS) as mine:
         if mine:
             busy = do_tick(
-                here.base.engine,
-                here.base.redis,
-                here.base.settings,
-                here.base.policy,
-                start_due=partial(start_due, window=here.window),
-                now=here.base.clock.now(),
+                parts.base.engine,
+                parts.base.redis,
+                parts.base.settings,
+                parts.base.policy,
+                start_due=partial(start_due, window=parts.window),
+                now=parts.base.clock.now(),
             )
-            # Ticks and bells may go to two workers in turn, always the same to each, and only this one be able to send.
+            # Ticks and bells may alternate between two workers, so that each worker always gets the same kind. Only
+            # this one may be able to send.
             for lane in busy:
-                here.servers[lane.name].wake()
+                parts.servers[lane.name].wake()
 
 
 @app.task(name="sms.settle", throws=AWAY)
 def settle() -> None:
-    """What the tick has done every minute."""
-    here = _parts()
-    # A report that is missed may be in a push that came while the ledger was away.
-    unread = intake.depth(here.base.redis)[intake_keys.PUSHES]
-    settings, now = here.base.settings, here.base.clock.now()
-    settle_unknown(here.base.engine, probable=() if unread else settings.probable_lanes, now=now)
-    forget(here.base.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
+    """Does what the tick asks for every minute."""
+    parts = _parts()
+    # A push that came while the ledger was away may hold the missing report.
+    unread = intake.depth(parts.base.redis)[intake_keys.PUSHES]
+    settings, now = parts.base.settings, parts.base.clock.now()
+    settle_unknown(parts.base.engine, probable=() if unread else settings.probable_lanes, now=now)
+    forget(parts.base.engine, codes=not settings.lanes["otp"].keep_text, keep=settings.keep_time, now=now)
 
 
 @worker_shutting_down.connect
@@ -154,36 +157,39 @@ def _stop(**_: Any) -> None:
     STOPPING.set()
 
 
-# The one in a worker of threads, the other in each child of a prefork worker.
+# The first signal comes in a worker of threads, the second in each child of a prefork worker.
 @worker_shutdown.connect
 @worker_process_shutdown.connect
 def _finish(**_: Any) -> None:
-    """Waits for the calls that are under way: what they come to is known to this process alone."""
+    """Waits for the calls under way: only this process knows their outcomes."""
     STOPPING.set()
-    for each in _to_finish:
-        each.finish()
+    for worker in _to_finish:
+        worker.finish()
 
 
 def _parts() -> Parts:
-    # One thread builds them; the others wait for it.
+    # One thread builds the parts, and the others wait for it.
     with _building:
-        here = retried(parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
-        _to_finish.update(here.servers.values(), [here.feeds])
-    while not here.base.clock.may_work():
-        # A thread that waits takes no task, and in the end the worker none. What it holds another has after the visibility timeout.
+        parts = retried(build_parts, STOPPING.wait)(app.conf.worker_concurrency or 1)
+        _to_finish.update(parts.servers.values(), [parts.feeds])
+    while not parts.base.clock.may_work():
+        # A thread that waits takes no task, and in the end the worker takes none. Another worker gets its tasks after
+        # the visibility timeout.
         if STOPPING.wait(CLOCK_SECONDS):
             raise Reject("this machine's clock is wrong", requeue=True)
-    here.announce()
-    return here
+    parts.announce()
+    return parts
 
 
-def _pass_on(here: Parts, task: Task, number: int) -> None:
-    """Gives another worker what this one cannot do. Ticks may go to one of two workers, and what they ring for to the other."""
+def _pass_on(parts: Parts, task: Task, number: int) -> None:
+    """Rings for another worker to do what this one cannot. Ticks may reach only one of two workers, and the tasks that
+    they ring for only the other.
+    """
     if STOPPING.wait(PASS_ON_SECONDS):
         return
-    bells.ring(here.base.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
+    bells.ring(parts.base.redis, task.name, number, queue=_queue(task), fewer_than=bells.FEW)
 
 
 def _queue(task: Task) -> str:
-    """The queue that it came in."""
+    """Returns the queue that the task came in."""
     return str(task.request.delivery_info["routing_key"])

@@ -1,4 +1,4 @@
-"""Builds the real parts from the settings, once in each process and when they are first needed."""
+"""Builds the real parts from the settings, once in each process, when they are first needed."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 from worker.campaigns.feed import Feeder, feed, feed_part
 from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
-from worker.domain.caller import as_known
+from worker.domain.caller import with_known_caller
 from worker.domain.campaigns.campaign import Campaign, Window
 from worker.domain.caps import Capped
 from worker.domain.clock import WrongClock
@@ -53,31 +53,34 @@ from worker.sending.submit import Means, submit
 from worker.sending.take_in import Accept, refuse, take_in
 
 CONNECTIONS = 10
-"""To PostgreSQL, of one process: each lane accepts, claims and records beside the others and the tick. Pushes have their own."""
+"""The connections of one process to PostgreSQL. Each lane accepts, claims and records beside the other lanes and the
+tick. Pushes have their own connections.
+"""
 PUSHES_AT_ONCE = 8
-"""Of one process, and at most half of its task threads: the tick finds a thread beside them."""
+"""The pushes of one process at once, which take at most half of its task threads. So the tick finds a free one."""
 WAITER_SECONDS = 2
-"""A process that waits for tokens asks again by then, or was lost: the tick rings for its lane meanwhile."""
+"""A process that waits for tokens asks again within this time, or was lost. The tick rings for its lane meanwhile."""
 
 Feeds = RoundRobin[tuple[int, str]]
-"""The runs of campaigns that are fed here, each by its id and the queue of its lane."""
+"""The campaign runs that are fed here, each by its id and the queue of its lane."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What all parts of a process stand on."""
+    """The settings, stores and clock that all parts of a process stand on."""
 
     settings: Settings
     policy: Policy
     engine: Engine
     redis: Redis
     clock: ClockGuard
-    """The time of this process, and whether it may work by it: asked before anything is taken, expired or called."""
+    """The time of this process, and whether it may work by it. It is asked before anything is taken, expired or called.
+    """
 
 
 @dataclass(frozen=True)
 class Sending:
-    """What serves every lane of a process."""
+    """The parts that serve every lane of a process."""
 
     reception: Reception
     accept: Accept
@@ -85,33 +88,33 @@ class Sending:
     reach: Reachability
     means: Means
     records: Mapping[str, Callable[[Recorded], None]]
-    """Records what became of a call, for each lane by its name: none waits for the rows of another."""
+    """The function that records an outcome, by the name of the lane: no lane waits for the rows of another."""
     claim_probe: ClaimProbe
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the tasks of one process work with."""
+    """The parts that the tasks of one process work with."""
 
     base: Base
     sending: Sending
     servers: Mapping[str, Server]
-    """What serves each lane here, by its name."""
+    """The server of each lane, by its name."""
     feeds: Feeds
     window: Callable[[Campaign, datetime], Window | None]
     accounts_of_pushes: Mapping[tuple[str, str], int]
     """The id of each account, by the eprId and the userId that pushes name it by."""
     push_engine: Engine
-    """The ledger for pushes, which come again where they do not get a lock in time."""
+    """The ledger for pushes. A push that does not get a lock in time is tried again."""
     push_room: Semaphore
     """Held by each push that is being processed here."""
     announce: Callable[[], object]
-    """Tells, once a minute, which accounts this process has."""
+    """Announces, once a minute, which accounts this process has."""
 
 
 @cache
-def parts(concurrency: int) -> Parts:
-    """The parts of this process, for as many threads as it has."""
+def build_parts(concurrency: int) -> Parts:
+    """Builds the parts of this process for that many task threads, once: later calls return the same parts."""
     base = _base(load_settings("worker"))
     settings, policy = base.settings, base.policy
     sending = _sending(base, open_session(len(policy.lanes) * concurrency * CALLS_AT_ONCE, settings.gateway_ca))
@@ -139,7 +142,7 @@ def parts(concurrency: int) -> Parts:
 
 
 def is_store_away(error: Exception) -> bool:
-    """Whether an error says that Redis or the ledger is away, or that nobody here knows the time."""
+    """Returns whether an error says that Redis or the ledger is away, or that this machine does not know the time."""
     return isinstance(error, RedisError | WrongClock) or (isinstance(error, OperationalError) and is_ledger_away(error))
 
 
@@ -147,12 +150,12 @@ def _base(settings: Settings) -> Base:
     engine = open_engine(revealed(settings.ledger_url), connections=CONNECTIONS)
     redis = open_redis(revealed(settings.redis_url), patience_seconds=5)
     ids = _register_accounts(engine, settings)
-    of_accounts = {
+    accounts_by_name = {
         name: AccountPolicy(ids[name], account.time_zone, account.limit) for name, account in settings.accounts.items()
     }
     return Base(
         settings=settings,
-        policy=Policy(settings.lanes, of_accounts, settings.max_mobiles),
+        policy=Policy(settings.lanes, accounts_by_name, settings.max_mobiles),
         engine=engine,
         redis=redis,
         clock=ClockGuard(redis, engine, complaints.name(), clock=utc_now, monotonic=time.monotonic),
@@ -160,12 +163,12 @@ def _base(settings: Settings) -> Base:
 
 
 def _register_accounts(engine: Engine, settings: Settings) -> dict[str, int]:
-    """The ids of the accounts of the settings, which are in the ledger from now on."""
+    """Registers the accounts of the settings in the ledger. Returns their ids, by name."""
     with engine.begin() as connection:
-        # A ledger that begins anew does not give out the msgIds of the last one, whose reports may still come.
+        # A new ledger must not give out the msgIds of a former one, whose reports may still come.
         now = utc_now()
-        start = int(now.timestamp()) % MSG_ID_END
-        ids = accounts.register(connection, settings.accounts, first_msg_id=start, now=now)
+        first_msg_id = int(now.timestamp()) % MSG_ID_END
+        ids = accounts.register(connection, settings.accounts, first_msg_id=first_msg_id, now=now)
         accounts.note_credentials(connection, settings.credentials)
     return ids
 
@@ -189,7 +192,8 @@ def _sending(base: Base, session: Session) -> Sending:
         pull=retried(puller(engine, terms, clock.now), STOPPING.wait),
         reach=reach,
         means=_means(base, session, reach),
-        # Even while the process ends: what came of a call is known here alone, and without it the submission is `unknown`.
+        # These retry even while the process ends. Only this process knows the outcome of a call, and without it the
+        # submission is `unknown`.
         records={name: recorder(engine, clock=clock.time, pause=time.sleep) for name in policy.lanes},
         claim_probe=retried(probe, STOPPING.wait),
     )
@@ -205,7 +209,7 @@ def _reception(base: Base) -> Reception:
         base.engine,
         MsgIds(base.engine),
         policy,
-        # Waited for here, rather than given back and taken in again.
+        # It waits here, instead of giving the messages back and taking them in again.
         room=retried_while(room, STOPPING.wait, is_away=is_redis_away, store="Redis, which has the caps,"),
         count=caps.counter(redis, policy.lanes, clock.time),
     )
@@ -214,7 +218,7 @@ def _reception(base: Base) -> Reception:
 def _accept_known(
     reception: Reception, callers: Collection[str], clock: Callable[[], datetime], messages: Sequence[Message]
 ) -> bool:
-    return accept(reception, [as_known(message, callers) for message in messages], now=clock())
+    return accept(reception, [with_known_caller(message, callers) for message in messages], now=clock())
 
 
 def _means(base: Base, session: Session, reach: Reachability) -> Means:
@@ -237,11 +241,11 @@ def _means(base: Base, session: Session, reach: Reachability) -> Means:
 
 def _verbs(base: Base, sending: Sending, lane: Lane) -> Verbs:
     redis, clock, account_ids = base.redis, base.clock, base.policy.account_ids
-    refuse_in_the_end = retried(partial(refuse, base.engine), STOPPING.wait)
+    refuse_retried = retried(partial(refuse, base.engine), STOPPING.wait)
     return Verbs(
         may_work=clock.may_work,
         most_calls=sending.reach.most_calls,
-        take_in=lambda: take_in(redis, sending.accept, refuse_in_the_end, lane, account_ids, now=clock.now()),
+        take_in=lambda: take_in(redis, sending.accept, refuse_retried, lane, account_ids, now=clock.now()),
         pull=partial(sending.pull, lane),
         submit=partial(submit, means=sending.means, record=sending.records[lane.name]),
         ring=lambda: bells.ring_lane(redis, lane),

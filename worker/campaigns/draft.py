@@ -103,11 +103,11 @@ def _check_name(connection: Connection, name: str, faults: list[Fault]) -> None:
 
 
 def _account_id(connection: Connection, account: str, faults: list[Fault]) -> int | None:
-    known = accounts.numbers(connection)
-    if account not in known:
-        names = ", ".join(sorted(known)) or "none yet: start a worker"
+    ids = accounts.ids(connection)
+    if account not in ids:
+        names = ", ".join(sorted(ids)) or "none yet: start a worker"
         faults.append(Fault("--account", f"{account!r} is unknown; the accounts are: {names}"))
-    return known.get(account)
+    return ids.get(account)
 
 
 def _audience(connection: Connection, spec: CampaignSpec, faults: list[Fault]) -> Audience | None:

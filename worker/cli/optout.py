@@ -229,12 +229,12 @@ def _numbers(written: Iterable[str]) -> list[str]:
 
 def _account_id(engine: Engine, name: str) -> int:
     with reading(engine) as connection:
-        numbers = accounts.numbers(connection)
-    if name not in numbers:
+        ids = accounts.ids(connection)
+    if name not in ids:
         raise Failed(
-            f"there is no account {clean(name)!r}; the accounts are: {clean(', '.join(sorted(numbers))) or 'none yet'}"
+            f"there is no account {clean(name)!r}; the accounts are: {clean(', '.join(sorted(ids))) or 'none yet'}"
         )
-    return numbers[name]
+    return ids[name]
 
 
 def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -> int:
@@ -242,7 +242,7 @@ def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -
     with engine.begin() as connection:
         opted_out = optouts.opted_out(connection, account_id, mobiles)
         rows = ((mobile, reason, None) for mobile in mobiles)
-        optouts.add(connection, account_id, rows, since=datetime.now(UTC), said_by=operator())
+        optouts.add(connection, account_id, rows, since=datetime.now(UTC), set_by=operator())
     return len(mobiles) - len(opted_out)
 
 

@@ -30,7 +30,7 @@ OTHERS = "(others)"
 """The caller that those are together whom the settings do not name."""
 
 
-def as_known(message: Message, callers: Collection[str]) -> Message:
+def with_known_caller(message: Message, callers: Collection[str]) -> Message:
     """The message; a caller that is none of these becomes OTHERS, so that invented names share one share. Without names all are known."""
     return message if not callers or message.caller in callers else replace(message, caller=OTHERS)
 

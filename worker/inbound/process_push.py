@@ -160,7 +160,7 @@ def _opt_out(
     """
     mobiles = {reply.mobile for reply in asking.values()}
     ours = optouts.sent_to(connection, account_id, mobiles)
-    counts = optouts.new_replies(connection, asking, received_at=since)
+    counts = optouts.find_new_replies(connection, asking, received_at=since)
     first = [asking[reply_id] for reply_id in counts if asking[reply_id].mobile in ours]
     if strange := mobiles - ours:
         log.info(
@@ -168,7 +168,7 @@ def _opt_out(
             push_id, len(strange),
         )  # fmt: skip
     rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
-    optouts.add(connection, account_id, rows, since=since, said_by=optouts.REPLY, push_id=push_id)
+    optouts.add(connection, account_id, rows, since=since, set_by=optouts.REPLY, push_id=push_id)
     return len(first)
 
 

@@ -1,4 +1,5 @@
-"""The ledger: what is true. The one package that uses SQLAlchemy; a module per thing that is kept.
+"""The ledger: the lasting truth of the system, and the one package of `worker` that builds SQL. It has a module for
+each thing that is kept.
 
-Every function takes a connection and neither begins nor commits: the verb that calls it decides what belongs together.
+Every function takes a connection, and none begins or commits: the verb that calls it decides what belongs together.
 """

@@ -10,7 +10,7 @@ from worker.ledger import tables as t
 from worker.ledger.dialect import literally
 from worker.ledger.engine import reading
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
-from worker.ledger.sending.accounts import numbers
+from worker.ledger.sending import accounts
 from worker.ledger.sending.submissions import TO_BE_SENT
 from worker.ledger.sending.unknown import Which
 from worker.ledger.sending.unknown import count as count_unknown
@@ -34,7 +34,8 @@ class Backlog:
 
 
 PROBE_BYTES = 1_000_000
-"""What a server must be able to take now. A single row fits into a page that exists already, even on a full disk."""
+"""The size that the server must be able to take now. A single row would fit into an existing page, even on a full disk.
+"""
 
 
 def write(engine: Engine) -> None:
@@ -57,18 +58,20 @@ def write(engine: Engine) -> None:
 
 def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:
     """Returns the submissions in each waiting state, and how many of them are overdue since that time."""
-    counted = select(t.submissions.c.state, func.count(), _late(t.submissions.c.due_at <= overdue_since))
+    query = select(t.submissions.c.state, func.count(), _late(t.submissions.c.due_at <= overdue_since))
     # Both conditions as the partial indexes have them: the other rows of a large ledger are not read.
     waits = TO_BE_SENT, t.submissions.c.state == literally(State.SUBMITTING)
-    rows = [row for each in waits for row in connection.execute(counted.where(each).group_by(t.submissions.c.state))]
+    rows = [
+        row for condition in waits for row in connection.execute(query.where(condition).group_by(t.submissions.c.state))
+    ]
     return {state: Backlog(count, late) for state, count, late in rows}
 
 
 def waiting_by_account(connection: Connection) -> dict[str, int]:
     """Returns how many submissions wait to be sent, by account."""
-    counted = select(t.submissions.c.account_id, func.count()).where(TO_BE_SENT).group_by(t.submissions.c.account_id)
-    names = {number: name for name, number in numbers(connection).items()}
-    return {names[account_id]: count for account_id, count in connection.execute(counted)}
+    query = select(t.submissions.c.account_id, func.count()).where(TO_BE_SENT).group_by(t.submissions.c.account_id)
+    names = {account_id: name for name, account_id in accounts.ids(connection).items()}
+    return {names[account_id]: count for account_id, count in connection.execute(query)}
 
 
 def unknown(connection: Connection) -> int:

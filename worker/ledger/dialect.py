@@ -1,4 +1,4 @@
-"""What the two databases spell in their own ways."""
+"""SQL that the two databases spell in different ways."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -33,26 +33,28 @@ from sqlalchemy.sql.dml import ReturningInsert
 T = TypeVar("T")
 
 ROWS = 1000
-"""Rows or values in one statement: few round trips, and below the limits on bound values of both databases."""
+"""The rows or values in one statement: few round trips, and below the limits on bound values of both databases."""
 
 
 def literally(text: str) -> BindParameter[str]:
-    """The text as part of the statement: SQLite takes a partial index only where its condition is there, word for word."""
+    """Returns the text as a part of the statement. SQLite uses a partial index only where its condition stands in the
+    statement word for word.
+    """
     return literal(str(text), String, literal_execute=True)
 
 
 def insert_new(
     connection: Connection, table: Table, *, earliest: str | None = None, also: tuple[str, ...] = ()
 ) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that leaves out the rows that are there already.
+    """Returns an INSERT that skips rows that exist already.
 
-    With `earliest`, a row that is there takes that column and those in `also` from the new one, if that is earlier; of two that
-    are as early the one stays whose `also` are less, so that it does not matter which came first.
+    With `earliest`, an existing row takes that column and those in `also` from the new row, if that is earlier. Of two
+    rows that are as early, the one with the lesser `also` stays, so the result does not depend on which came first.
     """
     return _insert_new(connection.dialect.name, table, earliest, also)
 
 
-# Built once each: to build such a statement anew costs as much as to run it.
+# Each statement is built once: building it anew costs as much as running it.
 @cache
 def _insert_new(
     dialect: str, table: Table, earliest: str | None, also: tuple[str, ...]
@@ -71,7 +73,7 @@ def _insert_new(
 
 
 def _ordered(column: ColumnElement[Any], dialect: str) -> ColumnElement[Any]:
-    """The column in the order that SQLite and Python have for it: PostgreSQL's for text is that of some language."""
+    """Returns the column in the order of SQLite and Python. PostgreSQL orders text by some language."""
     return column.collate("C") if dialect == "postgresql" and isinstance(column.type, String) else column
 
 
@@ -85,10 +87,12 @@ def add_rows(  # noqa: PLR0913 - the parts of one statement
     returning: tuple[Column[Any], ...] = (),
     lines: tuple[str, ...] = (),
 ) -> list[Row[*tuple[Any, ...]]]:
-    """Adds the rows, in their order: they differ in the columns `varying` and have the others from `same`.
+    """Adds the rows, in their order. They differ in the columns `varying`, and have the others from `same`. Returns
+    what `returning` asks for.
 
-    `insert` is one that is kept, such as `insert_new` returns: what is built from it is kept with it. Columns in `lines` have
-    texts without a line feed, such as JSON: a psycopg that need not escape the quotes in them takes half the time.
+    `insert` has to be one that is kept, such as `insert_new` returns: the statement that is built from it is cached.
+    Columns in `lines` have texts without a line feed, such as JSON. psycopg need not escape their quotes then, and
+    takes half the time.
     """
     added: list[Row[*tuple[Any, ...]]] = []
     arrays = connection.dialect.name == "postgresql"
@@ -96,17 +100,18 @@ def add_rows(  # noqa: PLR0913 - the parts of one statement
         if arrays:
             values: dict[str, Any] = dict(zip(varying, map(list, zip(*chunk, strict=True)), strict=True))
             values |= {name: "\n".join(values[name]) for name in lines}
-            made = connection.execute(_of_arrays(insert, tuple(same), varying, returning, lines), {**same, **values})
+            result = connection.execute(_of_arrays(insert, tuple(same), varying, returning, lines), {**same, **values})
         else:
-            each = [{**same, **dict(zip(varying, row, strict=True))} for row in chunk]
-            made = connection.execute(insert.returning(*returning) if returning else insert, each)
+            bound = [{**same, **dict(zip(varying, row, strict=True))} for row in chunk]
+            result = connection.execute(insert.returning(*returning) if returning else insert, bound)
         if returning:
-            added += made.all()
+            added += result.all()
     return added
 
 
-# PostgreSQL takes a thousand rows as one of arrays in a third of the time that it takes for a thousand statements; and one
-# text for any number of rows is prepared once, where one text for each number fills the caches with megabytes of question marks.
+# PostgreSQL takes a thousand rows as arrays in a third of the time that a thousand statements take. One statement for
+# any number of rows is prepared once. One statement for each number would fill the caches with megabytes of question
+# marks.
 @cache
 def _of_arrays(
     insert: Insert,
@@ -131,14 +136,18 @@ def _of_arrays(
 
 
 def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Whether the column is one of the list of values that is given under that name: one text, however many they are."""
+    """Returns whether the column is one of a list of values, which is bound under that name. The statement is the same
+    however many they are.
+    """
     if dialect == "postgresql":
         return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
     return column.in_(select(listed(dialect, column, name).c.value))
 
 
 def listed(dialect: str, column: ColumnElement[Any], name: str) -> TableValuedAlias:
-    """The list of values, of the column's type, that is given under that name as a table: its column is `value`."""
+    """Returns a list of values of the column's type, which is bound under that name, as a table with the column
+    `value`.
+    """
     if dialect == "postgresql":
         values = func.unnest(bindparam(name, type_=postgresql.ARRAY(column.type)))
         return values.table_valued("value").render_derived()
@@ -146,7 +155,7 @@ def listed(dialect: str, column: ColumnElement[Any], name: str) -> TableValuedAl
 
 
 def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:
-    """The items in lists of at most `size`."""
+    """Yields the items in lists of at most `size`."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
@@ -155,9 +164,11 @@ def chunks(items: Iterable[T], size: int = ROWS) -> Iterator[Sequence[T]]:
 def oldest(
     key: Column[int], column: Column[datetime], until: datetime, most: int, condition: ColumnElement[bool]
 ) -> Update:
-    """An UPDATE of the oldest rows, by this column and up to that time, that fulfil the condition and nobody else is at.
+    """Returns an UPDATE of at most `most` of the oldest rows, by this column and up to that time, that meet the
+    condition. It skips rows that others have locked.
 
-    In a WITH, which runs once: PostgreSQL may run a subquery for each row of the table, and then changes more than `most`.
+    The rows are chosen in a WITH, which runs once. PostgreSQL may run a subquery for each row of the table, and would
+    then change more than `most`.
     """
     rows = select(key).where(condition, column <= until).order_by(column).limit(most).with_for_update(skip_locked=True)
     return update(key.table).where(key.in_(select(rows.cte("oldest"))), condition)

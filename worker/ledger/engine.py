@@ -1,4 +1,4 @@
-"""Opening the ledger, on SQLite or PostgreSQL, and the two ways to use it: `engine.begin()` to write, `reading` to read."""
+"""Opens the ledger, on SQLite or PostgreSQL. `engine.begin()` is for writing, and `reading` for reading."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from sqlalchemy.exc import OperationalError
 
 CONNECT_SECONDS = 5
 IDLE_SECONDS = 10
-"""A transaction in which nothing is asked for so long is ended by PostgreSQL: its process is frozen, and others wait for its rows.
+"""PostgreSQL ends a transaction that stands idle for this long: its process is frozen, and others wait for its rows.
 
-Ours do their reading of files, their calls and their questions to people outside of transactions.
+We read files, call the gateway and ask people outside of transactions.
 """
 BATCHES_SECONDS = 0.5
 READ_ONLY = "25006"
-"""PostgreSQL's answer to a write where it takes none: a standby, or a database that somebody has set so."""
+"""PostgreSQL's answer to a write where it takes none: a standby, or a database that somebody has made read-only."""
 NOT_PERMITTED = "42501"
 """PostgreSQL's answer where the role lacks a right."""
 NO_LOCK = "55P03"
@@ -27,44 +27,38 @@ ENDED_IDLE = "25P03"
 
 
 LOCK_WAIT = "1500ms"
-"""How long those wait for a lock who may come again. Longer than PostgreSQL's deadlock_timeout, a second, after which an autovacuum
-gives way."""
+"""How long a transaction that may be tried again waits for a lock. It is longer than PostgreSQL's deadlock_timeout of a
+second, after which an autovacuum gives way.
+"""
 
 
 def open_engine(url: str | URL, *, connections: int = 5, lock_wait: str | None = None) -> Engine:
-    """An engine with at most `connections` open at once (one on SQLite); it connects when it is first used.
+    """Returns an engine with at most `connections` open at once (one on SQLite). It connects when it is first used.
 
-    Where a lock is not had within `lock_wait` the statement fails (`errors.is_locked`); on SQLite nothing changes.
+    A statement that does not get a lock within `lock_wait`, such as `"1500ms"`, fails (`errors.is_locked`). On SQLite
+    it has no effect.
 
-    Its errors have the statement that failed, never a value: those are texts and mobiles, and errors are logged.
-    Raises sqlalchemy.exc.ArgumentError where the URL is none.
+    Errors show the statement that failed, but never a value: values are texts and mobiles, and errors are logged.
+    Raises sqlalchemy.exc.ArgumentError where the URL is not one.
     """
     url = make_url(url)
-    if url.get_backend_name() == "sqlite":
-        return _open_sqlite(url)
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
+    return _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgresql(url, connections, lock_wait)
+
+
+def _open_postgresql(url: URL, connections: int, lock_wait: str | None) -> Engine:
     engine = create_engine(
-        url,
+        url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url,
         hide_parameters=True,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=30,
         pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "sms-worker",
-            # A server that is gone without a word is noticed in half a minute, not in two hours.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
-        },
+        connect_args=_CONNECT_ARGS,
     )
     limits = {
         "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
         "lock_timeout": lock_wait,
-        # Whatever somebody has set for the database. PostgreSQL's own functions come before those in public.
+        # Set here, whatever somebody has set for the database. PostgreSQL's own functions come before those in public.
         "search_path": "public, pg_temp",
     }
     event.listen(engine, "connect", partial(_limit, {name: value for name, value in limits.items() if value}))
@@ -73,15 +67,28 @@ def open_engine(url: str | URL, *, connections: int = 5, lock_wait: str | None =
     return engine
 
 
+_CONNECT_ARGS = {
+    "connect_timeout": CONNECT_SECONDS,
+    "application_name": "sms-worker",
+    # A server that vanishes without a word is noticed in half a minute, not in two hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
 def with_lock_wait(engine: Engine, *, connections: int) -> Engine:
-    """An engine to the same ledger that waits LOCK_WAIT for a lock; on SQLite, where all take turns at one connection, the same."""
+    """Returns an engine to the same ledger that waits at most LOCK_WAIT for a lock. On SQLite, where all threads take
+    turns at one connection, it returns the same engine.
+    """
     if engine.dialect.name == "sqlite":
         return engine
     return open_engine(engine.url, connections=connections, lock_wait=LOCK_WAIT)
 
 
 def _limit(limits: Mapping[str, str], connection: Any, _record: Any) -> None:
-    # Not among the options of the connection: a pooler such as PgBouncer refuses those that it does not know.
+    # These are not options of the connection, because a pooler such as PgBouncer refuses options that it does not know.
     connection.autocommit = True
     for name, value in limits.items():
         connection.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
@@ -89,27 +96,29 @@ def _limit(limits: Mapping[str, str], connection: Any, _record: Any) -> None:
 
 
 DATA_EXCEPTION = "22"
-"""PostgreSQL's class of values that do not fit; it says them."""
+"""PostgreSQL's class of errors about values that do not fit. Their messages quote the values."""
 
 
 def _without_values(context: ExceptionContext) -> None:
-    """Leaves of what PostgreSQL said its first line: the others, DETAIL and CONTEXT, have the values of a row or of the statement."""
+    """Cuts PostgreSQL's message to its first line. The others, DETAIL and CONTEXT, quote values of a row or of the
+    statement.
+    """
     error: Any = context.original_exception
     if getattr(error, "sqlstate", None) is None:
         return  # it does not come from the server, which alone quotes values
     if error.sqlstate.startswith(DATA_EXCEPTION):
-        said = f"a value does not fit (SQLSTATE {error.sqlstate})"
+        message = f"a value does not fit (SQLSTATE {error.sqlstate})"
     else:
-        said = error.diag.message_primary or f"SQLSTATE {error.sqlstate}"
-    error.args = (said,)
+        message = error.diag.message_primary or f"SQLSTATE {error.sqlstate}"
+    error.args = (message,)
     if context.sqlalchemy_exception is not None:
         name = f"{type(error).__module__}.{type(error).__name__}"
-        context.sqlalchemy_exception.args = (f"({name}) {said}",)
+        context.sqlalchemy_exception.args = (f"({name}) {message}",)
 
 
 def _count_as_away(context: ExceptionContext) -> None:
-    # psycopg has them among the server's internal and the program's own errors; to whoever writes it is as if the ledger could not
-    # be reached: nothing is wrong with what is written, and it goes on once somebody has put that right.
+    # psycopg counts them among the server's internal errors and the program's own. To a caller it is as if the ledger
+    # could not be reached. The rows are not at fault, and the caller goes on once somebody has mended that.
     if getattr(context.original_exception, "sqlstate", None) in (READ_ONLY, NOT_PERMITTED, ENDED_IDLE):
         raise OperationalError(
             context.statement,
@@ -124,23 +133,25 @@ def _open_sqlite(url: URL) -> Engine:
     engine = create_engine(
         url,
         hide_parameters=True,
-        # One writes at a time anyway: threads that wait here take turns, those that wait in SQLite poll.
+        # Only one connection can write at a time anyway. Threads that wait here take turns; threads that wait in SQLite
+        # would poll.
         poolclass=QueuePool,
         pool_size=1,
         max_overflow=0,
-        # Its own transaction handling stays out of the way: `_begin` says when one begins.
+        # The transaction handling of sqlite3 stays out of the way: `_begin` begins each transaction.
         connect_args={"timeout": 30, "isolation_level": None, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        # FULL: what was committed outlasts a power cut too, else a claimed submission could be sent a second time.
+        # FULL keeps what was committed through a power cut too. Else a claimed submission could be sent a second time.
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that reads first and writes later would fail when another wrote in between; this one waits its turn.
+        # A transaction that reads first and writes later would fail if another wrote in between. This one waits its
+        # turn.
         if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -149,7 +160,7 @@ def _open_sqlite(url: URL) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection to read with: each statement sees what is committed, and no writer waits for it."""
+    """Yields a connection to read with. Each statement sees what is committed, and no writer waits for it."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         yield connection
 
@@ -157,16 +168,16 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def in_batches(
     engine: Engine, change: Callable[[Connection], int], *, most: int, clock: Callable[[], float] = monotonic
 ) -> int:
-    """Calls `change`, each time in a transaction of its own, until it changes fewer than `most` or the time is up; how many it changed.
+    """Calls `change` again and again, each time in a transaction of its own. Returns how many rows it changed in all.
 
-    So what has piled up is caught up with, nobody waits long for a row, and whatever comes next has its turn. The time is
-    BATCHES_SECONDS; `clock` is in seconds.
+    It stops when `change` changes fewer than `most`, or after BATCHES_SECONDS. So a backlog is worked off, nobody waits
+    long for a row, and later steps get their time. `clock` is in seconds.
     """
-    until = clock() + BATCHES_SECONDS
+    deadline = clock() + BATCHES_SECONDS
     changed = 0
     while True:
         with engine.begin() as connection:
-            now_changed = change(connection)
-        changed += now_changed
-        if now_changed < most or clock() >= until:
+            count = change(connection)
+        changed += count
+        if count < most or clock() >= deadline:
             return changed

@@ -1,4 +1,4 @@
-"""What an error of the ledger's means: it is away, a row is locked, or the rows themselves are at fault."""
+"""What an error of the ledger means: it is away, a row is locked, or the rows themselves are at fault."""
 
 import re
 from collections.abc import Callable
@@ -16,19 +16,23 @@ R = TypeVar("R")
 SQLITE_ERROR = 1
 """sqlite3's code for a statement that is wrong: no such table, a syntax error."""
 LIMIT_EXCEEDED = "54"
-"""PostgreSQL's class of what is too large or too complex, and will be so again. psycopg takes it for operational."""
+"""PostgreSQL's class of statements that are too large or too complex, and will be so again. psycopg counts them as
+operational.
+"""
 
 
 OWN_STATES = (LIMIT_EXCEEDED, "23502", "23514")
 OWN_NAMES = ("SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_TOOBIG", "SQLITE_MISMATCH")
-"""A row that is too large, has no value where there must be one, or breaks a CHECK."""
-TWICE, TWICE_SQLITE = "23505", re.compile(r"UNIQUE constraint failed: (\w+)\.")
+"""A row is too large, lacks a value, or breaks a CHECK."""
+DUPLICATE, DUPLICATE_SQLITE = "23505", re.compile(r"UNIQUE constraint failed: (\w+)\.")
 OWN_TABLE = "recipients"
-"""What is twice there is of one message. In other tables it is not: a msgId that is taken is another the next time."""
+"""A duplicate in this table is the fault of one message. In other tables it is not: another msgId is taken the next
+time.
+"""
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the ledger could not be reached or could not serve, so that the same may succeed later."""
+    """Returns whether the ledger could not be reached or could not serve, so that the same may succeed later."""
     if isinstance(error, OperationalError):
         wrong = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_ERROR
         return not wrong and not str(getattr(error.orig, "sqlstate", None)).startswith(LIMIT_EXCEEDED)
@@ -36,28 +40,30 @@ def is_away(error: Exception) -> bool:
 
 
 def is_locked(error: DBAPIError) -> bool:
-    """Whether somebody held a lock for too long; where its engine has a `lock_wait`."""
+    """Returns whether another transaction held a lock for too long. The engine needs a `lock_wait` for that."""
     return getattr(error.orig, "sqlstate", None) == NO_LOCK
 
 
 def is_its_own(error: Exception) -> bool:
-    """Whether the error is the fault of what was written, so that the same rows would fail again while others would not."""
+    """Returns whether the error is the fault of the rows: the same rows would fail again, while others would not."""
     if isinstance(error, DBAPIError):
         codes = getattr(error.orig, "sqlstate", None), getattr(error.orig, "sqlite_errorname", None)
         own = isinstance(error, DataError) or str(codes[0]).startswith(OWN_STATES) or codes[1] in OWN_NAMES
-        return own or _twice_in(error.orig) == OWN_TABLE
+        return own or _duplicate_in(error.orig) == OWN_TABLE
     cause = error.orig if isinstance(error, StatementError) else error
     return isinstance(cause, ValueError | TypeError | ArithmeticError | RecursionError)
 
 
-def _twice_in(error: object) -> str | None:
-    """The table in which something would be twice that may be there once."""
-    if getattr(error, "sqlstate", None) == TWICE:
+def _duplicate_in(error: object) -> str | None:
+    """Returns the table whose unique constraint was violated, if one was."""
+    if getattr(error, "sqlstate", None) == DUPLICATE:
         return getattr(getattr(error, "diag", None), "table_name", None)
-    found = TWICE_SQLITE.match(str(error))
-    return found[1] if found else None
+    match = DUPLICATE_SQLITE.match(str(error))
+    return match[1] if match else None
 
 
 def retried(run: Callable[P, R], pause: Callable[[float], bool | None]) -> Callable[P, R]:
-    """Returns `run` so that it is called again for as long as the ledger is away; `pause` as in `worker.runtime.retry`."""
+    """Returns `run` in a form that calls it again for as long as the ledger is away. `pause` is as in
+    `worker.runtime.retry`.
+    """
     return retried_while(run, pause, is_away=is_away, store="the ledger")

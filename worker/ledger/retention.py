@@ -1,4 +1,4 @@
-"""What is kept no longer: the texts of codes that went out, and old pushes and refused messages."""
+"""Wipes the texts of codes that went out, and removes old pushes and refused messages."""
 
 from datetime import datetime
 
@@ -10,8 +10,8 @@ from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS, literally
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
 
-# Only what may still be called needs its text; no other state leads there. The subquery is looked up by the indexes,
-# once for each message. PostgreSQL makes a join of EXISTS, which goes through all submissions.
+# Only a message that may still be called needs its text; no other state leads there. The subquery is looked up by the
+# indexes, once for each message. PostgreSQL makes a join of EXISTS, which goes through all submissions.
 _NEEDED = (
     select(t.submissions.c.id)
     .join(t.recipients, t.recipients.c.submission_id == t.submissions.c.id)
@@ -49,7 +49,8 @@ def wipe_bodies(connection: Connection, *, before: datetime, most: int = ROWS) -
 def wipe_quarantined(connection: Connection, *, most_bytes: int, before: datetime, most: int = ROWS) -> int:
     """Empties the oldest bodies of quarantined pushes until the others have at most `most_bytes`. Returns how many.
 
-    Pushes that came at `before` or later keep their bodies: they count in what the ledger takes of pushes.
+    Pushes that came at `before` or later keep their bodies: they count towards the limit for what the ledger takes of
+    pushes.
     """
     newer = func.sum(func.coalesce(t.pushes.c.size, func.length(t.pushes.c.body))).over(order_by=t.pushes.c.id.desc())
     which = t.pushes.c.state == literally(QUARANTINED), t.HAS_BODY

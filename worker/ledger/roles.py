@@ -1,5 +1,5 @@
-"""Who may do what in a ledger on PostgreSQL: the authority, as worker/redis_store/redis.acl is for Redis. SQLite knows
-no users.
+"""The rights in a ledger on PostgreSQL. This module is the authority, as worker/redis_store/redis.acl is for Redis.
+SQLite has no users.
 
 Each part of the system has a role of its own, named after the database: `sms_owner`, `sms_worker` and so on for `sms`.
 A superuser makes the roles once (`make`). Each migration gives them what RIGHTS says in its own transaction (`grant`).
@@ -198,12 +198,15 @@ def _take_over_database(connection: Connection, database: str, ours: Collection[
 
 
 _MAY_CONNECT = text("""
-    SELECT DISTINCT grantee.rolname FROM pg_database, aclexplode(datacl) AS a JOIN pg_roles AS grantee ON grantee.oid = a.grantee
+    SELECT DISTINCT grantee.rolname
+    FROM pg_database, aclexplode(datacl) AS a JOIN pg_roles AS grantee ON grantee.oid = a.grantee
     WHERE datname = current_database() AND NOT grantee.rolsuper ORDER BY 1
 """)
 _MAKES_LARGE_OBJECTS = text("""
     SELECT oid::regprocedure::text FROM pg_proc
-    WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import') ORDER BY 1
+    WHERE pronamespace = 'pg_catalog'::regnamespace
+        AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import')
+    ORDER BY 1
 """)
 
 

@@ -34,7 +34,9 @@ class WrongSchema(RuntimeError):
 
 
 class LedgerInUse(RuntimeError):
-    """The ledger could not be migrated, for others use it. The text says who, and what to do. Nothing was changed."""
+    """The ledger could not be migrated, because others use it. Nothing was changed. The text says which process uses
+    it, and what to do.
+    """
 
 
 def _config() -> Config:
@@ -59,9 +61,9 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
 
     Then it builds the missing indexes of BUILT_BESIDE. On PostgreSQL others write to their tables meanwhile.
 
-    On PostgreSQL it waits at most LOCK_WAIT for each lock, for others that come to the table meanwhile wait behind it.
-    Then it lets the others go on, and tries again after a pause. It gives up where `pause` returns True, or after
-    TRIES. Then it raises LedgerInUse, with nothing changed.
+    On PostgreSQL it waits at most LOCK_WAIT for each lock, because others that come to the table wait behind it. Then
+    it lets the others go on, and tries again after a pause. It gives up where `pause` returns True, or after TRIES.
+    Then it raises LedgerInUse, with nothing changed.
     """
     _in_one_transaction(engine, _upgrade, pause)
     _build_indexes(engine)
@@ -96,7 +98,7 @@ def _in_one_transaction(
             break
     raise LedgerInUse(
         f"the ledger is in use and was not changed; {_who_uses(engine)}."
-        "\nEnd what takes long there (a dump, a report, an open session) or stop the workers, then do it again."
+        "\nEnd the process that takes long (a dump, a report, an open session) or stop the workers, then try again."
     )
 
 
@@ -129,7 +131,7 @@ def _drop_broken_off(connection: Connection, index: Index) -> None:
 def _build(connection: Connection, table: Table, index: Index) -> None:
     has_rows = select(select(table).exists())
     if connection.execute(has_rows).scalar_one():
-        log.warning("the index %s is built; it waits for transactions that are open, and nobody for it", index.name)
+        log.warning("building the index %s; it waits for open transactions, and nothing waits for it", index.name)
     connection.execute(CreateIndex(index, if_not_exists=True))
 
 
@@ -141,13 +143,15 @@ _BROKEN_OFF = text("""
 
 def _who_uses(engine: Engine) -> str:
     oldest = text("""
-        SELECT pid, application_name, CAST(extract(epoch FROM clock_timestamp() - xact_start) AS int) FROM pg_stat_activity
-        WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1
+        SELECT pid, application_name, CAST(extract(epoch FROM clock_timestamp() - xact_start) AS int)
+        FROM pg_stat_activity
+        WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+        ORDER BY xact_start LIMIT 1
     """)
     with reading(engine) as connection:
         row = connection.execute(oldest).first()
     if row is None:
-        return "who used it has just ended"
+        return "the session that used it has just ended"
     return (
         f"the oldest transaction is {row[2]} s old, of process {row[0]} of the database ({row[1] or 'without a name'})"
     )
@@ -160,5 +164,6 @@ def check(engine: Engine) -> None:
         raise WrongSchema("the ledger is empty; run `sms migrate` once, then start again")
     if current != wanted:
         raise WrongSchema(
-            f"the ledger is at version {current}, this program needs {wanted}; run `sms migrate` of the newest installed version"
+            f"the ledger is at version {current}, this program needs {wanted};"
+            " run `sms migrate` of the newest installed version"
         )

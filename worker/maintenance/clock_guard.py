@@ -1,4 +1,6 @@
-"""A process whose clock is wrong takes nothing: it compares it with Redis' and the ledger's, at its start and each minute."""
+"""A process whose clock is wrong takes nothing. It compares its clock with those of Redis and the ledger, at its start
+and each minute.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,44 +22,47 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 60.0
 CHECK_SECONDS_WRONG = 5.0
-"""So that a clock that was put right is soon of use."""
+"""Shorter, so that a clock that was put right is soon of use."""
 NOTABLE_JUMP = timedelta(seconds=5)
-"""Of our clock against the time that passed: somebody has set it, so it is compared at once."""
+"""A difference between our clock and the time that passed. Somebody has set the clock, so it is compared at once."""
 
 _WRONG = "sms:wrong_clocks"
 _KEPT = timedelta(minutes=2)
-"""What a process told of its clock longer ago counts no more: it is gone."""
+"""A complaint about a clock that is older than this no longer counts: its process is gone."""
 
 Clock = Callable[[], datetime]
 
 
 def skews(redis: Redis, engine: Engine | None, clock: Clock) -> dict[str, timedelta]:
-    """How far our clock is ahead of Redis' and of the ledger's; without whoever is away. SQLite has no clock but ours."""
-    asked: dict[str, Callable[[], datetime | None]] = {"Redis": lambda: redis_time(redis)}
+    """Returns how far our clock is ahead of those of Redis and of the ledger, by name. A store that is away is left
+    out. SQLite has no clock but ours.
+    """
+    clocks: dict[str, Callable[[], datetime | None]] = {"Redis": lambda: redis_time(redis)}
     if engine is not None:
-        asked["the ledger"] = lambda: ledger_time(engine)
-    found = {}
-    for name, ask in asked.items():
+        clocks["the ledger"] = lambda: ledger_time(engine)
+    ahead = {}
+    for name, read_theirs in clocks.items():
         before = clock()
         try:
-            theirs = ask()
+            theirs = read_theirs()
         except (RedisError, OperationalError, NoConnectionFree):
             continue
         if theirs is not None:
-            found[name] = skew(before, theirs, clock())
-    return found
+            ahead[name] = skew(before, theirs, clock())
+    return ahead
 
 
 class ClockGuard:
-    """The time, and whether this process may work, as far as its clock goes. Its threads share one.
+    """Gives the time, and says whether the clock allows this process to work. The threads of a process share one.
 
-    Where the clock is off by less than the bound, the time is put right by as much: the processes compare times of one another.
+    Where the clock is off by less than the bound, the time is corrected by that much, because processes compare their
+    times.
     """
 
     def __init__(
         self, redis: Redis, engine: Engine, name: str, *, clock: Clock, monotonic: Callable[[], float]
     ) -> None:
-        """`name` is how `sms doctor` shows the process; `monotonic` counts seconds whatever is done to the clock."""
+        """`name` is how `sms doctor` shows the process. `monotonic` counts seconds, whatever is done to the clock."""
         self._redis = redis
         self._engine = engine
         self._name = name
@@ -69,22 +74,25 @@ class ClockGuard:
         self._ahead = timedelta(0)
 
     def time(self) -> datetime:
-        """What time it is, whether the clock is right or not: for what has to be written down in any case."""
+        """Returns the time, whether the clock is right or not: for what has to be written in any case."""
         return self._clock() - self._ahead
 
     def now(self) -> datetime:
-        """What time it is. Raises WrongClock."""
+        """Returns the time. Raises WrongClock."""
         now = self._clock()
-        # Looked at after the clock was read: so a clock that was just set is found out.
+        # Checked after the clock was read, so that a clock that was just set is found out.
         if not self.may_work():
             raise WrongClock("this machine's clock is wrong: put it right (NTP)")
         return now - self._ahead
 
     def may_work(self) -> bool:
-        """Whether the clock is right, as last looked at, or cannot be compared. Looks anew where that is due: two round trips."""
+        """Returns whether the clock was right when it was last compared, or cannot be compared. Compares it again where
+        that is due, in two round trips.
+        """
         if not self._is_due():
             return not self._is_wrong
-        # At the start and where somebody set the clock all wait for the look; else one looks, and the others go by the last.
+        # At the start, and where somebody set the clock, all threads wait for the comparison. Otherwise one thread
+        # compares, and the others go by the last result.
         if self._looking.acquire(blocking=self._looked_at is None or self._was_set(*self._looked_at)):
             try:
                 if self._is_due():
@@ -103,33 +111,35 @@ class ClockGuard:
         return abs(self._clock() - at - timedelta(seconds=self._monotonic() - counted)) > NOTABLE_JUMP
 
     def _look(self) -> None:
-        found = skews(self._redis, self._engine, self._clock)
-        wrong = is_wrong(found.values())
+        ahead = skews(self._redis, self._engine, self._clock)
+        wrong = is_wrong(ahead.values())
         if wrong and not self._is_wrong:
             log.error(
                 "this machine's clock is %s of that of %s: nothing is taken until it is put right (NTP)",
-                in_words(found.values()),
-                " and ".join(found),
+                in_words(ahead.values()),
+                " and ".join(ahead),
             )
-        if self._is_wrong and found and not wrong:
+        if self._is_wrong and ahead and not wrong:
             log.warning("this machine's clock is right again")
-        if found:
-            self._tell(found, wrong)
-            # Where nobody could be asked, it is as wrong as it was.
+        if ahead:
+            self._tell(ahead, wrong)
+            # Where no store answered, the clock counts as what it was before.
             self._is_wrong = wrong
-            self._ahead = timedelta(0) if wrong else min(found.values(), key=abs)
+            self._ahead = timedelta(0) if wrong else min(ahead.values(), key=abs)
         self._looked_at = self._clock(), self._monotonic()
 
-    def _tell(self, found: Mapping[str, timedelta], wrong: bool) -> None:
+    def _tell(self, ahead: Mapping[str, timedelta], wrong: bool) -> None:
         try:
             if wrong:
-                complain(self._redis, _WRONG, self._name, in_words(found.values()), kept=_KEPT)
+                complain(self._redis, _WRONG, self._name, in_words(ahead.values()), kept=_KEPT)
             elif self._is_wrong:
                 withdraw(self._redis, _WRONG, self._name)
-        except RedisError as why:
-            log.warning("Redis cannot be told of this machine's clock: %s", why)
+        except RedisError as error:
+            log.warning("Redis cannot take the note about this machine's clock: %s", error)
 
 
 def wrong_clocks(redis: Redis) -> dict[str, str]:
-    """The processes that take nothing for their clocks are wrong, and how far these are off. Raises redis' exceptions."""
+    """Returns the processes that take nothing because their clocks are wrong, and how far these are off. Raises redis'
+    exceptions.
+    """
     return {process: how for process, (how, _) in complaints(redis, _WRONG, kept=_KEPT).items()}

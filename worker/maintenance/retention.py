@@ -1,4 +1,4 @@
-"""What is kept no longer than it may be is wiped. Once a minute."""
+"""Wipes data that may not be kept any longer. Once a minute."""
 
 import logging
 from datetime import datetime, timedelta
@@ -13,13 +13,15 @@ from worker.ledger.engine import in_batches
 log = logging.getLogger(__name__)
 
 QUARANTINE_BYTES = 1024**3
-"""Of the bodies of quarantined pushes: what could not be read may have been sent to fill the disk."""
+"""The limit for all bodies of quarantined pushes. A push that cannot be read may have been sent to fill the disk."""
 
 
 def forget(engine: Engine, *, codes: bool, keep: timedelta, now: datetime) -> None:
-    """Wipes the texts of OTPs that went out (if `codes`), and bodies of pushes and refused messages that are as old as `keep`.
+    """Wipes the texts of OTPs that went out (if `codes`), and bodies of pushes and refused messages that are older than
+    `keep`.
 
-    Quarantined bodies give way to newer ones, too. Less often than the tick, and no more at a time than there is time for.
+    The oldest quarantined bodies are wiped too where all of them exceed QUARANTINE_BYTES. It is done less often than
+    the tick, and wipes no more at a time than there is time for.
     """
     if codes:
         in_batches(engine, retention.wipe_codes, most=ROWS)
@@ -29,6 +31,6 @@ def forget(engine: Engine, *, codes: bool, keep: timedelta, now: datetime) -> No
     wiped = in_batches(engine, too_many, most=ROWS)
     if wiped:
         log.warning(
-            "the bodies of the %d oldest quarantined pushes are kept no longer: those of the others have %d MiB",
+            "the bodies of the %d oldest quarantined pushes are wiped: the others fill the limit of %d MiB",
             wiped, QUARANTINE_BYTES // 1024**2,
         )  # fmt: skip

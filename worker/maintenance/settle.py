@@ -1,4 +1,4 @@
-"""What is `unknown` is settled where reports have told, and sent once more where its lane says so. Once a minute."""
+"""Settles `unknown` submissions that were reported, and resends them once where their lane says so. Once a minute."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -14,14 +14,15 @@ log = logging.getLogger(__name__)
 
 
 def settle(engine: Engine, *, probable: Collection[str] = (), now: datetime) -> None:
-    """Submissions that are `unknown` and of which a report came were taken. Less often than the tick: it looks at many of them.
+    """Accepts `unknown` submissions of which a report came: the gateway took them. It looks at many, so it is done less
+    often than the tick.
 
-    In the lanes `probable`, those that were probably not taken are sent once more.
+    In the lanes `probable`, submissions that were probably not taken are resent once.
     """
     with engine.begin() as connection:
         settled = unknown.accept_reported(connection, now=now)
     if settled:
-        log.info("%d submissions were unknown and are accepted, for they were reported", settled)
+        log.info("%d unknown submissions are accepted, because they were reported", settled)
     if probable:
         resend_probable(engine, probable, now=now)
 
@@ -29,18 +30,18 @@ def settle(engine: Engine, *, probable: Collection[str] = (), now: datetime) -> 
 def resend_probable(
     engine: Engine, lanes: Collection[str], *, now: datetime, clock: Callable[[], float] = monotonic
 ) -> None:
-    """What is unknown in these lanes, and was probably not taken, is sent once more, as much of it as there is time for.
+    """Resends once the unknown submissions of these lanes that were probably not taken, as many as there is time for.
 
-    Page by page, and the next call goes on after the last of them. `clock` is in seconds.
+    It goes page by page, and the next call goes on after the last one. `clock` is in seconds.
     """
     resent = 0
 
     def resend_some(connection: Connection) -> int:
         nonlocal resent
-        more, others_follow = evidence.resend_next(connection, lanes, now=now)
-        resent += more
+        count, others_follow = evidence.resend_next(connection, lanes, now=now)
+        resent += count
         return int(others_follow)
 
     in_batches(engine, resend_some, most=1, clock=clock)
     if resent:
-        log.warning("%d submissions were unknown and probably not taken: they are sent once more", resent)
+        log.warning("%d unknown submissions were probably not taken, and are resent once", resent)

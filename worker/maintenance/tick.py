@@ -1,6 +1,6 @@
-"""The tick: what beat has a worker do every second, so that nothing waits for a person or for a task that was lost.
+"""The tick: beat has a worker do it every second, so that nothing waits for a person or for a task that was lost.
 
-Each step is one set-based statement, again and again while much has piled up, and safe to run twice at once.
+Each step is one set-based statement, which is repeated while there is a backlog. It is safe to run twice at once.
 """
 
 import logging
@@ -39,7 +39,9 @@ def ring_lanes(
     *,
     now: datetime,
 ) -> list[Lane]:
-    """Rings for each lane that has something to do: its bell was lost, or what is due waited for its time. Those lanes."""
+    """Rings for each lane that has something to do: its bell was lost, or a submission has become due. Returns those
+    lanes.
+    """
     with reading(engine) as connection:
         due = {
             lane.name
@@ -55,7 +57,9 @@ def ring_lanes(
 
 
 def probe_gates(engine: Engine, policy: Policy, probe: Callable[[int], object], *, now: datetime) -> None:
-    """Publishes a task for each account whose closed gate may be probed now, by something of the lanes in which it may send."""
+    """Publishes a task for each account whose closed gate may be probed now, by a submission of a lane in which it may
+    send.
+    """
     with reading(engine) as connection:
         account_ids = claims.to_be_probed(connection, partial(policy.lanes_open, now=now), now=now)
     for account_id in account_ids:
@@ -63,26 +67,28 @@ def probe_gates(engine: Engine, policy: Policy, probe: Callable[[int], object], 
 
 
 def expire(engine: Engine, *, now: datetime, clock: Seconds = monotonic) -> None:
-    """Submissions that wait to be sent, and are past their validity, do not go out any more."""
+    """Expires submissions that wait to be sent and are past their validity."""
     expired = in_batches(engine, partial(submissions.expire, now=now, most=ROWS), most=ROWS, clock=clock)
     if expired:
         log.warning("%d submissions expired before they could be sent", expired)
 
 
 def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime, clock: Seconds = monotonic) -> None:
-    """Submissions of which no outcome was recorded in time become `unknown`, or in the lanes `resend` are sent once more."""
+    """Makes submissions `unknown` whose outcome was not recorded in time. In the lanes `resend` they are resent once
+    instead.
+    """
     lost: list[tuple[int, State]] = []
 
     def expire_some(connection: Connection) -> int:
-        some = submissions.expire_leases(connection, resend=resend, now=now, most=ROWS)
-        lost.extend(some)
-        return len(some)
+        expired = submissions.expire_leases(connection, resend=resend, now=now, most=ROWS)
+        lost.extend(expired)
+        return len(expired)
 
     in_batches(engine, expire_some, most=ROWS, clock=clock)
     for state in sorted({state for _, state in lost}):
         submission_ids = [submission_id for submission_id, its_state in lost if its_state == state]
         log.warning(
-            "%d submissions are %s, no outcome was recorded in time: %s",
+            "%d submissions are %s, because no outcome was recorded in time: %s",
             len(submission_ids),
             state,
             submission_ids[:20],
@@ -90,24 +96,29 @@ def expire_leases(engine: Engine, *, resend: Collection[str] = (), now: datetime
 
 
 def unreport(engine: Engine, *, wait: timedelta, now: datetime, clock: Seconds = monotonic) -> None:
-    """Submissions that were accepted so long ago wait for reports no longer; one that comes late still counts."""
+    """Ends the wait for reports of submissions that were accepted at least `wait` ago. A report that comes later still
+    counts.
+    """
     in_batches(engine, partial(submissions.unreport, before=now - wait, now=now, most=ROWS), most=ROWS, clock=clock)
 
 
 def requeue_pushes(engine: Engine, redis: Redis, publish: Callable[[int], object], *, now: datetime) -> None:
-    """Publishes tasks for pushes that nobody has processed in time; behind a long queue they only wait, and have their tasks."""
-    some: Sequence[int] = range(ROWS)
-    while len(some) == ROWS and redis.llen(PUSH_QUEUE) < PUSHES_QUEUED:
+    """Publishes tasks for pushes that nobody has processed in time. Behind a long queue it does not: there they only
+    wait, and have their tasks.
+    """
+    push_ids: Sequence[int] = range(ROWS)
+    while len(push_ids) == ROWS and redis.llen(PUSH_QUEUE) < PUSHES_QUEUED:
         with engine.begin() as connection:
-            some = pushes.overdue(connection, now=now, most=ROWS)
-        for submission_id in some:
-            publish(submission_id)
+            push_ids = pushes.overdue(connection, now=now, most=ROWS)
+        for push_id in push_ids:
+            publish(push_id)
 
 
 def feed_runs(engine: Engine, feed: Callable[[int, str, int], object], *, now: datetime) -> None:
-    """Rings for each run of a campaign that is under way, by its number, and lane, and where fewer tasks wait than given.
+    """Calls `feed` for each campaign run under way, with its id, its lane, and a number of tasks. It rings where fewer
+    wait.
 
-    Each second another one is the first, so that all have their turn where a queue has no room for all.
+    Each second another run comes first, so all get their share where a queue has no room for all.
     """
     with reading(engine) as connection:
         running = runs.running(connection, now=now)
@@ -131,38 +142,34 @@ def tick(
     start_due: Callable[..., object],
     now: datetime,
 ) -> list[Lane]:
-    """All of it, once. What needs the ledger comes first: while that is away, nothing is given to those who would wait for it.
+    """Does every step once. Returns the lanes that have something to do.
 
-    The lanes that have something to do.
+    The steps that need the ledger come first. While it is away, no bell wakes workers that would only wait for it.
     """
     expire(engine, now=now)
     expire_leases(engine, resend=settings.resend_lanes, now=now)
     unreport(engine, wait=settings.report_wait, now=now)
-    requeue_pushes(
-        engine,
-        redis,
-        lambda submission_id: bells.send(redis, "sms.process_push", submission_id, queue=PUSH_QUEUE),
-        now=now,
-    )
-    probe_gates(
-        engine,
-        policy,
-        lambda account_id: bells.ring(redis, "sms.probe", account_id, queue=UPKEEP_QUEUE, fewer_than=bells.FEW),
-        now=now,
-    )
-    busy = ring_lanes(engine, redis, policy, lambda lane: bells.ring_lane(redis, lane), now=now)
+    requeue_pushes(engine, redis, partial(_publish_push, redis), now=now)
+    probe_gates(engine, policy, partial(_ring_for_probe, redis), now=now)
+    busy = ring_lanes(engine, redis, policy, partial(bells.ring_lane, redis), now=now)
     if intake.give_back(redis, intake_keys.PUSHES, now=now):
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
     heartbeat.note_tick(redis, now=now)
     start_due(engine, now=now)
-    feed_runs(
-        engine,
-        lambda run_id, lane, fewer_than: bells.ring(
-            redis, "sms.launch", run_id, queue=settings.lanes[lane].queue, fewer_than=fewer_than
-        ),
-        now=now,
-    )
-    # Last, for a full Redis takes neither.
+    feed_runs(engine, partial(_ring_for_run, redis, settings), now=now)
+    # Last, because a full Redis takes neither.
     intake.keep_keys(redis, settings.key_days)
     settle_by_and_by(redis)
     return busy
+
+
+def _publish_push(redis: Redis, push_id: int) -> None:
+    bells.send(redis, "sms.process_push", push_id, queue=PUSH_QUEUE)
+
+
+def _ring_for_probe(redis: Redis, account_id: int) -> None:
+    bells.ring(redis, "sms.probe", account_id, queue=UPKEEP_QUEUE, fewer_than=bells.FEW)
+
+
+def _ring_for_run(redis: Redis, settings: Settings, run_id: int, lane: str, fewer_than: int) -> None:
+    bells.ring(redis, "sms.launch", run_id, queue=settings.lanes[lane].queue, fewer_than=fewer_than)

@@ -69,8 +69,8 @@ def reason(recipient: RecipientView, obstacle: str | None = None) -> str | None:
 
 
 def _reason(recipient: RecipientView) -> str | None:
-    if recipient.said_by:
-        return f"{recipient.said_by} said so"
+    if recipient.set_by:
+        return f"{recipient.set_by} said so"
     answer = _answer(recipient)
     last = f"; the last attempt: {answer}" if answer else ""
     again = " a second time" if recipient.resent else ""

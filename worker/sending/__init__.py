@@ -1,1 +1,1 @@
-"""The way of a message: taken in, claimed, called, recorded."""
+"""The path of a message: taken in, claimed, called, recorded."""

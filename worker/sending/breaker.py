@@ -1,6 +1,7 @@
 """The circuit breaker: outcomes close the gate of an account, and a probe that goes through opens it again.
 
-A thread updates the gate before it makes its next call. So once so many calls in a row are unknown, no more follow than are under way.
+A thread updates the gate before it makes its next call. So once the last of a row of unknown calls closes the gate,
+only calls that are already under way still go out.
 """
 
 import logging
@@ -24,23 +25,29 @@ from worker.ledger.sending import gates
 log = logging.getLogger(__name__)
 
 NOTABLE_SKEW = timedelta(seconds=5)
-"""A Date header has whole seconds, and a reply its time on the way."""
+"""A Date header has whole seconds, and a reply takes time on its way."""
 FORGOTTEN = timedelta(minutes=30)
-"""Calls that were unknown so long ago are in no row with those of now."""
+"""Calls that were unknown this long ago do not count in the same row as those of now."""
 
 
 @dataclass(frozen=True, slots=True)
 class InARow:
-    """The calls in a row of the accounts that are unanswered."""
+    """Counts the unanswered calls of each account that follow one another."""
 
     count: Callable[[Claimed, datetime], datetime | None]
-    """Counts a call that is unanswered now; since when, if it is one of as many as close a gate."""
+    """Counts an unanswered call. Returns the time of the first call in the row once the row is long enough to close a
+    gate, else None.
+    """
     end: Callable[[int], object]
-    """Ends the row of that account: the gateway answered for a message. For an accepted call the ledger says so, at no cost."""
+    """Ends the row of that account, because the gateway answered for a message. It is not called for an accepted call,
+    which the ledger shows at no cost.
+    """
 
 
 def update_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row: InARow, now: datetime) -> None:
-    """Closes or opens the gate of the submission's account; most outcomes are accepted, do neither, and cost nothing."""
+    """Closes or opens the gate of the submission's account. Most outcomes are accepted: they do neither, and cost
+    nothing.
+    """
     if claimed.probe:
         _after_probe(engine, claimed.account_id, outcome, now)
     elif outcome.verdict in CLOSING:
@@ -53,39 +60,53 @@ def update_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row:
         in_a_row.end(claimed.account_id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counter:
+    engine: Engine
+    redis: Redis
+    accounts: Mapping[int, str]
+    most: int
+    lease: timedelta
+    own: defaultdict[int, deque[datetime]]
+    """When the last calls of this process were unknown, by account id."""
+
+
 def unknown_in_a_row(
     engine: Engine, redis: Redis, accounts: Mapping[int, str], *, most: int, lease: timedelta
 ) -> InARow:
-    """Counts calls that are unknown, of all processes, in Redis, which is asked at the end of a row besides: what is accepted costs nothing.
+    """Returns the counter of unknown calls, which counts those of all processes in Redis. An accepted call costs
+    nothing.
 
-    A call that was claimed before the gate was last opened says nothing of the gateway since then, and is not counted.
-    While Redis is away, each process counts its own.
+    A call that was claimed before the gate was last opened is not counted, because it says nothing about the gateway
+    since then. While Redis is away, each process counts its own calls.
     """
-    here: defaultdict[int, deque[datetime]] = defaultdict(partial(deque, maxlen=most))
+    counter = _Counter(engine, redis, accounts, most, lease, defaultdict(partial(deque, maxlen=most)))
+    return InARow(partial(_count, counter), partial(_end, counter))
 
-    def count(claimed: Claimed, now: datetime) -> datetime | None:
-        with reading(engine) as connection:
-            opened = gates.opened_at(connection, claimed.account_id)
-        if opened is None or claimed.until - lease < opened:
-            return None
-        own = here[claimed.account_id]
-        own.append(now)
-        try:
-            times = _note(redis, _key(accounts, claimed.account_id), f"{claimed.id}/{claimed.attempt}", now, most)
-        except RedisError as why:
-            log.warning("calls that are unknown are counted in this process alone, for Redis is away: %s", why)
-            times = list(own)
-        since = [time for time in times if time >= opened and time > now - FORGOTTEN]
-        return min(since) if len(since) >= most else None
 
-    def end(account_id: int) -> None:
-        here.pop(account_id, None)
-        try:
-            redis.delete(_key(accounts, account_id))
-        except RedisError as why:
-            log.warning("a row of unknown calls ends in this process alone, for Redis is away: %s", why)
+def _count(counter: _Counter, claimed: Claimed, now: datetime) -> datetime | None:
+    with reading(counter.engine) as connection:
+        opened = gates.opened_at(connection, claimed.account_id)
+    if opened is None or claimed.until - counter.lease < opened:
+        return None
+    own = counter.own[claimed.account_id]
+    own.append(now)
+    key, call = _key(counter.accounts, claimed.account_id), f"{claimed.id}/{claimed.attempt}"
+    try:
+        times = _note(counter.redis, key, call, now, counter.most)
+    except RedisError as error:
+        log.warning("unknown calls are counted in this process alone, because Redis is away: %s", error)
+        times = list(own)
+    in_row = [time for time in times if time >= opened and time > now - FORGOTTEN]
+    return min(in_row) if len(in_row) >= counter.most else None
 
-    return InARow(count, end)
+
+def _end(counter: _Counter, account_id: int) -> None:
+    counter.own.pop(account_id, None)
+    try:
+        counter.redis.delete(_key(counter.accounts, account_id))
+    except RedisError as error:
+        log.warning("a row of unknown calls ends in this process alone, because Redis is away: %s", error)
 
 
 def _key(accounts: Mapping[int, str], account_id: int) -> str:
@@ -93,7 +114,7 @@ def _key(accounts: Mapping[int, str], account_id: int) -> str:
 
 
 def _note(redis: Redis, key: str, call: str, now: datetime, most: int) -> list[datetime]:
-    """Notes the call; when the last `most` were noted."""
+    """Notes the call in Redis. Returns the times of the last `most` calls that were noted."""
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.zadd(key, {call: now.timestamp()})
         pipeline.zremrangebyrank(key, 0, -most - 1)
@@ -104,10 +125,12 @@ def _note(redis: Redis, key: str, call: str, now: datetime, most: int) -> list[d
 
 
 def breaker(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime]) -> Callable[[Claimed, Outcome], None]:
-    """Returns the function that updates the gate after each outcome, and notes the gateway's clock where that has changed."""
+    """Returns the function that updates the gate after each outcome. It also notes the gateway's clock where that has
+    changed.
+    """
     noted: dict[int, timedelta] = {}
 
-    def keep(claimed: Claimed, outcome: Outcome) -> None:
+    def update(claimed: Claimed, outcome: Outcome) -> None:
         update_gate(engine, claimed, outcome, in_a_row=in_a_row, now=clock())
         last = noted.get(claimed.account_id, timedelta(0))
         if outcome.skew is not None and abs(outcome.skew - last) > NOTABLE_SKEW:
@@ -115,11 +138,11 @@ def breaker(engine: Engine, in_a_row: InARow, clock: Callable[[], datetime]) -> 
             with engine.begin() as connection:
                 gates.note_skew(connection, claimed.account_id, outcome.skew)
 
-    return keep
+    return update
 
 
 def accepted_since(engine: Engine, account_id: int, since: datetime) -> bool:
-    """Whether the gateway has accepted a call of the account since then, whichever worker made it."""
+    """Returns whether the gateway has accepted a call of the account since then, whichever worker made it."""
     with reading(engine) as connection:
         return gates.was_accepted_since(connection, account_id, since)
 
@@ -132,7 +155,7 @@ def _close(
         closed = gates.close(
             connection, account_id, _reason(outcome), now=now, until=until, unless_accepted_since=unless_accepted_since
         )
-        name = gates.account_of(connection, account_id) if closed else None
+        name = gates.account_name(connection, account_id) if closed else None
     if closed:
         log.error("the gate of account %s is closed, see `sms account list`: %s", name, _reason(outcome))
 
@@ -141,7 +164,7 @@ def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetim
     if opens(outcome):
         with engine.begin() as connection:
             gates.open_again(connection, account_id, now=now)
-            name = gates.account_of(connection, account_id)
+            name = gates.account_name(connection, account_id)
         log.warning("the gate of account %s is open again", name)
         return
     with engine.begin() as connection:
@@ -149,7 +172,7 @@ def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetim
         wait = next_probe(outcome, now - closed_at) if closed_at else None
         if wait is not None:
             gates.stay_closed(connection, account_id, _reason(outcome), until=now + wait)
-        name = gates.account_of(connection, account_id)
+        name = gates.account_name(connection, account_id)
     log.warning("the gate of account %s stays closed: %s", name, _reason(outcome))
 
 

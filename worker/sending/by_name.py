@@ -1,4 +1,4 @@
-"""By name: what a backend app published without our client goes into the intake, where all messages wait."""
+"""By name: puts messages that a backend app published without our client into the intake, where all messages wait."""
 
 import json
 from collections.abc import Mapping
@@ -16,32 +16,33 @@ from worker.redis_store import intake
 def put_by_name(
     redis: Redis, fields: object, task_id: str, *, caller: str, queue: str | None = None, now: datetime
 ) -> str:
-    """Puts a message that was published by name into the intake; what cannot be sent, to be kept as refused. Returns its lane.
+    """Puts a message that was published by name into the intake. A message that cannot be sent goes there too, to be
+    kept as refused. Returns its lane.
 
-    The message names its lane, or its queue does; they may not differ. Where neither does, it is refused: a code taken for a
-    notice would be sent for a day.
+    The message names its lane, or its queue does; they must not differ. A message without either is refused, because a
+    code taken for a notice would be sent for a day.
     """
     default_id = task_id if is_id(task_id) else id_of(task_id.encode("utf-8", "surrogatepass"))
     lane = lane_of_queue(queue)
     try:
         if lane is None and queue is not None and isinstance(fields, Mapping) and not fields.get("lane"):
-            queues = ", ".join(one.queue for one in LANES.values())
+            queues = ", ".join(each.queue for each in LANES.values())
             raise Refused(
                 [Fault("lane", f"is missing, and the queue {queue} is that of no lane; send it to one of {queues}")]
             )
-        # Of any account: a worker that does not know it leaves it in the intake, for another may have newer settings.
+        # Messages of unknown accounts are let in: another worker may have newer settings.
         message = read_message(fields, now=now, default_id=default_id, caller=as_caller(caller), lane=lane)
         intake.put(redis, [message], now=now, if_full=True)
-    except Refused as why:
+    except Refused as error:
         lane = lane or next(iter(LANES))
-        intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), why.faults, now=now)
+        intake.put_foreign(redis, lane, default_id, _payload(fields).encode(), error.faults, now=now)
         return lane
     return message.lane
 
 
 def _payload(fields: object) -> str:
-    # Celery's JSON also carries times and the like, and something may be nested deeper than can be written.
+    # Celery's JSON also carries times and the like, and the payload may be nested too deeply to be written.
     try:
         return json.dumps(fields, default=str)
-    except (TypeError, ValueError, RecursionError) as why:
-        return f"a {type(fields).__name__} that cannot be written as JSON: {type(why).__name__}"
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"a {type(fields).__name__} that cannot be written as JSON: {type(error).__name__}"

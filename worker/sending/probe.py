@@ -1,4 +1,4 @@
-"""Probe: one submission is claimed through a closed gate, to see whether it can be opened again."""
+"""Probe: claims one submission through a closed gate, to see whether the gate can be opened again."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from worker.ledger.sending import claims
 from worker.ledger.sending.accounts import MsgIds
 
 ClaimProbe = Callable[[int], Sequence[Claimed] | None]
-"""Claims a probe for that account. None where only another process may make one."""
+"""Claims a probe for the account of that id. Returns None where only another process may make one."""
 
 
 def prober(
@@ -23,7 +23,9 @@ def prober(
     clock: Callable[[], datetime],
     lease: timedelta,
 ) -> ClaimProbe:
-    """Returns the function that claims probes in this process. `may_probe` says whether it reaches the gateway."""
+    """Returns the function that claims probes in this process. `may_probe` says whether this process reaches the
+    gateway.
+    """
 
     def claim_probe(account_id: int) -> Sequence[Claimed] | None:
         if account_id not in policy.account_ids.values() or not may_probe():

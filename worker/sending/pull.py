@@ -1,4 +1,4 @@
-"""Pull: claim what is due in a lane, in fair shares, and no more of it than the rates of the accounts allow."""
+"""Pull: claims what is due in a lane, in fair shares, and no more than the rates of the accounts allow."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -11,28 +11,29 @@ from sqlalchemy import Engine
 from worker.domain.lane import Lane
 from worker.domain.policy import Policy
 from worker.domain.submission import Claimed
-from worker.ledger.sending import claims, optouts
+from worker.ledger.sending import claims
 from worker.ledger.sending.claims import Due, Queue
+from worker.ledger.sending.leave_out import leave_out_opted_out
 from worker.redis_store.rate import Grant
 
 Allow = Callable[[int, Lane, Sequence[int]], Grant]
-"""How many of these calls of that account, by the mobiles of each, may be made now."""
+"""Returns how many of these calls of that account may be made now. The numbers are the mobiles of each call."""
 
 LOOK_AGAIN = timedelta(seconds=0.2)
-"""So long the queues that a look at a lane found are claimed from, each while it gives as much as is asked of it.
+"""For this long, pulls claim from the queues that one look at the lane found, while each gives what is asked of it.
 
-Whoever comes meanwhile waits no longer than that, in a lane that has a backlog.
+A queue that gets its first submission meanwhile waits no longer than that, in a lane that has a backlog.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen of a lane: for the claims up to the next look, and where that begins."""
+    """The queues that were found in a lane, for the claims up to the next look, and where that look begins."""
 
     at: datetime | None = None
     queues: Sequence[Queue] = ()
     since: Mapping[Queue, datetime] = field(default_factory=dict)
-    """For each queue, the `due_at` of what was claimed of it last: what is due earlier is claimed already."""
+    """For each queue, the `due_at` of the submission that was claimed last. Those due earlier are claimed already."""
     after: str = ""
     """The caller after whom the next look begins."""
 
@@ -42,7 +43,9 @@ NO_LOOK = Look()
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What was claimed; whether more is due that may go now; and in how many seconds more may, where a rate is used up."""
+    """The claimed submissions, whether more is due that may go now, and in how many seconds more may go where a rate is
+    used up.
+    """
 
     claimed: Sequence[Claimed]
     more: bool = False
@@ -52,7 +55,7 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What every pull of a process goes by."""
+    """The terms of every pull of a process."""
 
     policy: Policy
     allow: Allow
@@ -62,13 +65,27 @@ class Terms:
     """How long a claim holds."""
 
 
+@dataclass(slots=True)
+class _Locked:
+    """The submissions that one pull has locked, and what it has learnt about the queues."""
+
+    since: dict[Queue, datetime]
+    """For each queue, the `due_at` of the submission that was locked last."""
+    ids: list[int] = field(default_factory=list)
+    waits: dict[int, float] = field(default_factory=dict)
+    """The accounts whose rate is used up, with the seconds until it is worth asking again."""
+    dry: set[Queue] = field(default_factory=set)
+    """Queues that gave less than they were asked for."""
+    more: bool = False
+
+
 def pull(engine: Engine, lane: Lane, most: int, terms: Terms, *, now: datetime, last: Look = NO_LOOK) -> Pulled:
     """Claims up to `most` submissions of the lane.
 
-    Each account gets an equal share of them, and each of its callers an equal share of that. Chance decides which come first,
-    so all have their turn where there are more of them than places. Of very many callers some are looked at, and the next ones
-    at the next pull: `last` is the look of the last one. Recipients who have opted out by now are left out, in a lane that
-    heeds it.
+    Each account gets an equal share of them, and each of its callers an equal share of that. Chance decides which come
+    first, so all get served where there are more of them than places. Of very many callers some are looked at, and the
+    next ones at the next pull: `last` is the look of the last one. Recipients who have opted out by now are left out,
+    in a lane that heeds opt-outs.
     """
     with engine.begin() as connection:
         look = last if _holds(last, now) else Look(now, claims.queues(connection, lane.name, now=now, after=last.after))
@@ -82,33 +99,29 @@ def pull(engine: Engine, lane: Lane, most: int, terms: Terms, *, now: datetime, 
             allow=lambda account_id, sizes: terms.allow(account_id, lane, sizes),
         )
         if locked.ids and lane.heeds_optouts:
-            optouts.leave_out(connection, locked.ids, now=now)
+            leave_out_opted_out(connection, locked.ids, now=now)
         claimed = claims.claim(connection, locked.ids, now=now, lease=terms.lease) if locked.ids else []
     lasts = _lasts(queues)
-    # One by chance: the callers between those of two accounts have their turn another time.
-    after = list(lasts.values())[int(terms.random() * len(lasts))] if lasts else last.after
-    # Where an older look has nothing more to give, others may have come meanwhile.
+    # An older look that has nothing more to give may have missed queues that came meanwhile.
     is_stale = look is last and bool(locked.dry or not locked.ids)
     more = locked.more or not lasts.keys() <= locked.waits.keys() or is_stale
-    left = [queue for queue in look.queues if queue not in locked.dry]
-    # Of a queue that gives one at a time nobody knows whether it has another.
-    goes_on = left and all(share > 1 for _, share in shares) and 0 < len(claimed) == len(locked.ids)
-    look = Look(look.at, left, locked.since, after) if goes_on else Look(after=after)
-    return Pulled(claimed, more, min(locked.waits.values(), default=0), look)
+    # A queue that gives one submission at a time does not show whether it has another.
+    goes_on = all(share > 1 for _, share in shares) and 0 < len(claimed) == len(locked.ids)
+    after = _any_of(list(lasts.values()), terms.random) if lasts else last.after
+    return Pulled(
+        claimed, more, min(locked.waits.values(), default=0), _next_look(look, locked, after, goes_on=goes_on)
+    )
 
 
-@dataclass(slots=True)
-class _Locked:
-    """What one pull has locked, and what it has learnt."""
+def _any_of(callers: Sequence[str], random: Callable[[], float]) -> str:
+    """Returns one caller by chance: the callers between those of two accounts come another time."""
+    return callers[int(random() * len(callers))]
 
-    since: dict[Queue, datetime]
-    """For each queue, the `due_at` of what was locked of it last."""
-    ids: list[int] = field(default_factory=list)
-    waits: dict[int, float] = field(default_factory=dict)
-    """Accounts whose rate is used up: the seconds until it is worth asking again."""
-    dry: set[Queue] = field(default_factory=set)
-    """Queues that gave less than they were asked for."""
-    more: bool = False
+
+def _next_look(look: Look, locked: _Locked, after: str, *, goes_on: bool) -> Look:
+    """Returns the look for the next pull: this one without its dry queues, or an empty one that is too old to hold."""
+    queues = [queue for queue in look.queues if queue not in locked.dry]
+    return Look(look.at, queues, locked.since, after) if goes_on and queues else Look(after=after)
 
 
 def _lock_granted(
@@ -144,24 +157,24 @@ def _holds(look: Look, now: datetime) -> bool:
 
 
 def _lasts(queues: Sequence[Queue]) -> dict[int, str]:
-    """The last caller that was looked at, of each account that may have more."""
+    """Returns the last caller that was looked at, for each account that may have more."""
     counts = Counter(queue.account_id for queue in queues)
     return {queue.account_id: queue.caller for queue in queues if counts[queue.account_id] >= claims.MOST_QUEUES}
 
 
 def _shares(queues: Sequence[Queue], most: int, random: Callable[[], float]) -> list[tuple[Queue, int]]:
-    """The queues in random order, each with its share of the places, at least one."""
-    of_account: defaultdict[int, list[Queue]] = defaultdict(list)
+    """Returns the queues in random order, each with its share of the places, at least one."""
+    by_account: defaultdict[int, list[Queue]] = defaultdict(list)
     for queue in queues:
-        of_account[queue.account_id].append(queue)
+        by_account[queue.account_id].append(queue)
     shares = [
-        (queue, -(-most // (len(of_account) * len(callers)))) for callers in of_account.values() for queue in callers
+        (queue, -(-most // (len(by_account) * len(callers)))) for callers in by_account.values() for queue in callers
     ]
     return sorted(shares, key=lambda _: random())
 
 
 def puller(engine: Engine, terms: Terms, clock: Callable[[], datetime]) -> Callable[[Lane, int], Pulled]:
-    """Returns `pull` for one process: it remembers the last look at each lane."""
+    """Returns `pull` for one process. It remembers the last look at each lane."""
     looks: dict[str, Look] = {}
 
     def pull_next(lane: Lane, most: int) -> Pulled:

@@ -1,10 +1,11 @@
-"""Whether this process reaches the gateway. One that does not takes nothing from the lanes, and the others go on.
+"""Reachability: a process that does not reach the gateway takes nothing from the lanes, and the others go on.
 
-It says so, once, and is seen by `sms doctor`. One that gets no connection looks for itself, without a message, and goes on when it
-gets one. Where the gateway is away for all, all stop so: nothing is burnt, for what was not sent waits and goes out later.
+It says so once, and `sms doctor` shows it. A process without a connection tries to connect, without a message, and goes
+on when it succeeds. Where the gateway is away for all processes, all of them stop in this way. No message is lost by
+it: what was not sent waits, and goes out later.
 
-One whose calls are not answered, though those of others are, has a proxy or an address between it and the gateway that answers
-for it. Only a call can tell whether that is over, so it makes one now and then.
+A process may be unanswered while others are answered: a proxy or an address between it and the gateway answers for the
+gateway. Only a call can tell whether that is over, so the process makes one now and then.
 """
 
 import logging
@@ -22,23 +23,26 @@ from worker.redis_store.sick_workers import Sick
 log = logging.getLogger(__name__)
 
 IN_A_ROW = 10
-"""One connection that does not come about is bad luck; so many calls in a row without one, and this process has none."""
+"""One connection that fails is bad luck. After this many calls in a row without one, the process has no connection."""
 LOOK_AGAIN_SECONDS = 5.0
 TRY_AGAIN_SECONDS = 30.0
-"""A call that is made to see whether it is answered may be lost to `unknown`."""
+"""A call that is made to see whether it is answered may end as `unknown`."""
 DOUBT_SECONDS = 1.0
-"""From one call to the next of a process of which nobody knows yet whether others are answered."""
+"""The time from one call to the next of a process in doubt: nobody knows yet whether others are answered."""
 LEFT_TO_OTHERS = 0.9
-"""The share of probes that such a process leaves to others: not all, for those of none may be answered."""
+"""The share of probes that a process in doubt leaves to others. It is not all of them, because no process may be
+answered.
+"""
 ALL = sys.maxsize
 
 
 class Reachability:
-    """What this process knows of its way to the gateway. Safe to use from many threads; most outcomes cost nothing.
+    """Keeps what this process knows of its way to the gateway. It is safe to use from many threads. Most outcomes cost
+    nothing.
 
-    `connect` opens a connection to the gateway and says why it cannot, or None; `tell` tells the others that this process is
-    sick, or well (None); `pause` waits so many seconds, and answers True where it is time to end; `monotonic` counts seconds;
-    `random` gives 0 to 1.
+    `connect` opens a connection to the gateway, and returns the reason why it cannot, or None. `tell` tells the other
+    processes that this one is sick, or well (None). `pause` waits so many seconds, and returns True where it is time to
+    end. `monotonic` counts seconds. `random` returns 0 to 1.
     """
 
     def __init__(
@@ -57,19 +61,20 @@ class Reachability:
         self._stopped = self._tries = False
         self._trial_calls = 0
         self.doubted_since: datetime | None = None
-        """When the tenth call in a row was not answered."""
+        """The time of the tenth unanswered call in a row."""
         self._tried_at = -math.inf
 
     def may_probe(self) -> bool:
-        """Whether this process may probe a gate now. One that stopped may with the call that it has to try whether it is answered."""
+        """Returns whether this process may probe a gate now. A process that stopped may use its trial call for that."""
         if self._stopped:
             return self.most_calls() > 0
         return self.doubted_since is None or self._random() >= LEFT_TO_OTHERS
 
     def most_calls(self) -> int:
-        """How many calls this process may take from the lanes now: all, none, or one to try whether it is answered.
+        """Returns how many calls this process may take from the lanes now: all, none, or one as a trial.
 
-        One each second also after ten in a row that were not answered, for as long as nobody knows whether those of others are.
+        After ten unanswered calls in a row it is one each second, for as long as nobody knows whether others are
+        answered.
         """
         if not self._stopped and self._unanswered < IN_A_ROW:
             return ALL
@@ -81,7 +86,10 @@ class Reachability:
         return calls
 
     def note(self, outcome: Outcome, now: datetime) -> None:
-        """Notes what came of a call. After ten in a row that got no connection this process stops, until it gets one."""
+        """Notes the outcome of a call.
+
+        After ten calls in a row without a connection, this process stops until it gets one.
+        """
         if outcome.verdict is Verdict.NOT_SENT:
             with self._lock:
                 self._not_sent += 1
@@ -100,7 +108,9 @@ class Reachability:
             self._stopped = self._tries = False
 
     def others_are_answered(self, outcome: Outcome) -> None:
-        """Notes that calls of others were accepted since `doubted_since`: this process stops, until one of its own is answered."""
+        """Notes that calls of others were accepted since `doubted_since`. This process stops, until one of its own
+        calls is answered.
+        """
         self._stop(outcome, tries=True)
 
     def _stop(self, outcome: Outcome, *, tries: bool) -> None:
@@ -108,30 +118,30 @@ class Reachability:
             if self._stopped:
                 return
             self._stopped, self._tries = True, tries
-        # Not of those that the process waits for at its end: it holds nothing.
+        # A daemon, because the process need not wait for it at its end: it holds nothing.
         thread = threading.Thread(target=self._until_well, args=(outcome.tips or "", tries), name="reach", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # Without a thread that looks, it would be stopped for ever.
+            # Without this thread the process would be stopped for ever.
             self._stopped, self._not_sent, self._unanswered, self.doubted_since = False, 0, 0, None
             raise
 
     def _until_well(self, reason: str, tries: bool) -> None:
         log.error(
-            "this worker does not reach the gateway and takes nothing until it does, the others go on; "
-            "let this machine out to SMS_GATEWAY_URL (network, name, proxy, certificates): %s",
+            "this worker does not reach the gateway, and takes nothing until it does; the others go on. "
+            "Let this machine reach SMS_GATEWAY_URL (network, name, proxy, certificates): %s",
             reason,
         )
-        # Nothing may end this thread before: the process would take nothing for ever, and nobody would be told.
+        # No error may end this thread early: the process would take nothing for ever, and nobody would learn of it.
         since = self._monotonic()
-        why: str | None = reason
-        while why is not None:
-            self._say(Sick(name(), why, timedelta(seconds=self._monotonic() - since)))
+        current: str | None = reason
+        while current is not None:
+            self._say(Sick(name(), current, timedelta(seconds=self._monotonic() - since)))
             if self._pause(TRY_AGAIN_SECONDS if tries else LOOK_AGAIN_SECONDS):
                 self._say(None)
                 return
-            why = self._try(reason) if tries else self._look()
+            current = self._try(reason) if tries else self._look()
         self._not_sent = self._unanswered = 0
         self.doubted_since = None
         self._stopped = False
@@ -154,7 +164,7 @@ class Reachability:
         try:
             return self._connect()
         except Exception as error:
-            log.exception("this worker cannot look whether it reaches the gateway, and tries again")
+            log.exception("this worker cannot check whether it reaches the gateway, and tries again")
             return f"it cannot look for a connection: {type(error).__name__}: {error}"
 
 
@@ -164,9 +174,11 @@ def noting(
     was_accepted_since: Callable[[int, datetime], bool],
     clock: Callable[[], datetime],
 ) -> Callable[[Claimed, Outcome], None]:
-    """Returns the function that is told of each outcome: it updates the gate, and notes whether this process reaches the gateway.
+    """Returns the function that updates the gate after each outcome, and notes whether this process reaches the
+    gateway.
 
-    `was_accepted_since` says whether the gateway has accepted a call of that account since then, whichever worker made it.
+    `was_accepted_since` says whether the gateway has accepted a call of that account since then, whichever worker made
+    it.
     """
 
     def note(claimed: Claimed, outcome: Outcome) -> None:

@@ -1,7 +1,7 @@
-"""Record: what became of calls is written down, many at a time, and none waits for a row that somebody else holds.
+"""Record: writes the outcomes of calls, many at a time. None waits for a row that another transaction holds.
 
-A row may be locked for long: by a `psql` that was left open, by a process that was stopped in the middle of a change. Its outcome is
-tried again by itself, for what came of a call is known to this process alone; the outcomes beside it are written meanwhile.
+A row may be locked for long: by an open `psql`, or by a process that was stopped in the middle of a change. Only this
+process knows the outcome, so it keeps trying to write that one alone. Meanwhile the other outcomes are written.
 """
 
 import logging
@@ -22,16 +22,18 @@ log = logging.getLogger(__name__)
 def recorder(
     engine: Engine, *, clock: Callable[[], datetime], pause: Callable[[float], None]
 ) -> Callable[[Recorded], None]:
-    """Records an outcome, together with those of other threads; it returns when that is in the ledger. `pause` waits so many seconds."""
+    """Returns the function that records an outcome, together with those of other threads. It returns once the outcome
+    is in the ledger. `pause` waits so many seconds.
+    """
 
     def record_free(outcomes: Sequence[Recorded]) -> list[bool]:
         with engine.begin() as connection:
-            free = submissions.lock_free(connection, [one.id for one in outcomes])
-            ours = [one for one in outcomes if one.id in free]
+            free = submissions.lock_free(connection, [outcome.id for outcome in outcomes])
+            ours = [outcome for outcome in outcomes if outcome.id in free]
             written = submissions.record(connection, ours, now=clock())
         if written < len(ours):
-            log.warning("%d outcomes came after their submission had moved on", len(ours) - written)
-        return [one.id in free for one in outcomes]
+            log.warning("%d outcomes came after their submissions had moved on", len(ours) - written)
+        return [outcome.id in free for outcome in outcomes]
 
     together = GroupCommit(retried(record_free, pause))
 
@@ -40,8 +42,8 @@ def recorder(
         while not together(outcome):
             if tries == len(PAUSES):
                 log.warning(
-                    "submission %d, attempt %d: its outcome %s waits to be recorded, for its row is locked: see who holds it in"
-                    " pg_locks and pg_stat_activity",
+                    "submission %d, attempt %d: its outcome %s waits to be recorded, because its row is locked;"
+                    " pg_locks and pg_stat_activity show by which session",
                     outcome.id, outcome.attempt, outcome.state,
                 )  # fmt: skip
             pause(PAUSES[min(tries, len(PAUSES) - 1)])

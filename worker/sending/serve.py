@@ -1,8 +1,9 @@
-"""Serve a lane: accept what waits in its intake, claim what is due, and call; for as long as there is something to do.
+"""Serve a lane: accepts what waits in its intake, claims what is due, and calls, for as long as there is something to
+do.
 
-A bell wakes this up and is done with at once, so no task of Celery's ever waits for the gateway, and pushes and the tick have
-their turn however much there is to send. Each lane has threads of its own for accepting, for claiming and for its calls: none
-waits for another. No more is claimed than there are threads free to call at once.
+The task of a bell wakes this up and ends at once. So no Celery task waits for the gateway, and pushes and the tick get
+their threads however much there is to send. Each lane has its own threads for accepting, for claiming and for calls:
+none waits for another. A process claims no more than it has threads free to call at once.
 """
 
 import math
@@ -19,39 +20,45 @@ from worker.runtime.loop import Loop
 from worker.sending.pull import Pulled
 
 PULLED_AT_ONCE = 50
-"""Calls claimed in one transaction: enough to share its cost, and few enough that the first of them begins at once."""
+"""The calls that are claimed in one transaction: enough to share its cost, and few enough that the first of them begins
+at once.
+"""
 REST = 2
-"""In a backlog where few places are free, the next claim waits so many times as long as the last one took: more places share it."""
+"""In a backlog with few free places, the next claim waits this many times as long as the last one took. So more places
+share it.
+"""
 LONGEST_REST_SECONDS = 0.1
 LOOK_SECONDS = 0.5
-"""From one look whether a thread is free, or the clock is right, to the next."""
+"""The time from one look whether a thread is free, or the clock is right, to the next."""
 PASS_ON_SECONDS = 0.05
 LONGEST_PASS_ON_SECONDS = 1.0
-"""How long a worker that may not call keeps a bell, at first and at most."""
+"""A worker that may not call keeps a bell for PASS_ON_SECONDS at first, and for this long at most."""
 RING_SECONDS = 0.1
-"""From one bell for the other workers to the next: each of them is there for as long as there is something to do."""
+"""The time from one bell for the other workers to the next. A woken worker stays for as long as there is something to
+do.
+"""
 
 
 @dataclass(frozen=True)
 class Verbs:
-    """What serving a lane consists of."""
+    """The functions that serving a lane consists of."""
 
     may_work: Callable[[], bool]
-    """Whether this process may take anything on now: its clock is right."""
+    """Returns whether this process may take anything on now: its clock is right."""
     most_calls: Callable[[], int]
-    """How many calls this process may take on now, as far as it reaches the gateway."""
+    """Returns how many calls this process may take on now, as far as it reaches the gateway."""
     take_in: Callable[[], bool]
-    """Accepts some of what waits in the intake; whether there may be more."""
+    """Accepts some of what waits in the intake. Returns whether there may be more."""
     pull: Callable[[int], Pulled]
     """Claims up to so many calls."""
     submit: Callable[[Claimed], object]
-    """Makes a call that was claimed, and writes down what became of it."""
+    """Makes a claimed call, and records its outcome."""
     ring: Callable[[], object]
     """Tells another worker that there is more to do than this one can."""
     is_away: Callable[[Exception], bool]
-    """Whether an error says that a store is away, or that this machine does not know the time."""
+    """Returns whether an error says that a store is away, or that this machine does not know the time."""
     only_waiter: Callable[[], AbstractContextManager[bool]]
-    """Whether this process alone, of all, waits for tokens of the lane within the block."""
+    """Yields whether this process alone, of all, waits for tokens of the lane within the block."""
 
 
 class Server:
@@ -68,12 +75,12 @@ class Server:
         self._pass_on_seconds = PASS_ON_SECONDS
 
     def wake(self) -> None:
-        """Has what there is to do begun; returns at once."""
+        """Starts the work that waits in the lane. Returns at once."""
         self._accepting.wake()
         self._sending.wake()
 
     def call(self, claimed: Claimed) -> None:
-        """Has a call begun that was claimed elsewhere: a probe of a closed gate."""
+        """Starts a call that was claimed elsewhere: a probe of a closed gate."""
         self._calls.begin(partial(self._verbs.submit, claimed))
 
     def finish(self) -> None:
@@ -96,7 +103,8 @@ class Server:
                 places = self._calls.free(at_least=self._worth_a_claim, wait_seconds=rest)
             if not places:
                 continue
-            # Asked after the wait for a place: the calls that free one tell whether the gateway is reached.
+            # Asked after the wait for a place, because the call that frees a place shows whether the gateway is
+            # reached.
             most = self._verbs.most_calls()
             if not most:
                 break
@@ -111,14 +119,16 @@ class Server:
                 with self._verbs.only_waiter() as mine:
                     if not mine:
                         return
-                    # No longer: another account of the lane may have tokens for what comes meanwhile.
+                    # No longer, because another account of the lane may have tokens for what comes meanwhile.
                     self._stopping.wait(min(pulled.wait, LOOK_SECONDS))
             elif not pulled.wait:
                 return
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Rings for another worker. The bell may come back, where none reaches the gateway: so later each time."""
+        """Rings for another worker. Where none reaches the gateway the bell may come back, so each time it waits
+        longer.
+        """
         soon = time.monotonic() - self._passed_on_at > 2 * LONGEST_PASS_ON_SECONDS
         self._pass_on_seconds = PASS_ON_SECONDS if soon else min(2 * self._pass_on_seconds, LONGEST_PASS_ON_SECONDS)
         self._stopping.wait(self._pass_on_seconds)
@@ -126,7 +136,7 @@ class Server:
         self._verbs.ring()
 
     def _goes_on(self) -> bool:
-        """Whether something may be taken on. Waits while it may not; False when it is time to end."""
+        """Waits while nothing may be taken on. Returns False when it is time to end."""
         while not self._verbs.may_work():
             if self._stopping.wait(LOOK_SECONDS):
                 break

@@ -1,7 +1,8 @@
-"""Submit: call the gateway for a submission that was claimed, and write down what is known afterwards.
+"""Submit: calls the gateway for a claimed submission, and records the outcome.
 
-The claim was committed before the call and no transaction is open during it. Whatever goes wrong from here leaves a row in
-`submitting`, which becomes `unknown` when its lease runs out: never a second call, unless the lane asks for one.
+The claim is committed before the call, and no transaction is open during it. If anything fails from here on, the row
+stays in `submitting`, and becomes `unknown` when its lease runs out. It never gets a second call, unless its lane asks
+for one.
 """
 
 import logging
@@ -17,23 +18,24 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a process submits with."""
+    """The functions and settings with which a process submits."""
 
     call: Callable[[Claimed], Outcome]
     note: Callable[[Claimed, Outcome], object]
-    """Is told of each outcome, once it is recorded."""
+    """Is called with each outcome, once that is recorded."""
     clock: Callable[[], datetime]
     random: Callable[[], float]
     """0 to 1."""
     resend: Collection[str] = ()
-    """The lanes in which what is unknown is held to be sent once more."""
+    """The lanes in which an unknown submission is held to be resent once."""
 
 
 def submit(claimed: Claimed, means: Means, *, record: Callable[[Recorded], object]) -> None:
     """Submits one submission."""
     outcome = means.call(claimed)
     if outcome.verdict is Verdict.CLOCK:
-        # Not taken. The call has measured the gateway's clock, so the next one is signed with the right time.
+        # The gateway did not take it. The call has measured the gateway's clock, so the next one is signed with the
+        # right time.
         outcome = means.call(claimed)
     step = next_step(outcome, claimed, now=means.clock(), jitter=means.random(), resend=claimed.lane in means.resend)
     if outcome.verdict is not Verdict.ACCEPTED:

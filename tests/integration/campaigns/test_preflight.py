@@ -103,7 +103,7 @@ def test_an_opted_out_member_is_not_sent_to_where_the_lane_heeds_it(ledger: Ledg
     add_campaign(ledger, people(1500), "春装上市，拒收请回复R")
     with ledger.engine.begin() as connection:
         gone = [(mobile(number), "T", None) for number in (7, 1400, 1_000_000)]
-        optouts.add(connection, ledger.account_ids["default"], gone, since=NOW, said_by="reply")
+        optouts.add(connection, ledger.account_ids["default"], gone, since=NOW, set_by="reply")
     found = told(ledger)
     assert (found.opted_out, found.recipients) == (2, 1498)
     notice = told(ledger, lane=LANES["notice"])

@@ -48,7 +48,7 @@ def people(count: int) -> list[tuple[str, str]]:
 def opt_out(ledger: Ledger, *mobiles: str) -> None:
     with ledger.engine.begin() as connection:
         said = [(one, "T", None) for one in mobiles]
-        optouts.add(connection, ledger.account_ids["default"], said, since=datetime.now(UTC), said_by="reply")
+        optouts.add(connection, ledger.account_ids["default"], said, since=datetime.now(UTC), set_by="reply")
 
 
 @pytest.mark.usefixtures("account")

@@ -91,7 +91,7 @@ def test_the_list_is_narrowed_and_says_how_many_more_there_are(ledger: Ledger) -
         for n, name in enumerate(("default", "default", "shop")):
             said = [(mobile(n), f"reason {n}", None)]
             at = NOW - timedelta(hours=n)
-            optouts.add(connection, ledger.account_ids[name], said, since=at, said_by="operator:alice")
+            optouts.add(connection, ledger.account_ids[name], said, since=at, set_by="operator:alice")
     assert list(listed()) == [mobile(0), mobile(1), mobile(2)]
     assert list(listed("--account", "shop")) == [mobile(2)]
     assert list(listed("--mobile", "+86 138 0000 0001")) == [mobile(1)]
@@ -198,7 +198,7 @@ def test_what_is_exported_is_for_its_owner_alone_and_no_formula_to_a_spreadsheet
 def test_an_export_that_breaks_off_leaves_the_file_of_before_and_no_other(ledger: Ledger, tmp_path: Path) -> None:
     with ledger.engine.begin() as connection:
         said = [(mobile(n), "x" * 80, None) for n in range(2000)]
-        optouts.add(connection, ledger.account_ids["default"], said, since=NOW, said_by="operator:alice")
+        optouts.add(connection, ledger.account_ids["default"], said, since=NOW, set_by="operator:alice")
     folder = tmp_path / "exports"
     folder.mkdir()
     file = folder / "optouts.csv"

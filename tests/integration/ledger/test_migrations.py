@@ -206,7 +206,7 @@ def test_a_migration_that_finds_the_ledger_in_use_says_by_whom_and_changes_nothi
     go_back(engine, "0005")
     with other.connect() as using:
         pid = using.scalar(text("SELECT pg_backend_pid() FROM submissions RIGHT JOIN (SELECT 1) AS one ON true"))
-        with pytest.raises(schema.LedgerInUse, match=rf"process {pid} of the database \(sms-worker\).*\n.*do it again"):
+        with pytest.raises(schema.LedgerInUse, match=rf"process {pid} of the database \(sms-worker\).*\n.*try again"):
             schema.migrate(engine, pause=lambda _: True)
     assert schema.version(engine) == "0005"
     engine.dispose()

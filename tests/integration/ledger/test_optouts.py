@@ -21,7 +21,7 @@ from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
 from worker.ledger.engine import reading
 from worker.ledger.inbound import pushes as kept
-from worker.ledger.sending import accounts, gates, message_queries, optouts
+from worker.ledger.sending import accounts, gates, leave_out, message_queries, optouts
 from worker.ledger.sending.optouts import OptOut, Undone
 from worker.ledger.tables import messages, recipients, replies, submissions
 from worker.ledger.tables import optouts as table
@@ -36,7 +36,7 @@ def sale(message_id: str, *to: str, **fields: object) -> Message:
 def opt_out(ledger: Ledger, *mobiles: str, account: str = "default", now: datetime = NOW) -> None:
     with ledger.engine.begin() as connection:
         said = [(one, "by phone", None) for one in mobiles]
-        optouts.add(connection, ledger.account_ids[account], said, since=now, said_by="operator:alice")
+        optouts.add(connection, ledger.account_ids[account], said, since=now, set_by="operator:alice")
 
 
 def opted_out(ledger: Ledger) -> dict[str, tuple[object, ...]]:
@@ -134,7 +134,7 @@ def test_who_undoes_a_push_waits_for_a_reply_that_was_found_to_repeat_it(ledger:
             push_id=99,
             received_at=NOW + MINUTE,
         )
-        assert optouts.new_replies(processing, [reply], received_at=NOW + MINUTE) == []
+        assert optouts.find_new_replies(processing, [reply], received_at=NOW + MINUTE) == []
 
         def undo() -> Undone:
             with ledger.engine.begin() as connection:
@@ -458,7 +458,7 @@ def test_who_opted_out_is_found_by_the_indexes_however_many_opted_out(ledger: Le
         row = {"account_id": ledger.account_ids["default"], "since": NOW, "said_by": "x", "why": "x"}
         connection.execute(insert(table), [row | {"mobile": mobile(10_000 + n)} for n in range(30_000)])
         connection.execute(text("ANALYZE"))
-    plan = explained(ledger.engine, optouts._WITH_OPTOUTS, ids=list(range(1, 51)))
+    plan = explained(ledger.engine, leave_out._WITH_OPTOUTS, ids=list(range(1, 51)))
     gone_through = [step for step in plan if "Seq Scan" in step or step.startswith("SCAN")]
     assert not [step for step in gone_through if "submissions" not in step], plan
     assert any("ix_recipients_submission_id" in step for step in plan), plan

@@ -69,7 +69,7 @@ def fill(engine: Engine) -> None:
     of.start()
     of.tick()
     with engine.begin() as connection:
-        optouts.add(connection, 1, [(mobile(9), "by phone", None)], since=NOW, said_by="alice")
+        optouts.add(connection, 1, [(mobile(9), "by phone", None)], since=NOW, set_by="alice")
         optouts.remove(connection, 1, [mobile(9)])
         unknown.accept_reported(connection, now=NOW)
         retention.wipe_codes(connection)
@@ -241,7 +241,7 @@ def test_a_worker_does_what_workers_and_the_sms_command_do(url: str) -> None:
         assert ledger.statuses()[mobile(3)] == "delivered"
         assert [mark["name"] for mark in ledger.rows(roles.metadata.tables["marks"])] == ["settle"]
         with engine.begin() as connection:
-            assert accounts.numbers(connection) == {"default": 1}
+            assert accounts.ids(connection) == {"default": 1}
             assert backlog.quarantined_pushes(connection) == 1
             assert optouts.opted_out(connection, 1, [mobile(1), mobile(9)]) == {mobile(1)}
 

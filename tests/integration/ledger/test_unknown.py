@@ -40,7 +40,7 @@ def resend(ledger: Ledger, which: Which = EVERYTHING, now: datetime = NOW) -> in
 
 def settle(ledger: Ledger, report: Report, which: Which = EVERYTHING, now: datetime = NOW) -> int:
     with ledger.engine.begin() as connection:
-        return unknown.settle(connection, which, report, said_by="operator:alice", now=now)
+        return unknown.settle(connection, which, report, set_by="operator:alice", now=now)
 
 
 def count(ledger: Ledger, which: Which = EVERYTHING) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def worker(
         }
         for name, value in (given | settings).items():
             monkeypatch.setenv(name, value)
-        return wiring.parts.__wrapped__(concurrency=4)
+        return wiring.build_parts.__wrapped__(concurrency=4)
 
     return build
 

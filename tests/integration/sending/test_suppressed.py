@@ -27,7 +27,7 @@ from worker.ledger.tables import messages, recipients, submissions
 from worker.redis_store import caps
 from worker.redis_store.caps import counter
 from worker.redis_store.connect import open_redis
-from worker.wiring import Parts, parts
+from worker.wiring import Parts, build_parts
 
 ONCE_A_MINUTE = LANES | {name: replace(LANES[name], caps=(Cap(1, 60),)) for name in ("otp", "notice")}
 THREE_AN_HOUR = LANES | {"notice": replace(LANES["notice"], caps=(Cap(3, 3600),))}
@@ -164,7 +164,7 @@ def worker(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     def make(url: str) -> Parts:
         monkeypatch.setenv("SMS_REDIS_URL", url)
-        made.append(parts.__wrapped__(1))
+        made.append(build_parts.__wrapped__(1))
         return made[-1]
 
     yield make

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.caller import OTHERS, as_caller, as_known, caller_fault
+from worker.domain.caller import OTHERS, as_caller, caller_fault, with_known_caller
 from worker.domain.message import MAX_RECIPIENTS, Key, Message, Refused, is_id, new_id
 from worker.domain.message_json import from_json, to_json
 from worker.domain.read_message import FIELDS, read_message
@@ -269,6 +269,6 @@ def test_a_task_whose_arguments_are_no_message_is_told_how_to_write_them(args: l
 
 def test_who_is_not_one_of_the_callers_shares_with_the_others_if_callers_are_named() -> None:
     message = read(caller="shop")
-    assert as_known(message, {"shop", "bank"}).caller == "shop"
-    assert as_known(message, {"bank"}).caller == OTHERS
-    assert as_known(message, ()) is message
+    assert with_known_caller(message, {"shop", "bank"}).caller == "shop"
+    assert with_known_caller(message, {"bank"}).caller == OTHERS
+    assert with_known_caller(message, ()) is message

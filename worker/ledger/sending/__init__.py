@@ -1,1 +1,1 @@
-"""What the ledger keeps of messages: tables' statements by subject, and the queries that people read."""
+"""The ledger of messages: statements by subject, and the queries for people."""

@@ -1,4 +1,6 @@
-"""Whose turn it is: what of a lane is due, by account and caller, and the claim that makes it one worker's to call."""
+"""Claims: the submissions of a lane that are due, by account and caller. A claim makes a submission one worker's to
+call.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -25,20 +27,21 @@ from worker.domain.lane import LANES
 from worker.domain.status import State, sources
 from worker.domain.submission import Claimed
 from worker.ledger import tables as t
-from worker.ledger.sending import optouts
 from worker.ledger.sending.gates import OPEN, open_accounts, probed_accounts, take_probe
+from worker.ledger.sending.leave_out import leave_out_opted_out
 from worker.ledger.sending.submissions import OVER, REPORTED, TO_BE_SENT, split_off
 from worker.ledger.tables import UtcTime
 
 MOST_ATTEMPTS = 2**15 - 1
 HALF = 2**14
-"""An attempt is a small number of the database. After the last one it goes on in the middle of them: whoever still waits to record one
-is not half of them behind, and a wait that grows with the attempts has long stopped growing."""
+"""The attempt is a smallint. After the highest value the count goes on at half of it. No outcome that is still to be
+recorded is that many attempts old by then. And a pause that grows with the attempts has long stopped growing.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits in a lane for one account and of one caller: a queue of its own, so that none has to stand behind another's."""
+    """The submissions of a lane that wait for one account and one caller. No queue stands behind another's."""
 
     account_id: int
     caller: str
@@ -46,7 +49,9 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A submission that may be claimed, its mobiles, which the rate counts, and since when it is due."""
+    """A submission that may be claimed. `mobiles` is their number, which the rate counts. It has been due since
+    `due_at`.
+    """
 
     id: int
     mobiles: int
@@ -54,7 +59,9 @@ class Due:
 
 
 MOST_QUEUES = 200
-"""So many queues of an account are looked at for one claim, of those in which something is due: an app may name a caller for each message."""
+"""At most this many queues of an account with something due are looked at for one claim. An app may name a caller for
+each message.
+"""
 
 # Callers that must not be claimed now: runs of campaigns that are paused, or outside of their window.
 _BLOCKED = """
@@ -66,11 +73,13 @@ WHERE runs.state = 'running' AND NOT (
 _IS_DUE = f"CASE WHEN s.due_at <= :now AND s.caller NOT IN ({_BLOCKED}) THEN 1 ELSE 0 END"
 _NEXT = """
     SELECT next.id FROM submissions next
-    WHERE next.lane = :lane AND next.state IN ('held', 'queued') AND next.account_id = {account} AND next.caller {caller}
+    WHERE next.lane = :lane AND next.state IN ('held', 'queued')
+        AND next.account_id = {account} AND next.caller {caller}
     ORDER BY next.caller, next.due_at LIMIT 1
 """
-# From the first row of one queue to the first of the next, by the index: however much waits in each, it is one row of each. Of each
-# account from the caller after :after on, and then from its first caller up to that one.
+# The query goes by the index from the first row of one queue to the first of the next. So it reads one row of each,
+# however much waits. It takes the callers of each account after :after first, and then those from its first caller up
+# to that one.
 _QUEUES = text(f"""
 WITH RECURSIVE heads AS (
     SELECT s.account_id, s.caller, s.due_at, 0 AS lap, {_IS_DUE} AS due
@@ -90,28 +99,29 @@ SELECT account_id, caller FROM heads WHERE due_at <= :now AND caller NOT IN ({_B
 
 
 def queues(connection: Connection, lane: str, *, now: datetime, after: str = "") -> list[Queue]:
-    """The queues of the lane in which something is due, behind open gates; up to MOST_QUEUES of each account.
+    """Returns the queues of the lane in which something is due, behind open gates: at most MOST_QUEUES of each account.
 
-    They begin with that of the caller who comes next to `after`, by name, and go around.
+    They begin with the caller that follows `after` in order of names, and go around.
     """
-    found: defaultdict[int, list[Queue]] = defaultdict(list)
+    by_account: defaultdict[int, list[Queue]] = defaultdict(list)
     for row in connection.execute(_QUEUES, {"lane": lane, "now": now, "after": after}):
         queue = Queue(*row)
-        if len(found[queue.account_id]) < MOST_QUEUES:
-            found[queue.account_id].append(queue)
-    return [queue for of_account in found.values() for queue in of_account]
+        if len(by_account[queue.account_id]) < MOST_QUEUES:
+            by_account[queue.account_id].append(queue)
+    return [queue for its_queues in by_account.values() for queue in its_queues]
 
 
-_ITS_TURN = text(f"submissions.caller NOT IN ({_BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
+_MAY_BE_CLAIMED = text(f"submissions.caller NOT IN ({_BLOCKED})").bindparams(bindparam("now", type_=UtcTime))
 
 
 def lock_due(
     connection: Connection, lane: str, queue: Queue, *, most: int, now: datetime, since: datetime | None = None
 ) -> list[Due]:
-    """The first of what is due in a queue, kept from others who ask at the same time until the transaction is over.
+    """Locks and returns the first submissions that are due in a queue. No other transaction gets them until this one
+    ends.
 
-    Only those due at `since` or later, if it is given. What was claimed before stays in the index while somebody looks at an older
-    state of the ledger (a dump), and each look from its beginning goes past all of that.
+    With `since`, only those due at that time or later. Rows that were claimed before stay in the index while another
+    session sees an older state of the ledger (a dump). Without `since`, each look would go past all of them.
     """
     rows = (
         select(t.submissions.c.id, t.submissions.c.mobiles, t.submissions.c.due_at)
@@ -122,7 +132,7 @@ def lock_due(
             TO_BE_SENT,
             t.submissions.c.due_at <= now,
             # The queue may have been found a moment ago, and its campaign paused since.
-            _ITS_TURN.bindparams(now=now),
+            _MAY_BE_CLAIMED.bindparams(now=now),
         )
         .order_by(t.submissions.c.due_at)
         .limit(most)
@@ -135,19 +145,19 @@ def lock_due(
 
 _NOW = bindparam("now", type_=t.submissions.c.updated_at.type)
 _LATE = t.submissions.c.expires_at <= _NOW
-# It was to be sent again, and since then it was reported: it was taken the first time.
+# It was to be resent, and has been reported since: the gateway took it the first time.
 _TAKEN = and_(t.submissions.c.resent, REPORTED)
 _OVER = _TAKEN | _LATE
 
 
-def _taking(*only: ColumnElement[bool]) -> Update:
+def _claiming(*conditions: ColumnElement[bool]) -> Update:
     return (
         update(t.submissions)
         .where(
             t.submissions.c.id.in_(bindparam("ids", expanding=True)),
             t.submissions.c.state.in_(sources(State.SUBMITTING)),
             t.submissions.c.due_at <= _NOW,
-            *only,
+            *conditions,
         )
         .values(
             state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
@@ -171,9 +181,9 @@ def _taking(*only: ColumnElement[bool]) -> Update:
     )
 
 
-# Built once: to build such a statement anew costs more than to run it.
-_CLAIM = _taking(t.submissions.c.account_id.in_(open_accounts))
-_PROBE = _taking()
+# Built once: building such a statement anew costs more than running it.
+_CLAIM = _claiming(t.submissions.c.account_id.in_(open_accounts))
+_PROBE = _claiming()
 _CALLS = (
     select(t.recipients.c.submission_id, t.recipients.c.mobile, t.messages.c.content)
     .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
@@ -184,35 +194,40 @@ _CALLS = (
 def claim(connection: Connection, submission_ids: Sequence[int], *, now: datetime, lease: timedelta) -> list[Claimed]:
     """Claims those of the submissions that are due behind an open gate, until `now + lease`.
 
-    What is past its validity expires instead; what was to be sent again and has been reported since is accepted, for it was taken.
+    A submission past its validity expires instead. One that was to be resent and has been reported since is accepted:
+    the gateway took it.
     """
-    taken = connection.execute(_CLAIM, {"ids": submission_ids, "now": now, "until": now + lease}).all()
-    return _claimed(connection, taken, now + lease, probe=False)
+    rows = connection.execute(_CLAIM, {"ids": submission_ids, "now": now, "until": now + lease}).all()
+    return _claimed(connection, rows, now + lease, probe=False)
 
 
 def claim_probe(
     connection: Connection, account_id: int, lanes: Iterable[str], *, msg_id: int, now: datetime, lease: timedelta
 ) -> list[Claimed]:
-    """Claims one submission to be sent through the account's closed gate, of what is due in the first of these lanes, if it may be probed now.
+    """Claims a submission to be sent through the account's closed gate. Returns none where the gate may not be probed
+    now.
 
-    It has one recipient, for nobody may ever know what came of a probe: one of several is made a submission of its own, with that
-    msgId. Not one whose recipients have all opted out: that is cancelled.
+    It is one that is due in the first of these lanes that has any. The probe has one recipient, because its outcome may
+    never be known. One recipient of several gets a submission of its own, with that msgId. A submission whose
+    recipients have all opted out is cancelled instead.
     """
-    # Where the gateway hangs, the one before may take as long as its lease.
+    # Where the gateway hangs, the probe before this one may take as long as its lease.
     again = max(PROBE_AGAIN, lease)
     for lane in lanes:
         submission_ids = connection.execute(_due_of(account_id, lane, now)).scalars().all()
-        while submission_ids and LANES[lane].heeds_optouts and optouts.leave_out(connection, submission_ids, now=now):
+        while submission_ids and LANES[lane].heeds_optouts and leave_out_opted_out(connection, submission_ids, now=now):
             submission_ids = connection.execute(_due_of(account_id, lane, now)).scalars().all()
         if submission_ids and take_probe(connection, account_id, now=now, again=again):
             submission_ids = [split_off(connection, submission_id, msg_id, now=now) for submission_id in submission_ids]
-            taken = connection.execute(_PROBE, {"ids": submission_ids, "now": now, "until": now + lease}).all()
-            return _claimed(connection, taken, now + lease, probe=True)
+            rows = connection.execute(_PROBE, {"ids": submission_ids, "now": now, "until": now + lease}).all()
+            return _claimed(connection, rows, now + lease, probe=True)
     return []
 
 
 def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], *, now: datetime) -> list[int]:
-    """The accounts whose closed gate may be probed now, and that have something due to do it with in the lanes that `lanes` says."""
+    """Returns the accounts whose closed gate may be probed now, and that have something due for a probe. `lanes`
+    returns the lanes in which an account may send.
+    """
     return [
         account_id
         for account_id in connection.execute(probed_accounts(now)).scalars().all()
@@ -220,28 +235,30 @@ def to_be_probed(connection: Connection, lanes: Callable[[int], Iterable[str]], 
     ]
 
 
-SOME = 100
-"""A probe is the cheapest of so many that are due: one recipient, and not one that must stay together with others."""
+PROBES_COMPARED = 100
+"""A probe is the cheapest of this many due submissions: one recipient, and not one that has to stay together with
+others.
+"""
 
 
 def _due_of(account_id: int, lane: str, now: datetime) -> Select[int]:
     of_lane = t.submissions.c.lane == lane, t.submissions.c.account_id == account_id
-    its_turn = t.submissions.c.due_at <= now, _ITS_TURN.bindparams(now=now)
-    some = select(t.submissions).where(*of_lane, TO_BE_SENT, *its_turn).limit(SOME).subquery()
-    return select(some.c.id).order_by(some.c.resent, some.c.mobiles).limit(1)
+    may_be_claimed = t.submissions.c.due_at <= now, _MAY_BE_CLAIMED.bindparams(now=now)
+    due = select(t.submissions).where(*of_lane, TO_BE_SENT, *may_be_claimed).limit(PROBES_COMPARED).subquery()
+    return select(due.c.id).order_by(due.c.resent, due.c.mobiles).limit(1)
 
 
 def _claimed(
-    connection: Connection, taken: Sequence[Row[tuple[object, ...]]], until: datetime, *, probe: bool
+    connection: Connection, rows: Sequence[Row[tuple[object, ...]]], until: datetime, *, probe: bool
 ) -> list[Claimed]:
-    ours = {row.id: row for row in taken if row.state == State.SUBMITTING}
+    ours = {row.id: row for row in rows if row.state == State.SUBMITTING}
     if not ours:
         return []
-    content: dict[int, str] = {}
+    contents: dict[int, str] = {}
     mobiles: dict[int, list[str]] = {submission_id: [] for submission_id in ours}
-    for submission_id, mobile, its_content in connection.execute(_CALLS, {"ids": list(ours)}):
+    for submission_id, mobile, content in connection.execute(_CALLS, {"ids": list(ours)}):
         mobiles[submission_id].append(mobile)
-        content[submission_id] = its_content
+        contents[submission_id] = content
     return [
         Claimed(
             submission_id,
@@ -252,7 +269,7 @@ def _claimed(
             until,
             row.lane,
             row.resent,
-            content[submission_id],
+            contents[submission_id],
             tuple(mobiles[submission_id]),
             probe,
             row.failed,

@@ -1,7 +1,7 @@
-"""What the ledger knows of the calls around an unknown one, for the rule of `domain.evidence`.
+"""Evidence about unknown submissions: the calls around them, for the rule of `domain.evidence`.
 
-Neighbours are found by msgId: msgIds are given out in order, so calls with nearby msgIds were made around the same time. That is a
-bounded walk along the unique index of submissions, whatever the size of the ledger.
+Neighbours are found by msgId. MsgIds are given out in order, so calls with nearby msgIds were made around the same
+time. The walk along the unique index of submissions is bounded, whatever the size of the ledger.
 """
 
 from collections import defaultdict
@@ -20,20 +20,24 @@ from worker.ledger.sending.submissions import EACH_REPORTED
 from worker.ledger.sending.unknown import may_be_resent, resend_probable
 
 WALKED = 500
-"""Submissions that are looked at on each side of an unknown one; those within a group of unknown ones come on top."""
+"""The number of submissions that are looked at on each side of an unknown one. Those within a group of unknown ones
+come on top.
+"""
 CLOSE = 2 * WALKED
-"""Unknown ones whose msgIds are no further apart are a group: their walks would meet."""
+"""Unknown submissions whose msgIds are no further apart form a group: their walks would meet."""
 PAGE = 50
-"""So many unknown ones are judged before the connection is given back: of those that lie far apart a tenth of a second."""
+"""This many unknown submissions are judged before the connection is given back. Where they lie far apart, that takes a
+tenth of a second.
+"""
 MARK = "probable"
 _MARK = t.marks.c.name == MARK
 UNREAD_SECONDS = 10
-"""A push that waits this long may hold the report that is missed: nothing is judged before it is read."""
+"""A push that waits this long may hold the missing report. Nothing is judged before it is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """An unknown submission of which nothing was reported."""
+    """An unknown submission without any report."""
 
     id: int
     account_id: int
@@ -42,32 +46,35 @@ class Silent:
 
 
 Call = tuple[datetime, int]
-"""When a submission was called that was taken, and its number."""
+"""The time of a call that the gateway took, and the id of its submission."""
 
 
 def probable(engine: Engine, *, now: datetime) -> list[int]:
-    """The unknown submissions that were probably not taken, however many: page by page, and each gives the connection back."""
-    found: list[int] = []
+    """Returns the unknown submissions that were probably not taken, however many. It goes page by page, and gives the
+    connection back after each.
+    """
+    submission_ids: list[int] = []
     after: int | None = 0
     while after is not None:
         with reading(engine) as connection:
             page, after = _page(connection, after, now)
-            found += _judged(connection, page, now)
-    return found
+            submission_ids += _judged(connection, page, now)
+    return submission_ids
 
 
 def reasons(connection: Connection, submission_ids: Iterable[int], *, now: datetime) -> dict[int, str]:
-    """Why, for those of these unknown submissions that were probably not taken."""
-    found: dict[int, str] = {}
-    for some in chunks(submission_ids, PAGE):
-        found |= _judged(connection, some, now)
-    return found
+    """Returns the reason, by id, for those of these unknown submissions that were probably not taken."""
+    reasons_by_id: dict[int, str] = {}
+    for chunk in chunks(submission_ids, PAGE):
+        reasons_by_id |= _judged(connection, chunk, now)
+    return reasons_by_id
 
 
 def resend_next(connection: Connection, lanes: Collection[str], *, now: datetime) -> tuple[int, bool]:
-    """Holds those of the next unknown submissions to be sent once more that are of these lanes and were probably not taken.
+    """Holds those of the next unknown submissions to be resent that are of these lanes and were probably not taken.
 
-    How many, and whether others follow: a mark says where the next call goes on, and after the last one it begins anew.
+    Returns how many, and whether others follow. A mark says where the next call goes on; after the last submission it
+    begins anew.
     """
     after = connection.execute(select(t.marks.c.last_id).where(_MARK)).scalar()
     if after is None:
@@ -78,13 +85,14 @@ def resend_next(connection: Connection, lanes: Collection[str], *, now: datetime
 
 
 def _page(
-    connection: Connection, after: int, now: datetime, *only: ColumnElement[bool]
+    connection: Connection, after: int, now: datetime, *conditions: ColumnElement[bool]
 ) -> tuple[list[int], int | None]:
-    """The unknown submissions to be judged next, after that number, and the last one that was looked at; None at the end.
+    """Returns the unknown submissions to be judged next, after that id, and the last one that was looked at; None at
+    the end.
 
     Both are bounded, however many there are and however few of them may be judged.
     """
-    judged = and_(t.submissions.c.called_at <= now - LEAST_SILENCE, *only)
+    judged = and_(t.submissions.c.called_at <= now - LEAST_SILENCE, *conditions)
     unknown = t.submissions.c.state == literally(State.UNKNOWN), t.submissions.c.id > after
     rows = connection.execute(
         select(t.submissions.c.id, judged).where(*unknown).order_by(t.submissions.c.id).limit(ROWS)
@@ -99,7 +107,9 @@ def _page(
 
 
 def _judged(connection: Connection, submission_ids: Sequence[int], now: datetime) -> dict[int, str]:
-    """Why, for those of at most PAGE submissions that are unknown, were not reported on, and were probably not taken."""
+    """Returns the reason, by id, for those of at most PAGE submissions that are unknown, have no report, and were
+    probably not taken.
+    """
     if not submission_ids or _pushes_unread(connection, now):
         return {}
     silent = select(
@@ -114,35 +124,35 @@ def _judged(connection: Connection, submission_ids: Sequence[int], now: datetime
     for group in _groups([Silent(*row) for row in connection.execute(silent)]):
         taken = sorted(_taken_around(connection, group))
         times = [called_at for called_at, _ in taken]
-        for one in group:
-            near[one] = [taken[n] for side in neighbours(one.called_at, times) for n in side]
+        for submission in group:
+            near[submission] = [taken[n] for side in neighbours(submission.called_at, times) for n in side]
     reported = _first_reports(connection, {submission_id for calls in near.values() for _, submission_id in calls})
-    found = {
-        one.id: probably_not_taken(
-            one.called_at, [Neighbour(at, reported[submission_id]) for at, submission_id in calls], now=now
+    reasons_by_id = {
+        submission.id: probably_not_taken(
+            submission.called_at, [Neighbour(at, reported[submission_id]) for at, submission_id in calls], now=now
         )
-        for one, calls in near.items()
+        for submission, calls in near.items()
     }
-    return {submission_id: why for submission_id, why in found.items() if why}
+    return {submission_id: reason for submission_id, reason in reasons_by_id.items() if reason}
 
 
 def _pushes_unread(connection: Connection, now: datetime) -> bool:
-    waits = t.pushes.c.due_at.is_not(None), t.pushes.c.received_at <= now - timedelta(seconds=UNREAD_SECONDS)
-    return bool(connection.execute(select(exists().where(*waits))).scalar_one())
+    is_unread = t.pushes.c.due_at.is_not(None), t.pushes.c.received_at <= now - timedelta(seconds=UNREAD_SECONDS)
+    return bool(connection.execute(select(exists().where(*is_unread))).scalar_one())
 
 
 def _groups(unknown: Sequence[Silent]) -> Iterator[list[Silent]]:
-    """Those of an account whose msgIds are close together: they have their neighbours in common."""
-    of_account: defaultdict[int, list[Silent]] = defaultdict(list)
-    for one in sorted(unknown, key=lambda one: one.msg_id):
-        of_account[one.account_id].append(one)
-    for some in of_account.values():
-        group = some[:1]
-        for one in some[1:]:
-            if one.msg_id - group[-1].msg_id > CLOSE:
+    """Yields the submissions of an account whose msgIds are close together: they share their neighbours."""
+    by_account: defaultdict[int, list[Silent]] = defaultdict(list)
+    for submission in sorted(unknown, key=lambda submission: submission.msg_id):
+        by_account[submission.account_id].append(submission)
+    for submissions in by_account.values():
+        group = submissions[:1]
+        for submission in submissions[1:]:
+            if submission.msg_id - group[-1].msg_id > CLOSE:
                 yield group
                 group = []
-            group.append(one)
+            group.append(submission)
         yield group
 
 
@@ -160,7 +170,7 @@ _FIRST_REPORT = (
 
 
 def _taken_around(connection: Connection, group: Sequence[Silent]) -> list[Call]:
-    """The calls that were taken around these."""
+    """Returns the calls around these that the gateway took."""
     msg_id = t.submissions.c.msg_id
     first, last = group[0].msg_id, group[-1].msg_id
     of_account = select(t.submissions.c.called_at, t.submissions.c.id, t.submissions.c.state).where(
@@ -171,23 +181,23 @@ def _taken_around(connection: Connection, group: Sequence[Silent]) -> list[Call]
         of_account.where(msg_id > first, msg_id < last),
         of_account.where(msg_id > last).order_by(msg_id).limit(WALKED),
     )
-    found: list[Call] = []
+    calls: list[Call] = []
     for walk in walks if last > first else (walks[0], walks[2]):
         walked = walk.subquery()
         taken = walked.c.state.in_((State.ACCEPTED, State.UNREPORTED)), walked.c.called_at.is_not(None)
-        found += (
+        calls += (
             (at, submission_id)
             for at, submission_id in connection.execute(select(walked.c.called_at, walked.c.id).where(*taken))
         )
-    return found
+    return calls
 
 
 def _first_reports(connection: Connection, submission_ids: Iterable[int]) -> dict[int, datetime | None]:
-    """When the first report came of each of these submissions, if one did."""
+    """Returns the time of the first report of each of these submissions, if one came."""
     return {
         submission_id: at
-        for some in chunks(sorted(submission_ids))
+        for chunk in chunks(sorted(submission_ids))
         for submission_id, at in connection.execute(
-            select(t.submissions.c.id, _FIRST_REPORT).where(t.submissions.c.id.in_(some))
+            select(t.submissions.c.id, _FIRST_REPORT).where(t.submissions.c.id.in_(chunk))
         )
     }

@@ -1,4 +1,4 @@
-"""The gates of the accounts: closed by what the gateway says or by a person, probed by one submission at a time."""
+"""The gates of the accounts. The gateway's answers or a person close them, and one submission at a time probes them."""
 
 from datetime import datetime, timedelta
 
@@ -12,16 +12,16 @@ from worker.ledger.dialect import literally
 OPEN, CLOSED = "open", "closed"
 
 open_accounts = select(t.accounts.c.id).where(t.accounts.c.gate == OPEN)
-"""The numbers of the accounts that may send."""
+"""Selects the ids of the accounts that may send."""
 
 
 def probed_accounts(now: datetime) -> Select[int]:
-    """The numbers of the accounts whose closed gate may be probed now."""
+    """Selects the ids of the accounts whose closed gate may be probed now."""
     return select(t.accounts.c.id).where(t.accounts.c.gate == CLOSED, t.accounts.c.gate_until <= now)
 
 
 def gates(connection: Connection) -> list[Gate]:
-    """The gate of each account, by name."""
+    """Returns the gate of each account, by name."""
     rows = select(
         t.accounts.c.name,
         t.accounts.c.gate == OPEN,
@@ -33,24 +33,26 @@ def gates(connection: Connection) -> list[Gate]:
     return [Gate(name, bool(is_open), *rest) for name, is_open, *rest in connection.execute(rows)]
 
 
-def account_of(connection: Connection, account_id: int) -> str:
-    """The name of the account of that number, as commands show it."""
+def account_name(connection: Connection, account_id: int) -> str:
+    """Returns the name of the account of that id, as commands show it."""
     name: str = connection.execute(select(t.accounts.c.name).where(t.accounts.c.id == account_id)).scalar_one()
     return name
 
 
 def opened_at(connection: Connection, account_id: int) -> datetime | None:
-    """Since when the gate has been open; None where it is closed."""
+    """Returns the time since when the gate has been open; None where it is closed."""
     return connection.execute(_since(account_id, t.accounts.c.gate == OPEN)).scalar()
 
 
 def closed_at(connection: Connection, account_id: int) -> datetime | None:
-    """Since when the gate has been closed by what the gateway said; None where it is open, or a person closed it."""
+    """Returns the time since when an answer of the gateway has kept the gate closed; None where it is open, or a person
+    closed it.
+    """
     return connection.execute(_since(account_id, t.accounts.c.gate_until.is_not(None))).scalar()
 
 
 def was_accepted_since(connection: Connection, account_id: int, since: datetime) -> bool:
-    """Whether the gateway has accepted a call of the account since then."""
+    """Returns whether the gateway has accepted a call of the account since then."""
     return bool(connection.execute(select(_accepted_since(account_id, since))).scalar_one())
 
 
@@ -71,16 +73,18 @@ def close(
     until: datetime,
     unless_accepted_since: datetime | None = None,
 ) -> bool:
-    """Closes the gate because of what the gateway said, until it is probed; False where it is closed already.
+    """Closes the gate because of an answer of the gateway, until it is probed. Returns False where it is closed
+    already.
 
-    Nor does it close where the gateway has accepted a call of the account since the time that is given, if one is.
+    With `unless_accepted_since` it also stays open, and this returns False, where the gateway has accepted a call of
+    the account since then.
     """
-    only = [t.accounts.c.id == account_id, t.accounts.c.gate == OPEN]
+    conditions = [t.accounts.c.id == account_id, t.accounts.c.gate == OPEN]
     if unless_accepted_since is not None:
-        only.append(~_accepted_since(account_id, unless_accepted_since))
+        conditions.append(~_accepted_since(account_id, unless_accepted_since))
     return _change(
         connection,
-        *only,
+        *conditions,
         gate=CLOSED,
         gate_reason=reason,
         gate_since=now,
@@ -90,7 +94,9 @@ def close(
 
 
 def stay_closed(connection: Connection, account_id: int, reason: str, *, until: datetime) -> None:
-    """Leaves a gate closed that was probed in vain, until the next probe; one that a person opened or closed meanwhile is theirs."""
+    """Keeps a gate closed until the next probe, after a probe failed. Does nothing where a person opened or closed it
+    meanwhile.
+    """
     _change(
         connection,
         t.accounts.c.id == account_id,
@@ -101,25 +107,25 @@ def stay_closed(connection: Connection, account_id: int, reason: str, *, until: 
 
 
 def open_again(connection: Connection, account_id: int, *, now: datetime) -> None:
-    """Opens the gate after a probe went through; not one that a person closed."""
+    """Opens the gate after a probe went through. Does nothing where a person closed it."""
     _change(connection, t.accounts.c.id == account_id, t.accounts.c.gate_until.is_not(None), **_opened(now, "gateway"))
 
 
 def pause(connection: Connection, name: str, *, reason: str, by: str, now: datetime) -> bool:
-    """Closes the gate until a person opens it; False where there is no such account."""
+    """Closes the gate until a person opens it. Returns False where there is no such account."""
     closed = {"gate": CLOSED, "gate_reason": reason, "gate_since": now, "gate_until": None, "gate_by": by}
     return _change(connection, t.accounts.c.name == name, **closed)
 
 
 def resume(connection: Connection, name: str, *, by: str, now: datetime) -> bool:
-    """Opens the gate, whoever closed it; False where there is no such account."""
+    """Opens the gate, whoever closed it. Returns False where there is no such account."""
     return _change(connection, t.accounts.c.name == name, **_opened(now, by))
 
 
 def take_probe(connection: Connection, account_id: int, *, now: datetime, again: timedelta) -> bool:
-    """Whether whoever asks is the one who may probe the account's closed gate now; the next may after `again`."""
-    may = t.accounts.c.id == account_id, t.accounts.c.id.in_(probed_accounts(now))
-    return _change(connection, *may, gate_until=now + again)
+    """Returns whether the caller may probe the account's closed gate now. The next probe may follow after `again`."""
+    conditions = t.accounts.c.id == account_id, t.accounts.c.id.in_(probed_accounts(now))
+    return _change(connection, *conditions, gate_until=now + again)
 
 
 def note_skew(connection: Connection, account_id: int, skew: timedelta) -> None:
@@ -128,7 +134,7 @@ def note_skew(connection: Connection, account_id: int, skew: timedelta) -> None:
 
 
 def skews(connection: Connection) -> dict[str, timedelta]:
-    """How far the gateway's clock was ahead of ours when it was last noted, by account."""
+    """Returns how far the gateway's clock was ahead of ours when it was last noted, by account name."""
     rows = (
         select(t.accounts.c.name, t.accounts.c.skew_ms)
         .where(t.accounts.c.skew_ms.is_not(None))
@@ -137,8 +143,8 @@ def skews(connection: Connection) -> dict[str, timedelta]:
     return {name: timedelta(milliseconds=skew) for name, skew in connection.execute(rows)}
 
 
-def _since(account_id: int, *only: ColumnElement[bool]) -> Select[datetime]:
-    return select(t.accounts.c.gate_since).where(t.accounts.c.id == account_id, *only)
+def _since(account_id: int, *conditions: ColumnElement[bool]) -> Select[datetime]:
+    return select(t.accounts.c.gate_since).where(t.accounts.c.id == account_id, *conditions)
 
 
 def _opened(now: datetime, by: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What the ledger says about messages, for people: a constant number of statements, however much there is to show."""
+"""Queries about messages, for people. Each takes a constant number of statements, however much there is to show."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from worker.ledger import tables as t
 
 @dataclass(frozen=True, slots=True)
 class MessageView:
-    """A message, with how many of its recipients have each status (in the order of STATUSES, none left at 0)."""
+    """A message, with the number of its recipients in each status: in the order of STATUSES, and never 0."""
 
     row_id: int
     id: str
@@ -28,19 +28,21 @@ class MessageView:
 
 @dataclass(frozen=True, slots=True)
 class SentWith:
-    """What else a message was sent with. Of one that has no submission, all of its recipients being left out, `metadata` alone."""
+    """What else a message was sent with. A message without a submission, because all recipients were left out, has
+    `metadata` alone.
+    """
 
     metadata: dict[str, Any] | None
     caller: str | None
     expires_at: datetime | None
-    """When the first of its submissions may no longer go out."""
+    """When the first of its submissions expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """One recipient of a message. `due_at` is there while its submission waits; `said_by` where a person's word is its report.
+    """One recipient of a message. `due_at` is set while its submission waits, `set_by` where a person settled it.
 
-    One that has no submission has `suppressed`, the reason, and nothing of what is known of one.
+    A recipient without a submission has the reason in `suppressed`, and None in all that a submission would tell.
     """
 
     mobile: str
@@ -52,7 +54,7 @@ class RecipientView:
     due_at: datetime | None
     updated_at: datetime
     resent: bool | None
-    said_by: str | None
+    set_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +79,19 @@ _STATUS = t.recipient_status.c
 
 
 def find(connection: Connection, message_id: str) -> MessageView | None:
-    """The message of that id, if the ledger has it."""
+    """Returns the message of that id, if the ledger has it."""
     row = connection.execute(_MESSAGES.where(t.messages.c.public_id == message_id)).first()
     return row and MessageView(*row, counts=_counts(connection, [row.id]).get(row.id, {}))
 
 
 def sent_with(connection: Connection, message_id: int) -> SentWith:
-    """What else the message of that number was sent with."""
-    kept = connection.execute(select(t.messages.c.metadata).where(t.messages.c.id == message_id)).scalar_one()
-    of_message = select(func.min(t.submissions.c.caller), func.min(t.submissions.c.expires_at)).where(
+    """Returns what else the message of that row id was sent with."""
+    metadata = connection.execute(select(t.messages.c.metadata).where(t.messages.c.id == message_id)).scalar_one()
+    query = select(func.min(t.submissions.c.caller), func.min(t.submissions.c.expires_at)).where(
         t.submissions.c.id.in_(select(t.recipients.c.submission_id).where(t.recipients.c.message_id == message_id))
     )
-    caller, expires_at = connection.execute(of_message).one()
-    return SentWith(json.loads(kept) if kept else None, caller or None, expires_at)
+    caller, expires_at = connection.execute(query).one()
+    return SentWith(json.loads(metadata) if metadata else None, caller or None, expires_at)
 
 
 def newest(
@@ -101,7 +103,7 @@ def newest(
     status: str | None = None,
     since: datetime | None = None,
 ) -> list[MessageView]:
-    """The newest messages, the last first; those with a recipient of that status, where one is given."""
+    """Returns the newest messages, the last first. With `status`, only those with a recipient of that status."""
     query = _MESSAGES.order_by(t.messages.c.id.desc()).limit(limit)
     if lane is not None:
         query = query.where(t.messages.c.lane == lane)
@@ -117,9 +119,9 @@ def newest(
 
 
 def counts_by_id(connection: Connection, ids: Sequence[str]) -> dict[str, dict[str, int]]:
-    """The counts of those of these messages that the ledger has."""
-    found = connection.execute(select(t.messages.c.public_id, t.messages.c.id).where(t.messages.c.public_id.in_(ids)))
-    row_ids = dict(found.all())
+    """Returns the counts of those of these messages that the ledger has, by message id."""
+    query = select(t.messages.c.public_id, t.messages.c.id).where(t.messages.c.public_id.in_(ids))
+    row_ids = dict(connection.execute(query).all())
     counts = _counts(connection, list(row_ids.values()))
     return {message_id: counts.get(row_id, {}) for message_id, row_id in row_ids.items()}
 
@@ -136,48 +138,49 @@ def _counts(connection: Connection, row_ids: Sequence[int]) -> dict[int, dict[st
     return counts
 
 
-def recipients(connection: Connection, message_id: int, *, limit: int | None = None) -> list[RecipientView]:
-    """The recipients of a message, by mobile."""
-    query: Select[*tuple[Any, ...]] = (
-        select(
-            _STATUS.mobile,
-            _STATUS.status,
-            _STATUS.suppressed,
-            _STATUS.msg_id,
-            _STATUS.result,
-            _STATUS.tips,
-            t.submissions.c.due_at,
-            _STATUS.updated_at,
-            t.submissions.c.resent,
-            t.reports.c.said_by,
-        )
-        .outerjoin(
-            t.submissions,
-            and_(t.submissions.c.account_id == _STATUS.account_id, t.submissions.c.msg_id == _STATUS.msg_id),
-        )
-        .outerjoin(
-            t.reports,
-            and_(
-                t.reports.c.account_id == _STATUS.account_id,
-                t.reports.c.msg_id == _STATUS.msg_id,
-                t.reports.c.mobile == _STATUS.mobile,
-                t.reports.c.status == _STATUS.status,
-            ),
-        )
-        .where(_STATUS.message_id == message_id)
-        .order_by(_STATUS.mobile)
-        .limit(limit)
+_RECIPIENTS: Select[*tuple[Any, ...]] = (
+    select(
+        _STATUS.mobile,
+        _STATUS.status,
+        _STATUS.suppressed,
+        _STATUS.msg_id,
+        _STATUS.result,
+        _STATUS.tips,
+        t.submissions.c.due_at,
+        _STATUS.updated_at,
+        t.submissions.c.resent,
+        t.reports.c.said_by,
     )
+    .outerjoin(
+        t.submissions,
+        and_(t.submissions.c.account_id == _STATUS.account_id, t.submissions.c.msg_id == _STATUS.msg_id),
+    )
+    .outerjoin(
+        t.reports,
+        and_(
+            t.reports.c.account_id == _STATUS.account_id,
+            t.reports.c.msg_id == _STATUS.msg_id,
+            t.reports.c.mobile == _STATUS.mobile,
+            t.reports.c.status == _STATUS.status,
+        ),
+    )
+    .order_by(_STATUS.mobile)
+)
+
+
+def recipients(connection: Connection, message_id: int, *, limit: int | None = None) -> list[RecipientView]:
+    """Returns the recipients of a message, by mobile. `message_id` is its row id."""
+    query = _RECIPIENTS.where(_STATUS.message_id == message_id).limit(limit)
     return [RecipientView(*row) for row in connection.execute(query)]
 
 
 def find_refused(connection: Connection, ids: Sequence[str]) -> list[RefusedView]:
-    """Those of these messages that were refused."""
+    """Returns those of these messages that were refused."""
     return [_refused_view(*row) for row in connection.execute(_REFUSED.where(t.refused.c.id.in_(ids)))]
 
 
 def newest_refused(connection: Connection, *, limit: int, since: datetime | None = None) -> list[RefusedView]:
-    """The newest refused messages, the last first."""
+    """Returns the newest refused messages, the last first."""
     query = _REFUSED.order_by(t.refused.c.refused_at.desc(), t.refused.c.id).limit(limit)
     if since is not None:
         query = query.where(t.refused.c.refused_at >= since)

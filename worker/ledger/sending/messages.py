@@ -1,9 +1,10 @@
-"""Messages: kept once, under their id; those that were refused are kept apart, with what is wrong with them."""
+"""Messages: each is kept once, under its id. Refused messages are kept apart, with their faults."""
 
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -14,13 +15,13 @@ from worker.ledger import tables as t
 from worker.ledger.dialect import add_rows, chunks, insert_new
 
 PAYLOAD = 1_000_000
-"""Bytes of a refused payload that are kept: more than the largest message has."""
+"""The bytes of a refused payload that are kept. The largest message has fewer."""
 
 
 def add(
     connection: Connection, new: Sequence[Message], account_ids: Mapping[str, int], *, now: datetime
 ) -> dict[str, int]:
-    """Keeps the messages that are not there yet; the number of each of those under its id."""
+    """Adds the messages that the ledger does not have yet. Returns the row id of each of those, by message id."""
     rows = [
         (
             message.id,
@@ -38,53 +39,60 @@ def add(
         insert_new(connection, t.messages),
         {"accepted_at": now},
         ("public_id", "account_id", "lane", "content", "metadata", "created_at", "run_id"),
-        # Sorted, so that two workers that were handed the same messages wait for each other instead of deadlocking.
+        # Sorted, so that two workers with the same messages wait for each other instead of deadlocking.
         sorted(rows),
         returning=(t.messages.c.public_id, t.messages.c.id),
     )
     return {message_id: row_id for message_id, row_id in added}  # noqa: C416 - mypy needs it spelt out
 
 
-def others(connection: Connection, some: Sequence[Message]) -> list[Message]:
-    """Those of these messages whose id the ledger has for another lane, text or recipients."""
-    found = []
-    for part in chunks(some):
-        texts = select(
-            t.messages.c.public_id, t.messages.c.id, t.messages.c.lane, t.messages.c.content, t.messages.c.text_check
-        )
-        there = {
-            row.public_id: row
-            for row in connection.execute(texts.where(t.messages.c.public_id.in_([one.id for one in part])))
-        }
-        mobiles: defaultdict[int, set[str]] = defaultdict(set)
-        of = select(t.recipients.c.message_id, t.recipients.c.mobile)
-        for row_id, mobile in connection.execute(
-            of.where(t.recipients.c.message_id.in_([row.id for row in there.values()]))
-        ):
-            mobiles[row_id].add(mobile)
-        for one in part:
-            row = there[one.id]
-            is_wiped = not row.content and row.text_check == check_of(one.content)
-            text = one.content if is_wiped else row.content
-            if (row.lane, text, mobiles[row.id]) != (one.lane, one.content, set(one.to)):
-                found.append(one)
-    return found
+def others(connection: Connection, messages: Sequence[Message]) -> list[Message]:
+    """Returns those of the messages whose id the ledger has for another lane, text or recipients.
+
+    The ledger has a message under each of their ids.
+    """
+    clashing = []
+    for chunk in chunks(messages):
+        rows = _kept_messages(connection, [message.id for message in chunk])
+        mobiles = _kept_mobiles(connection, [row.id for row in rows.values()])
+        for message in chunk:
+            row = rows[message.id]
+            is_wiped = not row.content and row.text_check == check_of(message.content)
+            text = message.content if is_wiped else row.content
+            if (row.lane, text, mobiles[row.id]) != (message.lane, message.content, set(message.to)):
+                clashing.append(message)
+    return clashing
+
+
+def _kept_messages(connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
+    query = select(
+        t.messages.c.public_id, t.messages.c.id, t.messages.c.lane, t.messages.c.content, t.messages.c.text_check
+    )
+    return {row.public_id: row for row in connection.execute(query.where(t.messages.c.public_id.in_(ids)))}
+
+
+def _kept_mobiles(connection: Connection, row_ids: Sequence[int]) -> defaultdict[int, set[str]]:
+    mobiles: defaultdict[int, set[str]] = defaultdict(set)
+    query = select(t.recipients.c.message_id, t.recipients.c.mobile).where(t.recipients.c.message_id.in_(row_ids))
+    for row_id, mobile in connection.execute(query):
+        mobiles[row_id].add(mobile)
+    return mobiles
 
 
 _INSERT_SUPPRESSED = insert(t.recipients)
 
 
-def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], why: Suppression) -> None:
-    """Keeps the recipients, (number of the message, mobile) each, that are in no submission, and why."""
-    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": why}, ("message_id", "mobile"), left_out)
+def suppress(connection: Connection, left_out: Sequence[tuple[int, str]], reason: Suppression) -> None:
+    """Adds recipients that are in no submission, each as (row id of the message, mobile), with the reason."""
+    add_rows(connection, _INSERT_SUPPRESSED, {"suppressed": reason}, ("message_id", "mobile"), left_out)
 
 
 def refuse(
     connection: Connection, message_id: str, faults: Sequence[str], payload: str | bytes, *, now: datetime
 ) -> None:
-    """Keeps a message that cannot be sent, as it came and with what is wrong with it; once, however often it comes.
+    """Keeps a message that cannot be sent, as it came and with its faults. It is kept once, however often it comes.
 
-    What of the payload no text of a database can hold is written as an escape, and what is beyond PAYLOAD left out.
+    Characters that no text of a database can hold are kept as escapes. What exceeds PAYLOAD is cut off.
     """
     row = {"id": message_id, "faults": json.dumps(faults), "payload": _storable(payload), "refused_at": now}
     connection.execute(insert_new(connection, t.refused), row)

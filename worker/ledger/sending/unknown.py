@@ -1,6 +1,7 @@
-"""What is unknown and waits for a person: found, sent again, or settled by the word of the person. `domain.status` says what it means.
+"""The unknown recipients, which wait for a person: found, resent, or settled by a person's word. `domain.status` says
+what unknown means.
 
-A recipient is told by its submission, which is `unknown`, and by having no report: one that has is settled already.
+A recipient is unknown if its submission is `unknown` and it has no report. One with a report is settled already.
 """
 
 from collections.abc import Collection, Mapping
@@ -33,7 +34,9 @@ from worker.ledger.sending.submissions import EACH_REPORTED
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which of the unknown recipients: of these messages, or these (message, mobile); or all but those that a filter leaves out."""
+    """Selects unknown recipients: those of these messages and these (message, mobile) pairs, or all without either. The
+    other fields narrow them.
+    """
 
     ids: Collection[str] = ()
     pairs: Collection[tuple[str, str]] = ()
@@ -41,12 +44,12 @@ class Which:
     account: str | None = None
     since: datetime | None = None
     submission_ids: Collection[int] | None = None
-    """Of these submissions alone."""
+    """Only those of these submissions."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownView:
-    """A submission that is unknown since then, with how many of its recipients are."""
+    """A submission that has been unknown since then, with the number of its unknown recipients."""
 
     id: int
     message: str
@@ -61,7 +64,7 @@ class UnknownView:
 
 
 def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownView]:
-    """The newest of the unknown submissions, the last first."""
+    """Returns the newest of the unknown submissions, the last first."""
     columns = (
         t.submissions.c.id,
         t.messages.c.public_id,
@@ -79,23 +82,24 @@ def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownV
 
 
 def count(connection: Connection, which: Which) -> tuple[int, int]:
-    """How many submissions are unknown, and how many recipients."""
+    """Returns how many submissions are unknown, and how many recipients."""
     query = _unknown(select(func.count(distinct(t.submissions.c.id)), func.count()), which)
-    of_submissions, of_recipients = connection.execute(query).one()
-    return of_submissions, of_recipients
+    submissions, recipients = connection.execute(query).one()
+    return submissions, recipients
 
 
 def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, now: datetime) -> int:
-    """Holds the submissions to be sent again at once, under the same msgId; how many. What a cancelled campaign sent is not.
+    """Holds the submissions to be resent at once, under the same msgId. Returns how many. Those of cancelled campaigns
+    are left out.
 
-    Each may go out for as long as its message might, but at least for as long as a new one of its lane.
+    Each stays valid for as long as its message, but at least for as long as a new one of its lane.
     """
     at_least = case(
         {name: literal(now + lane.validity, t.submissions.c.expires_at.type) for name, lane in lanes.items()},
         value=t.submissions.c.lane,
         else_=t.submissions.c.expires_at,
     )
-    again = (
+    statement = (
         update(t.submissions)
         .where(
             t.submissions.c.id.in_(_unknown(select(t.submissions.c.id), which)),
@@ -110,23 +114,27 @@ def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, n
             updated_at=now,
         )
     )
-    return connection.execute(again).rowcount
+    return connection.execute(statement).rowcount
 
 
 def may_be_resent(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    """The condition on which what is unknown is sent once more by itself: it never was before, and is still valid."""
+    """Returns the conditions on which an unknown submission is resent without a person: it never was before, was not
+    called off, and is still valid.
+    """
     return ~t.submissions.c.resent, ~t.submissions.c.called_off, t.submissions.c.expires_at > now
 
 
 def resend_probable(connection: Connection, submission_ids: Collection[int], *, now: datetime) -> int:
-    """Holds those of the submissions to be sent again at once that never were before, and are still valid; how many."""
+    """Holds those of the submissions to be resent at once that never were before, and are still valid. Returns how
+    many.
+    """
     return sum(
         connection.execute(
             update(t.submissions)
-            .where(t.submissions.c.id.in_(some), t.submissions.c.state == State.UNKNOWN, *may_be_resent(now))
+            .where(t.submissions.c.id.in_(chunk), t.submissions.c.state == State.UNKNOWN, *may_be_resent(now))
             .values(state=State.HELD, due_at=now, resent=True, updated_at=now)
         ).rowcount
-        for some in chunks(submission_ids)
+        for chunk in chunks(submission_ids)
     )
 
 
@@ -136,17 +144,18 @@ _MARK = t.marks.c.name == "settle"
 
 
 def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED_AT_ONCE) -> int:
-    """What is unknown, though one of its recipients was reported, was taken: the others wait for their reports now. How many.
+    """Accepts unknown submissions of which a recipient was reported: the gateway took them. Returns how many.
 
-    It looks at so many of what is unknown, and the next time at those after them. So none escapes, whichever came first, the report
-    or the end of the call, and by whatever clock; and a bad hour that left many unknown is not paid for each minute.
+    The other recipients wait for their reports then. Each call looks at `most` unknown submissions, and the next call
+    at those after them. So none escapes, whether the report or the end of the call came first, and by whatever clock.
+    And a bad hour that left many unknown does not cost anew each minute.
     """
     after = connection.execute(select(t.marks.c.last_id).where(_MARK)).scalar_one()
-    next_ones = select(t.submissions.c.id).where(_UNKNOWN, t.submissions.c.id > after).order_by(t.submissions.c.id)
-    some = next_ones.limit(most).subquery()
-    last, found = connection.execute(select(func.max(some.c.id), func.count())).one()
-    connection.execute(update(t.marks).where(_MARK).values(last_id=last if found == most else 0))
-    if not found:
+    query = select(t.submissions.c.id).where(_UNKNOWN, t.submissions.c.id > after).order_by(t.submissions.c.id)
+    page = query.limit(most).subquery()
+    last, size = connection.execute(select(func.max(page.c.id), func.count())).one()
+    connection.execute(update(t.marks).where(_MARK).values(last_id=last if size == most else 0))
+    if not size:
         return 0
     reported = update(t.submissions).where(
         _UNKNOWN, t.submissions.c.id > after, t.submissions.c.id <= last, EACH_REPORTED
@@ -154,21 +163,23 @@ def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED
     return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
-def settle(connection: Connection, which: Which, report: Report, *, said_by: str, now: datetime) -> int:
-    """Keeps a report of each of the recipients, by the word of a person; how many. A later one of the gateway's is kept beside it."""
-    said = _unknown(
+def settle(connection: Connection, which: Which, report: Report, *, set_by: str, now: datetime) -> int:
+    """Adds a report for each of the recipients, on a person's word. Returns how many. A later report of the gateway is
+    kept beside it.
+    """
+    reports = _unknown(
         select(
             t.submissions.c.account_id,
             t.submissions.c.msg_id,
             t.recipients.c.mobile,
             literal(report),
-            literal(said_by),
+            literal(set_by),
             literal(now, t.reports.c.received_at.type),
         ),
         which,
     )
-    names = ["account_id", "msg_id", "mobile", "status", "said_by", "received_at"]
-    statement = insert_new(connection, t.reports).from_select(names, said)
+    columns = ["account_id", "msg_id", "mobile", "status", "said_by", "received_at"]
+    statement = insert_new(connection, t.reports).from_select(columns, reports)
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
@@ -178,7 +189,7 @@ def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any
         t.reports.c.msg_id == t.submissions.c.msg_id,
         t.reports.c.mobile == t.recipients.c.mobile,
     )
-    named = (
+    is_named = (
         t.messages.c.public_id.in_(which.ids),
         tuple_(t.messages.c.public_id, t.recipients.c.mobile).in_(which.pairs),
     )
@@ -190,7 +201,7 @@ def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any
         .where(
             t.submissions.c.state == literally(State.UNKNOWN),
             ~reported,
-            or_(*named) if which.ids or which.pairs else true(),
+            or_(*is_named) if which.ids or which.pairs else true(),
             t.submissions.c.lane == which.lane if which.lane else true(),
             t.accounts.c.name == which.account if which.account else true(),
             t.submissions.c.updated_at >= which.since if which.since else true(),

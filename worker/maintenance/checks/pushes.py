@@ -45,8 +45,8 @@ def check_room_in_redis(redis: Redis) -> Check:
 
 def check_optouts(connection: Connection, now: datetime) -> Check:
     """Whether unusually many people opted out by replies within the hour: a forged push could name any mobiles."""
-    last = optouts.by_replies(connection, since=now - HOUR, until=now)
-    before = optouts.by_replies(connection, since=now - HOUR - WEEK, until=now - HOUR)
+    last = optouts.count_by_reply(connection, since=now - HOUR, until=now)
+    before = optouts.count_by_reply(connection, since=now - HOUR - WEEK, until=now - HOUR)
     found = f"{last:,} by replies within an hour, {before:,} in the week before"
     remedy = (
         "see `sms optout list` for the pushes that brought them; `sms optout undo --push ID` takes a forged one back"
