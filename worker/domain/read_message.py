@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.domain.caller import caller_fault
 from worker.domain.lane import LANES
-from worker.domain.message import MAX_ACCOUNT, MAX_RECIPIENTS, MAX_VALID_FOR, Fault, Key, Message, Refused, is_id
+from worker.domain.message import MAX_ACCOUNT, MAX_RECIPIENTS, MAX_VALID_FOR, Fault, Message, MessageKey, Refused, is_id
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.text import content_faults
 
@@ -85,7 +85,7 @@ def read_message(
         valid_for=valid_for,
         metadata=metadata,
         caller=caller if own_caller is None else own_caller,
-        key=None if fields.get("key") is None else Key(account, own_caller or "", fields["key"]),
+        key=None if fields.get("key") is None else MessageKey(account, own_caller or "", fields["key"]),
     )
 
 

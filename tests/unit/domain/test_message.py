@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.caller import OTHERS, as_caller, as_known, caller_fault
-from worker.domain.message import MAX_RECIPIENTS, Key, Message, Refused, is_id, new_id
+from worker.domain.message import MAX_RECIPIENTS, Message, MessageKey, Refused, is_id, new_id
 from worker.domain.message_json import from_json, to_json
 from worker.domain.read_message import FIELDS, read_message
 
@@ -54,8 +54,8 @@ def test_how_long_it_is_worth_sending_is_in_seconds() -> None:
 
 
 def test_a_key_is_of_its_account_and_of_the_caller_that_is_named() -> None:
-    assert read(key="order-1").key == Key("default", "", "order-1")
-    assert read(key="order-1", account="shop", caller="web").key == Key("shop", "web", "order-1")
+    assert read(key="order-1").key == MessageKey("default", "", "order-1")
+    assert read(key="order-1", account="shop", caller="web").key == MessageKey("shop", "web", "order-1")
 
 
 def test_an_id_of_its_own_is_kept() -> None:
