@@ -82,7 +82,7 @@ def test_what_is_no_frame_does_not_end_a_worker_and_is_kept_as_refused(stack: St
         redis.lpush("sms.push", b"]]]")
     for frame in (*NO_FRAMES.values(), b"]]]"):
         row = kept(stack, ledger, id_of(frame))
-        assert "is no task of Celery's" in row.faults
+        assert "is not a task of Celery" in row.faults
     goes_on(stack, ledger)
 
 
