@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Puts in a payload that no client wrote and that cannot be sent. It was just taken out of Redis, so a full one runs this.
+-- Puts in a payload that no client wrote and that cannot be sent. A full Redis runs this too: it was just taken out.
 -- KEYS: the items (a hash), the ids that wait (a sorted set)
 -- ARGV: the item's id, the item, now
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
