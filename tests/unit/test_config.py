@@ -183,7 +183,7 @@ def test_an_address_that_none_could_connect_to_is_told_to_every_process_without_
 ) -> None:
     environment(**ALL | {name: url})
     (gap,) = gaps(role)
-    assert gap.startswith((f"{name} is no address", f"{name} is not the address"))
+    assert gap.startswith((f"{name} is not an address", f"{name} is not the address"))
     assert told in gap
     assert "s3cret" not in gap
 
@@ -375,9 +375,9 @@ def test_the_caps_of_a_lane_are_off_unless_set_and_each_counts_once(environment,
         ('hours = "08:00-08:00"', "hours: Value error, these hours have no length"),
         ("validity = 0", "validity: Input should be greater than 0"),
         ("floor = 1", "floor: Input should be less than 1"),
-        ('caps = ["1/minute", "5 an hour"]', "caps: Value error, '5 an hour' is no cap; write one like 1/minute"),
+        ('caps = ["1/minute", "5 an hour"]', "caps: Value error, '5 an hour' is not a cap; write one like 1/minute"),
         ('caps = "1/minute"', 'caps: Value error, write a list of caps, like ["1/minute", "5/hour"]'),
-        ("caps = [5]", "caps: Value error, '5' is no cap"),
+        ("caps = [5]", "caps: Value error, '5' is not a cap"),
     ],
 )
 def test_what_is_wrong_with_a_lane_is_told(environment, tmp_path: Path, options: str, gap: str) -> None:

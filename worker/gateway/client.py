@@ -1,4 +1,4 @@
-"""Makes one call to the gateway, and says what is known after it. It retries only a call that certainly did not leave."""
+"""Makes one call to the gateway, and says what is known after it. It retries only a call that surely did not leave."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -142,7 +142,7 @@ def _prepare(endpoint: Endpoint, encoded: str) -> requests.PreparedRequest:
 
 @lru_cache
 def _template(endpoint: Endpoint) -> requests.PreparedRequest:
-    """The part of a request that is the same for every call. Preparing it anew is a good part of what requests costs."""
+    """The part of a request that is the same for every call. Preparing it is a good part of the cost of requests."""
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "sms-worker"}
     if endpoint.method == "post":
         headers["Content-Type"] = "application/x-www-form-urlencoded; charset=UTF-8"

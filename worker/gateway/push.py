@@ -165,7 +165,7 @@ def _item(element: etree._Element, kind: str) -> Item:
 
 
 def _fields(element: etree._Element) -> dict[str, str]:
-    """The text of each child, the first of each name, in one pass: a lookup for each name took most of a push's time."""
+    """The text of each child, the first of each name, in one pass: a lookup by name took most of a push's time."""
     fields: dict[str, str] = {}
     for child in element:
         fields.setdefault(child.tag, child.text or "")

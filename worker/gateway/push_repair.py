@@ -25,7 +25,7 @@ _HEAD = re.compile(r"<(type|count)>([^<]{0,200})</\1>")
 
 
 def decoded(body: bytes) -> str:
-    """The text of a body, in the encoding that it declares, else in UTF-8, else in GBK. Wrong bytes become UNREADABLE."""
+    """The text of a body, in its declared encoding, else in UTF-8, else in GBK. Wrong bytes become UNREADABLE."""
     mark = next((codec for mark, codec in _MARKS.items() if body.startswith(mark)), None)
     declared = _DECLARED.search(body[:300])
     name = mark or (_CODECS.get(declared[1].decode().lower()) if declared else None)
@@ -88,7 +88,7 @@ def head_of(text: str) -> dict[str, str]:
 
 
 def pieces(text: str, tags: Collection[str]) -> Iterator[str]:
-    """The text of each element with one of these tags, up to its end tag, the next such element, or the end of the text.
+    """The text of each element with one of these tags, up to its end tag, the next such element or the end.
 
     Tags within a CDATA section or a comment do not count: a person wrote them.
     """

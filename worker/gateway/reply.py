@@ -127,7 +127,7 @@ def _from_xml(text: str) -> tuple[Any, Any]:
 
 
 def _words(text: str) -> str:
-    """The text of an HTML page; any other text as it is. The markup of a proxy's page would take the room of its text."""
+    """The text of an HTML page; any other text as it is. The markup of a proxy's page would take up its room."""
     if not _PAGE.match(text):
         return text
     # Only its beginning, for a hostile page could take long to search.

@@ -131,7 +131,7 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 class _Adapter(HTTPAdapter):
     def __init__(self, concurrency: int, ca: Path | None) -> None:
         self._tls = _tls_context(ca)
-        # The pool does not block, for that wait would have no timeout. Beyond its size a thread opens its own connection.
+        # The pool does not block, for that wait has no timeout. Beyond its size a thread opens its own connection.
         super().__init__(pool_maxsize=concurrency, pool_block=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
