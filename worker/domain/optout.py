@@ -7,7 +7,7 @@ from worker.domain.escape import UNSEEN
 
 
 def folded(text: str) -> str:
-    """The text for comparison: in half width and lower case, without blanks, invisible characters, and 。 . ! at its end."""
+    """The text for comparison: in half width and lower case, without blanks, invisible characters and a final 。 . or !"""
     return "".join(UNSEEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()
 
 
@@ -25,5 +25,5 @@ USUAL_OPTOUTS = 100
 
 
 def is_unusual(last_hour: int, week_before: int) -> bool:
-    """Whether a person should look at so many opt-outs in an hour: more than ten times the average of the week before."""
+    """Whether so many opt-outs in an hour need a look: they are more than ten times the average of the week before."""
     return last_hour > max(USUAL_OPTOUTS, 10 * week_before / (7 * 24))

@@ -119,7 +119,7 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"caller": "campaign:march"}, "is a campaign; give another name"),
         ({"caller": "Campaign/7"}, "is a campaign; give another name"),
         ({"caller": "ｃａｍｐａｉｇｎ／7"}, "is a campaign; give another name"),
-        ({"notify": "app.told"}, "notify is not there yet"),
+        ({"notify": "app.told"}, "notify does not exist yet"),
         ({"key": ""}, "key is a string of 1 to 200"),
         ({"key": "a", "id": "b"}, "key and id are both given"),
         ({"id": "x" * 65}, "is not an id"),
@@ -263,7 +263,7 @@ def test_a_task_whose_arguments_are_no_message_is_told_how_to_write_them(args: l
     with pytest.raises(Refused) as refused:
         read_message({"args": args, "kwargs": kwargs}, now=NOW, default_id="m")
     assert [str(fault) for fault in refused.value.faults] == [
-        'message is not there by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
+        'message is not given by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
     ]
 
 
