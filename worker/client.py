@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 2
 """How long Redis may take to connect, and to answer each command."""
 PUT_AT_ONCE = 500
+"""Messages that one command puts into the intake, all or none."""
 LOOK_SECONDS = 60.0
-"""How long the client trusts its list of accounts. After this time it refuses one that was removed."""
+"""How long the client trusts its list of accounts. After this time it refuses an account that was removed."""
 
 
 class SmsClient:
@@ -60,7 +61,7 @@ class SmsClient:
         self._headroom = Headroom(self._redis, monotonic)
         self._clock = RedisClock(self._redis, lambda: datetime.now(UTC), monotonic)
         self._accounts = Accounts(self._redis, monotonic)
-        self._warned = False
+        self._has_warned = False
         self._caller, self._machine = caller, as_caller(gethostname())
 
     def send(  # noqa: PLR0913 - the fields of a message, and the public interface
@@ -105,7 +106,8 @@ class SmsClient:
     def send_many(self, messages: Iterable[Mapping[str, Any]]) -> list[str]:
         """Enqueues many messages, each a mapping with the arguments of `send`. Returns their ids in the same order.
 
-        Raises Refused with the faults of all messages, each under its position; then nothing is enqueued.
+        Raises Refused with the faults of all messages, each under its position; then nothing is enqueued. Otherwise it
+        raises the errors of `send`. KeyUsed and Unavailable say which of the messages are enqueued.
         """
         now = self._now()
         read: list[Message] = []
@@ -139,8 +141,8 @@ class SmsClient:
 
     def _warn_without_workers(self) -> None:
         """Warns once if no worker has ever announced itself: no worker takes messages from a wrong database of Redis."""
-        if not self._warned:
-            self._warned = True
+        if not self._has_warned:
+            self._has_warned = True
             address = self._redis.connection_pool.connection_kwargs
             server = address.get("path") or f"{address.get('host')}:{address.get('port')}"
             log.warning(
@@ -163,24 +165,33 @@ class SmsClient:
             self._check_keys(messages, now)
         ids: list[str] = []
         for part in _parts(messages):
-            try:
-                self._check_connection()
-                self._refuse_if_full(len(part), ids)
-            except RedisError as why:
-                raise unavailable(why, enqueued=ids) from why
-            try:
-                ids += intake.put(self._redis, part, now=now)
-            except KeyUsed as why:
-                faults_at = zip(why.positions, why.faults, strict=True)
-                raise KeyUsed({len(ids) + position: fault for position, fault in faults_at}, enqueued=ids) from None
-            except RedisError as why:
-                raise unavailable(why, enqueued=ids, asked=part) from why
-            try:
-                self._ring(dict.fromkeys(message.lane for message in part))
-            except RedisError as why:
-                # The messages are kept: the tick finds them in the intake.
-                log.warning("%d messages are kept, but no bell told a worker of them: %s", len(part), why)
+            ids += self._put(part, ids, now)
+            self._ring(part)
         return ids
+
+    def _put(self, part: Sequence[Message], enqueued: Sequence[str], now: datetime) -> list[str]:
+        """Puts a part of the messages into the intake, and returns its ids. `enqueued` has the ids of earlier parts."""
+        try:
+            self._check_connection()
+            self._refuse_if_full(len(part), enqueued)
+        except RedisError as why:
+            raise unavailable(why, enqueued=enqueued) from why
+        try:
+            return intake.put(self._redis, part, now=now)
+        except KeyUsed as why:
+            faults_at = zip(why.positions, why.faults, strict=True)
+            placed = {len(enqueued) + position: fault for position, fault in faults_at}
+            raise KeyUsed(placed, enqueued=enqueued) from None
+        except RedisError as why:
+            raise unavailable(why, enqueued=enqueued, asked=part) from why
+
+    def _ring(self, part: Sequence[Message]) -> None:
+        try:
+            for lane in dict.fromkeys(message.lane for message in part):
+                bells.ring_lane(self._redis, LANES[lane])
+        except RedisError as why:
+            # The messages are kept: the tick finds them in the intake.
+            log.warning("%d messages are kept, but no bell told a worker of them: %s", len(part), why)
 
     def _check_keys(self, messages: Sequence[Message], now: datetime) -> None:
         """Checks that no key belongs to another message, before the first of several parts is enqueued."""
@@ -204,12 +215,8 @@ class SmsClient:
                 enqueued=enqueued,
             )
 
-    def _ring(self, lanes: Iterable[str]) -> None:
-        for lane in lanes:
-            bells.ring_lane(self._redis, LANES[lane])
-
     def _check_connection(self) -> None:
-        """Checks that Redis answers. An error here has enqueued nothing; after a later error nobody can say."""
+        """Checks that Redis answers. After an error here nothing more is enqueued; after a later one it may be."""
         pool = self._redis.connection_pool
         connection = pool.get_connection()
         try:

@@ -7,7 +7,7 @@ from worker.domain.escape import UNSEEN
 
 
 def folded(text: str) -> str:
-    """The text for comparison: in half width and lower case, without blanks, invisible characters and a final 。 . or !"""
+    """The text for comparison: in half width and lower case, without blanks, invisible characters and final 。 . or !"""
     return "".join(UNSEEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()
 
 

@@ -97,7 +97,7 @@ def backoff(attempt: int, jitter: float, first: timedelta = BACKOFF_FIRST) -> ti
 
 
 def wait_after(outcome: Outcome, attempt: int, jitter: float) -> timedelta:
-    """How long a submission waits that was not taken: longer with each attempt, and at least as the gateway asks for."""
+    """How long a submission waits that was not taken: longer with each attempt, and at least as the gateway asks."""
     if outcome.retry_after is None:
         return backoff(attempt, jitter)
     # Later than the gateway asked for, and spread: all calls with this answer would come at the same time.

@@ -22,7 +22,7 @@ PAST_GRACE = timedelta(minutes=1)
 DEFAULT_ACCOUNT = "default"
 """The account of a message that names none."""
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-"""The characters that the ledger cannot keep: PostgreSQL's texts have no NUL, and half a surrogate pair is not UTF-8."""
+"""The characters that the ledger cannot keep: PostgreSQL's texts have no NUL, and half a surrogate pair is no UTF-8."""
 YEARS = range(2000, 9000)
 """The years that a wrong clock may show. With days added, or in another zone, they are still valid times."""
 _SHOWN = 60
@@ -223,7 +223,7 @@ def _read_metadata(metadata: Any, add_fault: AddFault) -> Mapping[str, Any] | No
         return None
     try:
         if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
-            raise TypeError("it is no mapping with names as keys")
+            raise TypeError("it is not a mapping with names as keys")
         size = len(json.dumps(metadata, allow_nan=False).encode())
     except RecursionError:
         add_fault("metadata", f"is nested deeper than {MAX_METADATA_DEPTH} levels; flatten it")

@@ -18,7 +18,7 @@ def name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def complain(redis: Redis, key: str, process: str, what: str, *, kept: timedelta) -> None:
+def complain(redis: Redis, key: str, process: str, complaint: str, *, kept: timedelta) -> None:
     """Writes the complaint, and removes complaints that are older than `kept`, whose processes have ended.
 
     Raises redis' exceptions.
@@ -30,7 +30,7 @@ def complain(redis: Redis, key: str, process: str, what: str, *, kept: timedelta
         if expired:
             pipeline.hdel(key, *expired)
         # Error messages of the system may not be valid text; they are written all the same.
-        pipeline.hset(key, process, f"{now:.3f} {what}".encode(errors="backslashreplace"))
+        pipeline.hset(key, process, f"{now:.3f} {complaint}".encode(errors="backslashreplace"))
         pipeline.expire(key, kept)
         pipeline.execute()
 
