@@ -140,7 +140,7 @@ class SmsClient:
         return read_message(fields, now=now, default_id=fresh_id, accounts=accounts, caller=self._machine)
 
     def _warn_without_workers(self) -> None:
-        """Warns once if no worker has ever announced itself: no worker takes messages from a wrong database of Redis."""
+        """Warns once if no worker has ever announced itself: workers do not read a wrong database of Redis."""
         if not self._has_warned:
             self._has_warned = True
             address = self._redis.connection_pool.connection_kwargs
@@ -211,7 +211,8 @@ class SmsClient:
         if share := self._headroom.share_if_full(messages):
             raise Full(
                 f"Redis uses {share:.0%} of its maxmemory, and takes no new messages from {FULL_SHARE:.0%} on, so"
-                f" {enqueued_in_words(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise maxmemory",
+                f" {enqueued_in_words(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise"
+                " maxmemory",
                 enqueued=enqueued,
             )
 

@@ -4,7 +4,7 @@ import re
 
 _BESIDE_JOINER = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
 HIDDEN = re.compile(
-    # Controls, of which tab and line break are two; format characters (Cf), which turn the order around or have no width.
+    # Controls, also tab and line break; format characters (Cf), which reverse the order or have no width.
     "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e007f"

@@ -108,10 +108,10 @@ class KeyRecord:
 
 def reused_key_fault(key: MessageKey, first: KeyRecord, now: KeyRecord) -> Fault:
     """The fault of a message whose key was used for another message. `first` is that one, `now` this one."""
-    first_date = datetime.fromtimestamp(first.day * 86_400, UTC).date()
+    date = datetime.fromtimestamp(first.day * 86_400, UTC).date()
     return Fault(
         "key",
-        f"was used for another message on {first_date}: first {first}, now {now}, with another text or other recipients;"
+        f"was used for another message on {date}: first {first}, now {now}, with another text or other recipients;"
         f" give this one a key of its own (`sms show {id_of_key(key, first.day)}` shows the first)",
     )
 

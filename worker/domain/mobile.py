@@ -41,7 +41,7 @@ def is_mobile(text: str) -> bool:
 
 
 def normalise(text: str) -> str:
-    """The eleven digits of a mainland mobile written in any usual way (+86, 0086, 86, spaces, hyphens, full-width digits).
+    """The eleven digits of a mainland mobile. The text may have +86, 0086, 86, spaces, hyphens and full-width digits.
 
     Raises NotAMobile with the reason.
     """

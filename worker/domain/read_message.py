@@ -22,7 +22,7 @@ PAST_GRACE = timedelta(minutes=1)
 DEFAULT_ACCOUNT = "default"
 """The account of a message that names none."""
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-"""The characters that the ledger cannot keep: PostgreSQL's texts have no NUL, and half a surrogate pair is no UTF-8."""
+"""The characters that the ledger cannot keep: PostgreSQL allows no NUL, and half a surrogate pair is not UTF-8."""
 YEARS = range(2000, 9000)
 """The years that a wrong clock may show. With days added, or in another zone, they are still valid times."""
 _SHOWN = 60

@@ -48,7 +48,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 WAITING = frozenset({State.HELD, State.QUEUED, State.SUBMITTING})
-"""The states that end by themselves. A row in one of them always has a `due_at`: then it is claimed, or its lease ends."""
+"""The states that end by themselves. A row in one always has a `due_at`: it is claimed then, or its lease ends."""
 
 
 def sources(target: State) -> tuple[State, ...]:

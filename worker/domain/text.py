@@ -72,7 +72,7 @@ def _hidden_fault(content: str) -> str | None:
 
 
 def _is_signed(content: str) -> bool:
-    """Whether people see a 【…】 before the first word or at the end, also behind invisible characters or in wide forms."""
+    """Whether people see a 【…】 before the first word or at the end, also in wide forms or behind hidden characters."""
     visible = UNSEEN.sub("", unicodedata.normalize("NFKC", content)).rstrip()
     opened = _OPENED.match(visible)
     if opened and "】" in visible[opened.end() :]:

@@ -57,7 +57,7 @@ def known_to_all(redis: Redis, *, now: datetime) -> frozenset[str] | None:
 def announcing(
     redis: Redis, accounts: Collection[str], clock: Callable[[], datetime], monotonic: Callable[[], float]
 ) -> Callable[[], None]:
-    """Returns a function that announces at most once in ANNOUNCE_SECONDS. It logs an error of Redis and never raises."""
+    """Returns a function that announces at most once in ANNOUNCE_SECONDS. It logs errors of Redis and never raises."""
     announced_at = -math.inf
 
     def announce_if_due() -> None:

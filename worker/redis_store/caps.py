@@ -61,7 +61,7 @@ def count(redis: Redis, lanes: Mapping[str, Lane], sent: Sequence[Capped], *, no
 def counter(
     redis: Redis, lanes: Mapping[str, Lane], clock: Callable[[], datetime]
 ) -> Callable[[Sequence[Capped]], None]:
-    """Returns a function that counts and never raises: the recipients are in the ledger already, and will be sent to."""
+    """Returns a function that counts and never raises: the ledger has the recipients already, and they are sent to."""
 
     def count_sent(sent: Sequence[Capped]) -> None:
         try:

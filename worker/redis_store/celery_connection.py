@@ -135,7 +135,7 @@ class Channel(foreign.Channel):
             return super()._size(queue)
 
     def _make_way(self, queues: Iterable[str]) -> None:
-        """Moves aside values that are not lists and have the keys of these queues. With one of them, no queue is read."""
+        """Moves aside values at the keys of these queues that are not lists. Because of one, kombu reads no queue."""
         keys = [self._q_for_pri(queue, priority) for queue in queues for priority in self.priority_steps]
         with self.conn_or_acquire() as client:
             for key in keys:

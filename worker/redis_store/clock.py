@@ -1,4 +1,4 @@
-"""The time by the clock of Redis. Messages and pushes carry it, whatever the clocks of apps and of the callback app say."""
+"""The time by the clock of Redis. Messages and pushes have this time, and not that of an app or of the callback app."""
 
 import logging
 import math

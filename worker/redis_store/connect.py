@@ -1,4 +1,4 @@
-"""The connection to Redis. It fails within seconds where Redis is away or silent. It tries nothing again: callers do."""
+"""The connection to Redis. It fails within seconds where Redis is away or silent. It retries nothing: callers do."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ HEALTH_CHECK_SECONDS = 10
 
 
 def open_redis(url: str, *, patience_seconds: float) -> Redis:
-    """A client that waits at most `patience_seconds` to connect, and as long for each answer. It connects at its first use.
+    """A client that waits up to `patience_seconds` to connect, and for each answer. It connects at its first use.
 
     Raises ValueError if `url` is not an address of a Redis. The error holds no part of it, for it has a password.
     """

@@ -42,7 +42,7 @@ class Headroom:
         self._share: float | None = None
 
     def share_if_full(self, messages: int) -> float | None:
-        """The share of its memory that Redis uses, if that leaves no room for so many new messages; None if there is room.
+        """The share of its memory that Redis uses, if that leaves no room for so many new messages; else None.
 
         Raises redis' exceptions.
         """

@@ -28,7 +28,7 @@ class Grant:
     """The answer to a request for tokens."""
 
     granted: int
-    """How many of the calls may be made, from the first on. Their tokens are taken, whether the calls are made or not."""
+    """How many of the calls may be made, from the first on. Their tokens are taken, also if the calls are not made."""
     wait: float
     """Seconds until it is worth asking for the rest, if nobody else takes tokens; 0 where there is no rest."""
 
@@ -36,9 +36,9 @@ class Grant:
 def take(redis: Redis, account: str, rate: Rate, floor: float, sizes: Sequence[int]) -> Grant:
     """Takes tokens for as many calls as the rate allows now, in the order of `sizes`, in one round trip.
 
-    `sizes` are the mobiles of each call. `floor` is the share (0 to <1) of each bucket that is left for more urgent
-    lanes. A call to more mobiles than the bucket holds above the floor is granted when the bucket is full. What it takes
-    too much is a debt, and later calls wait for it.
+    `sizes` has the number of mobiles of each call. `floor` is the share (0 to <1) of each bucket that is left for more
+    urgent lanes. A call to more mobiles than the bucket holds above the floor is granted when the bucket is full. It
+    leaves a debt, and later calls wait for it.
     The wait is for several calls at once where several wait, so that a worker asks only a few times a second.
     Raises redis' exceptions: then nothing may be sent.
     """
