@@ -70,7 +70,7 @@ def first_replies(pushes: Iterable[tuple[datetime, Iterable[Reply]]]) -> list[tu
     The ledger's view `first_replies` says the same in SQL: the list is derived and never stored.
 
     A reply has no id, only its fields. So the n-th equal reply in a push repeats the n-th in a push that came at most
-    REPEAT_WINDOW before, whether that one is a repeat itself or not.
+    REPEAT_WINDOW before. That one may be a repeat itself.
     """
     arrivals: defaultdict[tuple[Reply, int], set[datetime]] = defaultdict(set)
     for at, replies in pushes:

@@ -24,7 +24,7 @@ class Rate:
         """How many mobiles a call of a lane with that floor may have, up to `most`.
 
         The bucket always holds so many tokens, so no call leaves a debt. The call leaves the tokens below the floor to
-        other lanes, unless the limit of calls is so low that smaller calls would waste the limit of mobiles.
+        other lanes. It does not where the limit of calls is so low that smaller calls would waste that of mobiles.
         """
         if self.mobiles is None:
             return most

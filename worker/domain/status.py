@@ -35,13 +35,14 @@ TRANSITIONS: dict[State, frozenset[State]] = {
         {State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED, State.REJECTED}
     ),
     State.QUEUED: frozenset({State.SUBMITTING, State.EXPIRED, State.CANCELLED, State.UNKNOWN, State.ACCEPTED}),
-    # Cancelled instead of held, if a person cancelled it during the call.
+    # Cancelled instead of held, if a person cancelled it during the call. With `resend_unknown = "once"` it is held
+    # instead of unknown, the first time.
     State.SUBMITTING: frozenset({State.ACCEPTED, State.REJECTED, State.UNKNOWN, State.HELD, State.CANCELLED}),
     State.ACCEPTED: frozenset({State.UNREPORTED}),
     State.UNREPORTED: frozenset(),
     State.REJECTED: frozenset(),
     # Accepted or rejected by a report, or by a late answer of the gateway. Held again when a person orders a resend, or
-    # by itself, once, where the lane's `resend_unknown` is "once", or "probable" and the evidence says not taken.
+    # by itself with `resend_unknown = "probable"`, if the gateway probably did not take it (domain/evidence.py).
     State.UNKNOWN: frozenset({State.HELD, State.ACCEPTED, State.REJECTED}),
     State.EXPIRED: frozenset(),
     State.CANCELLED: frozenset(),

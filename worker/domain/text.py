@@ -104,7 +104,7 @@ class Warned(NamedTuple):
 
 
 # Neither the vendor's document nor a law has these rules: mainland platforms tell them to their own customers.
-# - Links may only be of a site with an ICP filing, as a fixed part of the text; short links are seldom allowed (Tencent
+# - Links may only be of a site with an ICP filing, as a fixed part of the text. Short links are seldom allowed (Tencent
 #   Cloud 382/40659).
 # - Ways to reach a person are reviewed and often refused (Huawei Cloud, 模板审核驳回原因).
 # - 【】 is the mark of a signature (Tencent Cloud 382/42834).

@@ -192,8 +192,8 @@ class Connection(kombu.connection.Connection):
 
         While a BRPOP is under way, kombu's Redis channel first reads its answer (celery/kombu#1733). On a broken
         connection that fails, and the channel stays open, only without a BRPOP. Celery closes it later, after it has
-        dropped what a channel needs to give its tasks back: that is an AttributeError, and it ends the worker. So this
-        method closes the channel a second time at once.
+        dropped the data that a channel needs to give its tasks back. That raises an AttributeError, which ends the
+        worker. So this method closes the channel a second time at once.
         """
         super().maybe_close_channel(channel)
         if not channel.closed:

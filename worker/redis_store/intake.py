@@ -1,9 +1,9 @@
 """The intake keeps a message in Redis until the ledger has it: a lost Celery task loses no message.
 
-Each lane has a place, and so have pushes that came while the ledger was away. A place is a hash of items by id, a
-sorted set of the ids that wait, and a sorted set of those that a worker has taken, with the end of its time. An item is
-removed only once the ledger has committed it. Clocks decide only how soon an item that was taken, and not removed,
-waits again.
+Each lane has a place, and so have pushes that came while the ledger was away. A place is a hash of items by id, and two
+sorted sets of ids. One has the ids that wait. The other has the ids that a worker has taken, each with the time when it
+waits again. An item is removed only once the ledger has committed it. Clocks decide only how soon an item that was
+taken, and not removed, waits again.
 """
 
 import json
