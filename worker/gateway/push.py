@@ -13,7 +13,7 @@ from lxml import etree
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.push import Item, Push, Reply, StatusReport
 from worker.domain.status import Report
-from worker.gateway.push_repair import UNREADABLE, decoded, first_element, head_of, pieces, repaired
+from worker.gateway.push_repair import UNREADABLE, decoded, first_element, head_of, item_texts, repaired
 
 REPORTS = {"1": Report.DELIVERED, "-1": Report.UNDELIVERED}
 """The report for each `status` of a pushStatusForm: -1 失败, 1 成功."""
@@ -75,15 +75,15 @@ def _by_pieces(text: str, fault: str) -> Push:
         raise Unreadable(fault)
     head = head_of(text)
     kind = _kind(head)
-    item_texts = _bounded(pieces(text, ITEM_TAGS.values()))
+    texts = _bounded(item_texts(text, ITEM_TAGS.values()))
     parser = _parser("utf-8")
-    items, faults = _items((_element(item_text, parser) for item_text in item_texts), kind, mended=True)
-    return Push(items, (fault, *faults), _count_note(head, len(item_texts)))
+    items, faults = _items((_element(text_of_item, parser) for text_of_item in texts), kind, mended=True)
+    return Push(items, (fault, *faults), _count_note(head, len(texts)))
 
 
-def _element(piece: str, parser: etree.XMLParser) -> etree._Element | Unreadable:
+def _element(text: str, parser: etree.XMLParser) -> etree._Element | Unreadable:
     try:
-        return etree.fromstring(piece.encode(), parser)
+        return etree.fromstring(text.encode(), parser)
     except (etree.XMLSyntaxError, ValueError) as why:
         return Unreadable(f"it is not XML: {str(why)[:_LONGEST_FIELD]}")
 

@@ -87,7 +87,7 @@ def head_of(text: str) -> dict[str, str]:
     return {match[1]: match[2] for match in _HEAD.finditer(text.partition("<list")[0])}
 
 
-def pieces(text: str, tags: Collection[str]) -> Iterator[str]:
+def item_texts(text: str, tags: Collection[str]) -> Iterator[str]:
     """The text of each element with one of these tags, up to its end tag, the next such element or the end.
 
     Tags within a CDATA section or a comment do not count: a person wrote them.
