@@ -13,7 +13,7 @@ from redis import Redis
 from worker.redis_store.clock import redis_time
 
 
-def name() -> str:
+def process_name() -> str:
     """The name of this process among all: HOST/PID."""
     return f"{socket.gethostname()}/{os.getpid()}"
 

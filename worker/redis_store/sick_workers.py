@@ -7,7 +7,7 @@ from datetime import timedelta
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.redis_store.complaints import complain, complaints, name, withdraw
+from worker.redis_store.complaints import complain, complaints, process_name, withdraw
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ class Sick:
     lasts: timedelta
 
 
-def tell(redis: Redis, sick: Sick | None) -> None:
+def report_health(redis: Redis, sick: Sick | None) -> None:
     """Reports whether this process is sick; None is well. It never raises: the next report follows in 5 seconds."""
     try:
         if sick is None:
-            withdraw(redis, _SICK, name())
+            withdraw(redis, _SICK, process_name())
         else:
             complain(redis, _SICK, sick.worker, f"{sick.lasts.total_seconds():.0f} {sick.reason}", kept=SEEN_FOR)
     except RedisError as why:

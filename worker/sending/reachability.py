@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.submission import Claimed
-from worker.redis_store.complaints import name
+from worker.redis_store.complaints import process_name
 from worker.redis_store.sick_workers import Sick
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Reachability:
         since = self._monotonic()
         why: str | None = reason
         while why is not None:
-            self._say(Sick(name(), why, timedelta(seconds=self._monotonic() - since)))
+            self._say(Sick(process_name(), why, timedelta(seconds=self._monotonic() - since)))
             if self._pause(TRY_AGAIN_SECONDS if tries else LOOK_AGAIN_SECONDS):
                 self._say(None)
                 return
