@@ -170,7 +170,11 @@ def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str
         ("SMS_REDIS_URL", "redis:6379/0", "not an address of a Redis; write it like redis://redis:6379/0"),
         ("SMS_REDIS_URL", "redis://:s3cret@h:port/0", "not an address of a Redis; write it like redis://redis:6379/0"),
         ("SMS_REDIS_URL", "redis://:s3cret@h/zero", "not an address of a Redis; write it like redis://redis:6379/0"),
-        ("SMS_REDIS_URL", "redis://:s3cret@h/0?socket_timeout=long", "not an address of a Redis; write it like redis://"),
+        (
+            "SMS_REDIS_URL",
+            "redis://:s3cret@h/0?socket_timeout=long",
+            "not an address of a Redis; write it like redis://",
+        ),
         ("SMS_REDIS_URL", "unix:///run/redis.sock", "not an address of a Redis; write it like redis://redis:6379/0"),
         ("SMS_REDIS_URL", "redis://:12/s3cret@h/0", "%2F for /"),
         ("SMS_REDIS_URL", "redis://:12#s3cret@h/0", "%23 for #"),
