@@ -32,12 +32,12 @@ READY_SECONDS = 3
 """How long /readyz waits for the ledger and for Redis."""
 
 UNKNOWN, FOREIGN = 401, 403
-"""What /may-push answers to a wrong token and to a wrong address. nginx takes any other status for a fault."""
+"""The statuses of /may-push for a wrong token and for a wrong address. nginx takes any other status for a fault."""
 
 
 class _App(Flask):
     def log_exception(self, exc_info: Any) -> None:
-        # Flask's own line has the path in it, and so the token.
+        # Flask's own record would show the path, and so the token.
         log.error("a request failed", exc_info=exc_info)
 
 
@@ -46,13 +46,13 @@ Networks = Sequence[IPv4Network | IPv6Network]
 
 @dataclass(frozen=True)
 class _Access:
-    """Who may push: any of `tokens` is the secret in the path, and `allow` are the networks of the gateway."""
+    """The senders that may push: `tokens` are the valid secrets in the path, `allow` the networks of the gateway."""
 
     tokens: Sequence[str]
     allow: Networks
 
     def refusal(self, token: str) -> int | None:
-        """The status with which /may-push refuses the request; None where it may push."""
+        """The status with which /may-push refuses the current request; None where it is allowed."""
         if not _is_one_of(token, self.tokens):
             return UNKNOWN
         if not _is_allowed(request.remote_addr, self.allow):
@@ -73,9 +73,9 @@ def create_app(
     trusted_proxies: int = 0,
     proxy_networks: Networks = LOOPBACK,
 ) -> Flask:
-    """The app. Any of `tokens` is the secret in the path, and `allow` are the networks that may push.
+    """Makes the app. `tokens` are the valid secrets in the path, and `allow` the networks that may push.
 
-    `trusted_proxies` counts the proxies in front of the app; the last of them connects from `proxy_networks`.
+    `trusted_proxies` is the number of proxies in front of the app. The last of them connects from `proxy_networks`.
     """
     app = _App("callback_app", static_folder=None)
     if trusted_proxies:
@@ -86,12 +86,12 @@ def create_app(
 
 
 def _pushes(inbox: Inbox, access: _Access) -> Blueprint:
-    """The routes of the gateway, and of nginx, which asks before it reads a body."""
+    """The routes for the gateway, and for nginx, which asks before it reads a body."""
     routes = Blueprint("pushes", __name__)
 
     @routes.get("/may-push/<path:token>")
     def may_push(token: str) -> Response:
-        """204 and the sender's address, or a status that nginx hands on."""
+        """Answers 204 and the sender's address, or a status that nginx passes on."""
         refusal = access.refusal(token)
         return Response(status=refusal or 204, headers={} if refusal else {"X-Sender": str(request.remote_addr)})
 
@@ -106,10 +106,10 @@ def _pushes(inbox: Inbox, access: _Access) -> Blueprint:
         except CutShort:
             abort(400)
         except BudgetSpent as why:
-            log.warning("a push was refused with 503, and the gateway has to come again: %s", why)
+            log.warning("a push was refused with 503, and the gateway must repeat it: %s", why)
             abort(503)
         except NotDurable:
-            log.exception("neither the ledger nor Redis could keep a push, the gateway has to come again")
+            log.exception("neither the ledger nor Redis could keep a push, and the gateway must repeat it")
             abort(503)
         return Response("SUCCESS", mimetype="text/plain")
 
@@ -129,7 +129,7 @@ def _probes(inbox: Inbox) -> Blueprint:
     def readyz() -> tuple[Response, int]:
         futures = {"ledger": threads.submit(_ask_ledger, inbox), "redis": threads.submit(_ask_redis, inbox)}
         answers = {name: _answer(future) for name, future in futures.items()}
-        # One of the two is enough to keep a push. Out of service, the app would turn pushes away.
+        # One of the two is enough to keep a push. With a 503 here, a load balancer would keep pushes from the app.
         return jsonify(answers), 200 if "ok" in answers.values() else 503
 
     return routes
@@ -139,7 +139,7 @@ _DISTRUSTED = "sms.distrusted_proxy"
 
 
 def _behind(app: "WSGIApplication", proxies: int, networks: Networks) -> "WSGIApplication":
-    """The app, reading X-Forwarded-For only from one of our proxies: anybody else could write anything there."""
+    """Makes the app trust X-Forwarded-For only from our own proxies: any other sender could write anything there."""
     forwarded = ProxyFix(app, x_for=proxies, x_proto=0)
 
     def behind(environ: dict[str, Any], start_response: Any) -> Any:
@@ -156,7 +156,7 @@ def _behind(app: "WSGIApplication", proxies: int, networks: Networks) -> "WSGIAp
 def _why_not_forwarded(environ: dict[str, Any]) -> str:
     if _DISTRUSTED not in environ or "HTTP_X_FORWARDED_FOR" not in environ:
         return ""
-    return "; its X-Forwarded-For does not count, for SMS_PUSH_PROXY_NETWORKS does not name it either"
+    return "; its X-Forwarded-For does not count, because SMS_PUSH_PROXY_NETWORKS does not name it either"
 
 
 def _is_one_of(token: str, tokens: Sequence[str]) -> bool:

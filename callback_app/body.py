@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus, unquote_to_bytes
 from gunicorn.http.errors import ParseException
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""Some 20,000 reports. deploy/nginx.conf has the same limit."""
+"""The size of some 20,000 reports. deploy/nginx.conf has the same limit."""
 
 
 class TooLarge(ValueError):
@@ -21,10 +21,9 @@ class CutShort(ValueError):
 
 
 def read_body(environ: dict[str, Any]) -> bytes:
-    """The push in a WSGI request. Raises TooLarge or CutShort.
+    """Returns the raw push in a WSGI request. Raises TooLarge or CutShort.
 
-    Werkzeug's own limit is not used: it silently cuts a chunked body at the limit, and half a push would be
-    acknowledged.
+    It does not use Werkzeug's own limit. That silently cuts a chunked body, and the app would acknowledge half a push.
     """
     body = _read_query(environ.get("QUERY_STRING", "")) if environ["REQUEST_METHOD"] == "GET" else _read_stream(environ)
     if len(body) > MAX_BODY_BYTES:
@@ -35,7 +34,7 @@ def read_body(environ: dict[str, Any]) -> bytes:
 
 
 def _read_query(query: str) -> bytes:
-    """The vendor's receiver takes a push whose whole query string is the XML, written raw or form-encoded."""
+    """Like the vendor's receiver, it takes a push whose whole query string is the XML, raw or form-encoded."""
     if "<" in query:
         return unquote_to_bytes(query)
     return unquote_plus(query, encoding="latin-1").encode("latin-1")
@@ -43,19 +42,19 @@ def _read_query(query: str) -> bytes:
 
 def _read_stream(environ: dict[str, Any]) -> bytes:
     length = environ.get("CONTENT_LENGTH")
-    wanted = int(length) if length else None
-    if wanted is None and not environ.get("wsgi.input_terminated"):
+    declared = int(length) if length else None
+    if declared is None and not environ.get("wsgi.input_terminated"):
         raise CutShort
-    if wanted is not None and wanted > MAX_BODY_BYTES:
+    if declared is not None and declared > MAX_BODY_BYTES:
         raise TooLarge
     parts: list[bytes] = []
-    left = MAX_BODY_BYTES + 1 if wanted is None else wanted
+    missing = MAX_BODY_BYTES + 1 if declared is None else declared
     try:
-        while left and (part := environ["wsgi.input"].read(min(left, 65536))):
+        while missing and (part := environ["wsgi.input"].read(min(missing, 65536))):
             parts.append(part)
-            left -= len(part)
+            missing -= len(part)
     except (OSError, ParseException) as error:  # the connection or a chunk broke off
         raise CutShort from error
-    if wanted is not None and left:
+    if declared is not None and missing:
         raise CutShort
     return b"".join(parts)

@@ -22,7 +22,7 @@ from worker.redis_store.intake_pushes import MOST_PUSH_BYTES
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2
-"""How long Redis may take. The gateway waits for its SUCCESS meanwhile."""
+"""How long Redis may take to answer. The gateway waits for its SUCCESS meanwhile."""
 
 
 class NotDurable(RuntimeError):
@@ -35,7 +35,7 @@ class BudgetSpent(NotDurable):
 
 @dataclass(frozen=True)
 class Inbox:
-    """The ledger and Redis, with what the app knows of time and of bytes."""
+    """The ledger and Redis, with the clock of the app and its budget of bytes."""
 
     engine: Engine
     redis: Redis
@@ -44,14 +44,17 @@ class Inbox:
 
 
 def open_inbox(engine: Engine, redis_url: str, *, hourly_bytes: int) -> Inbox:
-    """An inbox, which connects at the first push. The ledger takes `hourly_bytes` of pushes in an hour."""
+    """Returns an inbox, which connects at the first push. The ledger takes `hourly_bytes` of pushes in an hour."""
     redis = open_redis(redis_url, patience_seconds=PATIENCE_SECONDS)
     clock = RedisClock(redis, lambda: datetime.now(UTC), monotonic)
     return Inbox(engine, redis, clock, Budget(hourly_bytes, monotonic))
 
 
 def keep(inbox: Inbox, body: bytes, source: str) -> None:
-    """Keeps the push and publishes its task. Raises NotDurable, and BudgetSpent after too many pushes."""
+    """Keeps a raw push from the address `source`, and publishes its task.
+
+    Raises NotDurable where neither store can keep it, and BudgetSpent after too many pushes.
+    """
     now = _now(inbox)
     try:
         with inbox.engine.begin() as connection:
@@ -61,10 +64,10 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
                 )
             push_id = pushes.add(connection, body, source=source, received_at=now)
     except SQLAlchemyError as why:
-        log.warning("the ledger is away (%s), the push goes to Redis", type(why).__name__)
+        log.warning("the ledger is away (%s), so the push goes to Redis", type(why).__name__)
         _keep_in_redis(inbox, body, source, now)
     else:
-        # Behind so many pushes the tick has it read in time: a flood of pushes must not become a flood of tasks.
+        # Behind so many tasks the tick finds the push in time: a flood of pushes must not become a flood of tasks.
         _publish(inbox, "sms.process_push", push_id, fewer_than=PUSHES_QUEUED)
 
 

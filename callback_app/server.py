@@ -1,8 +1,8 @@
 """Gunicorn's thread worker, with a time limit for the arrival of a request: a stalled client would keep its thread.
 
-Gunicorn has no setting for this, and no public hook: `limit_request_*` bound sizes, `timeout` ends a whole worker. So
-the class overrides methods of ThreadWorker. tests/unit/callback_app/test_server.py holds what it relies on to the
-installed version.
+Gunicorn has no setting and no public hook for this: `limit_request_*` limits sizes, and `timeout` ends a whole worker.
+So the class overrides methods of ThreadWorker. tests/unit/callback_app/test_server.py checks that the installed version
+has them.
 """
 
 import socket
@@ -16,13 +16,13 @@ ARRIVAL_SECONDS = 5
 """From the connection, or from the first byte of its next request, to the last byte of the body: 4 MiB at 1 MB/s."""
 
 GRACE_SECONDS = 1
-"""The least time that a request has once a thread reads it, also where it waited long for a thread."""
+"""The least time that a thread has to read a request, also where the request waited long for the thread."""
 
 
 class Worker(ThreadWorker):
-    """Cuts off a request that does not arrive in time: its body counts as cut short, and is answered with 400.
+    """Cuts off a request that does not arrive in time: its body counts as cut short, and the app answers 400.
 
-    The time runs while a connection waits for a thread, so that many stalled connections end almost at once.
+    The time also runs while a connection waits for a thread, so that many stalled connections end almost at once.
     """
 
     def init_process(self) -> None:
@@ -42,11 +42,11 @@ class Worker(ThreadWorker):
         super().finish_request(conn, fs)
 
     def murder_pending(self) -> None:
-        """Gunicorn's main loop calls this after every event, and once a second without one."""
+        """Cuts off late requests. Gunicorn's main loop calls this after every event, and once a second without one."""
         super().murder_pending()
         now = monotonic()
         for conn, end in self._ends.copy().items():
             if end <= now:
-                # What it has sent can still be read, and it can still be answered.
+                # The bytes that came can still be read, and the request can still be answered.
                 with suppress(OSError):
                     conn.sock.shutdown(socket.SHUT_RD)

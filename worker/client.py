@@ -16,27 +16,20 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from redis import Redis
-from redis.exceptions import (
-    AuthenticationError,
-    AuthenticationWrongNumberOfArgsError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoPermissionError,
-    OutOfMemoryError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import RedisError
 
 from worker.domain.caller import as_caller, caller_fault
-from worker.domain.key import KeyUsed, clashes, day_of, named, so_far
+from worker.domain.key import KeyUsed, day_of, enqueued_in_words, reused_key_faults, with_key_id
 from worker.domain.lane import LANES
 from worker.domain.message import Fault, Message, Refused, new_id
 from worker.domain.read_message import read_message
+from worker.domain.unavailable import Full, NotPermitted, Unavailable
 from worker.redis_store import accounts as announced
 from worker.redis_store import bells, intake
 from worker.redis_store.clock import RedisClock
 from worker.redis_store.connect import open_redis
 from worker.redis_store.headroom import FULL_SHARE, Headroom
+from worker.redis_store.unavailable import unavailable
 
 __all__ = ["Fault", "Full", "KeyUsed", "NotPermitted", "Refused", "SmsClient", "Unavailable"]
 
@@ -47,32 +40,9 @@ log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 2
 """How long Redis may take to connect, and to answer each command."""
 PUT_AT_ONCE = 500
+"""Messages that one command puts into the intake, all or none."""
 LOOK_SECONDS = 60.0
-"""How long the client trusts its list of accounts. After this time it refuses one that was removed."""
-
-
-class Unavailable(ConnectionError):
-    """Redis could not be used. The text says what is known.
-
-    `enqueued` has the ids of messages that are enqueued for certain. `perhaps` has the ids of messages that may be
-    enqueued. No other message is enqueued. If a message in `perhaps` has a `key`, send it again: the same key is one
-    message. If it has none, `sms show ID` shows whether it is there.
-    """
-
-    def __init__(self, text: str, *, enqueued: Sequence[str] = (), perhaps: Sequence[str] = ()) -> None:
-        super().__init__(text)
-        self.enqueued, self.perhaps = tuple(enqueued), tuple(perhaps)
-
-
-class NotPermitted(Unavailable):
-    """Redis refuses the user, the password, or the command. Trying again changes nothing: correct SMS_REDIS_URL."""
-
-
-class Full(Unavailable):
-    """Redis has no room for new messages: workers are away, or slower than the senders.
-
-    `enqueued` has the ids that were enqueued before. Nothing else was enqueued: send it again later.
-    """
+"""How long the client trusts its list of accounts. After this time it refuses an account that was removed."""
 
 
 class SmsClient:
@@ -91,8 +61,8 @@ class SmsClient:
         self._headroom = Headroom(self._redis, monotonic)
         self._clock = RedisClock(self._redis, lambda: datetime.now(UTC), monotonic)
         self._accounts = Accounts(self._redis, monotonic)
-        self._warned = False
-        self._named, self._machine = caller, as_caller(gethostname())
+        self._has_warned = False
+        self._caller, self._machine = caller, as_caller(gethostname())
 
     def send(  # noqa: PLR0913 - the fields of a message, and the public interface
         self,
@@ -136,7 +106,8 @@ class SmsClient:
     def send_many(self, messages: Iterable[Mapping[str, Any]]) -> list[str]:
         """Enqueues many messages, each a mapping with the arguments of `send`. Returns their ids in the same order.
 
-        Raises Refused with the faults of all messages, each under its position; then nothing is enqueued.
+        Raises Refused with the faults of all messages, each under its position; then nothing is enqueued. Otherwise it
+        raises the errors of `send`. KeyUsed and Unavailable say which of the messages are enqueued.
         """
         now = self._now()
         read: list[Message] = []
@@ -151,33 +122,33 @@ class SmsClient:
         try:
             return self._enqueue(read, now)
         except KeyUsed as why:
-            at = zip(why.positions, why.faults, strict=True)
-            faults_at = {one: Fault(f"[{one}].{fault.field}", fault.text) for one, fault in at}
-            raise KeyUsed(faults_at, enqueued=why.enqueued) from None
+            faults_at = zip(why.positions, why.faults, strict=True)
+            placed = {position: Fault(f"[{position}].{fault.field}", fault.text) for position, fault in faults_at}
+            raise KeyUsed(placed, enqueued=why.enqueued) from None
 
     def _read(self, fields: Mapping[str, Any], now: datetime) -> Message:
         account = fields.get("account") or "default" if isinstance(fields, Mapping) else None
         try:
             accounts = self._accounts.names(account)
         except RedisError as why:
-            raise _failed(why) from why
+            raise unavailable(why) from why
         if accounts is None:
-            self._warn_of_nobody()
-        fresh = new_id(now, os.urandom(10))
-        if self._named is not None and isinstance(fields, Mapping):
-            fields = {"caller": self._named, **fields}
-        return read_message(fields, now=now, default_id=fresh, accounts=accounts, caller=self._machine)
+            self._warn_without_workers()
+        if self._caller is not None and isinstance(fields, Mapping):
+            fields = {"caller": self._caller, **fields}
+        fresh_id = new_id(now, os.urandom(10))
+        return read_message(fields, now=now, default_id=fresh_id, accounts=accounts, caller=self._machine)
 
-    def _warn_of_nobody(self) -> None:
-        """Warns once if no worker has ever announced itself: no worker takes messages from a wrong database of Redis."""
-        if not self._warned:
-            self._warned = True
-            where = self._redis.connection_pool.connection_kwargs
-            server = where.get("path") or f"{where.get('host')}:{where.get('port')}"
+    def _warn_without_workers(self) -> None:
+        """Warns once if no worker has ever announced itself: workers do not read a wrong database of Redis."""
+        if not self._has_warned:
+            self._has_warned = True
+            address = self._redis.connection_pool.connection_kwargs
+            server = address.get("path") or f"{address.get('host')}:{address.get('port')}"
             log.warning(
-                "no worker has ever been at work in database %s of the Redis at %s: what is sent there waits until one is;"
-                " see that SMS_REDIS_URL is that of the workers",
-                where.get("db", 0),
+                "no worker has ever been at work in database %s of the Redis at %s: messages wait there until one is;"
+                " check that SMS_REDIS_URL is that of the workers",
+                address.get("db", 0),
                 server,
             )
 
@@ -185,45 +156,54 @@ class SmsClient:
         try:
             return self._clock.now()
         except RedisError as why:
-            raise _failed(why) from why
+            raise unavailable(why) from why
 
     def _enqueue(self, messages: Sequence[Message], now: datetime) -> list[str]:
         day = day_of(now)
-        messages = [named(message, day) for message in messages]
+        messages = [with_key_id(message, day) for message in messages]
         if len(messages) > 1:
-            self._look(messages, now)
+            self._check_keys(messages, now)
         ids: list[str] = []
         for part in _parts(messages):
-            try:
-                self._reach()
-                self._refuse_if_full(len(part), ids)
-            except RedisError as why:
-                raise _failed(why, enqueued=ids) from why
-            try:
-                ids += intake.put(self._redis, part, now=now)
-            except KeyUsed as why:
-                at = zip(why.positions, why.faults, strict=True)
-                raise KeyUsed({len(ids) + position: fault for position, fault in at}, enqueued=ids) from None
-            except RedisError as why:
-                raise _failed(why, enqueued=ids, asked=part) from why
-            try:
-                self._ring(dict.fromkeys(message.lane for message in part))
-            except RedisError as why:
-                # The messages are kept: the tick finds them in the intake.
-                log.warning("%d messages are kept, but no worker was told of them: %s", len(part), why)
+            ids += self._put(part, ids, now)
+            self._ring(part)
         return ids
 
-    def _look(self, messages: Sequence[Message], now: datetime) -> None:
+    def _put(self, part: Sequence[Message], enqueued: Sequence[str], now: datetime) -> list[str]:
+        """Puts a part of the messages into the intake, and returns its ids. `enqueued` has the ids of earlier parts."""
+        try:
+            self._check_connection()
+            self._refuse_if_full(len(part), enqueued)
+        except RedisError as why:
+            raise unavailable(why, enqueued=enqueued) from why
+        try:
+            return intake.put(self._redis, part, now=now)
+        except KeyUsed as why:
+            faults_at = zip(why.positions, why.faults, strict=True)
+            placed = {len(enqueued) + position: fault for position, fault in faults_at}
+            raise KeyUsed(placed, enqueued=enqueued) from None
+        except RedisError as why:
+            raise unavailable(why, enqueued=enqueued, asked=part) from why
+
+    def _ring(self, part: Sequence[Message]) -> None:
+        try:
+            for lane in dict.fromkeys(message.lane for message in part):
+                bells.ring_lane(self._redis, LANES[lane])
+        except RedisError as why:
+            # The messages are kept: the tick finds them in the intake.
+            log.warning("%d messages are kept, but no bell told a worker of them: %s", len(part), why)
+
+    def _check_keys(self, messages: Sequence[Message], now: datetime) -> None:
         """Checks that no key belongs to another message, before the first of several parts is enqueued."""
-        faults = clashes(messages, day_of(now))
+        faults = reused_key_faults(messages, day_of(now))
         keyed = [(position, message) for position, message in enumerate(messages) if message.key]
         for part in _parts(keyed) if len(messages) > PUT_AT_ONCE else ():
             try:
-                intake.look(self._redis, [message for _, message in part], now=now)
+                intake.check_keys(self._redis, [message for _, message in part], now=now)
             except KeyUsed as why:
-                faults |= {part[at][0]: fault for at, fault in zip(why.positions, why.faults, strict=True)}
+                faults |= {part[index][0]: fault for index, fault in zip(why.positions, why.faults, strict=True)}
             except RedisError as why:
-                raise _failed(why) from why
+                raise unavailable(why) from why
         if faults:
             raise KeyUsed(faults)
 
@@ -231,16 +211,13 @@ class SmsClient:
         if share := self._headroom.share_if_full(messages):
             raise Full(
                 f"Redis uses {share:.0%} of its maxmemory, and takes no new messages from {FULL_SHARE:.0%} on, so"
-                f" {so_far(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise maxmemory",
+                f" {enqueued_in_words(enqueued)}: workers are away or too few, see `sms doctor`; start them, or raise"
+                " maxmemory",
                 enqueued=enqueued,
             )
 
-    def _ring(self, lanes: Iterable[str]) -> None:
-        for lane in lanes:
-            bells.ring_lane(self._redis, LANES[lane])
-
-    def _reach(self) -> None:
-        """Checks that Redis answers. An error here has enqueued nothing; after a later error nobody can say."""
+    def _check_connection(self) -> None:
+        """Checks that Redis answers. After an error here nothing more is enqueued; after a later one it may be."""
         pool = self._redis.connection_pool
         connection = pool.get_connection()
         try:
@@ -259,9 +236,9 @@ class Accounts:
         self._names: frozenset[str] | None = None
 
     def names(self, wanted: object) -> frozenset[str] | None:
-        """The names; None where no worker has announced any. Asks Redis once a minute, and for every unknown account.
+        """The names; None where no worker has announced any. `wanted` is the account of a message.
 
-        Raises RedisError.
+        It asks Redis once a minute, and for every unknown account. Raises RedisError.
         """
         is_new = self._names is None or (isinstance(wanted, str) and wanted not in self._names)
         if is_new or self._monotonic() - self._looked_at >= LOOK_SECONDS:
@@ -272,31 +249,3 @@ class Accounts:
 
 def _parts(items: Sequence[T]) -> Iterable[Sequence[T]]:
     return (items[start : start + PUT_AT_ONCE] for start in range(0, len(items), PUT_AT_ONCE))
-
-
-_FORBIDDEN = (AuthenticationError, AuthorizationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
-_ANSWERED = (ResponseError, BusyLoadingError)
-"""Redis answered that it did not carry out the command."""
-
-
-def _failed(why: RedisError, *, enqueued: Sequence[str] = (), asked: Sequence[Message] = ()) -> Unavailable:
-    """The error to raise. `enqueued` are the ids enqueued before, `asked` the messages that Redis was asked to take."""
-    first = so_far(enqueued)
-    if isinstance(why, _FORBIDDEN):
-        text = f"Redis refuses the user or the password of its address, so {first}; correct SMS_REDIS_URL: {why}"
-        return NotPermitted(text, enqueued=enqueued)
-    if isinstance(why, OutOfMemoryError):
-        return Full(f"Redis has no room, so {first}: {why}", enqueued=enqueued)
-    if isinstance(why, _ANSWERED):
-        return Unavailable(f"Redis does not take it, so {first}: {why}", enqueued=enqueued)
-    if not asked:
-        return Unavailable(f"Redis cannot be reached, so {first}: {why}", enqueued=enqueued)
-    ids = [message.id for message in asked]
-    what = f"message {ids[0]} is" if len(ids) == 1 else f"{len(ids)} messages from {ids[0]} on are"
-    text = (
-        f"Redis did not answer: {what} perhaps enqueued. Send again what has a key, with the same key; of what has none"
-        f" `sms show` says whether it is there, for sent again it may go twice. {why}"
-    )
-    if enqueued:
-        text = f"the first {len(enqueued)} messages are enqueued; then {text}"
-    return Unavailable(text, enqueued=enqueued, perhaps=ids)

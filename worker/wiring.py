@@ -37,7 +37,7 @@ from worker.redis_store.accounts import announcing, known_to_all
 from worker.redis_store.connect import is_redis_away, open_redis
 from worker.redis_store.lock import lock
 from worker.redis_store.rate import allowance
-from worker.redis_store.sick_workers import tell
+from worker.redis_store.sick_workers import report_health
 from worker.runtime.loop import RoundRobin
 from worker.runtime.process import STOPPING, utc_now
 from worker.runtime.retry import retried as retried_while
@@ -158,7 +158,7 @@ def _base(settings: Settings) -> Base:
         policy=Policy(settings.lanes, accounts_by_name, settings.max_mobiles),
         engine=engine,
         redis=redis,
-        clock=ClockGuard(redis, engine, complaints.name(), clock=utc_now, monotonic=time.monotonic),
+        clock=ClockGuard(redis, engine, complaints.process_name(), clock=utc_now, monotonic=time.monotonic),
     )
 
 
@@ -177,7 +177,7 @@ def _sending(base: Base, session: Session) -> Sending:
     settings, policy, engine, clock = base.settings, base.policy, base.engine, base.clock
     reach = Reachability(
         connect=lambda: why_unreachable(session, endpoint(settings)),
-        tell=partial(tell, base.redis),
+        tell=partial(report_health, base.redis),
         pause=STOPPING.wait,
         monotonic=time.monotonic,
         random=random.random,

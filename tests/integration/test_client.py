@@ -241,7 +241,7 @@ def test_of_a_message_that_a_silent_redis_was_given_the_error_says_that_it_is_pe
     client.send("13800138000", "您好")
     with silent(redis):
         started = time.monotonic()
-        with pytest.raises(Unavailable, match=r"is perhaps enqueued\. Send again what has a key") as raised:
+        with pytest.raises(Unavailable, match=r"is perhaps enqueued\. Send messages with a key again") as raised:
             client.send("13800138001", "您好")
         assert time.monotonic() - started < 5
     assert raised.value.enqueued == ()

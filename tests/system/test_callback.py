@@ -218,7 +218,7 @@ def push_of(*items: str, push_type: int = 1) -> str:
 GOOD = status_item("13800138009", "777")
 ENTITY = '<!DOCTYPE returnForm [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
 ODD = {
-    "no XML": ("您好", "quarantined", "it is no XML"),
+    "no XML": ("您好", "quarantined", "it is not XML"),
     "a DTD": ("<!DOCTYPE returnForm>" + push_of(GOOD), "quarantined", "it has a DTD"),
     "an entity": (ENTITY + push_of(GOOD).replace("777", "&x;"), "quarantined", "it has a DTD"),
     "another root": (push_of(GOOD).replace("returnForm", "form"), "quarantined", "the root is <form>"),

@@ -49,14 +49,14 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "an entity of a file": (lambda: with_dtd('<!ENTITY f SYSTEM "file:///etc/passwd">', "&f;"), "it has a DTD"),
     "an entity of an endless file": (lambda: with_dtd('<!ENTITY f SYSTEM "file:///dev/zero">', "&f;"), "it has a DTD"),
-    "10,000 elements deep": (lambda: b"<a>" * 10_000 + b"</a>" * 10_000, "it is no XML: Excessive depth"),
-    "as deep as 4 MB are": (lambda: of_size("<a>").encode(), "it is no XML: Excessive depth"),
+    "10,000 elements deep": (lambda: b"<a>" * 10_000 + b"</a>" * 10_000, "it is not XML: Excessive depth"),
+    "as deep as 4 MB are": (lambda: of_size("<a>").encode(), "it is not XML: Excessive depth"),
     "10,000 deep in a field": (
         lambda: push_of(GOOD.replace("777", "<a>" * 10_000 + "</a>" * 10_000)).encode(),
-        "it is no XML: Excessive depth",
+        "it is not XML: Excessive depth",
     ),
     "NULs": (lambda: push_of(GOOD).replace("777", "7\0007").encode(), "item 1: msgId"),
-    "nothing but NULs": (lambda: bytes(MAX_BODY_BYTES), "it is no XML"),
+    "nothing but NULs": (lambda: bytes(MAX_BODY_BYTES), "it is not XML"),
     "an encoding that it is not in": (
         lambda: b'<?xml version="1.0" encoding="UTF-16"?>' + push_of(GOOD).encode(),
         "",
@@ -65,11 +65,11 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: b'<?xml version="1.0" encoding="x"?>' + push_of(GOOD).encode(),
         "",
     ),
-    "bytes of no encoding": (lambda: b"\xff" * len(MEGABYTES), "it is no XML"),
+    "bytes of no encoding": (lambda: b"\xff" * len(MEGABYTES), "it is not XML"),
     "4 MB of one text": (lambda: push_of(status_item(MEGABYTES, "7")).encode(), "item 1: mobile is longer than 64"),
     "4 MB as its type": (lambda: push_of(GOOD, push_type=MEGABYTES).encode(), "type is 'xxx"),  # type: ignore[arg-type]
     "4 MB as its count": (lambda: push_of().replace("0", MEGABYTES).encode(), "count says 'xxx"),
-    "4 MB as a tag": (f"<{MEGABYTES}/>".encode, "it is no XML: Name too long"),
+    "4 MB as a tag": (f"<{MEGABYTES}/>".encode, "it is not XML: Name too long"),
     "4 MB of one attribute": (lambda: push_of(GOOD).replace("<list", f"<list a='{MEGABYTES}'").encode(), ""),
     "4 MB of attributes": (
         lambda: push_of(GOOD).replace("<list", "<list " + " ".join(f"a{n}=''" for n in range(350_000))).encode(),

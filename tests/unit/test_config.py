@@ -166,16 +166,20 @@ def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str
         ("SMS_LEDGER_URL", "postgresql+asyncpg://sms:s3cret@h/sms", "not the address of a database; write it like"),
         ("SMS_LEDGER_URL", "postgresql://sms:s3cret@h:x/sms", "not the address of a database; write it like"),
         ("SMS_LEDGER_URL", "postgres://sms:s3cret@h/sms", "write postgresql:// for postgres://"),
-        ("SMS_REDIS_URL", "localhost:6379", "no address of a Redis; write it like redis://redis:6379/0"),
-        ("SMS_REDIS_URL", "redis:6379/0", "no address of a Redis; write it like redis://redis:6379/0"),
-        ("SMS_REDIS_URL", "redis://:s3cret@h:port/0", "no address of a Redis; write it like redis://redis:6379/0"),
-        ("SMS_REDIS_URL", "redis://:s3cret@h/zero", "no address of a Redis; write it like redis://redis:6379/0"),
-        ("SMS_REDIS_URL", "redis://:s3cret@h/0?socket_timeout=long", "no address of a Redis; write it like redis://"),
-        ("SMS_REDIS_URL", "unix:///run/redis.sock", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "localhost:6379", "not an address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis:6379/0", "not an address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis://:s3cret@h:port/0", "not an address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "redis://:s3cret@h/zero", "not an address of a Redis; write it like redis://redis:6379/0"),
+        (
+            "SMS_REDIS_URL",
+            "redis://:s3cret@h/0?socket_timeout=long",
+            "not an address of a Redis; write it like redis://",
+        ),
+        ("SMS_REDIS_URL", "unix:///run/redis.sock", "not an address of a Redis; write it like redis://redis:6379/0"),
         ("SMS_REDIS_URL", "redis://:12/s3cret@h/0", "%2F for /"),
         ("SMS_REDIS_URL", "redis://:12#s3cret@h/0", "%23 for #"),
         ("SMS_LEDGER_URL", "postgresql://sms:a@s3cret@h/sms", "%40 for an @"),
-        ("SMS_REDIS_URL", "amqp://:s3cret@h/", "no address of a Redis; write it like redis://redis:6379/0"),
+        ("SMS_REDIS_URL", "amqp://:s3cret@h/", "not an address of a Redis; write it like redis://redis:6379/0"),
     ],
 )
 def test_an_address_that_none_could_connect_to_is_told_to_every_process_without_its_password(
@@ -183,7 +187,7 @@ def test_an_address_that_none_could_connect_to_is_told_to_every_process_without_
 ) -> None:
     environment(**ALL | {name: url})
     (gap,) = gaps(role)
-    assert gap.startswith((f"{name} is no address", f"{name} is not the address"))
+    assert gap.startswith((f"{name} is not an address", f"{name} is not the address"))
     assert told in gap
     assert "s3cret" not in gap
 
@@ -375,9 +379,9 @@ def test_the_caps_of_a_lane_are_off_unless_set_and_each_counts_once(environment,
         ('hours = "08:00-08:00"', "hours: Value error, these hours have no length"),
         ("validity = 0", "validity: Input should be greater than 0"),
         ("floor = 1", "floor: Input should be less than 1"),
-        ('caps = ["1/minute", "5 an hour"]', "caps: Value error, '5 an hour' is no cap; write one like 1/minute"),
+        ('caps = ["1/minute", "5 an hour"]', "caps: Value error, '5 an hour' is not a cap; write one like 1/minute"),
         ('caps = "1/minute"', 'caps: Value error, write a list of caps, like ["1/minute", "5/hour"]'),
-        ("caps = [5]", "caps: Value error, '5' is no cap"),
+        ("caps = [5]", "caps: Value error, '5' is not a cap"),
     ],
 )
 def test_what_is_wrong_with_a_lane_is_told(environment, tmp_path: Path, options: str, gap: str) -> None:

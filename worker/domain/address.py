@@ -1,16 +1,16 @@
-"""The address of a Redis. It holds a password, so whoever finds it wrong says this text, and never the address or a part of it."""
+"""The address of a Redis. It holds a password, so an error about it shows this text, and no part of the address."""
 
 import re
 from urllib.parse import urlsplit
 
 NO_REDIS = (
-    "is no address of a Redis; write it like redis://redis:6379/0, or rediss:// for TLS,"
+    "is not an address of a Redis; write it like redis://redis:6379/0, or rediss:// for TLS,"
     " and in its password %2F for /, %23 for #, %3F for ? and %40 for @"
 )
 
 
 def is_redis_address(url: str) -> bool:
-    """Whether it is whole: of a password with a bare / or # a part would be taken for the host, the port or the database."""
+    """Whether `url` is a valid address. A bare / or # in a password would turn a part of it into host or database."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Callers: the names that backend apps give themselves, by which what waits has equal shares."""
+"""Callers are the names that backend apps give themselves. Each caller gets an equal share of a lane's calls."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -9,11 +9,11 @@ from worker.domain.message import Message
 
 MAX_CALLER = 64
 RESERVED = (CALLER, "campaign:")
-"""What only a campaign's name as a caller begins with."""
+"""Only the caller of a campaign begins with one of these."""
 
 
 def caller_fault(caller: object) -> str | None:
-    """What is wrong with the name of a caller, with the remedy; None where it will do."""
+    """The fault of a caller's name, with the remedy; None where the name is valid."""
     if not isinstance(caller, str) or not caller.isprintable() or not 0 < len(caller) <= MAX_CALLER:
         return f"is a name of 1 to {MAX_CALLER} printable characters"
     if _is_reserved(caller):
@@ -22,20 +22,23 @@ def caller_fault(caller: object) -> str | None:
 
 
 def _is_reserved(caller: str) -> bool:
-    # Also one that only looks so, in capitals or full width.
+    # A name that only looks reserved, in capitals or full width, is reserved too.
     return normalize("NFKC", caller).casefold().startswith(RESERVED)
 
 
 OTHERS = "(others)"
-"""The caller that those are together whom the settings do not name."""
+"""The one caller that stands for all callers that the settings do not name."""
 
 
 def with_known_caller(message: Message, callers: Collection[str]) -> Message:
-    """The message; a caller that is none of these becomes OTHERS, so that invented names share one share. Without names all are known."""
+    """The message, with OTHERS for a caller that is not one of `callers`: invented names get one share together.
+
+    Without `callers` every caller is known.
+    """
     return message if not callers or message.caller in callers else replace(message, caller=OTHERS)
 
 
 def as_caller(machine: str) -> str:
-    """A machine's name as the name of a caller: whatever it holds, it is one."""
-    name = "".join(one if one.isprintable() else "?" for one in machine[:MAX_CALLER])
+    """A valid caller's name made from the name of a machine, whatever characters it has."""
+    name = "".join(char if char.isprintable() else "?" for char in machine[:MAX_CALLER])
     return f"?{name}"[:MAX_CALLER] if _is_reserved(name) else name

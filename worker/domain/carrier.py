@@ -1,7 +1,9 @@
-"""Which carrier a mobile's first three digits were given to. That is where a number began: it may have been ported since
-(携号转网), which no prefix tells.
+"""The carrier that a mobile's first three digits were given to.
 
-The source is the ministry's own list: 我国公众移动通信网网号及H0分配情况 (MIIT, as of March 2023), made under 电信网编号计划.
+It is the first carrier of the number. The owner may have ported it since (携号转网), which no prefix shows.
+
+The source is the ministry's own list: 我国公众移动通信网网号及H0分配情况 (MIIT, as of March 2023), made under
+电信网编号计划.
 """
 
 from enum import StrEnum
@@ -15,9 +17,9 @@ class Carrier(StrEnum):
     TELECOM = "电信"
     BROADNET = "广电"
     VIRTUAL = "virtual"
-    """移动转售: sold by others, on the network of one of the first three."""
+    """移动转售: sold by other companies, on the network of one of the first three."""
     OTHER = "other"
-    """Satellites, and what was given out after that list."""
+    """Satellites, and prefixes that were given out after that list."""
 
 
 _PREFIXES = {
@@ -30,9 +32,9 @@ _PREFIXES = {
 _CARRIERS = {prefix: carrier for carrier, prefixes in _PREFIXES.items() for prefix in prefixes.split()}
 
 PREFIX = 3
-"""Digits of a mobile that name its carrier."""
+"""How many digits of a mobile name its carrier."""
 
 
 def carrier_of(mobile: str) -> Carrier:
-    """The carrier that the mobile, or its first three digits, was given to."""
+    """The carrier of a mobile, or of its first three digits."""
     return _CARRIERS.get(mobile[:PREFIX], Carrier.OTHER)

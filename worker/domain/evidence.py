@@ -1,4 +1,4 @@
-"""What speaks against an unknown call having been taken: nothing was reported on it, though its neighbours were."""
+"""The evidence that the gateway did not take an unknown call: its neighbours have reports, and it has none."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -6,50 +6,53 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 NEAR = timedelta(minutes=15)
-"""A call this long before or after is a neighbour."""
+"""Calls at most this long before or after are neighbours."""
 LOOKED_AT = 20
-"""As many neighbours are looked at on each side, the nearest."""
+"""The nearest neighbours that count, on each side."""
 LEAST_REPORTED = 3
-"""So many of them must be reported on, on each side: fewer say little of how reports come."""
+"""The least number of neighbours with reports, on each side: fewer say little of how reports come."""
 SEVERAL = 5
-"""How many times the longest delay of the neighbours' reports a call must have been silent."""
+"""A call must be silent for so many times the longest delay of the neighbours' reports."""
 LEAST_SILENCE = timedelta(minutes=2)
 MOST_SILENT_SHARE = 0.05
-"""Where more of the neighbours have no report either, reports are missing: then silence says nothing."""
+"""The largest share of neighbours without a report. Beyond it reports are missing, and silence says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A call of the same account that was taken: when it was made, and when the first report on it came, if one did."""
+    """A call of the same account that the gateway took: the times of the call, and of its first report, if any."""
 
     called_at: datetime
     reported_at: datetime | None
 
     @property
     def delay(self) -> timedelta | None:
-        """How long its first report took; one that came during the call took no time."""
+        """How long the first report took; zero if it came during the call."""
         return None if self.reported_at is None else max(timedelta(0), self.reported_at - self.called_at)
 
 
 def neighbours(called_at: datetime, times: Sequence[datetime]) -> tuple[range, range]:
-    """Which of these times, the earliest first, are those of the neighbours before a call that was made then, and after it."""
+    """The indexes in `times` of the neighbours before and after a call at `called_at`. `times` are in order."""
     first, middle = bisect_left(times, called_at - NEAR), bisect_right(times, called_at)
     end = bisect_right(times, called_at + NEAR)
     return range(max(first, middle - LOOKED_AT), middle), range(middle, min(end, middle + LOOKED_AT))
 
 
 def probably_not_taken(called_at: datetime, around: Sequence[Neighbour], *, now: datetime) -> str | None:
-    """Why a call that was made at that time, and of which nothing was reported, was probably not taken; None where that is open."""
+    """Why the gateway probably did not take a call at `called_at` that has no report; None where that is open.
+
+    `around` has calls of the same account at about that time, in any order.
+    """
     around = sorted(around, key=_called_at)
-    sides = [[around[n] for n in side] for side in neighbours(called_at, [one.called_at for one in around])]
-    if any(sum(one.delay is not None for one in side) < LEAST_REPORTED for side in sides):
+    sides = [[around[n] for n in side] for side in neighbours(called_at, [call.called_at for call in around])]
+    if any(sum(call.delay is not None for call in side) < LEAST_REPORTED for side in sides):
         return None
-    near = [one for side in sides for one in side]
-    longest = max(one.delay for one in near if one.delay is not None)
+    near = [call for side in sides for call in side]
+    longest = max(call.delay for call in near if call.delay is not None)
     needed = max(SEVERAL * longest, LEAST_SILENCE)
     if now - called_at < needed:
         return None
-    silent = sum(one.delay is None and now - one.called_at >= needed for one in near)
+    silent = sum(call.delay is None and now - call.called_at >= needed for call in near)
     if silent > MOST_SILENT_SHARE * len(near):
         return None
     return (
@@ -58,8 +61,8 @@ def probably_not_taken(called_at: datetime, around: Sequence[Neighbour], *, now:
     )
 
 
-def _called_at(one: Neighbour) -> datetime:
-    return one.called_at
+def _called_at(call: Neighbour) -> datetime:
+    return call.called_at
 
 
 def _in_words(time: timedelta) -> str:

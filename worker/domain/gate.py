@@ -1,4 +1,4 @@
-"""The gate of an account: whether it may send now. What closes it, and when it is probed, is decided here."""
+"""The gate of an account says whether it may send now: which outcomes close and open it, and when it is probed."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,32 +6,38 @@ from datetime import datetime, timedelta
 from worker.domain.outcome import Outcome, Verdict
 
 CLOSING = frozenset({Verdict.ACCOUNT, Verdict.CLOCK})
-"""One such outcome closes the gate. Of calls that are unanswered it takes several in a row; a worker that gets no connection
-(`not sent`), or no answer while others do, stops itself instead (`worker.sending.reachability`)."""
+"""One call with such a verdict closes the gate; several unanswered calls in a row close it too.
+
+A worker that gets no connection (`not sent`), or no answer while other workers do, stops itself instead
+(`worker.sending.reachability`).
+"""
 
 OPENING = frozenset({Verdict.ACCEPTED, Verdict.REJECTED, Verdict.FAILED})
-"""A probe that is answered so opens the gate: the gateway answers for the message, not for itself or the account."""
+"""A probe with such a verdict opens the gate: the answer is about the message, not about the gateway or the account."""
 
 PROBE_AFTER = {
     Verdict.ACCOUNT: timedelta(minutes=1),
     Verdict.CLOCK: timedelta(minutes=1),
     Verdict.NOT_SENT: timedelta(seconds=15),
     Verdict.UNKNOWN: timedelta(seconds=3),
-    # It answers, and took nothing: a gateway that comes back is often busy first.
+    # The gateway answers and takes nothing: one that comes back is often busy first.
     Verdict.BUSY: timedelta(seconds=5),
 }
-"""When the first probe is due after such an outcome, and the next after a probe that comes to it."""
+"""The wait for the first probe after such an outcome, and for the next one after a probe with it."""
 
 PROBE_MOST = timedelta(minutes=2)
-"""Each probe that is unknown may be a call that nobody knows the end of: so they are rarer the longer the gate is closed."""
+"""The longest wait. A probe may become one more unknown call, so probes get rarer while the gate is closed."""
 
 PROBE_AGAIN = timedelta(minutes=1)
-"""When the next may try, at the earliest, if a probe has no outcome: its worker was lost."""
+"""The wait for the next probe if a probe has no outcome, because its worker was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A closed gate is probed at `until`; one that a person closed has none, and only a person opens it."""
+    """The gate of an account. A closed gate is probed at `until`.
+
+    A gate that a person closed has no `until`: only a person opens it.
+    """
 
     account: str
     is_open: bool
@@ -52,10 +58,10 @@ def opens(outcome: Outcome) -> bool:
 
 
 def next_probe(outcome: Outcome, closed_for: timedelta) -> timedelta | None:
-    """How long to wait for the next probe after one with this outcome, of a gate that has been closed for so long.
+    """How long to wait for the next probe, after a probe with this outcome.
 
-    After one that is unanswered as long as the gate was closed until then: each wait is double the one before, up to two minutes.
-    None where the outcome says nothing new: then it is due when it was.
+    After an unanswered probe the wait is as long as the gate was closed until then: so each wait doubles, up to two
+    minutes. None where the outcome says nothing new: then the due time stays.
     """
     if outcome.is_unanswered:
         return min(max(PROBE_AFTER[Verdict.UNKNOWN], closed_for), PROBE_MOST)

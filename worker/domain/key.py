@@ -1,7 +1,7 @@
-"""The key of a message: the same key of an account's caller is the same message, for as many days as keys are kept.
+"""The key of a message: one key of an account's caller names one message, for as many days as keys are kept.
 
-What a key was used for is kept in a few bytes: enough to tell another message from the same one, and to say of both what they are,
-with no text and no whole mobile in it.
+Redis keeps a record of a few bytes under each key. The record tells another message from the same one, and describes
+both. It holds no text and no whole mobile.
 """
 
 import struct
@@ -12,64 +12,66 @@ from hashlib import blake2b
 from typing import Self
 
 from worker.domain.lane import LANES
-from worker.domain.message import Fault, Key, Message, Refused, id_of
+from worker.domain.message import Fault, Message, MessageKey, Refused, id_of
 from worker.domain.text import units
 
 KEY_DAYS = 7
 BUCKETS = 16_384
-"""Over so many hashes keys are spread: a small hash takes a third of the memory of as many values by themselves."""
+"""The number of hashes that keys are spread over: a small hash takes a third of the memory of single values."""
 _FORM = struct.Struct(">8sHHHHB")
 _LANES = tuple(LANES)
 
 
-def so_far(enqueued: Sequence[str]) -> str:
-    """How much of several messages was enqueued before something failed, in words."""
+def enqueued_in_words(enqueued: Sequence[str]) -> str:
+    """How many messages were enqueued before a failure, as half a sentence. `enqueued` has their ids."""
     return (
         f"the first {len(enqueued)} messages are enqueued, nothing further was" if enqueued else "nothing was enqueued"
     )
 
 
 class KeyUsed(Refused):
-    """Keys were used for other messages. Each of `faults` says of one what both messages are; nothing was enqueued.
+    """Keys were used for other messages. Each of `faults` describes both messages of one key.
 
-    `positions` says of which of the messages given each is. `enqueued` has the ids of the first of many, where another process
-    used a key after these were put in.
+    `positions` has the position of each faulty message among those given. `enqueued` has the ids that were enqueued
+    before. It is empty, unless another process used a key after the first parts of many messages were put in.
     """
 
     def __init__(self, faults: Mapping[int, Fault], *, enqueued: Sequence[str] = ()) -> None:
-        super().__init__(list(faults.values()), so_far=so_far(enqueued))
+        super().__init__(list(faults.values()), so_far=enqueued_in_words(enqueued))
         self.positions = tuple(faults)
         self.enqueued = tuple(enqueued)
 
 
-def id_of_key(key: Key, day: int) -> str:
-    """The id of a message that has this key and was first sent on that day, counted from 1970."""
+def id_of_key(key: MessageKey, day: int) -> str:
+    """The id of the message with this key that was first sent on `day`, in days since 1970 (UTC)."""
     return id_of("\0".join((*key, str(day))).encode())
 
 
-def named(message: Message, day: int) -> Message:
-    """The message under the id that its key gives it if it is first sent on that day."""
+def with_key_id(message: Message, day: int) -> Message:
+    """The message with the id that its key gives it, if it is first sent on `day`. Without a key it keeps its id."""
     return message if message.key is None else replace(message, id=id_of_key(message.key, day))
 
 
 def day_of(now: datetime) -> int:
-    """The day in UTC, counted from 1970."""
+    """The day in UTC, in days since 1970."""
     return int(now.astimezone(UTC).timestamp() // 86_400)
 
 
-def spot(key: Key) -> tuple[int, bytes]:
-    """Where a key is kept: the number of its bucket, and its name in there."""
+def bucket_and_name(key: MessageKey) -> tuple[int, bytes]:
+    """Where Redis keeps the record of a key: the number of the bucket, and the name in it (10 bytes)."""
     digest = blake2b("\0".join(key).encode(), digest_size=12).digest()
     return int.from_bytes(digest[:2], "big") % BUCKETS, digest[2:]
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """What a key was used for. `digest` is of lane, text and recipients: two messages of one key may differ in nothing else.
+class KeyRecord:
+    """What is kept of the message that a key was used for.
 
-    It is keyed by the key of the message: who may read what is kept, and does not know that, cannot try all codes of six digits.
+    `digest` covers the lane, the text and the recipients: two messages with equal digests are the same message. Time,
+    validity and metadata may differ, because an app that sends again after an error may compute them anew.
 
-    A time, a validity and metadata may differ: who sends again after an error may well reckon them anew.
+    The message's key also keys the digest. A reader of Redis who does not know the key cannot try all codes of six
+    digits.
     """
 
     digest: bytes
@@ -81,21 +83,21 @@ class Use:
 
     @classmethod
     def of(cls, message: Message, day: int) -> Self:
-        """What is kept of a message with a key."""
+        """The record of a message with a key. `day` is the day of its first use, in days since 1970."""
         secret = blake2b("\0".join(message.key or ()).encode()).digest()
-        said = "\0".join((message.lane, message.content, *sorted(message.to)))
-        digest = blake2b(said.encode(), digest_size=8, key=secret)
+        identity = "\0".join((message.lane, message.content, *sorted(message.to)))
+        digest = blake2b(identity.encode(), digest_size=8, key=secret)
         last_digits = int(message.to[0][-4:])
         return cls(digest.digest(), day, len(message.to), last_digits, units(message.content), message.lane)
 
     @classmethod
-    def unpack(cls, kept: bytes) -> Self:
-        """The one that was packed."""
-        digest, day, recipients, last_digits, length, lane = _FORM.unpack(kept)
+    def unpack(cls, packed: bytes) -> Self:
+        """Reads what `pack` wrote."""
+        digest, day, recipients, last_digits, length, lane = _FORM.unpack(packed)
         return cls(digest, day, recipients, last_digits, length, _LANES[lane])
 
     def pack(self) -> bytes:
-        """As it is kept: the digest comes first."""
+        """The record as Redis keeps it. The digest comes first, for intake_put.lua compares it."""
         lane = _LANES.index(self.lane)
         return _FORM.pack(self.digest, self.day, self.recipients, self.last_digits, self.units, lane)
 
@@ -104,23 +106,23 @@ class Use:
         return f"{self.lane} to ****{self.last_digits:04}{others}, {self.units} characters"
 
 
-def used(key: Key, first: Use, now: Use) -> Fault:
-    """The fault of a message whose key was used for another one."""
-    on = datetime.fromtimestamp(first.day * 86_400, UTC).date()
+def reused_key_fault(key: MessageKey, first: KeyRecord, now: KeyRecord) -> Fault:
+    """The fault of a message whose key was used for another message. `first` is that one, `now` this one."""
+    date = datetime.fromtimestamp(first.day * 86_400, UTC).date()
     return Fault(
         "key",
-        f"was used for another message on {on}: first {first}, now {now}, with another text or other recipients;"
+        f"was used for another message on {date}: first {first}, now {now}, with another text or other recipients;"
         f" give this one a key of its own (`sms show {id_of_key(key, first.day)}` shows the first)",
     )
 
 
-def clashes(messages: Iterable[Message], day: int) -> dict[int, Fault]:
-    """The faults of those whose key an earlier one of them has that is another message, under their positions."""
-    firsts: dict[Key, Use] = {}
+def reused_key_faults(messages: Iterable[Message], day: int) -> dict[int, Fault]:
+    """A fault for each message that has the key of an earlier, different one of `messages`, by its position."""
+    firsts: dict[MessageKey, KeyRecord] = {}
     faults = {}
     for position, message in enumerate(messages):
         if message.key:
-            use = Use.of(message, day)
-            if (first := firsts.setdefault(message.key, use)).digest != use.digest:
-                faults[position] = used(message.key, first, use)
+            record = KeyRecord.of(message, day)
+            if (first := firsts.setdefault(message.key, record)).digest != record.digest:
+                faults[position] = reused_key_fault(message.key, first, record)
     return faults

@@ -1,4 +1,4 @@
-"""A message: what somebody asks us to send. Reading one finds every fault at once, and refuses it whole."""
+"""A message that an app asks us to send, with its ids, and the error of a message that cannot be sent."""
 
 import re
 import uuid
@@ -11,18 +11,19 @@ from typing import Any, NamedTuple
 MSG_ID_END = 2**31
 """A msgId is positive and below this: the vendor's document calls it an int."""
 MAX_RECIPIENTS = 10_000
-"""Mobiles of one message: keeps its way through Redis short. More is several messages."""
+"""Mobiles of one message. The limit keeps one message from holding up Redis; an app splits a longer list."""
 MAX_ACCOUNT = 64
 MAX_VALID_FOR = timedelta(days=7)
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,63}")
 _KEYS = uuid.UUID("6f1d5c0e-6d0a-5c0b-9a53-0a4f5b6c7d8e")
 
 
-class Key(NamedTuple):
-    """A key, and whose it is: an account's, and there a caller's who has a name; those who gave none have theirs together."""
+class MessageKey(NamedTuple):
+    """The key of a message, and its owner: a caller of an account."""
 
     account: str
     caller: str
+    """Empty for a caller without a name. All of these share their keys."""
     text: str
 
 
@@ -30,9 +31,9 @@ class Key(NamedTuple):
 class Message:
     """A text for one or more recipients.
 
-    `to` holds normalised mobiles without repeats, in the order given. `at` and `created_at` are aware times, `valid_for` how
-    long after them it may go out, None for as long as its lane has it. `caller` is who sends it: where there is more to send than can
-    be, each caller has an equal share.
+    `to` holds normalised mobiles without repeats, in the order given. `at` and `created_at` are aware times. The
+    message may go out for `valid_for` after `at`, or after `created_at` without one; None is the validity of its lane.
+    `caller` names the sender: where more waits than the gateway takes, each caller gets an equal share.
     """
 
     id: str
@@ -46,14 +47,14 @@ class Message:
     metadata: Mapping[str, Any] | None = None
     caller: str = ""
     run_id: int | None = None
-    """Of the run of a campaign that makes it, if one does."""
-    key: Key | None = None
-    """Makes its id, once it is known when it was first used (worker/domain/key.py)."""
+    """The run of a campaign that makes the message, if one does."""
+    key: MessageKey | None = None
+    """The key makes the id, once the day of its first use is known (worker/domain/key.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a message: the field, as the sender wrote it, and a sentence with the remedy."""
+    """One fault of a message: the field, as the sender wrote it, and a sentence with the remedy."""
 
     field: str
     text: str
@@ -76,7 +77,7 @@ class Refused(ValueError):
 
 
 def id_of(name: bytes) -> str:
-    """An id for something that has a name, but none that can be an id: always the same (UUIDv5, RFC 9562)."""
+    """The id for a name that cannot be an id itself. The same name always gives the same id (UUIDv5, RFC 9562)."""
     raw = bytearray(sha1(_KEYS.bytes + name, usedforsecurity=False).digest()[:16])
     raw[6] = raw[6] & 0x0F | 0x50
     raw[8] = raw[8] & 0x3F | 0x80
@@ -84,7 +85,10 @@ def id_of(name: bytes) -> str:
 
 
 def new_id(now: datetime, random: bytes) -> str:
-    """A fresh id that sorts by time (UUIDv7, RFC 9562), so that the ledger's index grows at its end. `random`: 10 bytes."""
+    """A fresh id that sorts by time (UUIDv7, RFC 9562), so that the ledger's index grows at its end.
+
+    `random` is 10 bytes.
+    """
     millis = int(now.timestamp() * 1000).to_bytes(6, "big")
     raw = bytearray(millis + random)
     raw[6] = raw[6] & 0x0F | 0x70

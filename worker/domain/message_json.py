@@ -1,4 +1,4 @@
-"""A message as JSON: how it lies in the intake, and how it is read there, whoever put it there."""
+"""Writes a message as JSON for the intake, and reads it back, whoever put it there."""
 
 import json
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from worker.domain.read_message import DEFAULT_ACCOUNT, UNSTORABLE, YEARS, read_
 
 
 def to_json(message: Message) -> str:
-    """The message as the intake keeps it; `from_json` reads it back unchanged.
+    """The message as the intake keeps it. `from_json` reads it back unchanged.
 
-    Redis' memory is what bounds how many can wait: what is as usual is left out, and Chinese is written as it is.
+    The memory of Redis limits how many messages can wait. So defaults are left out, and Chinese is not escaped.
     """
     fields: dict[str, Any] = {
         "id": message.id,
@@ -31,7 +31,7 @@ def to_json(message: Message) -> str:
     if message.metadata is not None:
         fields["metadata"] = message.metadata
     text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    # Half a character cannot be written as it is: a message that is refused for it may have one.
+    # Half of a surrogate pair must be escaped: a message that will be refused for it may have one.
     return text if UNSTORABLE.search(text) is None else json.dumps(fields, separators=(",", ":"))
 
 
@@ -39,9 +39,9 @@ _IN_JSON = ("id", "to", "content", "lane", "account", "at", "valid_for", "metada
 
 
 def from_json(text: str | bytes) -> Message:
-    """A message that `to_json` wrote. Anybody can write to Redis, so it is read as any other.
+    """Reads a message that `to_json` wrote. Anybody can write to Redis, so it is checked like any other message.
 
-    Raises Refused with every fault. Names that it does not know it passes over: a later version may have written them.
+    Raises Refused with every fault. It ignores unknown names, because a later version may have written them.
     """
     try:
         fields = json.loads(text)

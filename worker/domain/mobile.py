@@ -1,8 +1,8 @@
-"""Mainland mobile numbers: what a person may write, and the eleven digits that the gateway takes.
+"""Mainland mobile numbers: the usual ways to write them, and the eleven digits that the gateway takes.
 
-The rule is the numbering plan's: 1, then 3 to 9, then nine digits (MIIT, 电信网编号计划). The well-known library for this,
-phonenumbers, was tried and is not used: its table of mainland prefixes lags (it refuses 149, which China Telecom gives to
-people), and it reads letters as keypad digits (`15661abc037` becomes somebody else's number).
+The rule is that of the numbering plan: 1, then 3 to 9, then nine digits (MIIT, 电信网编号计划). We tried the well-known
+library phonenumbers and do not use it. Its table of mainland prefixes lags: it refuses 149, which China Telecom gives
+to people. And it reads letters as keypad digits: `15661abc037` becomes another person's number.
 """
 
 import re
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class MobileFault(StrEnum):
-    """Why a text is no mainland mobile; the value is the sentence for people."""
+    """Why a text is not a mainland mobile. The value is the sentence for people."""
 
     EMPTY = "is empty"
     CHARACTERS = "has letters or other characters that no number has"
@@ -23,7 +23,7 @@ class MobileFault(StrEnum):
 
 
 class NotAMobile(ValueError):
-    """The text is no mainland mobile; `fault` says why."""
+    """The text is not a mainland mobile; `fault` says why."""
 
     def __init__(self, fault: MobileFault) -> None:
         super().__init__(fault.value)
@@ -41,7 +41,7 @@ def is_mobile(text: str) -> bool:
 
 
 def normalise(text: str) -> str:
-    """The eleven digits of a mainland mobile written in any usual way (+86, 0086, 86, spaces, hyphens, full-width digits).
+    """The eleven digits of a mainland mobile. The text may have +86, 0086, 86, spaces, hyphens and full-width digits.
 
     Raises NotAMobile with the reason.
     """

@@ -1,4 +1,4 @@
-"""Opting out: which replies say that somebody wants no marketing any more."""
+"""Opting out: the replies by which people refuse marketing."""
 
 import unicodedata
 from collections.abc import Collection
@@ -7,23 +7,23 @@ from worker.domain.escape import UNSEEN
 
 
 def folded(text: str) -> str:
-    """The text without what does not count: blanks, what nobody sees, full or half width, upper or lower case, and 。 . or ! at its end."""
+    """The text for comparison: in half width and lower case, without blanks, invisible characters and final 。 . or !"""
     return "".join(UNSEEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()
 
 
 OPTOUT_WORDS = frozenset(map(folded, ("TD", "T", "N", "R", "退订", "退")))
-"""What people are told to reply, and what they do (回复TD退订, 拒收请回复R)."""
+"""The replies that texts ask for, and those that people send (回复TD退订, 拒收请回复R)."""
 
 
 def is_optout(content: str, words: Collection[str] = OPTOUT_WORDS) -> bool:
-    """Whether a reply is one of the words (folded) and nothing else: a T within a sentence is a letter."""
+    """Whether a reply is one of `words` (folded) and nothing else: a T within a sentence is only a letter."""
     return folded(content) in words
 
 
 USUAL_OPTOUTS = 100
-"""So many by one push, or in an hour, alarm nobody: gateways gather replies, and a campaign brings many."""
+"""So many opt-outs by one push, or in an hour, are usual: gateways gather replies, and a campaign causes many."""
 
 
 def is_unusual(last_hour: int, week_before: int) -> bool:
-    """Whether so many opt-outs in an hour are to be looked at: ten times what the hours of the week before had on the average."""
+    """Whether so many opt-outs in an hour need a look: they are more than ten times the average of the week before."""
     return last_hour > max(USUAL_OPTOUTS, 10 * week_before / (7 * 24))

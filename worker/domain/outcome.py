@@ -1,4 +1,4 @@
-"""What is known after an attempt, and what follows from it: the table of docs/architecture.md, as plain values."""
+"""The outcome of an attempt, and the next step of its submission: the table of docs/architecture.md as plain values."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,17 +12,17 @@ class Verdict(StrEnum):
     """What is known of a call to the gateway."""
 
     ACCEPTED = "accepted"
-    """It took the call (result 1)."""
+    """The gateway took the call (result 1)."""
     NOT_SENT = "not sent"
     """No byte of the request left: the name, the connection or TLS failed."""
     BUSY = "busy"
-    """It said that it did not take the call, and to come again: an HTTP status that the account's settings name."""
+    """The gateway did not take the call, and asks for it again: an HTTP status that the account's settings name."""
     UNKNOWN = "unknown"
-    """It may have taken the call."""
+    """The gateway may have taken the call."""
     FAILED = "failed"
-    """result 0 失败: refused, and nobody says why."""
+    """result 0 失败: the gateway refused the call without a reason."""
     REJECTED = "rejected"
-    """It refused this message for good."""
+    """The gateway refused this message for good."""
     CLOCK = "clock"
     """result -2 请求已经过期: our timestamp is off."""
     ACCOUNT = "account"
@@ -31,27 +31,30 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is known after an attempt. `result` and `tips` are the gateway's own words, or ours where it had none."""
+    """What is known after an attempt.
+
+    `result` and `tips` are the gateway's own words. Where it had none, `tips` has ours.
+    """
 
     verdict: Verdict
     result: str | None = None
     tips: str | None = None
     retry_after: timedelta | None = None
     skew: timedelta | None = None
-    """How far the gateway's clock is ahead of ours, where its reply had a Date that can be (`plausible_skew`)."""
+    """How far the gateway's clock is ahead of ours, where its reply had a plausible Date (`plausible_skew`)."""
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether nothing says that the gateway saw the call: no reply of its document, or a refusal by HTTP status alone.
+        """Whether there is no sign that the gateway saw the call: no reply of its document, or only an HTTP status.
 
-        A proxy or a wrong address says 404 or 502 to every call.
+        A proxy or a wrong address answers 404 or 502 to every call.
         """
         return self.verdict is Verdict.UNKNOWN or (self.verdict is Verdict.REJECTED and self.result is None)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where the submission goes next; `due_at` only where it waits there."""
+    """The next state of a submission. It has a `due_at` only where it waits."""
 
     state: State
     due_at: datetime | None = None
@@ -60,49 +63,52 @@ class Step:
 
 
 SKEW_MOST = timedelta(days=1)
-"""A Date that is further from our clock than this is a mistake of whoever wrote it, and tells nothing of the gateway's clock."""
+"""A Date further from our clock than this is a mistake. It says nothing about the gateway's clock."""
 
 
 def plausible_skew(skew: timedelta) -> timedelta | None:
-    """How far the gateway's clock is ahead of ours, if it can be: None where that is more than SKEW_MOST."""
+    """`skew`, or None where it is more than SKEW_MOST in either direction."""
     return skew if abs(skew) <= SKEW_MOST else None
 
 
 NOT_TAKEN = frozenset({429, 503})
-"""The HTTP statuses that say that a call was not taken, unless the account's settings name others (RFC 6585, 4; RFC 9110, 15.6.4)."""
+"""The HTTP statuses that say that the gateway did not take a call (RFC 6585, 4; RFC 9110, 15.6.4).
+
+The settings of an account may name others.
+"""
 
 FAILED_TRIES = 3
-"""How often a message is offered that the gateway answers with 0 失败."""
+"""How often a message is offered to a gateway that answers 0 失败."""
 
 BACKOFF_FIRST = timedelta(seconds=5)
 BACKOFF_TOLD = timedelta(seconds=1)
-"""The first wait where somebody said how long to wait: their word counts, but none is shorter than this."""
+"""The first wait where the gateway said how long to wait. No wait that it names is shorter than this."""
 BACKOFF_MOST = timedelta(minutes=5)
-"""At two tries in this time, the most that jitter makes of it, `attempt` (a SMALLINT) lasts for 56 days."""
+"""With jitter there are at most two tries in this time, so `attempt` (a SMALLINT) lasts for 56 days."""
 
 
 def backoff(attempt: int, jitter: float, first: timedelta = BACKOFF_FIRST) -> timedelta:
-    """How long to wait after the `attempt`-th try (from 1): doubling from `first` to 5 min, then shortened by up to a half.
+    """How long to wait after the `attempt`-th try (from 1): it doubles from `first` to 5 min.
 
-    `jitter` is 0 to 1: spread, so that what failed together does not come again together.
+    `jitter` (0 to 1) shortens it by up to a half, so that calls that failed together do not come again together.
     """
     longest: timedelta = min(first * 2 ** min(attempt - 1, 10), BACKOFF_MOST)
     return longest * (1 - jitter / 2)
 
 
 def wait_after(outcome: Outcome, attempt: int, jitter: float) -> timedelta:
-    """How long a submission waits that was not taken: longer with each attempt, and never shorter than the gateway asked for."""
+    """How long a submission waits that was not taken: longer with each attempt, and at least as the gateway asks."""
     if outcome.retry_after is None:
         return backoff(attempt, jitter)
-    # Later than asked for, and spread: the others who were told the same come at the same time.
+    # Later than the gateway asked for, and spread: all calls with this answer would come at the same time.
     return max(backoff(attempt, jitter, BACKOFF_TOLD), outcome.retry_after * (1 + jitter / 4))
 
 
 def next_step(outcome: Outcome, claimed: Claimed, *, now: datetime, jitter: float, resend: bool = False) -> Step:
-    """Where a submission goes after this outcome; never to a place from which it is sent while that is unsafe.
+    """The next state of a submission after this outcome. It never leads to a second call where that is unsafe.
 
-    With `resend` its lane sends again what is unknown; that waits first, for a report may settle it. What was sent again stays
-    unknown if it is refused now: the call before may have been taken.
+    With `resend`, its lane sends an unknown submission again. It waits first, because a report may settle it. A
+    submission that was sent again stays unknown if it is refused now: the gateway may have taken the call before.
     """
     match outcome.verdict:
         case Verdict.ACCEPTED:
@@ -117,5 +123,5 @@ def next_step(outcome: Outcome, claimed: Claimed, *, now: datetime, jitter: floa
         case Verdict.FAILED if claimed.failed + 1 >= FAILED_TRIES:
             return Step(State.UNKNOWN if claimed.resent else State.REJECTED)
         case Verdict.BUSY | Verdict.NOT_SENT | Verdict.FAILED | Verdict.CLOCK | Verdict.ACCOUNT:
-            # It waits no longer than it is worth sending: the tick lets it expire then.
+            # It waits no longer than it is valid: then the tick lets it expire.
             return Step(State.HELD, min(now + wait_after(outcome, claimed.attempt, jitter), claimed.expires_at))

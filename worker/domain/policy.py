@@ -1,4 +1,4 @@
-"""What may be sent, when, until when, and to how many at once: the settings of the lanes and the accounts as one value."""
+"""The settings of the lanes and accounts as one value: what may be sent, when, until when, and to how many at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from worker.domain.rate import Rate
 
 
 def expires_at(message: Message, lane: Lane) -> datetime:
-    """When the message is no longer worth sending: by its own word, or else by that of its lane."""
+    """The time (aware) when the message expires: by its own `valid_for`, or else by the validity of its lane."""
     return (message.at or message.created_at) + (message.valid_for or lane.validity)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountPolicy:
-    """What holds for one account: its id in the ledger, where its hours are told, and what the gateway allows it."""
+    """The policy of one account: its id in the ledger, the time zone of its hours, and its rate at the gateway."""
 
     id: int
     time_zone: ZoneInfo
@@ -28,14 +28,14 @@ class AccountPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules that one process works by. Accounts that are not in it are left to other processes."""
+    """The rules of one process. It leaves accounts that are not in it to other processes."""
 
     lanes: Mapping[str, Lane]
     """By name."""
     accounts: Mapping[str, AccountPolicy]
     """By name."""
     max_mobiles: int
-    """In one call, whatever the rate of its account allows."""
+    """The mobiles of one call, also where the rate of its account allows more."""
 
     @cached_property
     def account_ids(self) -> Mapping[str, int]:
@@ -61,7 +61,7 @@ class Policy:
         return earliest(self.lanes[message.lane].hours, zone, message.at or now)
 
     def expires_at(self, message: Message) -> datetime:
-        """As `expires_at`, by the lane that is the message's."""
+        """The function `expires_at`, with the lane of the message."""
         return expires_at(message, self.lanes[message.lane])
 
     def largest_call(self, account: str, lane: str) -> int:

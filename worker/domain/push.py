@@ -8,13 +8,15 @@ from datetime import datetime, timedelta
 from worker.domain.status import Report
 
 REPEAT_WINDOW = timedelta(minutes=30)
-"""The same reply in another push within this time is the gateway repeating itself (DESIGN 9). It is written into the ledger's view
-`first_replies`: another one takes a migration."""
+"""The same reply in another push within this time is a repeat by the gateway (docs/architecture.md).
+
+The ledger's view `first_replies` has the same number: to change it takes a migration.
+"""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class StatusReport:
-    """What became of one recipient (`pushStatusForm`)."""
+    """The delivery status of one recipient (`pushStatusForm` of the vendor's document)."""
 
     mobile: str
     msg_id: int
@@ -23,7 +25,10 @@ class StatusReport:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reply:
-    """What a customer wrote back (`pushSmsForm`). Its msgId is kept as it came: it may be another program's."""
+    """A customer's reply (`pushSmsForm` of the vendor's document).
+
+    `msg_id` is kept as it came: it may be that of another program.
+    """
 
     mobile: str
     msg_id: str
@@ -32,7 +37,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a push, with the account that it is for."""
+    """One item of a push, with the 企业Id and the 用户Id of its account."""
 
     epr_id: str
     user_id: str
@@ -41,7 +46,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A push that could be read. `faults` has a sentence for each item that could not, `note` what else was odd about it."""
+    """A push that could be read.
+
+    `faults` has a sentence for each item that could not be read. `note` says what else was odd about the push.
+    """
 
     items: tuple[Item, ...]
     faults: tuple[str, ...] = ()
@@ -49,26 +57,28 @@ class Push:
 
 
 def numbered(replies: Iterable[Reply]) -> Iterator[tuple[Reply, int]]:
-    """Each reply of a push, with the how-manieth of the same there it is: 1 and up."""
-    so_far: Counter[Reply] = Counter()
+    """Each reply of a push with its number among the equal replies of this push, from 1."""
+    counts: Counter[Reply] = Counter()
     for reply in replies:
-        so_far[reply] += 1
-        yield reply, so_far[reply]
+        counts[reply] += 1
+        yield reply, counts[reply]
 
 
 def first_replies(pushes: Iterable[tuple[datetime, Iterable[Reply]]]) -> list[tuple[datetime, Reply]]:
-    """The replies that the pushes of an account brought, derived and never copied; the ledger's view `first_replies` says the same in SQL.
+    """The replies that the pushes of an account brought, without repeats: the time and the reply, in order of time.
 
-    Nothing but its fields tells a reply from the next. So the n-th of it in a push repeats the n-th of it in another that came
-    at most REPEAT_WINDOW before, whether that is a repeat itself or not. What repeats none is a reply: its time, and what it says.
+    The ledger's view `first_replies` says the same in SQL: the list is derived and never stored.
+
+    A reply has no id, only its fields. So the n-th equal reply in a push repeats the n-th in a push that came at most
+    REPEAT_WINDOW before. That one may be a repeat itself.
     """
-    came: defaultdict[tuple[Reply, int], set[datetime]] = defaultdict(set)
+    arrivals: defaultdict[tuple[Reply, int], set[datetime]] = defaultdict(set)
     for at, replies in pushes:
-        for one in numbered(replies):
-            came[one].add(at)
+        for numbered_reply in numbered(replies):
+            arrivals[numbered_reply].add(at)
     return sorted(
         (at, reply)
-        for (reply, _), times in came.items()
+        for (reply, _), times in arrivals.items()
         for at in times
         if not any(timedelta(0) < at - other <= REPEAT_WINDOW for other in times)
     )

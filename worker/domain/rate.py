@@ -1,16 +1,16 @@
-"""What the gateway allows an account."""
+"""The rate that the gateway allows an account."""
 
 from dataclasses import dataclass
 from math import ceil, inf
 
 BURST_SECONDS = 0.2
-"""A bucket holds what flows in during this time (`redis_store/rate.lua` says why), but at least LEAST_BURST tokens."""
+"""A bucket holds the tokens of this time (`redis_store/rate.lua` says why), but at least LEAST_BURST tokens."""
 LEAST_BURST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Calls and mobiles a second; None where there is no limit. ValueError for what is no rate."""
+    """Calls and mobiles a second; None where there is no limit. Raises ValueError if one is not above 0 and finite."""
 
     calls: float | None = None
     mobiles: float | None = None
@@ -23,8 +23,8 @@ class Rate:
     def largest_call(self, most: int, floor: float) -> int:
         """How many mobiles a call of a lane with that floor may have, up to `most`.
 
-        Its bucket always holds so many, so no call leaves a debt. What the lane leaves to others it does not need either, unless
-        the limit of calls is so low that smaller calls would waste the limit of mobiles.
+        The bucket always holds so many tokens, so no call leaves a debt. The call leaves the tokens below the floor to
+        other lanes. It does not where the limit of calls is so low that smaller calls would waste that of mobiles.
         """
         if self.mobiles is None:
             return most

@@ -1,4 +1,4 @@
-"""A submission, which is one call to the gateway: as it is made, as it is claimed, and as an attempt leaves it."""
+"""A submission is one call to the gateway. It is a value of its own when it is new, claimed, and recorded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from worker.domain.status import State
 
 @dataclass(frozen=True, slots=True)
 class NewSubmission:
-    """A submission to be made: one call, with its recipients, (id of the message's row, mobile) each."""
+    """A submission that is to be added to the ledger. Each recipient is (id of the message's row, mobile)."""
 
     account_id: int
     lane: str
@@ -23,7 +23,7 @@ class NewSubmission:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A submission that this process alone may call now."""
+    """A submission that this process has claimed: no other process may call it now."""
 
     id: int
     account_id: int
@@ -31,20 +31,20 @@ class Claimed:
     attempt: int
     expires_at: datetime
     until: datetime
-    """When its lease runs out: a call must be over by then."""
+    """The end of its lease: the call must be over by then."""
     lane: str
     resent: bool
     content: str
     mobiles: tuple[str, ...]
     probe: bool = False
-    """Whether it is sent through a closed gate, to see whether that can be opened again."""
+    """Whether it goes through a closed gate, to find out whether the gate can be opened."""
     failed: int = 0
-    """How many of its attempts were answered with 0 失败."""
+    """How many of its attempts the gateway answered with 0 失败."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Where an attempt left its submission."""
+    """The state of a submission after an attempt."""
 
     id: int
     attempt: int
@@ -53,6 +53,6 @@ class Recorded:
     result: str | None
     tips: str | None
     resent: bool = False
-    """Whether the attempt was, or the next is, made although the gateway may have taken the one before."""
+    """Whether this attempt, or the next, is made although the gateway may have taken the one before."""
     failed: bool = False
-    """Whether it was answered with 0 失败."""
+    """Whether the gateway answered it with 0 失败."""

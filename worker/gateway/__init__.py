@@ -1,1 +1,1 @@
-"""The vendor's API: how a call is signed and made, and what its reply means. What follows from that is the domain's."""
+"""The vendor's API: how a call is signed and made, and what its reply means. The domain decides what follows."""

@@ -1,4 +1,4 @@
-"""One call to the gateway, and what is known after it. Only what certainly did not leave is tried again."""
+"""Makes one call to the gateway, and says what is known after it. It retries only a call that surely did not leave."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -24,37 +24,37 @@ __all__ = ["Call", "Credentials", "Endpoint", "Line", "Session", "endpoint", "op
 TRIES = 3
 TRIES_WITHIN_SECONDS = 2.0
 UNPREPARED = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What making a request of values that will not do may raise; their texts may have what no log shows."""
+"""The errors of making a request from unusable values. Their texts may hold secrets, so no log shows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how an account is called. ValueError if `url` is no http(s) address."""
+    """The address of the gateway, and how an account calls it. Raises ValueError if `url` is not an http(s) address."""
 
     url: str
     method: Literal["post", "get"]
     reply_format: ReplyFormat
     connect_timeout_seconds: float
-    """For each of TCP, the TLS handshake and writing the request; looking up the name is the resolver's to bound."""
+    """For each of TCP, the TLS handshake and writing the request. Only the resolver limits the lookup of the name."""
     read_timeout_seconds: float
     """From the written request to the last byte of the reply."""
     not_taken: frozenset[int] = NOT_TAKEN
-    """The HTTP statuses that say that a call was not taken."""
+    """The HTTP statuses that say that the gateway did not take the call."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
             raise ValueError("the gateway's url must start with http:// or https://, name a host and have no fragment")
-        _template(self)  # requests finds what else is wrong with it
+        _template(self)  # requests finds the other faults of an address
 
     @property
     def longest(self) -> timedelta:
-        """How long `send` may take at one address of the host: what a lease must outlast."""
+        """The longest that `send` may take with one address of the host. A lease must outlast it."""
         return timedelta(seconds=TRIES_WITHIN_SECONDS + 3 * self.connect_timeout_seconds + self.read_timeout_seconds)
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Where the gateway is and how it is called, by the settings."""
+    """The endpoint that the settings name."""
     return Endpoint(
         url=settings.gateway_url,
         method=settings.gateway_method,
@@ -66,7 +66,7 @@ def endpoint(settings: Settings) -> Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What an account's calls go through: the session of the process, where, and as whom."""
+    """The means of an account's calls: the session of the process, the endpoint and the credentials."""
 
     session: Session
     endpoint: Endpoint
@@ -81,16 +81,16 @@ def send(
     skew: timedelta,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Makes the call and says what is known after it; raises for nothing that the wire can do.
+    """Makes the call and returns what is known after it. No fault of the network or the gateway raises an error.
 
-    `clock` gives aware times; `skew` is how far the gateway's clock is ahead of it, as far as known. What was not sent is
-    tried three times in all, as long as a try begins within two seconds. Nothing else is tried again.
+    `clock` returns aware times. `skew` is how far the gateway's clock is ahead of it, as far as known. A call that was
+    not sent is tried three times in all, as long as each try begins within two seconds. No other call is tried again.
     """
     return _RETRYING.copy(sleep=sleep)(_attempt, line, call, clock, skew)
 
 
 def why_unreachable(session: Session, endpoint: Endpoint) -> str | None:
-    """Why no connection to the gateway comes about; None where one does. Nothing is said to it."""
+    """Why the gateway cannot be connected to; None if it can. It sends no request."""
     try:
         connect(session, endpoint.url, endpoint.connect_timeout_seconds)
     except NotConnected as error:
@@ -111,7 +111,7 @@ def _attempt(line: Line, call: Call, clock: Callable[[], datetime], skew: timede
     try:
         values = parameters(line.credentials, call, endpoint.reply_format, clock() + skew)
         request = _prepare(endpoint, urlencode(values, quote_via=quote))
-        # The adapter is asked itself, for Session.send keeps cookies and reads a redirect's body whole to see where it leads.
+        # The adapter sends: Session.send keeps cookies, and reads the whole body of a redirect to see where it leads.
         adapter = line.session.get_adapter(endpoint.url)
     except UNPREPARED as error:
         # Not NOT_SENT, which says that no connection came about.
@@ -142,7 +142,7 @@ def _prepare(endpoint: Endpoint, encoded: str) -> requests.PreparedRequest:
 
 @lru_cache
 def _template(endpoint: Endpoint) -> requests.PreparedRequest:
-    """All of a request that is the same for every call: preparing it anew is a good part of what requests costs."""
+    """The part of a request that is the same for every call. Preparing it is a good part of the cost of requests."""
     headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "sms-worker"}
     if endpoint.method == "post":
         headers["Content-Type"] = "application/x-www-form-urlencoded; charset=UTF-8"

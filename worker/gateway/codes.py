@@ -6,7 +6,7 @@ from worker.domain.outcome import Verdict
 
 
 class Code(Enum):
-    """A code of the document: its number, the document's words for it, and what is known once it came."""
+    """A code of the document: its number, the document's words for it, and the verdict."""
 
     TAKEN = 1, "成功", Verdict.ACCEPTED
     FAILED = 0, "失败", Verdict.FAILED
@@ -26,4 +26,4 @@ class Code(Enum):
 
 
 BY_NUMBER = {code.number: code for code in Code}
-"""A number that is not in here is a refusal that the document does not know: rejected."""
+"""The codes by number. A number without a code is a refusal that the document does not name: rejected."""

@@ -1,7 +1,7 @@
-"""Reading a push (推送接口): XML from whoever knows the path, so read with suspicion. A bad item does not spoil the others.
+"""Reads a push (推送接口) and trusts nothing in it: anybody who knows the path can send one. A bad item spoils no other.
 
-A push that is not XML is read a second time (`gateway/push_repair.py`): its text is put right where that is possible, and if it is
-not XML even then, each item is read for itself. No parser ever recovers by itself, so what is kept is what was there.
+A push that is not XML is read a second time, after `gateway/push_repair.py` has repaired its text. If it is still not
+XML, each item is read by itself. No parser recovers by itself, so no item is kept that was not there.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,16 +13,16 @@ from lxml import etree
 from worker.domain.mobile import NotAMobile, normalise
 from worker.domain.push import Item, Push, Reply, StatusReport
 from worker.domain.status import Report
-from worker.gateway.push_repair import UNREADABLE, decoded, first_element, head_of, pieces, repaired
+from worker.gateway.push_repair import UNREADABLE, decoded, first_element, head_of, item_texts, repaired
 
 REPORTS = {"1": Report.DELIVERED, "-1": Report.UNDELIVERED}
-"""`status` of a pushStatusForm: -1 失败, 1 成功."""
+"""The report for each `status` of a pushStatusForm: -1 失败, 1 成功."""
 
 ITEM_TAGS = {"1": "pushStatusForm", "2": "pushSmsForm"}
-"""`type` of a push, 1 推送状态 or 2 推送回复, and what its items are called."""
+"""The tag of the items for each `type` of a push: 1 推送状态, 2 推送回复."""
 
 MAX_ITEMS = 40_000
-"""No push holds more: of the shortest item, 105 bytes, the 4 MiB that the callback app takes have 39,945."""
+"""No push holds more items: the shortest has 105 bytes, so the 4 MiB that the callback app takes hold 39,945."""
 
 T = TypeVar("T")
 
@@ -32,18 +32,18 @@ _MSG_ID_DIGITS = 18
 
 
 class Unreadable(ValueError):
-    """The body is no push of the document; the text says why."""
+    """The body is not a push as the vendor's document describes it; the text says why."""
 
 
 def parse_push(body: bytes) -> Push:
-    """The push that the body holds. Raises Unreadable; nothing else, whatever the bytes are."""
+    """Reads the raw body of a push. Raises Unreadable, and no other error, whatever the bytes are."""
     try:
         return _whole(etree.fromstring(body, _parser()))
     except (etree.XMLSyntaxError, ValueError) as why:
         if isinstance(why, Unreadable):
             raise
-        fault = f"it is no XML: {str(why)[:200]}"
-    # Without a declared encoding it is UTF-8; some gateways write GBK all the same.
+        fault = f"it is not XML: {str(why)[:200]}"
+    # Without a declared encoding XML is UTF-8; some gateways write GBK all the same.
     text = decoded(body)
     mended = repaired(text)
     try:
@@ -54,7 +54,7 @@ def parse_push(body: bytes) -> Push:
 
 
 def _whole(root: etree._Element, mended: str | None = None) -> Push:
-    """The push of a document. `mended` says what was wrong with it before it was put right."""
+    """The push of an XML document. `mended` is the fault that it had before its repair."""
     if root.getroottree().docinfo.internalDTD is not None:
         raise Unreadable("it has a DTD, which no push has")
     if root.tag != "returnForm":
@@ -68,24 +68,24 @@ def _whole(root: etree._Element, mended: str | None = None) -> Push:
 
 
 def _by_pieces(text: str, fault: str) -> Push:
-    """What can be read of a text that is not XML: each item that is XML by itself. The fault is told in any case."""
+    """The push of a text that is not XML: each item that is XML by itself. `fault` is the first of its faults."""
     if "<!DOCTYPE" in text:
         raise Unreadable("it has a DTD, which no push has")
     if first_element(text) != "returnForm":
         raise Unreadable(fault)
     head = head_of(text)
     kind = _kind(head)
-    found = _bounded(pieces(text, ITEM_TAGS.values()))
+    texts = _bounded(item_texts(text, ITEM_TAGS.values()))
     parser = _parser("utf-8")
-    items, faults = _items((_element(piece, parser) for piece in found), kind, mended=True)
-    return Push(items, (fault, *faults), _count_note(head, len(found)))
+    items, faults = _items((_element(text_of_item, parser) for text_of_item in texts), kind, mended=True)
+    return Push(items, (fault, *faults), _count_note(head, len(texts)))
 
 
-def _element(piece: str, parser: etree.XMLParser) -> etree._Element | Unreadable:
+def _element(text: str, parser: etree.XMLParser) -> etree._Element | Unreadable:
     try:
-        return etree.fromstring(piece.encode(), parser)
+        return etree.fromstring(text.encode(), parser)
     except (etree.XMLSyntaxError, ValueError) as why:
-        return Unreadable(f"it is no XML: {str(why)[:_LONGEST_FIELD]}")
+        return Unreadable(f"it is not XML: {str(why)[:_LONGEST_FIELD]}")
 
 
 def _kind(head: Mapping[str, str]) -> str:
@@ -96,16 +96,16 @@ def _kind(head: Mapping[str, str]) -> str:
 
 
 def _bounded(items: Iterable[T]) -> list[T]:
-    found = list(islice(items, MAX_ITEMS + 1))
-    if len(found) > MAX_ITEMS:
+    bounded = list(islice(items, MAX_ITEMS + 1))
+    if len(bounded) > MAX_ITEMS:
         raise Unreadable(f"it holds more than {MAX_ITEMS:,} items")
-    return found
+    return bounded
 
 
 def _items(
     elements: Iterable[etree._Element | Unreadable], kind: str, *, mended: bool
 ) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """The items that these elements hold, and a sentence for each that cannot be read, or not in full."""
+    """The items of these elements, and a sentence for each element that cannot be read, or not in full."""
     items, faults = [], []
     for number, element in enumerate(elements, 1):
         try:
@@ -131,7 +131,7 @@ def _count_note(head: Mapping[str, str], items: int) -> str | None:
 
 
 def _parser(encoding: str | None = None) -> etree.XMLParser:
-    # One for each body: a parser is not to be shared by threads.
+    # Each body has its own parser, for threads must not share one.
     return etree.XMLParser(
         encoding=encoding,
         resolve_entities=False,
@@ -160,12 +160,12 @@ def _item(element: etree._Element, kind: str) -> Item:
     if status not in REPORTS:
         raise Unreadable(f"status is {status!r}, neither 1 (成功) nor -1 (失败)")
     if not (msg_id.isascii() and msg_id.isdecimal() and len(msg_id) <= _MSG_ID_DIGITS):
-        raise Unreadable(f"msgId {msg_id!r} is no number, so it is none of ours")
+        raise Unreadable(f"msgId {msg_id!r} is not a number, so it is not one of ours")
     return Item(epr_id, user_id, StatusReport(mobile, int(msg_id), REPORTS[status]))
 
 
 def _fields(element: etree._Element) -> dict[str, str]:
-    """The text of each child, the first of each name. In one go: to look each name up takes most of the time of a push."""
+    """The text of each child, the first of each name, in one pass: a lookup by name took most of a push's time."""
     fields: dict[str, str] = {}
     for child in element:
         fields.setdefault(child.tag, child.text or "")
@@ -185,5 +185,5 @@ def _mobile(text: str) -> str:
     try:
         return normalise(text)
     except NotAMobile:
-        # Not one that we could have sent to; kept as it came. A reply may come from a carrier's short number.
+        # We cannot have sent to it. It is kept as it came: a reply may come from a carrier's short number.
         return text[:32]

@@ -1,19 +1,19 @@
-"""Putting right the text of a push that is not XML: what gateways are known to write, and what of it can be understood.
+"""Repairs the text of a push that is not XML, as far as gateways are known to write such text.
 
-All of it is plain text work, in time linear to the text. What comes of it is parsed as strictly as any push.
+All of it is plain text work, in time linear to the text. The result is parsed as strictly as any push.
 """
 
 import re
 from collections.abc import Collection, Iterator
 
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
-"""It stands where a character cannot be read."""
+"""It stands for a character that cannot be read."""
 
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,32})["']""")
 _CODECS = {"gbk": "gb18030", "gb2312": "gb18030", "gb18030": "gb18030", "utf-16": "utf-16", "utf-8": "utf-8"}
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _MISTAKES = 0.1
-"""A text in another encoding has more characters than this share that are no UTF-8."""
+"""A text with a larger share of wrong characters, of those beyond ASCII, is not UTF-8 but in another encoding."""
 
 # To the end of the section, or of the text where it has none.
 _CDATA = r"<!\[CDATA\[[^\]]*(?:\](?!\]>)[^\]]*)*(?:\]\]>)?"
@@ -25,7 +25,7 @@ _HEAD = re.compile(r"<(type|count)>([^<]{0,200})</\1>")
 
 
 def decoded(body: bytes) -> str:
-    """The text of a body, in the encoding that it declares, in UTF-8, or in GBK; UNREADABLE where bytes are none of it."""
+    """The text of a body, in its declared encoding, else in UTF-8, else in GBK. Wrong bytes become UNREADABLE."""
     mark = next((codec for mark, codec in _MARKS.items() if body.startswith(mark)), None)
     declared = _DECLARED.search(body[:300])
     name = mark or (_CODECS.get(declared[1].decode().lower()) if declared else None)
@@ -51,24 +51,24 @@ def _is_beyond_ascii(character: str) -> bool:
 
 
 def repaired(text: str) -> str:
-    """The text with its references and characters put right; CDATA sections keep theirs.
+    """The text with valid references and characters. References in CDATA sections stay as they are.
 
-    A pair of surrogate references is the one character that it stands for. A bare `&` is itself. What stands for no character
-    of XML is UNREADABLE.
+    A pair of surrogate references becomes the one character that it stands for. A bare `&` becomes `&amp;`. A reference
+    or character that XML does not allow becomes UNREADABLE.
     """
     text = _REFERENCE.sub(_reference, text)
-    # Pairs of surrogates become what they stand for, and those without a partner UNREADABLE.
+    # A pair of surrogates becomes its character, and a surrogate without a partner UNREADABLE.
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return _NO_CHARACTER.sub(UNREADABLE, text)
 
 
-def _reference(found: re.Match[str]) -> str:
-    written = found[0]
+def _reference(match: re.Match[str]) -> str:
+    written = match[0]
     if written == "&":
         return "&amp;"
     if not written.startswith("&"):
         return written
-    code = int(found[1], 16) if found[1] else int(found[2])
+    code = int(match[1], 16) if match[1] else int(match[2])
     if 0xD800 <= code <= 0xDFFF:
         return chr(code)
     if code > 0x10FFFF or _NO_CHARACTER.match(chr(code)):
@@ -77,32 +77,32 @@ def _reference(found: re.Match[str]) -> str:
 
 
 def first_element(text: str) -> str | None:
-    """The name of the first element."""
-    found = _FIRST_ELEMENT.search(text)
-    return found and found[1]
+    """The name of the first element; None without one."""
+    match = _FIRST_ELEMENT.search(text)
+    return match and match[1]
 
 
 def head_of(text: str) -> dict[str, str]:
-    """What stands before the list: the type and the count."""
-    return {found[1]: found[2] for found in _HEAD.finditer(text.partition("<list")[0])}
+    """The fields `type` and `count` before the list, as far as they are there."""
+    return {match[1]: match[2] for match in _HEAD.finditer(text.partition("<list")[0])}
 
 
-def pieces(text: str, tags: Collection[str]) -> Iterator[str]:
-    """Each element of these names as it stands in the text, up to its end, to the next of them or to the end of the text.
+def item_texts(text: str, tags: Collection[str]) -> Iterator[str]:
+    """The text of each element with one of these tags, up to its end tag, the next such element or the end.
 
-    Nothing within a CDATA section or a comment is taken for one: what a person wrote there is no item.
+    Tags within a CDATA section or a comment do not count: a person wrote them.
     """
     marks = re.compile(rf"{_CDATA}|{_COMMENT}|<(/?)(?:{'|'.join(tags)})\b[^<>]*>")
     start: int | None = None
-    for found in marks.finditer(text):
-        if found[1] is None:
+    for mark in marks.finditer(text):
+        if mark[1] is None:
             continue
-        if found[1] and start is not None:
-            yield text[start : found.end()]
+        if mark[1] and start is not None:
+            yield text[start : mark.end()]
             start = None
-        elif not found[1]:
+        elif not mark[1]:
             if start is not None:
-                yield text[start : found.start()]
-            start = found.start()
+                yield text[start : mark.start()]
+            start = mark.start()
     if start is not None:
         yield text[start:]

@@ -1,8 +1,9 @@
-"""What a reply of the gateway means: status, headers and body become an Outcome. Pure, and it raises for nothing that can come."""
+"""Reads a reply of the gateway: status, headers and body become an Outcome. It is pure, and no reply makes it raise."""
 
 import json
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from html import unescape
@@ -15,24 +16,22 @@ from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict, plausible_skew
 from worker.gateway.codes import BY_NUMBER
 
 MAX_BODY_BYTES = 64 * 1024
-"""A reply is about a hundred bytes; more than this is none, and is not read on."""
+"""A reply has about a hundred bytes. A longer body than this is not a reply, and is not read to its end."""
 MAX_TIPS = 500
 MAX_RETRY_AFTER = timedelta(hours=1)
 
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _SECONDS = re.compile(r"[0-9]{1,9}")
-# The encoding is given because the body was decoded by then, whatever its declaration says.
+# The encoding overrides the declaration in the body, for the body is decoded before.
 _PARSER = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_comments=True
 )
-
-
 _PAGE = re.compile(r"\s*<(!doctype )?html\b", re.IGNORECASE)
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]*>", re.IGNORECASE | re.DOTALL)
 
 
 class _Unreadable(ValueError):
-    """The body is no reply of the document."""
+    """The body is not a reply as the vendor's document describes it."""
 
 
 def read(
@@ -44,36 +43,47 @@ def read(
     hide: Mapping[str, str],
     not_taken: Collection[int] = NOT_TAKEN,
 ) -> Outcome:
-    """What is known after a reply: the table of docs/architecture.md.
+    """Returns what is known after a reply, by the table of docs/architecture.md.
 
-    `headers` finds names in any case; `now` (aware) is when the reply came; `hide` maps what no tips may show, should the
-    body repeat it, to what stands there instead. `not_taken`: the statuses of 400 and more that say that it did not take the call.
+    `headers` finds names in any case. `now` (aware) is when the reply came. `hide` maps each secret that the body may
+    repeat to the text that the tips show instead. `not_taken` has the statuses, from 400 on, that say that the gateway
+    did not take the call.
     """
     skew = _skew(headers, now)
     text = _decode(body)
-
-    def outcome(verdict: Verdict, tips: str, *, result: str | None = None, wait: timedelta | None = None) -> Outcome:
-        return Outcome(verdict, result, _presentable(tips, hide), wait, skew)
-
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        try:
-            if len(body) > MAX_BODY_BYTES:
-                raise _Unreadable("too long")
-            number, tips = _fields(text)
-        except _Unreadable as why:
-            return outcome(Verdict.UNKNOWN, f"HTTP {status}, and the body cannot be read ({why}): {_words(text)}")
-        code = BY_NUMBER.get(number)
-        if code is None:
-            return outcome(Verdict.REJECTED, text, result=str(number))
-        return outcome(code.verdict, tips or code.text, result=str(number))
-    said = f"HTTP {status}: {_words(text)}"
+        outcome = _outcome_of_body(status, text, is_too_long=len(body) > MAX_BODY_BYTES)
+    else:
+        outcome = _outcome_of_status(status, text, not_taken)
+    if outcome.verdict is Verdict.BUSY:
+        outcome = replace(outcome, retry_after=_retry_after(headers, now + (skew or timedelta())))
+    return replace(outcome, tips=_presentable(outcome.tips or "", hide), skew=skew)
+
+
+def _outcome_of_body(status: int, text: str, *, is_too_long: bool) -> Outcome:
+    """The outcome of a reply with a status of 200 to 299: its body decides."""
+    try:
+        if is_too_long:
+            raise _Unreadable("too long")
+        number, tips = _fields(text)
+    except _Unreadable as why:
+        return Outcome(Verdict.UNKNOWN, tips=f"HTTP {status}, and the body cannot be read ({why}): {_words(text)}")
+    code = BY_NUMBER.get(number)
+    if code is None:
+        return Outcome(Verdict.REJECTED, str(number), text)
+    return Outcome(code.verdict, str(number), tips or code.text)
+
+
+def _outcome_of_status(status: int, text: str, not_taken: Collection[int]) -> Outcome:
+    """The outcome of a reply with any other status: the status decides."""
+    tips = f"HTTP {status}: {_words(text)}"
     if status in not_taken:
-        return outcome(Verdict.BUSY, said, wait=_retry_after(headers, now + (skew or timedelta())))
+        return Outcome(Verdict.BUSY, tips=tips)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return outcome(Verdict.REJECTED, said)
-    # A redirect is not followed, for that could be a second call, and is no refusal either: 302 and 303 are how a server
+        return Outcome(Verdict.REJECTED, tips=tips)
+    # A redirect is not followed, for that could be a second call. It is not a refusal either: with 302 and 303 a server
     # answers a form that it took.
-    return outcome(Verdict.UNKNOWN, said)
+    return Outcome(Verdict.UNKNOWN, tips=tips)
 
 
 def _decode(body: bytes) -> str:
@@ -84,7 +94,7 @@ def _decode(body: bytes) -> str:
 
 
 def _fields(text: str) -> tuple[int, str | None]:
-    """`result` and `tips`, by what the body looks like: whatever was asked for, and whatever the Content-Type says."""
+    """`result` and `tips`. The look of the body decides its format, whatever the call and the Content-Type say."""
     text = text.strip()
     result, tips = _from_xml(text) if text.startswith("<") else _from_json(text)
     if isinstance(result, float) and result.is_integer():
@@ -99,9 +109,9 @@ def _from_json(text: str) -> tuple[Any, Any]:
     try:
         reply = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _Unreadable("no JSON, no XML") from error
+        raise _Unreadable("neither JSON nor XML") from error
     if not isinstance(reply, dict):
-        raise _Unreadable("no JSON object")
+        raise _Unreadable("not a JSON object")
     return reply.get("result"), reply.get("tips")
 
 
@@ -111,21 +121,21 @@ def _from_xml(text: str) -> tuple[Any, Any]:
     except (etree.XMLSyntaxError, ValueError) as error:
         raise _Unreadable("broken XML") from error
     if root.getroottree().docinfo.internalDTD is not None:
-        # An entity that it declares would stand in the middle of a code.
+        # An entity that the DTD declares could stand in the middle of a code.
         raise _Unreadable("XML with a document type")
     return root.findtext("{*}result"), root.findtext("{*}tips")
 
 
 def _words(text: str) -> str:
-    """What a page says to people; anything else as it is. Of a proxy's page the markup would leave no room for what it says."""
+    """The text of an HTML page; any other text as it is. The markup of a proxy's page would take up its room."""
     if not _PAGE.match(text):
         return text
-    # Its beginning, for a hostile page could be one that takes long to look through.
+    # Only its beginning, for a hostile page could take long to search.
     return " ".join(unescape(_MARKUP.sub(" ", text[: 20 * MAX_TIPS])).split()) or text
 
 
 def _presentable(text: str, hide: Mapping[str, str]) -> str:
-    """What a ledger can keep and a log may show: one line of printable characters, without what is to be hidden."""
+    """A text that the ledger can keep and a log may show: one line of printable characters, without the secrets."""
     for secret, shown in hide.items():
         text = text.replace(secret, shown)
     text = text[:MAX_TIPS]
@@ -141,13 +151,13 @@ def _http_date(text: str | None) -> datetime | None:
 
 
 def _skew(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """How far the gateway's clock is ahead of ours, to the second that a Date tells."""
+    """How far the gateway's clock is ahead of ours, to the second, by the header Date; None where it is implausible."""
     date = _http_date(headers.get("Date"))
     return plausible_skew(date - now) if date else None
 
 
 def _retry_after(headers: Mapping[str, str], gateway_now: datetime) -> timedelta | None:
-    """How long the gateway asks us to wait, at most an hour (RFC 9110, 10.2.3); None for what cannot be meant."""
+    """How long the gateway asks us to wait, at most an hour (RFC 9110, 10.2.3); None where it does not say."""
     text = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(text):
         return min(timedelta(seconds=int(text)), MAX_RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""What a `cmd=send` call says, to the letter of the vendor's document. Pure: the time is an argument."""
+"""The parameters of a `cmd=send` call, to the letter of the vendor's document. Pure: the time is an argument."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _FORMATS: dict[ReplyFormat, str] = {"json": "1", "xml": "2"}
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who calls: 企业Id, 用户Id and 用户密码 of an account."""
+    """The 企业Id, 用户Id and 用户密码 of an account."""
 
     epr_id: int
     user_id: str
@@ -24,7 +24,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One `cmd=send` call. `msg_id` is 1 to 2^31-1, `mobiles` are normalised, `content` carries no signature."""
+    """One `cmd=send` call. `msg_id` is 1 to 2^31-1, `mobiles` are normalised, `content` has no signature."""
 
     msg_id: int
     mobiles: tuple[str, ...] = field(repr=False)
@@ -37,7 +37,7 @@ def timestamp(at: datetime) -> str:
 
 
 def key(credentials: Credentials, stamp: str) -> str:
-    """Md5_32(企业Id+用户Id+用户密码+时间戳): 32 hex digits; `stamp` is what the parameter `timestamp` says."""
+    """Md5_32(企业Id+用户Id+用户密码+时间戳): 32 hex digits. `stamp` is the parameter `timestamp`."""
     signed = f"{credentials.epr_id}{credentials.user_id}{credentials.password.get_secret_value()}{stamp}"
     return hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()
 

@@ -1,7 +1,8 @@
-"""Connections to the gateway: kept alive, bounded in time, and sure of what left before they failed.
+"""Connections to the gateway. They are kept alive, have time limits, and say whether a request left before a failure.
 
-The exceptions of requests cannot tell that last thing: a timeout in a TLS handshake and one in waiting for the reply are both
-a ReadTimeout, a reset in either is a ConnectionError. So it is told from where it happened: in `connect`, or after.
+The exceptions of requests do not tell whether it left. A timeout in a TLS handshake and one in the wait for the reply
+are both a ReadTimeout; a reset in either is a ConnectionError. So the place of the error decides: in `connect`, or
+after.
 """
 
 import io
@@ -28,19 +29,20 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import create_urllib3_context
 
 MAX_IDLE_SECONDS = 4.0
-"""A connection that lay idle for longer is not used again. Servers close idle ones after 5 s (Apache, Node) to 75 s (nginx);
-one that closes just as we write leaves us not knowing whether it took the call."""
+"""A connection that was idle for longer is not used again. Servers close idle ones after 5 s (Apache, Node) to 75 s
+(nginx). If a server closes one just as we write, nobody knows whether it took the call."""
 
 BROKEN = (OSError, HTTPError, HTTPException, ValueError)
-"""Whatever requests, urllib3, http.client and ssl raise. Its text may carry the URL and so the key: only its type is shown."""
+"""The errors of requests, urllib3, http.client and ssl. Their texts may have the URL, and so the key: only types are
+shown."""
 
 
 class NotConnected(Exception):
-    """No byte of the request left: no connection came about. Its text names the types of what went wrong."""
+    """There was no connection, so no byte of the request left. The text names the types of the errors."""
 
 
 def kind(error: BaseException) -> str:
-    """The type of an error and of what first caused it: `NewConnectionError (ConnectionRefusedError)`."""
+    """The types of an error and of its first cause: `NewConnectionError (ConnectionRefusedError)`."""
     root = error
     while (cause := root.__cause__ or root.__context__) is not None:
         root = cause
@@ -53,12 +55,12 @@ def _before_the_request() -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
-        # None of the above catch this type, so it arrives where it is asked for.
+        # None of these libraries catches this type, so it reaches our own `except`.
         raise NotConnected(kind(error)) from error
 
 
 class _Until(io.RawIOBase):
-    """A socket's stream up to a moment: the timeout of a socket starts anew with every byte that drips in."""
+    """A socket's stream with one deadline: the timeout of a socket itself starts anew with every byte that comes."""
 
     def __init__(self, stream: io.RawIOBase, sock: socket.socket) -> None:
         timeout = sock.gettimeout()
@@ -94,7 +96,7 @@ class _Connection(HTTPConnection):
     _used_at = float("-inf")
 
     def connect(self) -> None:
-        """Name, TCP, proxy and TLS. Raises NotConnected."""
+        """Looks up the name and connects by TCP, proxy and TLS. Raises NotConnected."""
         with _before_the_request():
             super().connect()
 
@@ -102,12 +104,12 @@ class _Connection(HTTPConnection):
         response = super().getresponse()
         self._used_at = time.monotonic()
         if response.status < HTTPStatus.OK:
-            self.close()  # the final response is yet to come: it must not be taken for the answer to the next call
+            self.close()  # the final response would come later, and pass for the answer to the next call
         return response
 
     @property
     def is_connected(self) -> bool:
-        """Asked by the pool before it uses a connection again."""
+        """The pool asks this before it uses a connection again."""
         return time.monotonic() - self._used_at < MAX_IDLE_SECONDS and super().is_connected
 
 
@@ -129,7 +131,7 @@ _POOLS = {"http": _Pool, "https": _TlsPool}
 class _Adapter(HTTPAdapter):
     def __init__(self, concurrency: int, ca: Path | None) -> None:
         self._tls = _tls_context(ca)
-        # It does not block: a wait for a connection would be bounded by no timeout, and a thread too many opens its own.
+        # The pool does not block, for that wait has no timeout. Beyond its size a thread opens its own connection.
         super().__init__(pool_maxsize=concurrency, pool_block=False)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -146,7 +148,7 @@ class _Adapter(HTTPAdapter):
             return super().get_connection_with_tls_context(*args, **kwargs)
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the context holds the certificates, and need not load them again for each connection."""
+        """Does nothing: the context holds the certificates, and need not load them again for each connection."""
 
 
 def _tls_context(ca: Path | None) -> ssl.SSLContext:
@@ -158,7 +160,7 @@ def _tls_context(ca: Path | None) -> ssl.SSLContext:
 
 
 def connect(session: requests.Session, url: str, timeout_seconds: float) -> None:
-    """Opens a connection as a call to the address would have it, says nothing, and closes it. Raises NotConnected."""
+    """Opens a connection as a call to the URL would, sends nothing, and closes it. Raises NotConnected."""
     request = requests.Request("POST", url).prepare()
     adapter = cast("_Adapter", session.get_adapter(url))
     pool = adapter.get_connection_with_tls_context(request, verify=True, proxies=proxies_for(url))
@@ -177,7 +179,7 @@ def connect(session: requests.Session, url: str, timeout_seconds: float) -> None
 
 @lru_cache
 def proxies_for(url: str) -> dict[str, str]:
-    """The proxies that the environment names for an address (http_proxy, https_proxy, no_proxy), looked up once."""
+    """The proxies that the environment names for a URL (http_proxy, https_proxy, no_proxy), looked up once."""
     return dict(get_environ_proxies(url))
 
 
@@ -186,10 +188,11 @@ def _shows_no_call(record: logging.LogRecord) -> bool:
 
 
 def open_session(concurrency: int, ca: Path | None = None) -> requests.Session:
-    """The session that all threads of a process share, with a connection kept alive for each of `concurrency` calls at a time.
+    """The session that all threads of a process share. It keeps up to `concurrency` connections alive.
 
-    It repeats nothing and follows nothing. Only the certificate authorities in the PEM file `ca` are trusted; without it those of the
-    environment (REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE) or of certifi. OSError if they cannot be read. urllib3's records that show the URL of a call are dropped, at any level.
+    It repeats no request and follows no redirect. It trusts only the certificate authorities in the PEM file `ca`;
+    without it, those of the environment (REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE) or of certifi. Raises OSError if these
+    cannot be read. It drops urllib3's log records that show the URL of a call, at any level.
     """
     for name in ("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"):
         logging.getLogger(name).addFilter(_shows_no_call)

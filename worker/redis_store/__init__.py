@@ -1,1 +1,1 @@
-"""The one place with Redis: what lies there, who may do what (`redis.acl`), and Celery's own link to it."""
+"""All of our use of Redis: the data in it, the permissions of each process (`redis.acl`), and Celery's connection."""

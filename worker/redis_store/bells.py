@@ -1,7 +1,7 @@
-"""Bells: the tasks by which one process tells another that there is something to do. Any of them may be lost.
+"""Bells are tasks that tell another process that there is work. Any bell may be lost: the tick finds the work too.
 
-A bell is a Celery task, put into its queue by Redis itself and only where few wait there: a flood of messages makes no flood of
-tasks, and whoever rings needs one round trip and no Celery.
+A bell is a Celery task. Redis itself puts it into the queue, and only where few tasks wait there. So a flood of
+messages causes no flood of tasks, and the sender of a bell needs one round trip and no Celery.
 """
 
 import base64
@@ -15,9 +15,9 @@ from redis import Redis
 from worker.domain.lane import Lane
 
 FEW = 10
-"""With so many tasks in a queue, one more brings nobody sooner."""
+"""With so many tasks in a queue, one more starts no work sooner."""
 
-# Also in a full Redis (allow-oom): what makes room in it is rung for.
+# A full Redis runs this too (allow-oom): the work that a bell starts makes room.
 _RING = """#!lua flags=allow-oom
 if redis.call('LLEN', KEYS[1]) < tonumber(ARGV[1]) then
   redis.call('LPUSH', KEYS[1], ARGV[2])
@@ -26,7 +26,7 @@ end
 _ANY = 2**31
 
 MOVED_KEY = "sms:moved-aside"
-"""The names of what was moved aside."""
+"""A set: the new names of the keys that were moved aside."""
 _MOVE_ASIDE = """#!lua flags=allow-oom
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'list' or kind == 'none' then return 0 end
@@ -37,12 +37,12 @@ return 1
 
 
 def ring(redis: Redis, task: str, *args: str | int, queue: str, fewer_than: int = 1) -> None:
-    """Puts the task into the queue if fewer tasks wait there. Raises redis' exceptions."""
+    """Puts the task into the queue if fewer than `fewer_than` tasks wait there. Raises redis' exceptions."""
     redis.eval(_RING, 1, queue, fewer_than, envelope(task, args, queue))
 
 
 def ring_lane(redis: Redis, lane: Lane) -> None:
-    """Says that there is something to do in the lane."""
+    """Tells the workers that there is work in the lane. Raises redis' exceptions."""
     ring(redis, "sms.work", lane.name, queue=lane.queue)
 
 
@@ -52,7 +52,7 @@ def send(redis: Redis, task: str, *args: str | int, queue: str) -> None:
 
 
 def envelope(task: str, args: tuple[str | int, ...], queue: str) -> str:
-    """The task as a worker takes it from Redis: Celery's message protocol, version 2, in kombu's envelope."""
+    """The task as JSON, as a worker takes it from Redis: Celery's message protocol, version 2, in kombu's envelope."""
     task_id = str(uuid.uuid4())
     body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
     return json.dumps(
@@ -74,12 +74,15 @@ def envelope(task: str, args: tuple[str | int, ...], queue: str) -> str:
 
 
 def move_aside(redis: Redis, key: str, *, now: datetime) -> str | None:
-    """Renames what has the key of a queue and is no list; its new name, None where nothing was in the way. Raises redis' exceptions."""
+    """Renames a value that has the key of a queue and is not a list. Returns its new name; None if there was none.
+
+    Raises redis' exceptions.
+    """
     aside = f"{key}:not-a-list:{now.timestamp():.0f}"
     return aside if redis.eval(_MOVE_ASIDE, 3, key, aside, MOVED_KEY) else None
 
 
 def moved_aside(redis: Redis) -> list[str]:
-    """What was moved aside and is there still. Raises redis' exceptions."""
+    """The names of the values that were moved aside and still exist. Raises redis' exceptions."""
     names: Any = redis.smembers(MOVED_KEY)
     return sorted(name.decode("utf-8", "replace") for name in names if redis.exists(name))

@@ -1,6 +1,7 @@
-"""Celery's connection to Redis: one whose loss a worker outlives, and that is soon there again.
+"""Celery's connection to Redis. A worker survives its loss and soon has it again.
 
-Celery makes all its connections by `AMQP.Connection`, in workers and in beat, and the app names its AMQP (`Celery(amqp=…)`).
+Celery makes all its connections by `AMQP.Connection`, in workers and in beat. The app names its AMQP class
+(`Celery(amqp=…)`).
 """
 
 import logging
@@ -22,31 +23,32 @@ from worker.redis_store import bells, foreign
 log = logging.getLogger(__name__)
 
 SECONDS_APART = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
-"""Between two tries to connect. Celery leaves them to kombu, which waits 2, 4, 6 … 30 s, and has no setting for them."""
+"""The seconds between two tries to connect. Celery has no setting for them; kombu's own are 2, 4, 6 … 30 s."""
 
 
 UNACKED_KEY = "sms:unacked"
-"""Where the tasks lie that a worker of ours has in hand, and with a suffix their order and its lock.
+"""The tasks that our workers have in hand. With a suffix it names their order, and its lock.
 
-kombu's own names are those of every Celery on that Redis: each restores the others' tasks after its own visibility timeout.
+kombu's own names are the same for every Celery on that Redis: each restores the others' tasks after its own visibility
+timeout.
 """
 
-# Also in a full Redis (allow-oom): what was just taken out of it has room there.
+# A full Redis runs this too (allow-oom): it has room for a task that was just taken out of it.
 _GIVE_BACK = """#!lua flags=allow-oom
 redis.call(ARGV[1], KEYS[1], ARGV[2])
 """
 
 NAMESPACE = "sms"
-"""Of our events and of what is broadcast to workers, for the same reason: another app's `control.shutdown()` is not for us."""
+"""The namespace of our events and broadcasts, for the same reason: another app's `control.shutdown()` is not for us."""
 
 
 def _is_wrong_type(why: ResponseError) -> bool:
-    # That of a pipeline has its command before it.
+    # An error of a pipeline has its command before these words.
     return "WRONGTYPE" in str(why)
 
 
 class QoS(kombu.transport.redis.QoS):
-    """kombu's, for a Redis that takes nothing more."""
+    """kombu's QoS, which also works with a Redis that refuses writes."""
 
     _is_noted = True
 
@@ -55,9 +57,9 @@ class QoS(kombu.transport.redis.QoS):
         super().__init__(*args, **kwargs)
 
     def append(self, message: Any, delivery_tag: Any) -> None:
-        """Notes a task that was popped as unacknowledged; where Redis cannot, this worker works on it all the same.
+        """Notes a popped task as unacknowledged. Where Redis cannot note it, this worker runs the task all the same.
 
-        Such a task is lost with a worker that is killed, as one is that dies between the two steps anyway.
+        A killed worker loses such a task, as one that dies between the pop and the note does anyway.
         """
 
         def keep() -> None:
@@ -68,23 +70,23 @@ class QoS(kombu.transport.redis.QoS):
             super().append(message, delivery_tag)
 
     def ack(self, delivery_tag: Any) -> None:
-        """Takes the note away; where Redis cannot, the task comes again, but this worker takes others meanwhile."""
+        """Removes the note. Where Redis cannot, the task comes again, but this worker takes others meanwhile."""
         self._unnoted.pop(delivery_tag, None)
         with self._noted(lambda: kombu.transport.virtual.QoS.ack(self, delivery_tag)):
             super().ack(delivery_tag)
 
     def reject(self, delivery_tag: Any, requeue: bool = False) -> None:
-        """Gives the task back or drops it; where Redis cannot, it comes again."""
+        """Gives the task back or drops it. Where Redis cannot, the task comes again."""
         if not requeue:
             self._unnoted.pop(delivery_tag, None)
         elif delivery_tag in self._unnoted:
-            # Where Redis cannot even that, it stays in hand, and goes back when the connection ends.
+            # Where Redis cannot take it back either, it stays in hand, and goes back when the connection ends.
             self.restore_by_tag(delivery_tag, leftmost=True)
         with self._noted(lambda: kombu.transport.virtual.QoS.ack(self, delivery_tag)):
             super().reject(delivery_tag, requeue=requeue)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        """Gives the task back: by its note, or from here where there is none."""
+        """Gives the task back, from its note, or from this process's memory where there is no note."""
         message = self._unnoted.get(tag)
         if message is None:
             super().restore_by_tag(tag, client, leftmost)
@@ -103,13 +105,13 @@ class QoS(kombu.transport.redis.QoS):
             self._is_noted = True
         except ResponseError as why:
             if self._is_noted:
-                log.warning("Redis does not note which tasks are in hand, they are worked on all the same: %s", why)
+                log.warning("Redis does not note which tasks are in hand; this worker runs them all the same: %s", why)
             self._is_noted = False
             otherwise()
 
 
 class Channel(foreign.Channel):
-    """kombu's, for frames that are none and for a Redis that takes nothing more."""
+    """kombu's channel, which also takes malformed frames and works with a Redis that refuses writes."""
 
     QoS = QoS
 
@@ -133,14 +135,14 @@ class Channel(foreign.Channel):
             return super()._size(queue)
 
     def _make_way(self, queues: Iterable[str]) -> None:
-        """Moves aside what somebody wrote where these queues are: with one key that is no list, no queue is read."""
+        """Moves aside values at the keys of these queues that are not lists. Because of one, kombu reads no queue."""
         keys = [self._q_for_pri(queue, priority) for queue in queues for priority in self.priority_steps]
         with self.conn_or_acquire() as client:
             for key in keys:
                 if aside := bells.move_aside(client, key, now=datetime.now(UTC)):
                     log.error(
-                        "somebody wrote the key %r, which is a queue, with what is no list: it is %r from now on;"
-                        " look at what it is and who wrote it, then delete it",
+                        "somebody wrote a value that is not a list to the key %r, which is a queue. Its name is %r now:"
+                        " find out what it is and who wrote it, then delete it",
                         key, aside,
                     )  # fmt: skip
 
@@ -148,24 +150,25 @@ class Channel(foreign.Channel):
         try:
             super()._queue_bind(*args)
         except OutOfMemoryError as why:
-            # A consumer does not need it, and by its name a queue is found without.
-            log.warning("the binding of queue %s is not noted: %s", args[-1], why)
+            # A consumer does not need the binding, and tasks reach a queue by its name without one.
+            log.warning("Redis does not note the binding of queue %s: %s", args[-1], why)
 
 
 class Transport(kombu.transport.redis.Transport):
-    """kombu's, to which a Redis that refuses a command is away like one that cannot be reached.
+    """kombu's transport, which treats a Redis that refuses a command like one that cannot be reached.
 
-    It may be full (OOM), unable to write to its disk (MISCONF), a replica (READONLY). kombu tells Celery that only lost
-    connections can be recovered from, and a worker ends at once for anything else.
+    Redis may be full (OOM), unable to write to its disk (MISCONF), or a replica (READONLY). kombu's own transport tells
+    Celery to recover only from lost connections; a worker ends at once on any other error.
     """
 
     Channel = Channel
     connection_errors = (*kombu.transport.redis.Transport.connection_errors, ResponseError)
 
     def _deliver(self, message: Any, queue: str) -> None:
-        """Delivers a frame as one of the queue that it was taken from, whichever it was once put into.
+        """Delivers a frame as one of the queue that it was taken from.
 
-        A frame may have been moved, and where it is given back it returns to the queue that it names.
+        The frame may have been moved there from another queue, and a frame that is given back goes to the queue that it
+        names.
         """
         if queue in QUEUES:
             message["properties"]["delivery_info"] |= {"exchange": "", "routing_key": queue}
@@ -173,23 +176,24 @@ class Transport(kombu.transport.redis.Transport):
 
 
 class Connection(kombu.connection.Connection):
-    """kombu's, with a shorter wait between tries, and with channels that are closed also when Redis is gone."""
+    """kombu's connection, with a shorter wait between tries. It also closes its channels when Redis is away."""
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """Tries to connect until it succeeds, or as often as it is told."""
+        """Tries to connect until it succeeds, or as often as its arguments say."""
         return super().ensure_connection(*args, **SECONDS_APART | kwargs)
 
     def get_transport_cls(self) -> Any:
         """The class of the transport: ours for Redis."""
-        found = super().get_transport_cls()
-        return Transport if found is kombu.transport.redis.Transport else found
+        transport = super().get_transport_cls()
+        return Transport if transport is kombu.transport.redis.Transport else transport
 
     def maybe_close_channel(self, channel: Any) -> None:
-        """Closes the channel whatever becomes of Redis.
+        """Closes the channel, also where the connection is broken.
 
-        While a BRPOP is under way, kombu's Redis channel first reads its answer (celery/kombu#1733). Where the connection
-        is broken that fails, and the channel stays open, only without a BRPOP. Celery closes it again when it has thrown
-        away what a channel needs to give its tasks back: an AttributeError that ends the worker. So again at once.
+        While a BRPOP is under way, kombu's Redis channel first reads its answer (celery/kombu#1733). On a broken
+        connection that fails, and the channel stays open, only without a BRPOP. Celery closes it later, after it has
+        dropped the data that a channel needs to give its tasks back. That raises an AttributeError, which ends the
+        worker. So this method closes the channel a second time at once.
         """
         super().maybe_close_channel(channel)
         if not channel.closed:
@@ -197,6 +201,6 @@ class Connection(kombu.connection.Connection):
 
 
 class AMQP(celery.app.amqp.AMQP):  # type: ignore[misc]  # it has no type hints
-    """Celery's, that connects by our connection."""
+    """Celery's AMQP, which connects by our connection."""
 
     Connection = Connection

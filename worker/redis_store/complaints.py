@@ -1,6 +1,6 @@
-"""What processes complain of, by name, for `sms doctor`: in Redis, for as long as they say it again.
+"""The complaints of processes, by name, for `sms doctor`. Redis keeps one for as long as the process repeats it.
 
-All times are those of Redis, for the clocks of whoever tells and whoever asks may differ.
+All times are those of Redis, because the clocks of the processes may differ.
 """
 
 import os
@@ -13,32 +13,38 @@ from redis import Redis
 from worker.redis_store.clock import redis_time
 
 
-def name() -> str:
-    """What this process is called among all: HOST/PID."""
+def process_name() -> str:
+    """The name of this process among all: HOST/PID."""
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-def complain(redis: Redis, key: str, process: str, what: str, *, kept: timedelta) -> None:
-    """Writes the complaint, and removes those of others that are older than `kept`: they have ended. Raises redis' exceptions."""
+def complain(redis: Redis, key: str, process: str, complaint: str, *, kept: timedelta) -> None:
+    """Writes the complaint, and removes complaints that are older than `kept`, whose processes have ended.
+
+    Raises redis' exceptions.
+    """
     now = redis_time(redis).timestamp()
     complaints_by_name: Any = redis.hgetall(key)
-    gone = [other for other, text in complaints_by_name.items() if _at(text) <= now - kept.total_seconds()]
+    expired = [other for other, text in complaints_by_name.items() if _at(text) <= now - kept.total_seconds()]
     with redis.pipeline(transaction=True) as pipeline:
-        if gone:
-            pipeline.hdel(key, *gone)
-        # Words of the system may not be text; they are written all the same.
-        pipeline.hset(key, process, f"{now:.3f} {what}".encode(errors="backslashreplace"))
+        if expired:
+            pipeline.hdel(key, *expired)
+        # Error messages of the system may not be valid text; they are written all the same.
+        pipeline.hset(key, process, f"{now:.3f} {complaint}".encode(errors="backslashreplace"))
         pipeline.expire(key, kept)
         pipeline.execute()
 
 
 def withdraw(redis: Redis, key: str, process: str) -> None:
-    """Tells that it is well again. Raises redis' exceptions."""
+    """Removes the complaint of a process that is well again. Raises redis' exceptions."""
     redis.hdel(key, process)
 
 
 def complaints(redis: Redis, key: str, *, kept: timedelta) -> dict[str, tuple[str, timedelta]]:
-    """What each process told last, and how long ago, by name; without what is older than `kept`. Raises redis' exceptions."""
+    """The last complaint of each process and its age, by the process's name, without those older than `kept`.
+
+    Raises redis' exceptions.
+    """
     complaints_by_name: Any = redis.hgetall(key)
     now = redis_time(redis).timestamp()
     ago = {process: timedelta(seconds=max(0.0, now - _at(text))) for process, text in complaints_by_name.items()}

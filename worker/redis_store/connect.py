@@ -1,4 +1,4 @@
-"""The link to Redis. It fails within seconds where Redis is away or silent, and tries nothing again: its caller knows better."""
+"""The connection to Redis. It fails within seconds where Redis is away or silent. It retries nothing: callers do."""
 
 import re
 from typing import Any
@@ -17,9 +17,9 @@ HEALTH_CHECK_SECONDS = 10
 
 
 def open_redis(url: str, *, patience_seconds: float) -> Redis:
-    """A client that waits so long to connect, and so long for each answer. It connects when it is first used.
+    """A client that waits up to `patience_seconds` to connect, and for each answer. It connects at its first use.
 
-    Raises ValueError for what is no address; the error has no part of it.
+    Raises ValueError if `url` is not an address of a Redis. The error holds no part of it, for it has a password.
     """
     if not url.startswith("unix:") and not is_redis_address(url):
         raise ValueError(f"the URL {NO_REDIS}")
@@ -36,11 +36,11 @@ def open_redis(url: str, *, patience_seconds: float) -> Redis:
 
 
 _AWAY = re.compile("(?:^|caused error: )(MISCONF|NOREPLICAS|MASTERDOWN|CLUSTERDOWN|TRYAGAIN) ")
-"""How Redis' answers begin that redis-py has no class for, alone or in a pipeline, where the same may be taken later."""
+"""Answers after which the same command may succeed later, alone or in a pipeline. redis-py has no classes for them."""
 
 
 def is_redis_away(error: Exception) -> bool:
-    """Whether Redis cannot be reached or takes nothing now, full or with its disk full, so that the same may succeed later.
+    """Whether the same command may succeed later: Redis cannot be reached, is full, or its disk is full.
 
     Source: https://github.com/redis/redis/blob/7.4.0/src/server.c, processCommand and createSharedObjects
     """
@@ -50,8 +50,8 @@ def is_redis_away(error: Exception) -> bool:
 
 
 def broker_tls(url: str) -> dict[str, Any] | None:
-    """Celery's `broker_use_ssl` for that URL, whose own options go before it.
+    """Celery's `broker_use_ssl` for the URL; None without TLS. Options in the URL itself take precedence.
 
-    Where `rediss://` has none, redis-py requires a certificate that it can verify; kombu would take any, and its word for it.
+    A `rediss://` URL without options means a verified certificate to redis-py. kombu would accept any certificate.
     """
     return {"ssl_cert_reqs": "required"} if urlsplit(url).scheme == "rediss" else None

@@ -1,8 +1,9 @@
-"""Frames in our queues that are no tasks of ours: none ends a worker, none is lost in silence, and no log shows what is in them.
+"""Foreign frames: frames in our queues that are not our tasks. None ends a worker, is lost in silence, or is logged.
 
-Anybody who can write to Redis can put one there: by a wrong name (`send_task("sms.sned", …)`), with arguments that nothing can
-read, or by hand. Celery logs such a task whole, with its mobiles and its text, and drops it; kombu's transport ends the worker for
-what is no frame at all. Here each goes into the intake, and from there, as whatever cannot be sent, among the refused of the ledger.
+Anybody who can write to Redis can put one there: by a wrong name (`send_task("sms.sned", …)`), with arguments that
+nothing can read, or by hand. Celery logs such a task whole, with its mobiles and its text, and drops it. kombu's
+transport ends the worker if the frame is malformed. Here each foreign frame goes into the intake. From there it comes
+among the refused messages of the ledger.
 """
 
 import json
@@ -30,19 +31,20 @@ from worker.redis_store.connect import open_redis
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2
-"""Celery reads no further frame meanwhile."""
+"""How long Redis may take to keep a frame. Celery reads no further frame meanwhile."""
 UNREADABLE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
     *(SerializationError, ContentDisallowed),
 )
-"""What reading something of an unknown form may raise."""
+"""The errors that reading data of an unknown form may raise."""
 TEXTS = {"task": str, "id": str, "shadow": str | None, "origin": str | None}
-"""Headers that Celery reads as a text, and the last `sms.send`."""
+"""Headers that Celery reads as a text. `sms.send` reads the last."""
 FARTHEST = timedelta(days=366)
-"""As `at` of a message. A time beyond it is a mistake, and one that no clock can hold has Celery log the task whole and drop it."""
+"""The limit of a task's times, as of the `at` of a message. A time beyond it is a mistake. With a time that no clock
+can hold, Celery logs the task whole and drops it."""
 AFTERWARDS = {"callbacks", "errbacks", "chain", "chord"}
-"""What Celery writes beside a task's arguments: what to run after it. Of ours nothing is, and what is no task would end the thread
-before the frame is acknowledged. Anything else there would take the place of a header."""
+"""The options beside a task's arguments that name tasks to run after it. Our tasks have none. A value that is not a
+task would end the thread before the frame is acknowledged. Any other option there would take the place of a header."""
 
 
 @cache
@@ -51,23 +53,23 @@ def _redis() -> Redis:
 
 
 def keep(queue: str, name: str | None, frame: bytes, fault: str) -> bool:
-    """Puts a frame of that queue into the intake, to be refused for that fault under its name or one made for it.
+    """Puts a frame of the queue into the intake, so that a worker refuses it for that fault. Returns whether it did.
 
-    Whether it was kept.
+    `name` is the id of the task. Where it cannot be an id, the frame gets one. It logs an error of Redis, raising none.
     """
     lane = lane_of_queue(queue) or next(iter(LANES))
     item_id = name if name is not None and is_id(name) else id_of(frame)
     try:
         intake.put_foreign(_redis(), lane, item_id, frame, [Fault("what came", fault)], now=datetime.now(UTC))
     except RedisError as why:
-        log.warning("a frame of %d bytes in %s cannot be done and cannot be kept: %s", len(frame), queue, why)
+        log.warning("a frame of %d bytes in %s can be neither run nor kept: %s", len(frame), queue, why)
         return False
-    log.error("a frame in %s cannot be done: it %s; see `sms show %s`", queue, fault, item_id)
+    log.error("a frame in %s cannot be run: it %s; see `sms show %s`", queue, fault, item_id)
     return True
 
 
 class Channel(kombu.transport.redis.Channel):
-    """kombu's, that passes over what is no frame of kombu's."""
+    """kombu's channel, which keeps malformed frames in the intake and goes on."""
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)
@@ -78,59 +80,57 @@ class Channel(kombu.transport.redis.Channel):
         answer = read(connection, command, **options)
         if command != "BRPOP" or not answer or self._is_frame(answer[1]):
             return answer
-        keep(bytes_to_str(answer[0]).partition(self.sep)[0], None, answer[1], "is no task of Celery's")
-        # As if nothing had come in time.
+        keep(bytes_to_str(answer[0]).partition(self.sep)[0], None, answer[1], "is not a task of Celery")
+        # kombu reads None as a BRPOP that ran out of time.
         return None
 
     def _is_frame(self, frame: bytes) -> bool:
         try:
             message = self.Message(loads(bytes_to_str(frame)), channel=self)
-            where = message.delivery_info["exchange"], message.delivery_info["routing_key"]
+            route = message.delivery_info["exchange"], message.delivery_info["routing_key"]
         except UNREADABLE:
             return False
-        return isinstance(message.headers, dict) and all(map(_is_text, (message.delivery_tag, *where)))
+        return isinstance(message.headers, dict) and all(map(_is_text, (message.delivery_tag, *route)))
 
 
 class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has no type hints
-    """Celery's, that keeps what it cannot do instead of logging and dropping it."""
+    """Celery's consumer, which keeps tasks that it cannot run, instead of logging and dropping them."""
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Any:
-        """The function that is called with each message."""
-        do = super().create_task_handler(*args, **kwargs)
+        """Returns the function that Celery calls with each message."""
+        run = super().create_task_handler(*args, **kwargs)
 
-        def do_or_keep(message: Any) -> None:
+        def run_or_keep(message: Any) -> None:
             try:
                 if fault := _fault(message):
                     self._keep(message, fault)
                 else:
-                    do(message)
+                    run(message)
             except UNREADABLE as why:
                 self._keep(message, f"cannot be read ({type(why).__name__})")
 
-        return do_or_keep
+        return run_or_keep
 
     def on_unknown_message(self, _body: Any, message: Any) -> None:
-        """Called with what is no task."""
-        self._keep(message, "is no task of Celery's")
+        """Celery calls it with a message that is not a task."""
+        self._keep(message, "is not a task of Celery")
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
     def on_unknown_task(self, _body: Any, message: Any, exc: Exception) -> None:
-        """Called with a task of a name that none of ours has."""
+        """Celery calls it with a task whose name is none of ours."""
         name = str(message.headers.get("task"))
         self._keep(
-            message, f"is for the task {name[:60]!r}, which this version does not have; is it sms.send that was meant?"
+            message, f"is for the task {name[:60]!r}, which this version does not have; did its sender mean sms.send?"
         )
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=message.headers.get("id"))
 
     def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
-        """Called with a task whose arguments or options are none."""
-        self._keep(
-            message, f"cannot be read ({type(exc).__name__}): its arguments or its options are none that Celery writes"
-        )
+        """Celery calls it with a task whose arguments or options are malformed."""
+        self._keep(message, f"cannot be read ({type(exc).__name__}): Celery writes no such arguments or options")
         signals.task_rejected.send(sender=self, message=message, exc=exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
-        """Called with a task whose body cannot be decoded."""
+        """Celery calls it with a task whose body cannot be decoded."""
         self._keep(message, f"cannot be read ({type(exc).__name__}): its body is not what its content type says")
 
     def _keep(self, message: Any, fault: str) -> None:
@@ -141,7 +141,7 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has
         if keep(queue, name, json.dumps(frame, default=str).encode(), fault):
             message.ack_log_error(log, self.connection_errors)
         else:
-            # It goes back, for in the hands of this worker it would take a place for ever.
+            # The frame goes back: in the hands of this worker it would take up a place for ever.
             message.reject_log_error(log, self.connection_errors, requeue=True)
 
 
@@ -150,12 +150,15 @@ def _text(body: Any) -> Any:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is a text that can be a name in Redis: one half of a surrogate pair cannot be written."""
+    """Whether the value is a text that can be a name in Redis: half of a surrogate pair cannot be written."""
     return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
 def _time_fault(headers: Any, now: datetime) -> str | None:
-    """What is wrong with the times of a task that Celery would drop it for, or hold it for ever. What is no time, Celery refuses."""
+    """A fault in the times of a task, for which Celery would drop it or hold it for ever; None without one.
+
+    Celery itself refuses a value that is not a time.
+    """
     times = {}
     for name in ("eta", "expires"):
         try:
@@ -171,11 +174,11 @@ def _time_fault(headers: Any, now: datetime) -> str | None:
 
 
 def _fault(message: Any) -> str | None:
-    """What would fail where Celery does not look for it: a number for a name, arguments that are no list."""
+    """A fault that Celery does not check for: a number for a name, arguments that are not a list; None without one."""
     if "task" not in message.headers:
         return None
     if odd := [name for name, kind in TEXTS.items() if not isinstance(message.headers.get(name), kind)]:
-        return f"is a task whose {odd[0]} is no text"
+        return f"is a task whose {odd[0]} is not a text"
     if fault := _time_fault(message.headers, datetime.now(UTC)):
         return fault
     if message.errors or message.content_type != "application/json":
@@ -188,4 +191,4 @@ def _fault(message: Any) -> str | None:
         case _:
             return "is a task without arguments that Celery could read"
     odd += [name for name in sorted(AFTERWARDS) if message.headers.get(name) or (options or {}).get(name)]
-    return f"is a task with the option {odd[0][:60]!r}: nothing can be done with it, leave it out" if odd else None
+    return f"is a task with the option {odd[0][:60]!r}, which no task of ours has; leave it out" if odd else None

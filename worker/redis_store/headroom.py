@@ -1,4 +1,4 @@
-"""Whether Redis has room for new messages: they are refused while there is still enough for the workers to empty it."""
+"""Whether Redis has room for new messages. Clients stop early enough that workers still have the room to empty it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,28 +7,31 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 FULL_SHARE = 0.85
-"""Of `maxmemory`. The rest is for what nobody refuses: pushes while the ledger is away, tasks, caps, other programs."""
+"""The share of `maxmemory` from which on clients refuse messages.
+
+The rest is for data that nobody refuses: pushes while the ledger is away, tasks, caps, other programs.
+"""
 CHECK_SECONDS = 1.0
 CHECK_MESSAGES = 1000
-"""How long, and for how many messages, one look is good for: those of an ordinary size are a megabyte."""
+"""One look is good for so many seconds and so many messages: of an ordinary size, these take a megabyte."""
 
 
 def memory_share(redis: Redis) -> float | None:
-    """How much of its `maxmemory` Redis uses, as it counts itself before it refuses a command; None where it has no limit.
+    """The share of `maxmemory` that Redis uses, counted as Redis counts before it refuses a command.
 
-    Raises redis' exceptions.
+    None where Redis has no limit or does not tell. Raises redis' exceptions.
     """
     try:
         info: Any = redis.info("memory")
     except NoPermissionError:
-        # Some who host a Redis do not tell.
+        # Some hosts of Redis forbid INFO.
         return None
     most = info.get("maxmemory", 0)
     return (info["used_memory"] - info.get("mem_not_counted_for_evict", 0)) / most if most else None
 
 
 class Headroom:
-    """One client's look at the memory of its Redis, now and then. Threads may share it: at worst one looks twice."""
+    """Looks at the memory of a client's Redis now and then. Threads may share it: at worst two of them look at once."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float]) -> None:
         """`clock` counts seconds, and never goes back."""
@@ -39,7 +42,7 @@ class Headroom:
         self._share: float | None = None
 
     def share_if_full(self, messages: int) -> float | None:
-        """The share of its memory that Redis uses, where it is too much for so many new messages; else None.
+        """The share of its memory that Redis uses, if that leaves no room for so many new messages; else None.
 
         Raises redis' exceptions.
         """

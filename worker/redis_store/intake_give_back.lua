@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Gives back what was given to a worker that was lost with it: it waits again.
--- KEYS: what waits and what was given out (sorted sets), since when nothing was taken out, the accounts that something is parked for
--- ARGV: now; how many at most; since when what was given out counts as lost
--- Returns how many were given back, and how much waits now.
+-- Lets the items of lost workers wait again. Runs in a full Redis too.
+-- KEYS: the ids that wait and those that were taken (sorted sets), the time since which items were taken in vain,
+--       the accounts with parked items (a sorted set)
+-- ARGV: now; how many items at most; the time to note as that since which items were taken in vain
+-- Returns how many items wait again by this, and how many wait now.
 local lost = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 if #lost > 0 then
   redis.call('SET', KEYS[3], ARGV[3], 'NX')

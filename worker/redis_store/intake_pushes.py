@@ -1,4 +1,4 @@
-"""The intake of pushes: where a push lies while the ledger is away."""
+"""The intake of pushes keeps a push in Redis while the ledger is away."""
 
 import base64
 import json
@@ -17,15 +17,18 @@ from worker.redis_store.scripts import load, run
 log = logging.getLogger(__name__)
 
 MOST_PUSH_BYTES = 64 * 1024 * 1024
-"""Of pushes, while the ledger is away: some 80,000 that have one report each, more where they have many. Messages keep the rest of Redis."""
+"""The bytes of pushes that Redis keeps while the ledger is away. Messages keep the rest of Redis.
+
+They are some 80,000 pushes with one report each, and more reports where pushes have many.
+"""
 PUSH_OVERHEAD = 500
-"""Bytes that a push of a few words takes up in Redis."""
+"""The bytes that a push takes up in Redis beside its own."""
 _PUSH_BYTES = "sms:intake:push:bytes"
 
 
 @dataclass(frozen=True, slots=True)
 class KeptPush:
-    """A push that lay here."""
+    """A raw push, the address that sent it, and the aware time when it came."""
 
     body: bytes
     source: str
@@ -33,7 +36,10 @@ class KeptPush:
 
 
 def put(redis: Redis, push_id: str, body: bytes, *, source: str, now: datetime) -> bool:
-    """Puts a raw push in, for the time when the ledger is back. False where pushes have MOST_PUSH_BYTES there already."""
+    """Puts a raw push in until the ledger is back. Returns False, and keeps nothing, beyond MOST_PUSH_BYTES of pushes.
+
+    Raises redis' exceptions.
+    """
     text = json.dumps({"body": base64.b64encode(body).decode(), "source": source, "received_at": now.isoformat()})
     items, waiting, _ = keys_of(PUSHES)
     args = push_id, text, now.timestamp(), MOST_PUSH_BYTES, PUSH_OVERHEAD
@@ -41,13 +47,16 @@ def put(redis: Redis, push_id: str, body: bytes, *, source: str, now: datetime) 
 
 
 def size(redis: Redis) -> int:
-    """What the pushes that lie here take up."""
-    used: Any = redis.get(_PUSH_BYTES)
-    return int(used or 0)
+    """The bytes that the kept pushes take up. Raises redis' exceptions."""
+    total: Any = redis.get(_PUSH_BYTES)
+    return int(total or 0)
 
 
 def take(redis: Redis, *, now: datetime) -> Mapping[bytes, KeptPush]:
-    """The oldest of the pushes that wait, under their ids. What is none is one with that body, to be quarantined."""
+    """Takes the oldest pushes that wait, by id. Raises redis' exceptions.
+
+    An item that is not a push becomes a push with that body, so that it is quarantined.
+    """
     return {push_id: _read(item, now) for push_id, item in intake.take(redis, PUSHES, now=now).items()}
 
 
@@ -60,13 +69,13 @@ def _read(item: bytes, now: datetime) -> KeptPush:
         return KeptPush(base64.b64decode(fields["body"]), str(fields["source"])[:64], received_at)
     except (ValueError, TypeError, LookupError, RecursionError) as why:
         log.warning(
-            "something in the intake is no push, and is kept as one that cannot be read: %r", type(why).__name__
+            "an item in the intake is not a push; it is kept as a push that cannot be read: %r", type(why).__name__
         )
         return KeptPush(item, "the intake", now)
 
 
 def remove(redis: Redis, ids: Collection[bytes]) -> None:
-    """Takes out the pushes that the ledger has committed, and gives back their room."""
+    """Removes the pushes that the ledger has committed, and frees their room. Raises redis' exceptions."""
     items, waiting, taken = keys_of(PUSHES)
     keys = items, waiting, taken, _PUSH_BYTES, stuck_key(PUSHES)
     run(redis, load("intake_remove_pushes"), keys, PUSH_OVERHEAD, *ids)

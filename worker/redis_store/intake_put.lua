@@ -1,12 +1,13 @@
--- Puts messages into the intake, all or none, and keeps what their keys were used for.
+-- Puts messages into the intake, all or none, and keeps a record under each key.
 -- KEYS: for how many days keys are kept (a number)
--- ARGV: when this is (seconds), for how many days if nobody has said; 1 to put them or 0 to look only; then for each message its
--- lane, its id and its text, and of its key the bucket (none: ''), the name in there, and what it is used for (worker/domain/key.py).
--- Returns for each message what its key was used for before, '' for nothing. If any was used for another message, nothing is put.
+-- ARGV: now (seconds), the days without that number; 1 to put the messages or 0 only to check their keys; then for each
+--       message its lane, its id and its JSON, and of its key the bucket (none: ''), the name in the bucket, and the
+--       record (worker/domain/key.py)
+-- Returns for each message the record that its key had before, '' for none. If one is of another message, it puts none.
 local today = math.floor(tonumber(redis.call('TIME')[1]) / 86400)
 local days = tonumber(redis.call('GET', KEYS[1]) or ARGV[2])
 
--- What is kept under a key begins with the day of its first use, by the clock of Redis.
+-- A kept record begins with the day of the key's first use, by the clock of Redis.
 local function is_over(kept)
   return today - struct.unpack('>H', kept) > days
 end
@@ -40,7 +41,7 @@ for i = 4, #ARGV, 6 do
     if bucket ~= '' then
       redis.call('HSET', bucket, ARGV[i + 4], struct.pack('>H', today) .. ARGV[i + 5])
       redis.call('EXPIRE', bucket, (days + 2) * 86400)
-      -- Now and then a bucket is rid of what is over.
+      -- Now and then the records that are over are removed from a bucket.
       if redis.call('HLEN', bucket) % 64 == 0 then
         local all = redis.call('HGETALL', bucket)
         for j = 1, #all, 2 do

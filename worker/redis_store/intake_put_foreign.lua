@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Puts in what came by another way and cannot be sent. Runs in a full Redis too: it was just taken out of it.
--- KEYS: the items (a hash), what of them waits (a sorted set)
--- ARGV: its id, the item, now
+-- Puts in a payload that no client wrote and that cannot be sent. A full Redis runs this too: it was just taken out.
+-- KEYS: the items (a hash), the ids that wait (a sorted set)
+-- ARGV: the item's id, the item, now
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[1])

@@ -1,7 +1,7 @@
--- Puts in a push, unless pushes have their room used up already.
--- KEYS: the items (a hash), what of them waits (a sorted set), how many bytes they have
--- ARGV: its id, the item, now, how many bytes pushes may have, how many each takes beside its own
--- Returns 1 if it was put in.
+-- Puts in a push, unless the room of pushes is used up.
+-- KEYS: the items (a hash), the ids that wait (a sorted set), the bytes that all of them take up
+-- ARGV: the push's id, the item, now, the bytes that pushes may take up, the bytes of each beside its own
+-- Returns 1 if the push was put in, else 0.
 local used = tonumber(redis.call('GET', KEYS[3]) or '0')
 if used > 0 and redis.call('HLEN', KEYS[1]) == 0 then
   used = 0

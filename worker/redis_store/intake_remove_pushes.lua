@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Takes out pushes that the ledger has, and gives back their room. Runs in a full Redis too.
--- KEYS: the items (a hash), what waits and what was given out (sorted sets), how many bytes they have, since when nothing was taken out
--- ARGV: how many bytes each takes beside its own; then their ids
+-- Removes pushes that the ledger has, and frees their room. Runs in a full Redis too.
+-- KEYS: the items (a hash), the ids that wait and those that were taken (sorted sets), the bytes that all of them take
+--       up, the time since which items were taken in vain
+-- ARGV: the bytes of each beside its own; then their ids
 local freed = 0
 local overhead = tonumber(table.remove(ARGV, 1))
 for _, id in ipairs(ARGV) do
@@ -11,7 +12,7 @@ for _, id in ipairs(ARGV) do
   redis.call('ZREM', KEYS[3], id)
 end
 redis.call('DEL', KEYS[5])
--- What a version before this one put in was not counted.
+-- Pushes of a version before this one were not counted.
 if redis.call('HLEN', KEYS[1]) == 0 or redis.call('DECRBY', KEYS[4], freed) < 0 then
   redis.call('DEL', KEYS[4])
 end

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- What it gives out will make room: so also where Redis is full.
--- Gives out the oldest of what waits in a place of the intake; before it, what was parked there and may be read again: by a worker
--- that has its account, or by any worker once it is no longer valid.
--- KEYS: the items (a hash), what of them waits and what was given out (sorted sets), the accounts
--- something is parked for (a sorted set, by when the first of it ends)
--- ARGV: until when it is given out (seconds), how many items and how many bytes at most, now, the accounts of the worker
--- Returns ids and texts in turn.
+-- Gives a worker the oldest items that wait in a place of the intake. Before these come the parked items that it may
+-- take: those of its accounts, and those whose validity is over.
+-- Runs in a full Redis too: the items that it gives out will make room.
+-- KEYS: the items (a hash), the ids that wait and those that were taken (sorted sets), the accounts with parked items
+--       (a sorted set, by the time when the first of them ends)
+-- ARGV: until when the worker has them (seconds), how many items and how many bytes at most, now, the worker's accounts
+-- Returns ids and items in turn.
 local most, found, bytes = 2 * ARGV[2], {}, 0
 
 local function give(order, ids)

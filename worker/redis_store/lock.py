@@ -1,4 +1,4 @@
-"""Runs a block in at most one worker at a time. An optimisation only: where its owner stands still for too long there are two."""
+"""Runs a block in at most one worker at a time. An optimisation only: if the owner stalls too long, there are two."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,11 +9,11 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 @contextmanager
 def lock(redis: Redis, name: str, *, lost_seconds: float) -> Iterator[bool]:
-    """Whether the block is the owner's: nobody else gets the lock within it, or before `lost_seconds` are over.
+    """Gives True to the owner of the lock, else False. The owner has it to the end of the block, or for `lost_seconds`.
 
-    A full Redis can keep no lock: then each is the owner. Raises redis' exceptions.
+    A full Redis cannot keep a lock: then every caller is the owner. Raises redis' exceptions.
     """
-    # The key has its name since before the lock had; workers of both versions may run at the same time.
+    # The key's name is older than that of this module; workers of both versions may run at the same time.
     kept = redis.lock(f"sms:alone:{name}", timeout=lost_seconds)
     try:
         locked = mine = bool(kept.acquire(blocking=False))

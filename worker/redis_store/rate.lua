@@ -1,27 +1,30 @@
 #!lua flags=allow-oom
--- Also where Redis is full: what is sent makes room.
--- The token buckets of one account, calls and mobiles: how many of the calls wanted may be made now, and when to ask again.
+-- Runs in a full Redis too: messages that are sent make room.
+-- The two token buckets of one account, for calls and for mobiles. The script says how many of the wanted calls may be
+-- made now, and when to ask again.
 --
--- KEYS[1]  a hash: `at`, when it was written (microseconds), and what was in `calls` and `mobiles` then; none: both full.
---          `debt`, mobiles that calls took beyond what the bucket holds, and `debtor`, the floor of the lane that owes them
--- ARGV     the floor (a share, 0 to <1), calls a second, mobiles a second, then the mobiles of each call wanted, in order
--- Returns  how many of them are granted, and the microseconds until it is worth asking for the rest (0: no rest)
+-- KEYS[1]  a hash: `at`, the time of its last write (microseconds), and the tokens in `calls` and `mobiles` then.
+--          Without it both are full. `debt`: mobiles that calls took beyond what the bucket holds. `debtor`: the floor
+--          of the lane that owes them
+-- ARGV     the floor (a share, 0 to <1), calls a second, mobiles a second, then the mobiles of each call, in order
+-- Returns  how many of the calls are granted, and the microseconds until it is worth asking for the rest (0: no rest)
 --
--- A bucket is counted in millionths of a token: a rate of n tokens a second is then n of them each microsecond, and
--- with a whole n no sum is ever rounded. A number that redis.call is given keeps all its digits.
+-- Tokens are counted in millionths: a rate of n tokens a second is n of these each microsecond, and with a whole n no
+-- sum is ever rounded. A number that redis.call is given keeps all its digits.
 
 local TOKEN = 1000000
 
--- A bucket holds what flows in during a fifth of a second. A sliding second sees the rate and once what the bucket holds,
--- so that is 20 % above; and who sleeps until half of it is back may come a tenth of a second late before any is lost.
+-- A bucket holds the tokens of a fifth of a second. A sliding second sees the rate and once a full bucket, so at most
+-- 20 % more. A worker that sleeps until half of it is back may wake a tenth of a second late before a token is lost.
 local BURST = 200000
--- At a low rate a fifth of a second is not even one token, and a bucket of one loses whatever comes while it is full.
+-- At a low rate a fifth of a second is less than one token, and a bucket of one loses the tokens that come while it is
+-- full.
 local LEAST_BURST = 2 * TOKEN
 
 local LEAST_WAIT = 1000
 
--- Each grant costs the worker one transaction. Where a rate is used up, what flows in during less than a fiftieth of a second
--- is not worth one, if what is worth waiting for is not there yet.
+-- Each grant costs the worker one transaction. Where a rate is used up, the tokens of less than a fiftieth of a second
+-- are not worth one, unless they make up the batch that is worth waiting for.
 local WORTHWHILE = 20000
 
 local floor = tonumber(ARGV[1])
@@ -30,7 +33,7 @@ local first = 4
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local kept = redis.call('HMGET', KEYS[1], 'at', 'calls', 'mobiles', 'debt', 'debtor')
--- After a failover the clock may be behind. That takes nothing away, and from now on it is this clock that counts.
+-- After a failover the clock may be behind. That takes no tokens away, and from now on this clock counts.
 local passed = math.max(0, now - (tonumber(kept[1]) or now))
 
 local function bucket(rate, tokens)
@@ -46,8 +49,8 @@ end
 local calls = bucket(tonumber(ARGV[2]), kept[2])
 local mobiles = bucket(tonumber(ARGV[3]), kept[3])
 
--- A debt is paid from what a full bucket has no room for. The debtor and less urgent lanes must leave as much in the bucket as is
--- owed. More urgent lanes have all that is in it, so they never wait for a debt of a less urgent one.
+-- A debt is paid with the tokens that a full bucket has no room for. The debtor and less urgent lanes must leave the
+-- debt in the bucket. More urgent lanes may take all of it, so they never wait for a debt of a less urgent one.
 local debt = tonumber(kept[4]) or 0
 local debtor = tonumber(kept[5]) or 1
 if debt > 0 then
@@ -59,7 +62,7 @@ local function owed(of)
   return of == mobiles and floor >= debtor and debt or 0
 end
 
--- What must be in it for that many to be taken. More than it can hold is taken when it is full, and leaves a debt.
+-- The tokens that a bucket must have before so many are taken. A full bucket gives more than it holds, for a debt.
 local function needed(of, tokens)
   return math.min(of.floor + tokens, of.capacity) + owed(of)
 end
@@ -68,7 +71,7 @@ local function size(i)
   return ARGV[i] * TOKEN
 end
 
--- What to wait for, from the call i on: for that one at least, and for as many more as half of what is above the floor would do for.
+-- The batch to wait for: the call i, and as many more as half of the bucket above the floor suffices for.
 local function batch_from(i)
   local batch = { calls = TOKEN, mobiles = size(i) }
   local function fits(of, tokens)
@@ -84,7 +87,7 @@ local function batch_from(i)
 end
 
 local function microseconds_until(of, tokens)
-  -- Rounded up, and where there is nothing to round one more: a quotient may be a little too small.
+  -- Rounded up, and one more where the quotient is whole: it may be a little too small.
   return math.floor((tokens - of.tokens) / of.rate) + 1
 end
 

@@ -1,7 +1,7 @@
-"""The rate of an account: how many calls and mobiles a second, in all processes together.
+"""The rate of an account: how many calls and mobiles a second it may send, in all processes together.
 
-A token bucket for each in Redis (`rate.lua`), on Redis' own clock. Nothing is reserved: who is not granted has taken
-nothing and asks again, so an OTP never stands in line behind a campaign.
+Redis has a token bucket for each of the two (`rate.lua`), on its own clock. Nothing is reserved: a worker that gets no
+tokens asks again later, so an OTP never stands in line behind a campaign.
 """
 
 import logging
@@ -18,28 +18,29 @@ from worker.redis_store.scripts import load, run_known
 log = logging.getLogger(__name__)
 
 _NO_LIMIT = 1e9
-"""A rate that nobody reaches, where one of the two has no limit: a case less in the script."""
+"""A rate that nobody reaches stands for "no limit": the script has one case less."""
 ASK_AGAIN_SECONDS = 1.0
-"""When to ask for tokens again that Redis was not there to give."""
+"""The wait before a worker asks again, while Redis is away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What may be done now of what was asked for."""
+    """The answer to a request for tokens."""
 
     granted: int
-    """So many of the calls, the first ones. They are taken, whether they are made or not."""
+    """How many of the calls may be made, from the first on. Their tokens are taken, also if the calls are not made."""
     wait: float
-    """Seconds until it is worth asking for the rest, should nobody else take any; 0 where there is no rest."""
+    """Seconds until it is worth asking for the rest, if nobody else takes tokens; 0 where there is no rest."""
 
 
 def take(redis: Redis, account: str, rate: Rate, floor: float, sizes: Sequence[int]) -> Grant:
-    """Takes what the rate allows now of calls to so many mobiles each, in this order: one round trip.
+    """Takes tokens for as many calls as the rate allows now, in the order of `sizes`, in one round trip.
 
-    `floor` is the share (0 to <1) of each bucket that is left for more urgent lanes. A call to more mobiles than the bucket
-    holds above it is granted when the bucket is full, and what it takes too much is waited for afterwards.
-    The wait is for several of the calls at once where there are several, so that one who waits asks a few times a second.
-    Raises redis' exceptions: without Redis it is not known what may be done.
+    `sizes` has the number of mobiles of each call. `floor` is the share (0 to <1) of each bucket that is left for more
+    urgent lanes. A call to more mobiles than the bucket holds above the floor is granted when the bucket is full. It
+    leaves a debt, and later calls wait for it.
+    The wait is for several calls at once where several wait, so that a worker asks only a few times a second.
+    Raises redis' exceptions: then nothing may be sent.
     """
     if rate.calls is None and rate.mobiles is None:
         return Grant(len(sizes), 0.0)
@@ -51,7 +52,7 @@ def take(redis: Redis, account: str, rate: Rate, floor: float, sizes: Sequence[i
 def allowance(redis: Redis, rates: Mapping[int, tuple[str, Rate]]) -> Callable[[int, Lane, Sequence[int]], Grant]:
     """Returns `take` for accounts by their ids. `rates` has the name and the rate of each.
 
-    While Redis cannot be asked nothing is granted, rather than everything.
+    While Redis is away it grants nothing, rather than everything.
     """
 
     def allow(account_id: int, lane: Lane, sizes: Sequence[int]) -> Grant:

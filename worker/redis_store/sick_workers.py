@@ -1,4 +1,4 @@
-"""The workers that do not reach the gateway: each says so itself, and `sms doctor` shows them."""
+"""The workers that do not reach the gateway. Each reports itself, and `sms doctor` shows them."""
 
 import logging
 from dataclasses import dataclass
@@ -7,40 +7,43 @@ from datetime import timedelta
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.redis_store.complaints import complain, complaints, name, withdraw
+from worker.redis_store.complaints import complain, complaints, process_name, withdraw
 
 log = logging.getLogger(__name__)
 
 SEEN_FOR = timedelta(minutes=1)
-"""Who has said nothing of it for so long was ended, or is well."""
+"""A worker that has not reported itself for so long has ended, or is well."""
 
 _SICK = "sms:sick"
 
 
 @dataclass(frozen=True, slots=True)
 class Sick:
-    """A process that does not reach the gateway, as HOST/PID; why, and for how long, by whatever clock."""
+    """A process that does not reach the gateway: its name (HOST/PID), the reason, and for how long.
+
+    `lasts` is a duration, so it does not depend on any clock.
+    """
 
     worker: str
     reason: str
     lasts: timedelta
 
 
-def tell(redis: Redis, sick: Sick | None) -> None:
-    """Tells the others whether this process is sick. It never raises: who cannot be told now is told 5 seconds later."""
+def report_health(redis: Redis, sick: Sick | None) -> None:
+    """Reports whether this process is sick; None is well. It never raises: the next report follows in 5 seconds."""
     try:
         if sick is None:
-            withdraw(redis, _SICK, name())
+            withdraw(redis, _SICK, process_name())
         else:
             complain(redis, _SICK, sick.worker, f"{sick.lasts.total_seconds():.0f} {sick.reason}", kept=SEEN_FOR)
     except RedisError as why:
-        log.warning("`sms doctor` cannot be told how this worker is, for Redis is away: %s", why)
+        log.warning("Redis is away, so this worker cannot report its state to `sms doctor`: %s", why)
 
 
 def sick_workers(redis: Redis) -> list[Sick]:
-    """The processes that say that they do not reach the gateway, by name. Raises redis' exceptions."""
-    found = []
-    for worker, (text, ago) in complaints(redis, _SICK, kept=SEEN_FOR).items():
+    """The processes that report that they do not reach the gateway, in order of name. Raises redis' exceptions."""
+    workers = []
+    for worker, (text, age) in complaints(redis, _SICK, kept=SEEN_FOR).items():
         seconds, _, reason = text.partition(" ")
-        found.append(Sick(worker, reason, timedelta(seconds=float(seconds)) + ago))
-    return found
+        workers.append(Sick(worker, reason, timedelta(seconds=float(seconds)) + age))
+    return workers

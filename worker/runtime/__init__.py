@@ -1,1 +1,1 @@
-"""What a process is made of: threads, retries, batches, logs. It knows no store and no verb."""
+"""The building blocks of a process: threads, retries, batches, logs. It knows no store and no verb."""

@@ -1,4 +1,4 @@
-"""Threads for the calls that a process makes side by side, each of them begun the moment it is asked for."""
+"""Threads for the calls that a process makes at the same time. Each call begins at once."""
 
 import logging
 from collections.abc import Callable
@@ -9,10 +9,10 @@ log = logging.getLogger(__name__)
 
 
 class Calls:
-    """Up to `most` calls side by side. A thread is started with the first call that needs one more, and then kept.
+    """Makes up to `most` calls at the same time. It starts a thread when a call needs one more, and keeps it.
 
-    Unlike an executor it never lets a call wait for a thread: a call that was claimed and is not being made would be lost to
-    `unknown` with the process. Where the system gives no more threads, the call is made in the thread that asks for it.
+    Unlike an executor it never lets a call wait for a thread: if the process ends, a claimed call that waits becomes
+    `unknown`. Where the system gives no more threads, the caller's own thread makes the call.
     """
 
     def __init__(self, most: int, *, name: str) -> None:
@@ -24,7 +24,7 @@ class Calls:
         self._threads = 0
 
     def begin(self, call: Callable[[], object]) -> None:
-        """Begins the call. Not for more at a time than `free` tells."""
+        """Begins the call. The caller may begin as many calls as `free` returns."""
         with self._change:
             self._busy += 1
             has_thread = self._busy <= self._threads or self._start_thread()
@@ -34,13 +34,13 @@ class Calls:
             self._make(call)
 
     def free(self, *, at_least: int = 1, wait_seconds: float = 0) -> int:
-        """How many more calls may be begun now. Waits so long for there to be that many, or as many as there ever are."""
+        """Returns how many more calls may begin now. Waits up to `wait_seconds` until these are `at_least`, or all."""
         with self._change:
             self._change.wait_for(lambda: self._most - self._busy >= min(at_least, self._most), wait_seconds)
             return max(self._most - self._busy, 0)
 
     def finish(self) -> None:
-        """Returns when every call that was begun is over."""
+        """Returns when every call is over."""
         with self._change:
             self._change.wait_for(lambda: not self._busy)
 
@@ -49,7 +49,7 @@ class Calls:
         try:
             thread.start()
         except RuntimeError as why:
-            # Until more threads may be had, no more calls are claimed than there are threads for.
+            # The worker claims no more calls than it has threads, until it is restarted.
             self._most = max(self._threads, 1)
             log.error(  # noqa: TRY400 - the traceback says no more than this
                 "%s: %s, so it makes at most %d calls at a time from now on; raise the limit of processes (pids_limit, "
@@ -68,7 +68,7 @@ class Calls:
         try:
             call()
         except Exception:
-            # As Celery has it for a task: what the call came to is in the ledger, or its lease ends.
+            # Celery does the same for a task. The outcome of the call is in the ledger, or its lease ends.
             log.exception("%s: a call failed", self._name)
         finally:
             with self._change:

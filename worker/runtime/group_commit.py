@@ -1,8 +1,8 @@
-"""Many threads, one transaction: what threads want written at the same time is written together.
+"""Group commit: one transaction writes the items of all threads that wait.
 
-A commit is a round trip and a flush of the disk whether it holds one row or fifty. So the first thread that comes leads: it
-runs everything that is waiting in one go. Those that come meanwhile wait, and one of them leads the next round. Nobody waits
-on purpose: with one thread each round is a batch of one, with many the batches grow by themselves.
+A commit costs a round trip and a flush of the disk, whether it holds one row or fifty. So the first thread leads: it
+runs all waiting items in one go. Threads that come meanwhile wait, and one of them leads the next round. No thread
+waits on purpose: with one thread each round is a batch of one, and with many threads the batches grow by themselves.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class _Entry(Generic[T, R]):
-    """One thread's wish. `ready` is set when its result is there, or when it is this thread's turn to lead."""
+    """The item of one thread. `ready` is set when its result is there, or when this thread must lead the next round."""
 
     __slots__ = ("error", "item", "ready", "result")
 
@@ -29,9 +29,9 @@ class _Entry(Generic[T, R]):
 
 
 class GroupCommit(Generic[T, R]):
-    """Calls `run` with the items of all the threads that wait, and gives each thread the result of its own.
+    """Calls `run` with the items of all threads that wait, and returns to each thread the result of its own item.
 
-    `run` takes up to `most` items and returns as many results in their order. Where it raises, and the database itself is
+    `run` takes up to `most` items, and returns one result for each, in their order. If it raises while the database is
     there, the items are run one by one, so that each thread gets its own error.
     """
 
@@ -57,7 +57,7 @@ class GroupCommit(Generic[T, R]):
         return entry.result[0]
 
     def _lead(self) -> None:
-        # A leader is always the first of those that wait, so its own item is in the round.
+        # A leader is always the first in the queue, so its own item is in the round.
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
         try:
@@ -76,8 +76,8 @@ class GroupCommit(Generic[T, R]):
             for entry, result in zip(batch, self._run([entry.item for entry in batch]), strict=True):
                 entry.result.append(result)
         except BaseException as error:  # noqa: BLE001 - it is raised again, in the thread that it belongs to
-            gone = isinstance(error, DBAPIError) and error.connection_invalidated
-            if len(batch) == 1 or gone or not isinstance(error, Exception):
+            is_disconnected = isinstance(error, DBAPIError) and error.connection_invalidated
+            if len(batch) == 1 or is_disconnected or not isinstance(error, Exception):
                 for entry in batch:
                     entry.error = error
             else:

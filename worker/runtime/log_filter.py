@@ -1,7 +1,8 @@
-"""What no log of ours may show is taken out of each record as it is made, and it stays on its line, before any handler sees it.
+"""Removes secrets, mobiles and texts from each log record as it is made, before any handler sees it.
 
-Every logger of the process makes its records by one factory, also Celery's, gunicorn's and SQLAlchemy's; so there is one place.
-Secrets and mobiles are known by what they are. The text of a message is not: what carries texts is listed in PAYLOADS.
+It also keeps each record on one line. All loggers of the process make their records by one factory, also those of
+Celery, gunicorn and SQLAlchemy. The filter recognises secrets and mobiles, but not the texts of messages: PAYLOADS
+lists the loggers that write them.
 """
 
 import logging
@@ -17,23 +18,24 @@ from worker.domain.mobile import mask
 
 HIDDEN = "***"
 SHORTEST = 4
-"""A secret of fewer characters is not looked for: its place in ordinary words would tell it."""
+"""A shorter secret is not hidden: it would be hidden within ordinary words too, and they would reveal it."""
 
 PAYLOADS = re.compile(
     r"(celery\.(worker|app\.trace|pool|concurrency)|kombu|amqp|billiard|multiprocessing|sqlalchemy|psycopg|urllib3|redis)(\.|$)"
 )
-"""Loggers that write tasks, rows or request lines at DEBUG: of those records the words stay, and what is put into them is left out."""
+"""Loggers that write tasks, rows or request lines at DEBUG. Such a record keeps its message without its arguments."""
 WRITTEN_OUT = ("kombu.connection", "kombu.channel")
-"""Loggers whose records have the payload in their words already."""
+"""Loggers whose messages have the payload in them already, without arguments."""
 _BODY = re.compile(r"\b(message body|body:).*", re.DOTALL | re.IGNORECASE)
-"""Celery's consumer shows so what it cannot do (worker/redis_store/foreign.py has it not get there)."""
+"""The form in which Celery's consumer logs a task that it cannot run. worker/redis_store/foreign.py catches these tasks
+before."""
 
 _QUERY = re.compile(r"\?[\w.%\[\]-]+=[^\s'\"<>)]*")
 _PUSH = re.compile(r"\b((?:may-)?push)/[^\s'\"]*")
 _MOBILE = re.compile(
-    # An id may have such digits in it; it stays.
+    # An id may have such digits in it; it is not changed.
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
-    # Digits before it are of another number, but for those of an escape, as in %20 and \u673a.
+    # Digits before a mobile make it part of another number, unless they are of an escape, as in %20 and \u673a.
     r"|(?:(?<!\d)|(?<=%[\da-fA-F]{2})|(?<=\\u[\da-fA-F]{4})|(?<=\\x[\da-fA-F]{2}))"
     r"((?:\+|00)?86[ -]?)?(1[3-9]\d[ -]?\d{4}[ -]?\d{4})(?!\d)"
 )
@@ -44,15 +46,12 @@ _plain = logging.Formatter()
 
 
 def install(settings: Settings | None = None) -> None:
-    """Has every record of this process filtered from now on, and these settings' secrets among what is hidden.
-
-    It may be called again, with more settings.
-    """
-    global _known  # noqa: PLW0603 - the record factory is one for the process, and so is what it hides
+    """Filters every record of this process from now on. It hides the secrets of `settings` and of earlier calls."""
+    global _known  # noqa: PLW0603 - the process has one record factory, and so one set of secrets
     if settings is not None:
         _secrets.update(_secrets_of(settings))
     if _secrets:
-        # The longest first: one may be a part of another.
+        # The longest first, for a secret may be part of another.
         pattern = re.compile("|".join(map(re.escape, sorted(_secrets, key=len, reverse=True))))
         _known = partial(pattern.sub, HIDDEN)
     if logging.getLogRecordFactory() is not _record:
@@ -60,7 +59,7 @@ def install(settings: Settings | None = None) -> None:
 
 
 def cleaned(text: str) -> str:
-    """The text without secrets and queries, its mobiles masked."""
+    """The text without secrets and URL queries, with masked mobiles."""
     return _MOBILE.sub(_masked, _QUERY.sub(f"?{HIDDEN}", _PUSH.sub(r"\1/...", _known(text))))
 
 
@@ -69,7 +68,7 @@ def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     try:
         text, exception = escaped(cleaned(_text(record)).rstrip("\n")), _exception(record)
         stack = record.stack_info and _indented(record.stack_info)
-    except Exception as why:  # noqa: BLE001 - whoever logs must not fail by it, and what cannot be read is not shown
+    except Exception as why:  # noqa: BLE001 - logging must not fail, and a text that cannot be read is not shown
         text, exception, stack = f"a record that cannot be shown ({type(why).__name__})", None, None
         record.exc_info = None
     record.msg, record.args, record.exc_text, record.stack_info = text, (), exception, stack
@@ -78,40 +77,40 @@ def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
 
 def _text(record: logging.LogRecord) -> str:
     if record.levelno <= logging.DEBUG and PAYLOADS.match(record.name):
-        return f"{record.name} (its words are left out)" if record.name in WRITTEN_OUT else _words(record)
+        return f"{record.name} (its message is left out)" if record.name in WRITTEN_OUT else _without_arguments(record)
     try:
         text = record.getMessage()
     except Exception:  # noqa: BLE001 - logging itself would print the arguments
-        return f"{record.msg} (what is to be put into it does not fit)"
+        return f"{record.msg} (its arguments do not fit)"
     return _BODY.sub("(left out)", text) if record.name.startswith("celery.worker.consumer") else text
 
 
-def _words(record: logging.LogRecord) -> str:
+def _without_arguments(record: logging.LogRecord) -> str:
     return re.sub(r"%(\(\w+\))?[-#0 +.\d]*[a-zA-Z]", "…", str(record.msg)) if record.args else str(record.msg)
 
 
 def _exception(record: logging.LogRecord) -> str | None:
-    # A formatter takes this text where it is there, and makes none of its own.
+    # A formatter uses this text instead of making its own.
     return _indented(_plain.formatException(record.exc_info)) if record.exc_info and record.exc_info[0] else None
 
 
 def _indented(trace: str) -> str:
-    """Its lines begin as those of no record do."""
+    """The lines of a traceback, indented, so that none looks like the line of a record."""
     return "\n".join(f"  {escaped(line)}" for line in cleaned(trace).split("\n"))
 
 
-def _masked(found: re.Match[str]) -> str:
-    return mask(re.sub("[ -]", "", found[2])) if found[2] else found[0]
+def _masked(match: re.Match[str]) -> str:
+    return mask(re.sub("[ -]", "", match[2])) if match[2] else match[0]
 
 
 def _secrets_of(settings: Settings) -> Iterator[str]:
-    """Each as it is given, as it reads, and as an address writes it."""
+    """Each secret as the settings have it, URL-decoded, URL-encoded, and as a Python string shows it."""
     urls = [url.get_secret_value() for url in (settings.redis_url, settings.ledger_url) if url]
-    given = [password for url in urls if (password := _password(url))]
-    given += [account.password.get_secret_value() for account in settings.accounts.values()]
-    given += [settings.password.get_secret_value()] if settings.password else []
-    given += settings.push_tokens
-    for secret in given:
+    secrets = [password for url in urls if (password := _password(url))]
+    secrets += [account.password.get_secret_value() for account in settings.accounts.values()]
+    secrets += [settings.password.get_secret_value()] if settings.password else []
+    secrets += settings.push_tokens
+    for secret in secrets:
         for written in (secret, unquote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]):
             if len(written) >= SHORTEST:
                 yield written

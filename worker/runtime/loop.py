@@ -1,4 +1,4 @@
-"""Threads that go on with something from a bell on: a bell only wakes them, so no task of Celery's waits for what they do."""
+"""Threads that work from a bell on. A bell only wakes its thread, so no Celery task waits for the work."""
 
 import logging
 from collections.abc import Callable, Hashable
@@ -11,14 +11,14 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class Loop:
-    """A thread that runs something once it is woken; and once more, if it was woken meanwhile.
+    """A thread that calls `run` when it is woken, and once more if it was woken meanwhile.
 
-    Where a store is away it stops: the tick rings for whatever is left once the store is back. Should it fail, that is logged
-    as of any thread, and the next bell starts it anew.
+    Where a store is away the run ends: the tick rings for the rest once the store is back. Any other error ends the
+    thread, is logged as of any thread, and the next bell starts the thread anew.
     """
 
     def __init__(self, run: Callable[[], object], *, name: str, is_away: Callable[[Exception], bool]) -> None:
-        """`is_away` knows the errors that say that a store is away, or that this machine does not know the time."""
+        """`is_away` says whether an error means that a store is away, or that this machine's clock is wrong."""
         self._run = run
         self._is_away = is_away
         self._name = name
@@ -28,7 +28,7 @@ class Loop:
         self._thread: Thread | None = None
 
     def wake(self) -> None:
-        """Has it run; returns at once."""
+        """Starts a run and returns at once."""
         self._woken.set()
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
@@ -36,7 +36,7 @@ class Loop:
                 self._thread.start()
 
     def finish(self) -> None:
-        """Returns when a run that is under way is over. None begins any more."""
+        """Returns when the current run is over. No further run begins."""
         self._over = True
         self._woken.set()
         if self._thread is not None and self._thread.is_alive():
@@ -45,7 +45,7 @@ class Loop:
     def _run_when_woken(self) -> None:
         while self._woken.wait():
             self._woken.clear()
-            # Looked at after that, or the end would be missed that was told just before it.
+            # Read after `clear`, or a `finish` just before it would be missed.
             if self._over:
                 return
             try:
@@ -57,27 +57,30 @@ class Loop:
 
 
 class RoundRobin(Generic[Name]):
-    """A thread for several things, each known by its name: it does a part of one after the other, until nothing is left of any."""
+    """A thread for several jobs, each with a name. It does a part of each in turn, until all are done."""
 
     def __init__(
         self, do_part: Callable[[Name], bool], *, name: str, stopping: Event, is_away: Callable[[Exception], bool]
     ) -> None:
-        """`do_part` tells whether there is more to do of what it is given. Nothing is begun once `stopping` is set."""
+        """`do_part` does a part of the named job, and returns whether more of it is left.
+
+        No part begins once `stopping` is set.
+        """
         self._do_part = do_part
         self._stopping = stopping
         self._waiting: dict[Name, None] = {}  # a set that keeps its order
         self._changing = Lock()
         self._loop = Loop(self._do_all, name=name, is_away=is_away)
-        self._loop.wake()  # its thread begins now: later, calls may have taken all that the system gives
+        self._loop.wake()  # starts the thread now: later, calls may have taken all the threads that the system gives
 
-    def begin(self, what: Name) -> None:
-        """Has it done when its turn comes; returns at once. What waits already is not done twice."""
+    def begin(self, job: Name) -> None:
+        """Adds a job and returns at once. A job that waits already is not added twice."""
         with self._changing:
-            self._waiting[what] = None
+            self._waiting[job] = None
         self._loop.wake()
 
     def finish(self) -> None:
-        """Returns when the part that is under way is over. `stopping` is set by then."""
+        """Returns when the current part is over. The caller has set `stopping` before."""
         self._loop.finish()
 
     def _do_all(self) -> None:
@@ -85,8 +88,8 @@ class RoundRobin(Generic[Name]):
             with self._changing:
                 if not self._waiting:
                     return
-                what = next(iter(self._waiting))
-                del self._waiting[what]
-            if self._do_part(what):
+                job = next(iter(self._waiting))
+                del self._waiting[job]
+            if self._do_part(job):
                 with self._changing:
-                    self._waiting[what] = None
+                    self._waiting[job] = None

@@ -1,12 +1,12 @@
-"""What there is once in a process: its clock, and whether it is told to end."""
+"""The clock of the process, and the event that tells it to end."""
 
 from datetime import UTC, datetime
 from threading import Event
 
 STOPPING = Event()
-"""Set when this process is told to end: what is under way is finished, and nothing new begun."""
+"""Set when this process must end: it finishes the current work, and begins nothing new."""
 
 
 def utc_now() -> datetime:
-    """The clock of the system."""
+    """The time by the system's clock, aware."""
     return datetime.now(UTC)

@@ -1,7 +1,7 @@
-"""Tries again for as long as a store is away: the caller waits rather than fails.
+"""Tries again for as long as a store is away, so that the caller waits instead of failing.
 
-A worker's threads that wait take no further tasks, and each task has a thread at most: so a worker stops taking tasks by
-itself, and goes on by itself. What is tried again must be a conditional change: the answer to a commit may have been lost.
+A worker's threads that wait take no further tasks, and a task has one thread at most. So a worker stops taking tasks,
+and goes on again, by itself. A retried function must make conditional changes, for the answer to a commit may be lost.
 """
 
 import logging
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
-"""Seconds between the first tries; the last pause is repeated."""
+"""Seconds between the first tries. The last pause repeats."""
 
 
 def retried(
@@ -24,13 +24,13 @@ def retried(
     is_away: Callable[[Exception], bool],
     store: str,
 ) -> Callable[P, R]:
-    """Returns `run` so that it is called again for as long as its error is one of those that `is_away` knows.
+    """Returns a function that calls `run` again while `is_away` recognises its error. It raises any other error.
 
-    `pause` waits so many seconds. Where it returns True (as `Event.wait` does) it is time to give up, and the error is raised.
-    `store` names what is away in the log.
+    `pause` waits so many seconds. If it returns True (as a set `Event.wait` does), the error is raised instead.
+    `store` is the name of the store in the log.
     """
 
-    def run_in_the_end(*args: P.args, **kwargs: P.kwargs) -> R:
+    def run_until_done(*args: P.args, **kwargs: P.kwargs) -> R:
         tries = 0
         while True:
             try:
@@ -44,4 +44,4 @@ def retried(
                     raise
                 tries += 1
 
-    return run_in_the_end
+    return run_until_done

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.submission import Claimed
-from worker.redis_store.complaints import name
+from worker.redis_store.complaints import process_name
 from worker.redis_store.sick_workers import Sick
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Reachability:
         since = self._monotonic()
         current: str | None = reason
         while current is not None:
-            self._say(Sick(name(), current, timedelta(seconds=self._monotonic() - since)))
+            self._say(Sick(process_name(), current, timedelta(seconds=self._monotonic() - since)))
             if self._pause(TRY_AGAIN_SECONDS if tries else LOOK_AGAIN_SECONDS):
                 self._say(None)
                 return

@@ -28,7 +28,7 @@ from worker.ledger.sending import gates, messages
 from worker.maintenance.clock_guard import ClockGuard
 from worker.redis_store import accounts as announced
 from worker.redis_store import heartbeat, intake, intake_parked, intake_pushes, sick_workers
-from worker.redis_store.complaints import name
+from worker.redis_store.complaints import process_name
 from worker.redis_store.sick_workers import Sick
 
 CERTIFICATE = Path(__file__).parents[2] / "samples" / "self-signed.pem"
@@ -347,12 +347,12 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
 
 @pytest.mark.usefixtures("settings")
 def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redis: Redis) -> None:
-    sick_workers.tell(redis, Sick(name(), "no connection: gaierror", timedelta(minutes=5)))
-    state, told = found(exit_code=1)[f"worker {name()}"]
+    sick_workers.report_health(redis, Sick(process_name(), "no connection: gaierror", timedelta(minutes=5)))
+    state, told = found(exit_code=1)[f"worker {process_name()}"]
     assert state == "wrong"
     assert told.startswith("it has not reached the gateway for 300 s and takes nothing: no connection: gaierror → let")
-    sick_workers.tell(redis, None)
-    assert f"worker {name()}" not in found(exit_code=0)
+    sick_workers.report_health(redis, None)
+    assert f"worker {process_name()}" not in found(exit_code=0)
 
 
 @pytest.mark.usefixtures("settings")

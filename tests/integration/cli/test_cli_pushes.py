@@ -37,7 +37,7 @@ def test_pushes_come_newest_first_with_what_became_of_them(ledger: Ledger) -> No
         (first, "processed", 1, 0),
     ]
     assert found[0]["source"] == "203.0.113.9"
-    assert "it is no XML" in found[1]["reason"]
+    assert "it is not XML" in found[1]["reason"]
     assert found == told("pushes", "list")
     assert [one["id"] for one in told("pushes", "--state", "quarantined")] == [second]
     assert [one["id"] for one in told("pushes", "list", "--limit", 1)] == [third]

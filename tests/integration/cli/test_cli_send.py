@@ -13,7 +13,7 @@ from sms_command import sms, told
 
 from worker.domain.key import day_of, id_of_key
 from worker.domain.lane import LANES
-from worker.domain.message import Key, Message
+from worker.domain.message import Message, MessageKey
 from worker.domain.message_json import from_json
 from worker.domain.status import State
 from worker.domain.submission import Recorded
@@ -215,7 +215,7 @@ def test_wait_asks_for_the_ledger_before_anything_is_enqueued(redis: Redis) -> N
 
 def id_today(key: str, account: str = "default") -> str:
     """The id of a message that is sent with this key for the first time."""
-    return id_of_key(Key(account, "", key), day_of(datetime.now(UTC)))
+    return id_of_key(MessageKey(account, "", key), day_of(datetime.now(UTC)))
 
 
 def settled(ledger: Ledger, key: str, *to: str, state: State = State.ACCEPTED) -> None:

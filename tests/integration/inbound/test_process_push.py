@@ -111,9 +111,9 @@ def test_a_push_for_an_account_that_only_the_ledger_knows_takes_effect(ledger: L
 
 
 QUARANTINED = {
-    "no XML": ("hello", "no XML"),
-    "nothing but a declaration": ('<?xml version="1.0"?>', "no XML"),
-    "XML that breaks off": (status_push((mobile(1), 1, 1))[:-60], "no XML"),
+    "no XML": ("hello", "not XML"),
+    "nothing but a declaration": ('<?xml version="1.0"?>', "not XML"),
+    "XML that breaks off": (status_push((mobile(1), 1, 1))[:-60], "not XML"),
     "a DTD": ("<!DOCTYPE returnForm>" + status_push((mobile(1), 1, 1)), "DTD"),
     "an entity": ('<!DOCTYPE r [<!ENTITY e "1">]><returnForm><type>&e;</type></returnForm>', "DTD"),
     "an external entity": ('<!DOCTYPE r [<!ENTITY e SYSTEM "file:///etc/passwd">]><r>&e;</r>', "DTD"),
@@ -127,7 +127,7 @@ QUARANTINED = {
     "a status that is none": (status_push((mobile(1), 1, 5)), "item 1: status is '5'"),
     "a msgId that is no number": (
         status_push((mobile(1), 1, 1)).replace("<msgId>1<", "<msgId>a1<"),
-        "item 1: msgId 'a1' is no number",
+        "item 1: msgId 'a1' is not a number",
     ),
     "replies among reports": (
         reply_push((mobile(1), "1", "x")).replace("<type>2", "<type>1"),

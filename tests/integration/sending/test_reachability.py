@@ -11,8 +11,8 @@ from redis import Redis
 from simulator_driver import eventually
 
 from worker.domain.outcome import Outcome, Verdict
-from worker.redis_store.complaints import name
-from worker.redis_store.sick_workers import SEEN_FOR, Sick, sick_workers, tell
+from worker.redis_store.complaints import process_name
+from worker.redis_store.sick_workers import SEEN_FOR, Sick, report_health, sick_workers
 from worker.sending.reachability import ALL, IN_A_ROW, LEFT_TO_OTHERS, Reachability
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -231,14 +231,14 @@ def test_of_many_threads_that_find_it_out_at_once_one_looks(process: Process) ->
 
 
 def test_who_is_sick_is_known_to_all_with_how_long_until_it_is_well(redis: Redis) -> None:
-    sick, other = Sick(name(), "no connection", timedelta(hours=1)), Sick("b/2", "no name", timedelta(0))
-    tell(redis, sick)
-    tell(redis, other)
+    sick, other = Sick(process_name(), "no connection", timedelta(hours=1)), Sick("b/2", "no name", timedelta(0))
+    report_health(redis, sick)
+    report_health(redis, other)
     found = {one.worker: one for one in sick_workers(redis)}
-    assert {worker: one.reason for worker, one in found.items()} == {name(): "no connection", "b/2": "no name"}
-    assert timedelta(hours=1) <= found[name()].lasts < timedelta(hours=1, seconds=30)
+    assert {worker: one.reason for worker, one in found.items()} == {process_name(): "no connection", "b/2": "no name"}
+    assert timedelta(hours=1) <= found[process_name()].lasts < timedelta(hours=1, seconds=30)
     assert 0 < redis.ttl("sms:sick") <= SEEN_FOR.total_seconds()
-    tell(redis, None)
+    report_health(redis, None)
     assert [one.worker for one in sick_workers(redis)] == ["b/2"]
 
 
@@ -250,9 +250,9 @@ def test_who_says_nothing_more_is_forgotten_and_the_next_who_tells_removes_it(re
     assert one.worker == "here/2"
     assert timedelta(seconds=35) <= one.lasts < timedelta(seconds=5) + SEEN_FOR
     assert redis.hlen("sms:sick") == 2
-    tell(redis, Sick("b/2", "no name \udcff", timedelta(0)))
+    report_health(redis, Sick("b/2", "no name \udcff", timedelta(0)))
     assert set(redis.hkeys("sms:sick")) == {b"here/2", b"b/2"}
 
 
 def test_who_cannot_tell_is_sick_all_the_same() -> None:
-    tell(Redis.from_url("redis://127.0.0.1:1/0"), Sick(name(), "no connection", timedelta(0)))
+    report_health(Redis.from_url("redis://127.0.0.1:1/0"), Sick(process_name(), "no connection", timedelta(0)))

@@ -1,4 +1,4 @@
-"""A submission, a real gateway (the simulator, a socket away) and what the ledger says afterwards: the table of DESIGN 7."""
+"""A submission, a real gateway (the simulator, a socket away) and the ledger afterwards: docs/architecture.md."""
 
 import socket
 from collections.abc import Callable, Iterator

@@ -26,7 +26,7 @@ def test_a_cap_is_so_many_times_in_a_window(written: str, cap: Cap) -> None:
     ["", "5", "5/", "/hour", "5/hr", "5 / hour", "-1/hour", "1.5/hour", "5/hour\n", "５/hour", "5/month", "x"],
 )
 def test_what_is_no_cap_is_told_with_how_one_is_written(written: str) -> None:
-    with pytest.raises(ValueError, match="is no cap; write one like 1/minute, 5/hour"):
+    with pytest.raises(ValueError, match="is not a cap; write one like 1/minute, 5/hour"):
         read_cap(written)
 
 

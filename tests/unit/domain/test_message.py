@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.caller import OTHERS, as_caller, caller_fault, with_known_caller
-from worker.domain.message import MAX_RECIPIENTS, Key, Message, Refused, is_id, new_id
+from worker.domain.message import MAX_RECIPIENTS, Message, MessageKey, Refused, is_id, new_id
 from worker.domain.message_json import from_json, to_json
 from worker.domain.read_message import FIELDS, read_message
 
@@ -54,8 +54,8 @@ def test_how_long_it_is_worth_sending_is_in_seconds() -> None:
 
 
 def test_a_key_is_of_its_account_and_of_the_caller_that_is_named() -> None:
-    assert read(key="order-1").key == Key("default", "", "order-1")
-    assert read(key="order-1", account="shop", caller="web").key == Key("shop", "web", "order-1")
+    assert read(key="order-1").key == MessageKey("default", "", "order-1")
+    assert read(key="order-1", account="shop", caller="web").key == MessageKey("shop", "web", "order-1")
 
 
 def test_an_id_of_its_own_is_kept() -> None:
@@ -119,7 +119,7 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"caller": "campaign:march"}, "is a campaign; give another name"),
         ({"caller": "Campaign/7"}, "is a campaign; give another name"),
         ({"caller": "ｃａｍｐａｉｇｎ／7"}, "is a campaign; give another name"),
-        ({"notify": "app.told"}, "notify is not there yet"),
+        ({"notify": "app.told"}, "notify does not exist yet"),
         ({"key": ""}, "key is a string of 1 to 200"),
         ({"key": "a", "id": "b"}, "key and id are both given"),
         ({"id": "x" * 65}, "is not an id"),
@@ -263,7 +263,7 @@ def test_a_task_whose_arguments_are_no_message_is_told_how_to_write_them(args: l
     with pytest.raises(Refused) as refused:
         read_message({"args": args, "kwargs": kwargs}, now=NOW, default_id="m")
     assert [str(fault) for fault in refused.value.faults] == [
-        'message is not there by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
+        'message is not given by its name; write send_task("sms.send", kwargs={"message": {"to": …, "content": …}}, …)'
     ]
 
 

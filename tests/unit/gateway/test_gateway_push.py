@@ -72,7 +72,7 @@ def test_an_item_that_is_no_xml_is_named_and_its_neighbours_are_read(broken: str
     read = contents(body)
     assert read[0] == "TD"
     assert read[-1] == "T" or broken in ("a<!-- b",)
-    assert found.faults[0].startswith("it is no XML")
+    assert found.faults[0].startswith("it is not XML")
     assert any(fault.startswith("item 2: ") for fault in found.faults)
 
 
@@ -80,7 +80,7 @@ def test_of_a_push_that_breaks_off_what_came_is_read() -> None:
     whole = push(form("TD"), form("T"), form("N"))
     found = parse_push(whole[: whole.index("N</content>")].encode())
     assert [item.body.content for item in found.items if isinstance(item.body, Reply)] == ["TD", "T"]
-    assert [fault.partition(":")[0] for fault in found.faults] == ["it is no XML", "item 3"]
+    assert [fault.partition(":")[0] for fault in found.faults] == ["it is not XML", "item 3"]
 
 
 def test_one_bad_byte_of_utf_8_does_not_make_the_others_chinese_of_another_kind() -> None:
