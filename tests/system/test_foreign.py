@@ -288,7 +288,7 @@ def test_a_key_that_is_a_queue_and_no_list_is_moved_aside_and_kept(stack: Stack,
         goes_on(stack, ledger)
         tick = heartbeat.last_tick(redis)
         stack.wait_for("ticks", lambda: (last := heartbeat.last_tick(redis)) and (not tick or last > tick))
-        assert stack.log("worker").read_text().count(f"somebody wrote the key '{queue}'") == 1
+        assert stack.log("worker").read_text().count(f"a value that is not a list to the key '{queue}'") == 1
         assert bells.moved_aside(redis) == [name.decode()]
         redis.delete(name)
 
