@@ -421,8 +421,10 @@ def test_no_second_sees_more_than_the_rate_and_what_the_bucket_holds(
         if rate.calls:
             assert sum(calls for _, calls, _ in window) <= rate.calls * passed + capacity(rate.calls) + 1e-6
         if rate.mobiles:
-            # What a call takes too much comes on top, once for each lane: until it is paid for, the lane makes no other.
-            over = 5 * max(0, 50 - capacity(rate.mobiles))
+            # What a call takes beyond what its lane may comes on top, once for each lane: until that is paid for, the lane makes no
+            # other. A lane with a floor may take less than the bucket holds, so what it takes beyond that is more.
+            floors = {floor for _, floor, _ in asks}
+            over = sum(max(0, 50 - capacity(rate.mobiles) * (1 - floor)) for floor in floors)
             assert sum(m for *_, m in window) <= rate.mobiles * passed + capacity(rate.mobiles) + over + 1e-6
 
 
