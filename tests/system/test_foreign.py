@@ -228,10 +228,10 @@ def test_a_message_by_name_that_redis_will_not_take_is_tried_again_at_a_pace(sta
     app = Celery(broker=stack.redis_url, set_as_current=False)
     message = {"to": MOBILE, "content": TEXT}
     said = stack.log("worker")
-    before = said.read_text().count("it is tried again: WRONGTYPE")
+    before = said.read_text().count("is tried again: WRONGTYPE")
 
     def tries() -> int:
-        return said.read_text().count("it is tried again: WRONGTYPE") - before
+        return said.read_text().count("is tried again: WRONGTYPE") - before
 
     with Redis.from_url(stack.redis_url) as redis:
         redis.set("sms:intake:notice", "of another type")
