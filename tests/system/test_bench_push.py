@@ -33,7 +33,8 @@ def test_bench_ledger_measures_the_same_with_an_empty_ledger_and_a_filled_one(tm
         (2, "large", 5000),
         (2, "empty", 0),
     ]
-    assert all(value > 0 for run in runs for value in run["figures"].values())
+    # So short a run may be over within one tick of the clock that counts CPU time.
+    assert all(value > 0 or ("CPU" in name and value == 0) for run in runs for name, value in run["figures"].items())
     assert all(name in printed for name in runs[0]["figures"])
     assert (
         last["limits"].items()
