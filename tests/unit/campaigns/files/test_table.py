@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
@@ -56,9 +56,8 @@ WRITERS = {
 }
 # A line feed alone within a value: XML has no other.
 VALUES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"], include_characters="\n\t"), max_size=8).filter(
-    # Excel has neither: what looks like a formula, and what is escaped in its own way. What has our mark before a formula is read
-    # without it.
-    lambda text: not text.startswith("=") and "_x" not in text and of_cell(text) == text
+    # Excel has neither: what looks like a formula, and what is escaped in its own way.
+    lambda text: not text.startswith("=") and "_x" not in text
 )
 TABLES = st.integers(1, 5).flatmap(
     lambda width: st.tuples(
@@ -74,6 +73,7 @@ TABLES = st.integers(1, 5).flatmap(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
+@example(table=(["name"], [["'="], ["'\n"], ["'@x"]]))
 @given(table=TABLES)
 def test_a_table_reads_back_as_it_was_written(
     path: Path, writer: str, table: tuple[list[str], list[list[str]]]
@@ -84,7 +84,9 @@ def test_a_table_reads_back_as_it_was_written(
     with open_table(path) as found:
         assert (found.header, found.column) == (("mobile", *header), "mobile")
         values = [list(row) for _, row in found.rows]
-    assert [row + [""] * (len(written[0]) - len(row)) for row in values] == written[1:]
+    # A mark before what would be a formula is ours, and a CSV file is read without it.
+    as_read = [[value if writer == "xlsx" else of_cell(value) for value in row] for row in written[1:]]
+    assert [row + [""] * (len(written[0]) - len(row)) for row in values] == as_read
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
