@@ -20,7 +20,5 @@ def test_every_attack_is_held_and_told_in_a_table(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert f"{len(ATTACKS)} of {len(ATTACKS)} held" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0
-    assert [int(submission_id) for submission_id in re.findall(r"^  (\d+) ", done.stdout, re.MULTILINE)] == list(
-        range(1, 18)
-    )
+    assert [int(number) for number in re.findall(r"^  (\d+) ", done.stdout, re.MULTILINE)] == list(range(1, 18))
     assert max(map(len, done.stdout.splitlines())) <= 80 + len(str(tmp_path))

@@ -130,14 +130,12 @@ def test_forty_campaigns_that_begin_at_once_keep_no_push_waiting_with_one_thread
         engine = open_engine(stack.ledger_url)
         start_campaigns(engine)
         stack.wait_for("the first messages", lambda: made(engine) > 0)
-        push_id = 0
+        number = 0
         while made(engine) < CAMPAIGNS * AHEAD:
-            push_id += 1
-            post_push(stack, push_id)
-            stack.wait_for(
-                "the push applied", lambda push_id=push_id: is_applied(engine, push_id), seconds=SOON_SECONDS
-            )
-        assert push_id > 1, "all was made before the first push was applied"
+            number += 1
+            post_push(stack, number)
+            stack.wait_for("the push applied", lambda number=number: is_applied(engine, number), seconds=SOON_SECONDS)
+        assert number > 1, "all was made before the first push was applied"
         stack.check()
         engine.dispose()
 

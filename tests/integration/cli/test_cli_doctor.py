@@ -284,12 +284,12 @@ def test_a_process_whose_clock_is_wrong_is_shown_for_as_long_as_it_says_so(redis
 
 @pytest.mark.usefixtures("settings")
 def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Ledger) -> None:
-    push_ids = [
-        push_id
+    submission_ids = [
+        submission_id
         for queued in ledger.accept(message("m", mobile(1), mobile(2)), message("n", lane="otp")).values()
-        for push_id in queued
+        for submission_id in queued
     ]
-    claimed = ledger.claim(push_ids)
+    claimed = ledger.claim(submission_ids)
     ledger.record(*(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, None) for one in claimed))
     first = next(one for one in claimed if len(one.mobiles) == 2)
     ledger.push(status_push((mobile(1), first.msg_id, 1)))

@@ -220,7 +220,7 @@ def id_today(key: str, account: str = "default") -> str:
 
 def settled(ledger: Ledger, key: str, *to: str, state: State = State.ACCEPTED) -> None:
     """A message that was sent under this key before: its first recipient has it, the others stand where the call left them."""
-    [push_ids] = ledger.accept(message(id_today(key), *to)).values()
-    [claimed] = ledger.claim(push_ids)
+    [submission_ids] = ledger.accept(message(id_today(key), *to)).values()
+    [claimed] = ledger.claim(submission_ids)
     ledger.record(Recorded(claimed.id, claimed.attempt, state, None, None, None))
     ledger.push(status_push((to[0], claimed.msg_id, 1)))

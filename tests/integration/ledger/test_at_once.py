@@ -66,8 +66,8 @@ def kept(engine: Engine, *bodies: str) -> list[int]:
 
 def test_a_push_that_eight_process_at_once_takes_effect_once(ledger: Ledger) -> None:
     twice = reply_push((mobile(1), "7", "T"), (mobile(1), "7", "T"))
-    for submission_id in kept(ledger.engine, status_push((mobile(1), 7, 1), (mobile(1), 7, -1)), twice):
-        process_at_once(ledger, [submission_id] * 8)
+    for push_id in kept(ledger.engine, status_push((mobile(1), 7, 1), (mobile(1), 7, -1)), twice):
+        process_at_once(ledger, [push_id] * 8)
     assert (len(ledger.rows(reports)), len(ledger.rows(replies)), len(ledger.rows(first_replies))) == (2, 2, 2)
 
 

@@ -57,7 +57,9 @@ def fill(engine: Engine) -> None:
     """What a worker and `sms` do in a day: each statement is one that the role `worker` has to be allowed."""
     ledger = Ledger(engine)
     made = ledger.accept(message("a", mobile(1), mobile(2)), message("b", mobile(3), lane="otp"))
-    for claimed in ledger.claim([push_id for push_ids in made.values() for push_id in push_ids]):
+    for claimed in ledger.claim(
+        [submission_id for submission_ids in made.values() for submission_id in submission_ids]
+    ):
         ledger.record(Recorded(claimed.id, claimed.attempt, State.ACCEPTED, None, "1", None))
         ledger.push(status_push(*((to, claimed.msg_id, 1) for to in claimed.mobiles)))
     ledger.push(reply_push((mobile(1), "7", "退订"), (mobile(2), "8", "谢谢")))

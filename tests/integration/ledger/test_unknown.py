@@ -202,10 +202,10 @@ def test_a_report_of_somebody_elses_mobile_under_that_msg_id_does_not_keep_it_fr
 
 
 def test_a_report_that_is_there_does_not_keep_a_first_call_from_being_made(ledger: Ledger) -> None:
-    [push_ids] = ledger.accept(message("m", mobile(1))).values()
+    [submission_ids] = ledger.accept(message("m", mobile(1))).values()
     [row] = ledger.rows(submissions)
     ledger.push(status_push((mobile(1), int(str(row["msg_id"])), 1)))
-    assert len(ledger.claim(push_ids)) == 1
+    assert len(ledger.claim(submission_ids)) == 1
 
 
 @pytest.mark.parametrize("tick_comes_first", [True, False])

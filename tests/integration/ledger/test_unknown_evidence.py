@@ -32,11 +32,11 @@ def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
     """Calls in a row: `a` was taken and is reported on 5 seconds later, `s` was taken and is not, `u` is unknown. Those unknown."""
     unknown = {}
     for n, state in enumerate(states):
-        push_id, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)  # type: ignore[arg-type]
+        submission_id, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)  # type: ignore[arg-type]
         if state == "a":
             ledger.push(status_push((mobile(2 * n), msg_id, 1)), NOW + timedelta(seconds=n + 5))
         elif state == "u":
-            unknown[n] = push_id
+            unknown[n] = submission_id
     return unknown
 
 

@@ -120,8 +120,8 @@ def test_what_one_batch_has_changed_stays_changed_if_the_next_one_fails(ledger: 
 @pytest.mark.parametrize("most", [1, 4, 9, 10, 11, 100])
 def test_a_report_settles_what_is_unknown_however_much_of_it_is_looked_at_at_once(ledger: Ledger, most: int) -> None:
     numbers = range(10)
-    push_ids = [ledger.accept(message(f"m{n}", mobile(n), content=f"您好{n}"))[f"m{n}"][0] for n in numbers]
-    calls = ledger.claim(push_ids)
+    submission_ids = [ledger.accept(message(f"m{n}", mobile(n), content=f"您好{n}"))[f"m{n}"][0] for n in numbers]
+    calls = ledger.claim(submission_ids)
     ledger.push(status_push(*((call.mobiles[0], call.msg_id, 1) for call in calls)))
     ledger.record(*(Recorded(call.id, 1, State.UNKNOWN, None, None, None) for call in calls))
     fill(ledger, State.UNKNOWN, 5)

@@ -197,9 +197,9 @@ def test_a_push_that_went_to_redis_is_moved_to_the_ledger_with_its_time(beat: Pu
     body = status_push((mobile(1), 7, 1)).encode()
     intake_pushes.put(beat.redis, "p", body, source="10.0.0.1", now=NOW)
     assert beat.tick(NOW) == [("keep_pushes", None)]
-    (submission_id,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
+    (push_id,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
     (row,) = beat.ledger.rows(pushes_table)
-    assert (row["id"], row["body"], row["source"], row["received_at"]) == (submission_id, body, "10.0.0.1", NOW)
+    assert (row["id"], row["body"], row["source"], row["received_at"]) == (push_id, body, "10.0.0.1", NOW)
     assert keep_pushes(beat.ledger.engine, beat.redis, now=NOW) == []
     assert intake.depth(beat.redis)["push"] == 0
 

@@ -112,9 +112,9 @@ def status(worker: Parts) -> str:
         return connection.execute(select(recipient_status.c.status)).scalar_one()
 
 
-def report(worker: Parts, push_id: int) -> None:
+def report(worker: Parts, submission_id: int) -> None:
     """The gateway pushes that the mobile has it."""
-    body = status_push(("13800138000", row(worker, push_id)["msg_id"], 1)).encode()
+    body = status_push(("13800138000", row(worker, submission_id)["msg_id"], 1)).encode()
     with worker.base.engine.begin() as connection:
         push_id = pushes.add(connection, body, source="127.0.0.1", received_at=datetime.now(UTC))
     process_push(worker.base.engine, push_id, worker.accounts_of_pushes, optout_words=worker.base.settings.optout_words)
