@@ -1,11 +1,9 @@
 """`sms demo`: starts the whole system on this machine, sends three messages through it, and checks the results."""
 
-import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +16,7 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from worker.client import SmsClient
+from worker.devstack.directory import kept_directory
 from worker.devstack.signals import Signalled, signals_noted
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.message import MAX_RECIPIENTS
@@ -76,9 +75,16 @@ def demo(
       sms demo --recipients 1000 --keep
     """
     console = Console(highlight=False, markup=False)
+
+    def print_kept(place: Path) -> None:
+        if directory is None:
+            console.print(f"The files are kept in {place}")
+
     try:
         with signals_noted() as interrupted:
-            with _files(directory, console, keep=keep) as place:
+            with kept_directory(directory, prefix="sms-demo-", kept=print_kept) as (place, keep_it):
+                if keep:
+                    keep_it()
                 console.print("Starting Valkey, a simulated gateway, worker, beat and callback app ...")
                 began = time.monotonic()
                 with running_stack(place, simulator_options=GATEWAY, interrupted=interrupted) as stack:
@@ -89,21 +95,6 @@ def demo(
         typer.echo(f"sms demo: {signalled}, so all is ended; nothing is left running", err=True)
         raise typer.Exit(128 + signalled.number) from signalled
     raise typer.Exit(0 if all(check.holds for check in checks) else 1)
-
-
-@contextmanager
-def _files(directory: Path | None, console: Console, *, keep: bool) -> Iterator[Path]:
-    if directory is not None:
-        yield directory
-        return
-    place = Path(tempfile.mkdtemp(prefix="sms-demo-"))
-    try:
-        yield place
-    finally:
-        if keep:
-            console.print(f"The files are kept in {place}")
-        else:
-            shutil.rmtree(place)
 
 
 def _run(stack: Stack, console: Console, recipients: int) -> Sequence[_Check]:

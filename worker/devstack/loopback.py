@@ -41,6 +41,6 @@ def answers(url: str) -> bool:
 def ask(url: str, body: Mapping[str, Any] | None = None) -> Any:
     """The JSON that the URL answers with: to a POST of `body` as JSON, or to a GET without one. Raises OSError."""
     data = None if body is None else json.dumps(body).encode()
-    request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+    request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - the callers give http URLs of this machine
     with open_url(request, timeout=30) as response:
         return json.load(response)

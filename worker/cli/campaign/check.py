@@ -46,8 +46,9 @@ def check(
 ) -> None:
     """Shows what a campaign would do now: to how many it goes, what it says and costs, and when it ends.
 
-    Nothing is sent. Exit code 1 says that it would be sent to nobody. The duration and the signature are known where the settings of the
-    account are, as on the host of a worker. The caps of the lane are known where SMS_REDIS_URL is set.
+    Nothing is sent. Exit code 1 says that it would be sent to nobody. The duration and the signature are known where
+    the settings of the account are, as on the host of a worker. The caps of the lane are known where SMS_REDIS_URL is
+    set.
 
     \b
     Example:
