@@ -69,7 +69,7 @@ LINTERS = (
 COMPILE = "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml"
 # What some dependency of ours asks for and production never imports. What production does import, it imports at its start,
 # if only for others: celery's command click-repl (and that prompt-toolkit and wcwidth), pydantic-settings python-dotenv,
-# typer shellingham. tests/unit/deploy/test_deploy.py holds both.
+# typer shellingham. tests/unit/deploy/test_production_lock.py holds both.
 LEFT_OUT = {
     "colorama": "for Windows alone",
     "et-xmlfile": "openpyxl takes lxml where it is there, and it is",

@@ -47,7 +47,7 @@ def address(stack: Stack) -> Result:
 def images(_: Stack) -> Result:
     """Whether a service may write a core, and whether the SBOM agrees with the lock.
 
-    tests/unit/deploy/test_deploy.py tests the lock itself.
+    tests/unit/deploy/test_production_lock.py tests the lock itself.
     """
     text = COMPOSE.read_text(encoding="utf-8").partition("\nservices:\n")[2].partition("\nnetworks:\n")[0]
     services = re.split(r"^  (?=\w+:$)", text, flags=re.MULTILINE)[1:]

