@@ -9,17 +9,17 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from worker.devstack.loopback import free_ports
+from worker.devstack.loopback import held_ports
 
 BYTES = 65_536
 
 
 class Proxy:
-    """Listens on a port of its own on loopback and forwards to `to_port`, in a thread of its own."""
+    """Listens on a port of loopback and forwards to `to_port`, in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.to_port = 0
-        self.port = 0
+        self.port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
@@ -31,7 +31,7 @@ class Proxy:
         return f"http://127.0.0.1:{self.port}/api/webservice"
 
     def open(self) -> None:
-        """Accepts connections, again on the port that it had before."""
+        """Accepts connections, on the same port each time."""
         self._run(self._listen())
 
     def close(self) -> None:
@@ -47,12 +47,8 @@ class Proxy:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _listen(self) -> None:
-        while self._server is None:
-            # Below the ports of clients, for one of them could take it while the proxy is closed.
-            port = self.port or free_ports(1)[0]
-            with suppress(OSError):
-                self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, backlog=1024)
-                self.port = port
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, backlog=1024)
 
     async def _cut(self) -> None:
         if self._server is not None:
@@ -83,10 +79,11 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @contextmanager
 def running_proxy() -> Iterator[Proxy]:
-    """A proxy that is open and has its port. Its `to_port` must be set before anybody connects."""
-    proxy = Proxy()
-    proxy.open()
-    try:
-        yield proxy
-    finally:
-        proxy.end()
+    """A proxy that is open. Its `to_port` must be set before anybody connects."""
+    with held_ports(1) as [port]:
+        proxy = Proxy(port)
+        proxy.open()
+        try:
+            yield proxy
+        finally:
+            proxy.end()

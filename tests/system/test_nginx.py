@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from callback_app.body import MAX_BODY_BYTES
+from worker.devstack.loopback import held_ports
 
 REPO = Path(__file__).parents[2]
 CONF = REPO / "deploy" / "nginx.conf"
@@ -79,11 +80,6 @@ def status(connection: socket.socket) -> int:
     return int(said.split()[1]) if said else 0
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
-
-
 def until(true: Callable[[], object], seconds: float = 15) -> None:
     end = time.monotonic() + seconds
     while not true():
@@ -119,7 +115,6 @@ def conf(folder: Path, port: int, tls_port: int, health: int, callback: int) -> 
 def door(sqlite_template: Path, valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("door")
     ledger = shutil.copy(sqlite_template, folder / "ledger.db")
-    port, tls_port, health, callback = (free_port() for _ in range(4))
     settings = {
         "PYTHONPATH": str(REPO),
         "SMS_LEDGER_URL": f"sqlite:///{ledger}",
@@ -129,9 +124,10 @@ def door(sqlite_template: Path, valkey_url: str, tmp_path_factory: pytest.TempPa
         "SMS_PUSH_TRUSTED_PROXIES": "2",  # this test, and nginx
     }
     own = {name: value for name, value in os.environ.items() if not name.startswith("SMS_")}
-    gunicorn = [sys.executable, "-m", "gunicorn", "callback_app.wsgi:app", "--bind", f"127.0.0.1:{callback}"]
-    (folder / "nginx.conf").write_text(conf(folder, port, tls_port, health, callback))
     with ExitStack() as running:
+        port, tls_port, health, callback = running.enter_context(held_ports(4))
+        (folder / "nginx.conf").write_text(conf(folder, port, tls_port, health, callback))
+        gunicorn = [sys.executable, "-m", "gunicorn", "callback_app.wsgi:app", "--bind", f"127.0.0.1:{callback}"]
         for command in (
             [*gunicorn, "-c", str(REPO / "deploy" / "gunicorn.conf.py")],
             [str(NGINX), "-c", str(folder / "nginx.conf"), "-p", str(folder)],

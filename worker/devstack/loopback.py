@@ -3,8 +3,9 @@
 import json
 import secrets
 import socket
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
@@ -17,16 +18,27 @@ talk to itself, and the server could not start again.
 """
 
 
-def free_ports(count: int) -> list[int]:
-    """That many different ports that nothing listens on."""
-    ports: list[int] = []
+@contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """That many ports that nothing listens on, and that no other caller is given within the block.
+
+    A server can listen on one, end, and listen again. Elsewhere than on Linux a port cannot be held, so another caller
+    may be given it while no server listens there.
+    """
     with ExitStack() as held:
+        ports: list[int] = []
         while len(ports) < count:
             port = PORTS.start + secrets.randbelow(len(PORTS))
+            holder = held.enter_context(socket.socket())
             with suppress(OSError):
-                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                # Without SO_REUSEADDR, so that a port that is held or used is refused.
+                holder.bind(("127.0.0.1", port))
+                # From now on Linux lets a server, which sets it too, have the port beside us.
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 ports.append(port)
-    return ports
+        if sys.platform != "linux":
+            held.close()
+        yield ports
 
 
 def answers(url: str) -> bool:

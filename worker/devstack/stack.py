@@ -20,7 +20,7 @@ from redis import Redis
 
 from worker.devstack import ledger
 from worker.devstack.errors import StackError
-from worker.devstack.loopback import answers, ask, free_ports
+from worker.devstack.loopback import answers, ask, held_ports
 from worker.devstack.processes import Process, end_all, has_ended, start_process
 from worker.devstack.valkey import ANYBODY, ROLES, pings, valkey_command, waiting_clients
 from worker.domain.lane import QUEUES
@@ -161,9 +161,9 @@ def running_stack(
     variables. Raises StackError, also where a stack is running in the directory already.
     """
     directory = directory.absolute()
-    with _locked(directory):
+    with _locked(directory), held_ports(3) as ports:
         url = ledger.absolute(ledger_url) if ledger_url else f"sqlite:///{directory / 'ledger.db'}"
-        stack = _new_stack(directory, url, settings or {}, interrupted)
+        stack = _new_stack(directory, ports, url, settings or {}, interrupted)
         try:
             _start_all(stack, concurrency, simulator_options)
             yield stack
@@ -198,9 +198,15 @@ def _locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def _new_stack(directory: Path, ledger_url: str, settings: Mapping[str, str], interrupted: Callable[[], None]) -> Stack:
-    """A stack without processes yet."""
-    redis_port, simulator_port, callback_port = free_ports(3)
+def _new_stack(
+    directory: Path,
+    ports: Sequence[int],
+    ledger_url: str,
+    settings: Mapping[str, str],
+    interrupted: Callable[[], None],
+) -> Stack:
+    """A stack without processes yet. `ports` are those of Redis, the simulator and the callback app."""
+    redis_port, simulator_port, callback_port = ports
     redis_url = f"redis://127.0.0.1:{redis_port}/0"
     simulator_url, callback_url = (f"http://127.0.0.1:{port}" for port in (simulator_port, callback_port))
     environment = {**_environment(redis_url, simulator_url, callback_url), **settings}

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import requests
 from pydantic import SecretStr
 
+from worker.devstack.loopback import held_ports
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, Line, send
 
@@ -194,9 +195,8 @@ WRITTEN = {
 
 
 def refused() -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    yield f"http://127.0.0.1:{port}/"
+    with held_ports(1) as [port]:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def nameless() -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ import pytest
 
 from deploy import audit
 from deploy.sbom import LOCK, REPO, Pin, pins
+from worker.devstack.loopback import held_ports
 
 CANARY = audit.CANARY[0]
 
@@ -80,9 +80,8 @@ def test_a_known_vulnerability_can_be_left_out_by_name(service):
 
 
 def test_a_service_that_cannot_be_reached_is_no_pass_and_is_told(service):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    code, out, err = audited(port)
+    with held_ports(1) as [port]:
+        code, out, err = audited(port)
     assert (code, out) == (3, "")
     assert err.startswith("NOT AUDITED: the service that knows vulnerabilities could not be asked (")
     assert "Connection refused" in err

