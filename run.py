@@ -51,7 +51,7 @@ SHORT_TESTS = (
     ("tests/system", "-m", "not beside and not long"),
 )
 LONG_TESTS = (
-    (*SIDE_BY_SIDE, "--dist", "loadfile", "-m", "beside and long"),
+    (*WITH_ONE_MORE, "--dist", "loadfile", "-m", "beside and long"),
     ("tests/system", "-m", "not beside and long"),
 )
 TESTS = {(): SHORT_TESTS, ("--long",): LONG_TESTS, ("--all",): SHORT_TESTS + LONG_TESTS}

@@ -49,7 +49,7 @@ class Judgement(NamedTuple):
 def main(options: list[str]) -> int:
     asked = list(pins(LOCK.read_text()))
     try:
-        judgements = [judged(ask(some, options)) for some in rounds(asked)]
+        judgements = [judged(ask(packages, options)) for packages in rounds(asked)]
     except Failed as why:
         typer.echo(f"audit: pip-audit failed:\n{why}", err=True)
         return 2
@@ -68,20 +68,20 @@ def main(options: list[str]) -> int:
 
 def rounds(asked: list[Pin]) -> list[list[tuple[str, str]]]:
     """Each with one version of a package, for pip-audit takes no two: the lock has another version for another Python."""
-    some: list[list[tuple[str, str]]] = []
+    by_round: list[list[tuple[str, str]]] = []
     for pin in asked:
-        there = next((each for each in some if pin.name not in dict(each)), None)
-        if there is None:
-            some.append(there := [])
-        there.append((pin.name, pin.version))
-    return some
+        packages = next((each for each in by_round if pin.name not in dict(each)), None)
+        if packages is None:
+            by_round.append(packages := [])
+        packages.append((pin.name, pin.version))
+    return by_round
 
 
-def ask(some: list[tuple[str, str]], options: list[str]) -> Answer:
+def ask(packages: list[tuple[str, str]], options: list[str]) -> Answer:
     """Without the markers of the lock: what is for another Python than this one is asked for too."""
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder, "requirements.txt")
-        asked.write_text("".join(f"{name}=={version}\n" for name, version in [*some, CANARY]))
+        asked.write_text("".join(f"{name}=={version}\n" for name, version in [*packages, CANARY]))
         command = [*PIP_AUDIT, *PLAIN, *FROZEN, "--requirement", str(asked), *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     return Answer(done.returncode, done.stdout, done.stderr)
@@ -94,7 +94,7 @@ def judged(answer: Answer) -> Judgement:
         if unreached := UNREACHED.search(answer.err):
             return Judgement([], [f"the service that knows vulnerabilities could not be asked ({unreached[0]})"])
         raise Failed(f"{answer.out}{answer.err}exit code {answer.code}") from error
-    known = [(each["name"], each["version"], found) for each in report for found in each.get("vulns", [])]
+    known = [(each["name"], each["version"], vuln) for each in report for vuln in each.get("vulns", [])]
     gaps = [each["skip_reason"] for each in report if "skip_reason" in each]
     if CANARY not in {(name, version) for name, version, _ in known}:
         gaps.append(

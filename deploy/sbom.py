@@ -40,23 +40,23 @@ class Pin(NamedTuple):
 def pins(lock: str) -> Iterator[Pin]:
     for entry in re.split(r"^(?=\w)", lock, flags=re.MULTILINE)[1:]:
         first, _, rest = entry.partition("\n")
-        found = PIN.match(first)
-        if not found:
+        pin = PIN.match(first)
+        if not pin:
             raise ValueError(f"this line of the lock is no pin with hashes: {first}")
-        yield Pin(found["name"], found["version"], found["marker"], HASH.findall(rest), VIA.findall(rest))
+        yield Pin(pin["name"], pin["version"], pin["marker"], HASH.findall(rest), VIA.findall(rest))
 
 
 def sbom(lock: str, project: dict[str, Any]) -> str:
     """The same text for the same lock and project: no time is in it, and its serial number is made from the rest."""
-    found = list(pins(lock))
+    locked = list(pins(lock))
     name, version = project["name"], project["version"]
     root = f"{name}@{version}"
     content = {
         "metadata": {"component": {"type": "application", "bom-ref": root, "name": name, "version": version}},
-        "components": [component(pin) for pin in found],
+        "components": [component(pin) for pin in locked],
         "dependencies": [
-            {"ref": ref, "dependsOn": [pin.purl for pin in found if asking in pin.via]}
-            for asking, ref in [(name, root), *((pin.name, pin.purl) for pin in found)]
+            {"ref": ref, "dependsOn": [pin.purl for pin in locked if asking in pin.via]}
+            for asking, ref in [(name, root), *((pin.name, pin.purl) for pin in locked)]
         ],
     }
     serial = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(content))

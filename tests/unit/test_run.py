@@ -166,13 +166,14 @@ def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fail
 
 
 PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"
+ONE_MORE = f"-n {min(os.cpu_count() + 1, 5)}"
 SHORT = [
     "-n logical --maxprocesses 4 --dist worksteal --ignore tests/system -m not long",
-    f"-n {min(os.cpu_count() + 1, 5)} --dist loadfile tests/system -m beside and not long",
+    f"{ONE_MORE} --dist loadfile tests/system -m beside and not long",
     "tests/system -m not beside and not long",
 ]
 LONG = [
-    "-n logical --maxprocesses 4 --dist loadfile -m beside and long",
+    f"{ONE_MORE} --dist loadfile -m beside and long",
     "tests/system -m not beside and long",
 ]
 

@@ -204,7 +204,7 @@ def _resend(engine: Engine, parts: Sequence[Which], lanes: Mapping[str, Lane]) -
 
 
 def _settle(engine: Engine, parts: Sequence[Which], report: Report) -> dict[str, Any]:
-    said_by, now = operator(), datetime.now(UTC)
+    set_by, now = operator(), datetime.now(UTC)
     with engine.begin() as connection:
-        count = sum(ledger_unknown.settle(connection, part, report, set_by=said_by, now=now) for part in parts)
-    return {"recipients": count, "status": report, "said_by": said_by}
+        count = sum(ledger_unknown.settle(connection, part, report, set_by=set_by, now=now) for part in parts)
+    return {"recipients": count, "status": report, "said_by": set_by}
