@@ -74,7 +74,7 @@ def empty_ledgers(postgres_uri: str) -> Iterator[EmptyLedgers]:
 @pytest.fixture
 def postgres_url(empty_ledgers: EmptyLedgers) -> Iterator[str]:
     """An empty ledger on PostgreSQL."""
-    with empty_ledgers.one() as url:
+    with empty_ledgers.ledger_url() as url:
         yield url
 
 

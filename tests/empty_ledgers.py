@@ -44,11 +44,11 @@ class EmptyLedgers:
             tables = [table for (table,) in template.execute(_TABLES)]
             self._empty = f"TRUNCATE {', '.join(tables)} RESTART IDENTITY"
             rows = {table: template.execute(f"SELECT json_agg({table}) FROM {table}").fetchone()[0] for table in tables}
-            self._first_rows = {table: json.dumps(found) for table, found in rows.items() if found}
+            self._first_rows = {table: json.dumps(first) for table, first in rows.items() if first}
             """What the migrations have put there."""
 
     @contextmanager
-    def one(self) -> Iterator[str]:
+    def ledger_url(self) -> Iterator[str]:
         """The URL of an empty ledger, under a name that no other had; it is there within the block."""
         name = f"ledger_{time.monotonic_ns()}"
         spare = self._spare.pop() if self._spare else None

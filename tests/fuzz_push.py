@@ -26,8 +26,8 @@ from sqlalchemy import Engine, func, select
 
 from worker.devstack.stack import Stack, running_stack
 from worker.gateway.push import Unreadable, parse_push
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import pushes
 
 MEMORY_MB = 32
 """A process that has read a tenth of the inputs may grow by so much while it reads the rest."""
@@ -70,12 +70,12 @@ def input_of(seed: int, number: int) -> bytes:
 
 def _changed_field(body: bytes, random: Random) -> bytes:
     """An element without children gone, there twice, under another name or with another text."""
-    found = random.choice([*FIELD.finditer(body)] or [None])
-    if found is None:
+    element = random.choice([*FIELD.finditer(body)] or [None])
+    if element is None:
         return body
-    tag, text = random.choice(((found[1], random.choice(TEXTS)), (random.choice(TAGS), found[2])))
+    tag, text = random.choice(((element[1], random.choice(TEXTS)), (random.choice(TAGS), element[2])))
     changed = b"<%b>%b</%b>" % (tag, text, tag)
-    return body[: found.start()] + random.choice((changed, changed, b"", found[0] * 2)) + body[found.end() :]
+    return body[: element.start()] + random.choice((changed, changed, b"", element[0] * 2)) + body[element.end() :]
 
 
 def _changed(body: bytes, random: Random) -> bytes:  # noqa: PLR0911 - a way to change it is a line
@@ -214,16 +214,16 @@ def _request(stack: Stack, seed: int, number: int) -> bytes:
 
 def _count(engine: Engine, **where: str) -> int:
     with reading(engine) as connection:
-        return int(connection.execute(select(func.count()).select_from(pushes).filter_by(**where)).scalar_one())
+        return int(connection.execute(select(func.count()).select_from(t.pushes).filter_by(**where)).scalar_one())
 
 
 def _mb_of(stack: Stack) -> dict[str, float]:
     """Memory of the processes that read a push, by name; that of gunicorn with its workers."""
-    found = {}
+    memory = {}
     for name in ("callback", "worker"):
         parent = psutil.Process(stack.processes[name].pid)
-        found[name] = sum(map(_mb, [parent, *parent.children(recursive=True)]))
-    return found
+        memory[name] = sum(map(_mb, [parent, *parent.children(recursive=True)]))
+    return memory
 
 
 def _mb(process: psutil.Process) -> float:
@@ -267,7 +267,7 @@ def _table(results: dict[str, Result]) -> Table:
             f"{result.ends.total():,} {name}",
             "\n".join(f"{end}: {count:,}" for end, count in result.ends.most_common()),
             f"{1000 * result.longest_seconds:,.0f} ms",
-            "\n".join(f"{of}: {mb:+.1f} MB" for of, mb in result.grown_mb.items()),
+            "\n".join(f"{process}: {mb:+.1f} MB" for process, mb in result.grown_mb.items()),
             str(len(result.findings)),
         )
     return table

@@ -78,9 +78,9 @@ class Campaigns:
 
     def find(self, name: str = "spring") -> Campaign:
         with self.engine.connect() as connection:
-            found = campaigns.find(connection, name)
-        assert found is not None
-        return found
+            campaign = campaigns.find(connection, name)
+        assert campaign is not None
+        return campaign
 
     def runs(self) -> list[Run]:
         with self.engine.connect() as connection:
@@ -140,9 +140,9 @@ class Campaigns:
         with self.engine.connect() as connection:
             return list(connection.execute(select(t.recipients.c.mobile)).scalars())
 
-    def figures(self, of: Sequence[Run] | None = None, now: datetime = NOW) -> Figures:
+    def figures(self, runs: Sequence[Run] | None = None, now: datetime = NOW) -> Figures:
         """The figures of the campaign, or of some of its runs."""
-        campaign, wanted = self.find(), self.runs() if of is None else of
+        campaign, wanted = self.find(), self.runs() if runs is None else runs
         with reading(self.engine) as connection:
             return campaign_figures(connection, campaign, wanted, report_wait=REPORT_WAIT, now=now)
 

@@ -16,7 +16,7 @@ def sms(*args: object) -> Result:
     return CliRunner().invoke(app, [str(arg) for arg in args], env={"COLUMNS": "80"}, prog_name="sms")
 
 
-def told(*args: object) -> Any:
+def sms_json(*args: object) -> Any:
     """What the command says as JSON."""
     result = sms(*args, "--json")
     assert result.exit_code == 0, result.output

@@ -86,8 +86,8 @@ def test_what_looks_like_a_services_and_is_none_is_told_as_not_a_setting(environ
 
 def test_every_gap_is_told_at_once_with_its_remedy(environment) -> None:
     environment(SMS_EPR_ID="1", SMS_READ_TIMEOUT="soon", SMS_REDISURL="x", SMS_PUSH_TOKEN="short")
-    told = gaps("worker", "callback")
-    assert [gap.split(" ")[0].strip(":") for gap in told] == [
+    sentences = gaps("worker", "callback")
+    assert [gap.split(" ")[0].strip(":") for gap in sentences] == [
         "SMS_REDISURL",
         "SMS_REDIS_URL",
         "SMS_LEDGER_URL",
@@ -96,8 +96,8 @@ def test_every_gap_is_told_at_once_with_its_remedy(environment) -> None:
         "SMS_PUSH_TOKEN",
         "SMS_READ_TIMEOUT",
     ]
-    assert "did you mean SMS_REDIS_URL?" in told[0]
-    assert "such as redis://" in told[1]
+    assert "did you mean SMS_REDIS_URL?" in sentences[0]
+    assert "such as redis://" in sentences[1]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: l
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "sentence"),
     [
         ("SMS_GATEWAY_URL", "client.sms10000.com", "SMS_GATEWAY_URL: "),
         ("SMS_GATEWAY_METHOD", "put", "'post' or 'get'"),
@@ -136,10 +136,10 @@ def test_a_process_needs_no_more_than_its_role(environment, role: Role, needs: l
         ("SMS_PASSWORD_FILE", "/nowhere", "the secret file /nowhere cannot be read"),
     ],
 )
-def test_what_is_wrong_is_told_under_its_name(environment, name: str, value: str, told: str) -> None:
+def test_what_is_wrong_is_told_under_its_name(environment, name: str, value: str, sentence: str) -> None:
     environment(**{**{k: v for k, v in ALL.items() if k != name.removesuffix("_FILE")}, name: value})
     (gap,) = gaps("worker")
-    assert told in gap
+    assert sentence in gap
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str
 
 @pytest.mark.parametrize("role", ["worker", "beat", "callback", "client", "ledger"])
 @pytest.mark.parametrize(
-    ("name", "url", "told"),
+    ("name", "url", "sentence"),
     [
         ("SMS_LEDGER_URL", "s3cret", "not the address of a database; write it like postgresql://sms"),
         ("SMS_LEDGER_URL", "mysql://sms:s3cret@h/sms", "not the address of a database; write it like postgresql://sms"),
@@ -183,12 +183,12 @@ def test_what_the_ledger_opens_is_an_address_of_a_database(environment, url: str
     ],
 )
 def test_an_address_that_none_could_connect_to_is_told_to_every_process_without_its_password(
-    environment, role: Role, name: str, url: str, told: str
+    environment, role: Role, name: str, url: str, sentence: str
 ) -> None:
     environment(**ALL | {name: url})
     (gap,) = gaps(role)
     assert gap.startswith((f"{name} is not an address", f"{name} is not the address"))
-    assert told in gap
+    assert sentence in gap
     assert "s3cret" not in gap
 
 
@@ -306,19 +306,19 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
         """
     )
     environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
-    told = gaps("worker")
-    assert "[otp] means nothing here" in told[0]
-    assert "[lanes.sms] means nothing here; the lanes are otp, notice, marketing" in told[1]
-    assert "[lanes.otp] resend_unknown: Input should be 'never', 'once' or 'probable'" in told[2]
-    assert "[lanes.otp] resent: is not a setting; the settings are: resend_unknown, validity" in told[3]
-    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in told[4:-1]] == [
+    sentences = gaps("worker")
+    assert "[otp] means nothing here" in sentences[0]
+    assert "[lanes.sms] means nothing here; the lanes are otp, notice, marketing" in sentences[1]
+    assert "[lanes.otp] resend_unknown: Input should be 'never', 'once' or 'probable'" in sentences[2]
+    assert "[lanes.otp] resent: is not a setting; the settings are: resend_unknown, validity" in sentences[3]
+    assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in sentences[4:-1]] == [
         "epr_id",
         "user_id",
         "password",
         "pasword",
     ]
-    assert told[-2].endswith("pasword: is not a setting; did you mean password?")
-    assert "[accounts.default] is the account of SMS_EPR_ID already" in told[-1]
+    assert sentences[-2].endswith("pasword: is not a setting; did you mean password?")
+    assert "[accounts.default] is the account of SMS_EPR_ID already" in sentences[-1]
 
 
 def test_the_rate_is_of_the_default_account_and_each_other_has_its_own(environment, tmp_path) -> None:
@@ -443,7 +443,7 @@ def test_the_gateways_authorities_may_be_pinned(environment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "ca", "told"),
+    ("url", "ca", "sentence"),
     [
         ("http://gateway.invalid/api", CERTIFICATE, "SMS_GATEWAY_CA has no effect while SMS_GATEWAY_URL is http://"),
         (
@@ -454,10 +454,10 @@ def test_the_gateways_authorities_may_be_pinned(environment) -> None:
         ("https://gateway.invalid/api", __file__, "cannot be read as a PEM file of certificates"),
     ],
 )
-def test_authorities_that_could_vouch_for_nothing_are_told_to_who_calls(environment, url, ca, told) -> None:
+def test_authorities_that_could_vouch_for_nothing_are_told_to_who_calls(environment, url, ca, sentence) -> None:
     environment(**ALL, SMS_GATEWAY_URL=url, SMS_GATEWAY_CA=str(ca))
     (gap,) = gaps("worker")
-    assert told in gap
+    assert sentence in gap
     load_settings("beat")
 
 
@@ -473,10 +473,10 @@ def test_keep_text_is_an_option_of_otp_alone(environment, tmp_path: Path) -> Non
     environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
     assert {name: lane.keep_text for name, lane in load_settings("worker").lanes.items()} == dict.fromkeys(LANES, True)
     (tmp_path / "sms.toml").write_text("[lanes]\notp = 5\nnotice = {keep_text = false}\nopt = {keep_text = false}")
-    told = " ".join(gaps("worker"))
-    assert "[lanes.notice] keep_text is an option of otp alone" in told
-    assert "[lanes.opt] means nothing here; the lanes are otp" in told
-    assert "[lanes.otp]" in told
+    text = " ".join(gaps("worker"))
+    assert "[lanes.notice] keep_text is an option of otp alone" in text
+    assert "[lanes.opt] means nothing here; the lanes are otp" in text
+    assert "[lanes.otp]" in text
 
 
 def test_a_port_of_the_gateway_that_is_none_is_told(environment) -> None:

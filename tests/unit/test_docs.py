@@ -95,7 +95,10 @@ def floors(package: str) -> list[set[str]]:
     """The layers of its contract, each as the modules that stand on it."""
     contracts = tomllib.loads((REPO / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     return [
-        set(floor.split(" | ")) for one in contracts if one.get("containers") == [package] for floor in one["layers"]
+        set(floor.split(" | "))
+        for contract in contracts
+        if contract.get("containers") == [package]
+        for floor in contract["layers"]
     ]
 
 

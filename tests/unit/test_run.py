@@ -147,8 +147,8 @@ case "$*" in *FAIL*) exit 7;; esac
 """
 
 
-@pytest.mark.parametrize(("args", "code", "made"), [([], 0, True), (["--FAIL"], 7, False)])
-def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fails(tmp_path, args, code, made):
+@pytest.mark.parametrize(("args", "code", "complete"), [([], 0, True), (["--FAIL"], 7, False)])
+def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fails(tmp_path, args, code, complete):
     shutil.copy(REPO / "run.py", tmp_path)
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy" / "sbom.py").write_text("import pathlib\npathlib.Path('deploy/sbom.json').touch()\n")
@@ -161,8 +161,8 @@ def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fail
     assert [line.partition(" -o ")[2].split()[0] for line in said] == [
         "requirements.lock",
         "deploy/requirements.lock",
-    ][: 2 if made else 1]
-    assert (tmp_path / "deploy" / "sbom.json").exists() is made
+    ][: 2 if complete else 1]
+    assert (tmp_path / "deploy" / "sbom.json").exists() is complete
 
 
 PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"

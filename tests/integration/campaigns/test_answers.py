@@ -14,36 +14,36 @@ from worker.ledger.engine import reading
 
 def test_replies_belong_to_the_run_whose_message_they_answer(people: Campaigns) -> None:
     people.start_personal(3)
-    one, two, three = people.call()
-    to, msg_id = one.mobiles[0], str(one.msg_id)
+    first, second, third = people.call()
+    to, msg_id = first.mobiles[0], str(first.msg_id)
     people.ledger.push(
         reply_push(
             (to, msg_id, "好的"),
-            (two.mobiles[0], str(two.msg_id), "T"),
+            (second.mobiles[0], str(second.msg_id), "T"),
             (to, f"0{msg_id}", "nobody sent that"),
             (to, "99999999999999999999", "nor that"),
             (to, "x", "nor that"),
-            (three.mobiles[0], msg_id, "that was sent to somebody else"),
+            (third.mobiles[0], msg_id, "that was sent to somebody else"),
         )
     )
     assert (people.figures().replies, people.figures().optouts) == (2, 1)
-    found = people.answers()
-    assert {(one.mobile, one.content, one.optout) for one in found} == {
+    answers = people.answers()
+    assert {(answer.mobile, answer.content, answer.optout) for answer in answers} == {
         (to, "好的", False),
-        (two.mobiles[0], "T", True),
+        (second.mobiles[0], "T", True),
     }
     with people.engine.connect() as connection:
         ids = dict(connection.execute(select(t.recipients.c.mobile, t.messages.c.public_id).join(t.messages)).all())
-    assert all(one.message == ids[one.mobile] for one in found)
+    assert all(answer.message == ids[answer.mobile] for answer in answers)
 
 
 def test_the_newest_reply_comes_first_and_a_repeated_one_comes_once(people: Campaigns) -> None:
     people.start_personal(1)
-    [one] = people.call()
+    [call] = people.call()
     for minutes, content in ((1, "一"), (2, "二"), (3, "一"), (4, "三")):
         at = NOW + timedelta(minutes=minutes)
-        people.ledger.push(reply_push((one.mobiles[0], str(one.msg_id), content)), received_at=at)
-    assert [found.content for found in people.answers()] == ["三", "二", "一"]
+        people.ledger.push(reply_push((call.mobiles[0], str(call.msg_id), content)), received_at=at)
+    assert [answer.content for answer in people.answers()] == ["三", "二", "一"]
 
 
 def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -> None:
@@ -52,10 +52,10 @@ def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -
     people.start(SPEC)
     people.tick()
     claimed = people.ledger.pull(NOW, lane="marketing").claimed
-    people.ledger.push(reply_push(*((to, str(one.msg_id), "好") for one in claimed for to in one.mobiles)))
-    found = [one.mobile for one in people.answers()]
-    of = people.runs()
+    people.ledger.push(reply_push(*((to, str(call.msg_id), "好") for call in claimed for to in call.mobiles)))
+    answerers = [answer.mobile for answer in people.answers()]
+    runs = people.runs()
     with reading(people.engine) as connection:
-        rows = [row.mobile for row in recipient_rows(connection, of)]
+        rows = [row.mobile for row in recipient_rows(connection, runs)]
     everybody = sorted(map(mobile, range(many)))
-    assert sorted(found) == sorted(rows) == everybody
+    assert sorted(answerers) == sorted(rows) == everybody

@@ -49,7 +49,7 @@ def import_table(
     )
 
 
-def of(rows: Iterator[Row]) -> Table:
+def people_csv(rows: Iterator[Row]) -> Table:
     return Table("people.csv", ("m", "name"), "m", rows, 0, int)
 
 
@@ -67,10 +67,10 @@ def find(ledger: Ledger, name: str = "spring") -> Audience | None:
 
 
 def after(ledger: Ledger, line: int, most: int, within: tuple[float, float] | None = None) -> list[Member]:
-    found = find(ledger)
-    assert found
+    audience = find(ledger)
+    assert audience
     with reading(ledger.engine) as connection:
-        return audiences.members_after(connection, found.id, line, most=most, within=within)
+        return audiences.members_after(connection, audience.id, line, most=most, within=within)
 
 
 def is_empty(ledger: Ledger) -> bool:
@@ -91,8 +91,8 @@ def test_each_mobile_is_a_member_once_with_all_that_its_row_has(ledger: Ledger, 
     path.write_text(
         f'姓名,手机,note\n"王\n芳",{mobile(1)},"a ""b"", \\c"\n李,12,\n张,+86 {mobile(2)},\n王,{mobile(1)},x\n'
     )
-    told: list[Refusal] = []
-    left_out = RowsLeftOut(told.append)
+    refusals: list[Refusal] = []
+    left_out = RowsLeftOut(refusals.append)
     assert take_in(ledger, path, left_out=left_out) == 2
     assert find(ledger) == Audience(
         id=1,
@@ -111,17 +111,17 @@ def test_each_mobile_is_a_member_once_with_all_that_its_row_has(ledger: Ledger, 
         Member(2, mobile(1), ("王\n芳", mobile(1), 'a "b", \\c')),
         Member(5, mobile(2), ("张", f"+86 {mobile(2)}", "")),
     ]
-    assert [(one.line, one.value, one.reason) for one in told] == [
+    assert [(refusal.line, refusal.value, refusal.reason) for refusal in refusals] == [
         (4, "12", MobileFault.TOO_SHORT),
         (6, mobile(1), "is on line 2 already"),
     ]
 
 
 def test_a_repeat_is_found_however_far_away_the_first_is(ledger: Ledger) -> None:
-    told: list[Refusal] = []
+    refusals: list[Refusal] = []
     rows = [*many(PART + 3), *many(3, start=9000), (9100, [mobile(99_999), ""]), (9101, [mobile(99_999), ""])]
-    assert import_table(ledger, of(iter(rows)), left_out=RowsLeftOut(told.append)) == PART + 4
-    assert [(one.line, one.reason) for one in told] == [
+    assert import_table(ledger, people_csv(iter(rows)), left_out=RowsLeftOut(refusals.append)) == PART + 4
+    assert [(refusal.line, refusal.reason) for refusal in refusals] == [
         (9000, "is on line 2 already"),
         (9001, "is on line 3 already"),
         (9002, "is on line 4 already"),
@@ -130,40 +130,40 @@ def test_a_repeat_is_found_however_far_away_the_first_is(ledger: Ledger) -> None
 
 
 def test_the_same_mobiles_may_be_in_two_audiences(ledger: Ledger) -> None:
-    assert import_table(ledger, of(many(3)), "a") == import_table(ledger, of(many(3)), "b") == 3
+    assert import_table(ledger, people_csv(many(3)), "a") == import_table(ledger, people_csv(many(3)), "b") == 3
     with reading(ledger.engine) as connection:
-        assert [one.name for one in audiences.listed(connection)] == ["b", "a"]
+        assert [audience.name for audience in audiences.listed(connection)] == ["b", "a"]
 
 
 def test_members_come_in_the_order_of_their_lines_so_many_at_a_time(ledger: Ledger) -> None:
-    import_table(ledger, of(many(7)))
-    assert [one.line for one in after(ledger, 0, 3)] == [2, 3, 4]
-    assert [one.line for one in after(ledger, 4, 10)] == [5, 6, 7, 8]
+    import_table(ledger, people_csv(many(7)))
+    assert [member.line for member in after(ledger, 0, 3)] == [2, 3, 4]
+    assert [member.line for member in after(ledger, 4, 10)] == [5, 6, 7, 8]
     assert after(ledger, 8, 10) == []
 
 
 def test_a_share_of_an_audience_is_spread_over_it_and_the_rest_is_all_others(ledger: Ledger) -> None:
-    import_table(ledger, of(many(4000)))
-    first, rest = ([one.line for one in after(ledger, 0, 9999, part)] for part in ((0, 0.1), (0.1, 1)))
+    import_table(ledger, people_csv(many(4000)))
+    first, rest = ([member.line for member in after(ledger, 0, 9999, part)] for part in ((0, 0.1), (0.1, 1)))
     assert sorted(first + rest) == list(range(2, 4002))
     assert first == [line for line in range(2, 4002) if line * 2654435761 % 2**32 / 2**32 < 0.1]
     for begins in range(0, 4000, 500):
         assert 45 <= len([line for line in first if begins < line - 1 <= begins + 500]) <= 55
-    assert [one.line for one in after(ledger, first[4], 3, (0, 0.1))] == first[5:8]
+    assert [member.line for member in after(ledger, first[4], 3, (0, 0.1))] == first[5:8]
 
 
 def test_the_last_lines_of_the_longest_files_have_their_places_too(ledger: Ledger) -> None:
     lines = range(2**31 - 100, 2**31)
-    import_table(ledger, of((line, [mobile(line % 100), ""]) for line in lines))
+    import_table(ledger, people_csv((line, [mobile(line % 100), ""]) for line in lines))
     inside = [line for line in lines if 0.25 <= line * 2654435761 % 2**32 / 2**32 < 0.5]
-    assert [one.line for one in after(ledger, 0, 100, (0.25, 0.5))] == inside
+    assert [member.line for member in after(ledger, 0, 100, (0.25, 0.5))] == inside
     assert 15 < len(inside) < 35
 
 
 def test_an_import_takes_as_many_statements_for_each_part_however_much_is_in_it(
     ledger: Ledger, statements: list[str]
 ) -> None:
-    import_table(ledger, of(many(2 * PART)))
+    import_table(ledger, people_csv(many(2 * PART)))
     assert len([text for text in statements if "INTO members" in text]) == 2 * PART / 1000
 
 
@@ -176,10 +176,10 @@ def test_an_import_takes_as_many_statements_for_each_part_however_much_is_in_it(
     ],
 )
 def test_a_name_that_will_not_do_is_refused_before_anything_is_read(ledger: Ledger, name: str, said: str) -> None:
-    import_table(ledger, of(many(1)), "taken")
+    import_table(ledger, people_csv(many(1)), "taken")
     unread = many(3)
     with pytest.raises(NoAudience) as caught:
-        import_table(ledger, of(unread), name)
+        import_table(ledger, people_csv(unread), name)
     assert said in str(caught.value)
     assert len(list(unread)) == 3
 
@@ -197,7 +197,7 @@ def test_of_an_import_that_is_broken_off_nothing_stays(ledger: Ledger) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_table(ledger, of(broken_off()))
+        import_table(ledger, people_csv(broken_off()))
     assert is_empty(ledger)
 
 
@@ -215,22 +215,22 @@ def test_an_audience_is_not_ready_while_it_is_imported_and_nobody_else_imports_o
 
     def looked_at() -> Iterator[Row]:
         yield from many(2 * PART)
-        found = find(ledger)
-        seen.append(found is not None and found.ready)
+        audience = find(ledger)
+        seen.append(audience is not None and audience.ready)
         with pytest.raises(NoAudience, match=r"'spring' is being imported or removed, by alice; .* 120 seconds"):
-            import_table(ledger, of(many(1)), now=NOW + ABANDONED - timedelta(seconds=1))
+            import_table(ledger, people_csv(many(1)), now=NOW + ABANDONED - timedelta(seconds=1))
         with pytest.raises(NoAudience, match="is being imported or removed"):
             remove(ledger)
 
-    assert import_table(ledger, of(looked_at())) == 2 * PART
+    assert import_table(ledger, people_csv(looked_at())) == 2 * PART
     assert seen == [False]
 
 
 def test_what_a_killed_import_left_gives_way_once_nobody_works_at_it(ledger: Ledger) -> None:
     leave_behind(ledger, PART + 1)
     with pytest.raises(NoAudience, match="is being imported or removed"):
-        import_table(ledger, of(many(2)))
-    assert import_table(ledger, of(many(2)), now=NOW + ABANDONED) == 2
+        import_table(ledger, people_csv(many(2)))
+    assert import_table(ledger, people_csv(many(2)), now=NOW + ABANDONED) == 2
     assert len(ledger.rows(t.members)) == 2
 
 
@@ -248,20 +248,20 @@ def test_an_import_that_was_given_up_adds_nothing_to_what_another_has_made_since
         # The part before is added; then it is suspended for longer than anybody waits.
         yield PART + 2, [mobile(PART), ""]
         now[0] = NOW + ABANDONED
-        assert import_table(ledger, of(many(2, start=50)), now=NOW + ABANDONED) == 2
+        assert import_table(ledger, people_csv(many(2, start=50)), now=NOW + ABANDONED) == 2
         yield from many(PART, start=PART + 3)
 
     with pytest.raises(NoAudience, match="somebody else is importing or removing the audience 'spring'"):
-        import_table(ledger, of(stands_still()), clock=lambda: now[0])
-    assert [one.line for one in after(ledger, 0, 10)] == [50, 51]
-    found = find(ledger)
-    assert found is not None
-    assert (found.ready, found.good) == (True, 2)
+        import_table(ledger, people_csv(stands_still()), clock=lambda: now[0])
+    assert [member.line for member in after(ledger, 0, 10)] == [50, 51]
+    audience = find(ledger)
+    assert audience is not None
+    assert (audience.ready, audience.good) == (True, 2)
 
 
 def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger, statements: list[str]) -> None:
-    import_table(ledger, of(many(PART * 2)))
-    import_table(ledger, of(many(3)), "other")
+    import_table(ledger, people_csv(many(PART * 2)))
+    import_table(ledger, people_csv(many(3)), "other")
     statements.clear()
     remove(ledger)
     assert len([text for text in statements if "DELETE FROM members" in text]) == 3
@@ -272,20 +272,20 @@ def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger,
 def test_removing_a_missing_audience_lists_those_that_exist(ledger: Ledger) -> None:
     with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: none yet"):
         remove(ledger)
-    import_table(ledger, of(many(1)), "other")
+    import_table(ledger, people_csv(many(1)), "other")
     with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: other"):
         remove(ledger)
 
 
 def test_an_audience_of_campaigns_is_not_removed_and_they_are_named(ledger: Ledger) -> None:
     kept = Campaigns(ledger)
-    import_table(ledger, of(many(3)), SPEC.audience)
+    import_table(ledger, people_csv(many(3)), SPEC.audience)
     kept.draft()
     with pytest.raises(NoAudience, match="the audience 'people' is that of spring; it stays as long as they do"):
         remove(ledger, SPEC.audience)
-    found = find(ledger, SPEC.audience)
-    assert found is not None
-    assert (found.ready, found.created_at) == (True, NOW)
+    audience = find(ledger, SPEC.audience)
+    assert audience is not None
+    assert (audience.ready, audience.created_at) == (True, NOW)
 
 
 @pytest.mark.parametrize("fields", [("a\nb",), ("\u2028", "\x7f", "'"), ("{}", "\\N", "NULL", "")])

@@ -25,21 +25,25 @@ def test_a_campaign_that_has_not_begun_has_all_its_members_before_it(people: Cam
 
 def test_each_recipient_counts_where_it_stands(people: Campaigns) -> None:
     people.start_personal(8)
-    one, two, three, *_ = people.call(State.ACCEPTED, State.ACCEPTED, State.ACCEPTED, State.REJECTED, State.UNKNOWN)
+    first, second, third, *_ = people.call(
+        State.ACCEPTED, State.ACCEPTED, State.ACCEPTED, State.REJECTED, State.UNKNOWN
+    )
     people.ledger.push(
         status_push(
-            (one.mobiles[0], one.msg_id, 1), (two.mobiles[0], two.msg_id, -1), (three.mobiles[0], three.msg_id, -1)
+            (first.mobiles[0], first.msg_id, 1),
+            (second.mobiles[0], second.msg_id, -1),
+            (third.mobiles[0], third.msg_id, -1),
         )
     )
     # It comes later, and wins.
-    people.ledger.push(status_push((three.mobiles[0], three.msg_id, 1)))
+    people.ledger.push(status_push((third.mobiles[0], third.msg_id, 1)))
     assert people.figures().statuses == {"accepted": 3, "rejected": 1, "unknown": 1, "delivered": 2, "undelivered": 1}
 
 
 def test_a_report_for_another_mobile_under_our_msgid_counts_for_no_recipient(people: Campaigns) -> None:
     people.start_personal(2)
-    one, _ = people.call()
-    people.ledger.push(status_push((mobile(77), one.msg_id, 1)))
+    call, _ = people.call()
+    people.ledger.push(status_push((mobile(77), call.msg_id, 1)))
     assert people.figures().statuses == {"accepted": 2}
 
 
@@ -85,8 +89,8 @@ def test_what_a_cancelled_run_never_came_to_is_cancelled(people: Campaigns) -> N
     people.audience(6)
     people.start(replace(PERSONAL, first="50%"))
     people.tick()
-    made = people.figures().expanded
-    assert 0 < made < 6
+    expanded = people.figures().expanded
+    assert 0 < expanded < 6
     people.cancel()
     assert people.figures().statuses == {"cancelled": 6}
     assert people.figures().remaining == 0
@@ -108,8 +112,8 @@ def test_a_run_by_itself_and_all_of_them(people: Campaigns) -> None:
 def test_the_rate_is_that_of_the_last_minute_and_the_calls_have_a_first_and_a_last(people: Campaigns) -> None:
     people.start_personal(5)
     later = NOW + timedelta(seconds=90)
-    [*some] = people.ledger.pull(NOW, lane="marketing", most=2).claimed
-    people.ledger.record(*(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", None) for one in some))
+    [*claimed] = people.ledger.pull(NOW, lane="marketing", most=2).claimed
+    people.ledger.record(*(Recorded(call.id, call.attempt, State.ACCEPTED, None, "1", None) for call in claimed))
     people.call(now=later)
     figures = people.figures(now=later + timedelta(seconds=30))
     assert figures.per_minute == 3
@@ -117,32 +121,32 @@ def test_the_rate_is_that_of_the_last_minute_and_the_calls_have_a_first_and_a_la
 
 
 def test_it_takes_as_many_statements_for_many_recipients_as_for_one(people: Campaigns, statements: list[str]) -> None:
-    def made() -> list[int]:
+    def statement_counts() -> list[int]:
         counts = []
-        campaign, of = people.find(), people.runs()
+        campaign, campaign_runs = people.find(), people.runs()
         with reading(people.engine) as connection:
             for ask in (campaign_figures, campaign_report):
                 statements.clear()
-                ask(connection, campaign, of, report_wait=REPORT_WAIT, now=NOW)
+                ask(connection, campaign, campaign_runs, report_wait=REPORT_WAIT, now=NOW)
                 counts.append(len(statements))
         return counts
 
     people.start_personal(300)
     [first, *_] = people.ledger.pull(NOW, lane="marketing", most=1).claimed
     people.ledger.record(Recorded(first.id, first.attempt, State.ACCEPTED, None, "1", None))
-    for_one = made()
+    for_one = statement_counts()
     people.call()
-    assert made() == for_one
+    assert statement_counts() == for_one
 
 
 def test_postgresql_reads_what_it_joins_once_each_though_it_has_no_statistics_of_a_campaign_that_goes_on(
     postgres_url: str,
 ) -> None:
     engine = open_engine(postgres_url)
-    of = Campaigns(Ledger(engine))
-    of.audience(3_000)
-    of.start()
-    of.tick()
+    people = Campaigns(Ledger(engine))
+    people.audience(3_000)
+    people.start()
+    people.tick()
     plans: list[str] = []
 
     def explain(connection: Connection, _cursor: object, statement: str, parameters: object, *_: object) -> None:
@@ -151,7 +155,7 @@ def test_postgresql_reads_what_it_joins_once_each_though_it_has_no_statistics_of
 
     engine_event.listen(engine, "before_cursor_execute", explain)
     with reading(engine) as connection:
-        campaign = of.find()
+        campaign = people.find()
         campaign_figures(connection, campaign, runs.listed(connection, campaign.id), report_wait=REPORT_WAIT, now=NOW)
         assert connection.exec_driver_sql("SHOW enable_nestloop").scalar() == "on"
     engine.dispose()
@@ -166,13 +170,17 @@ def test_a_list_of_campaigns_tells_how_far_each_has_come_by_two_statements(
     people.audience(4, name="more")
     people.draft(replace(PERSONAL, name="summer", audience="more"))
     with reading(people.engine) as connection:
-        found = campaigns.listed(connection, limit=10)
+        listed = campaigns.listed(connection, limit=10)
         statements.clear()
-        of_campaign = walks(connection, found)
+        of_campaign = walks(connection, listed)
         assert len(statements) == 2
         assert walks(connection, []) == {}
-    told = {
-        one.name: (of_campaign[one.id].members, of_campaign[one.id].expanded, of_campaign[one.id].remaining)
-        for one in found
+    progress = {
+        campaign.name: (
+            of_campaign[campaign.id].members,
+            of_campaign[campaign.id].expanded,
+            of_campaign[campaign.id].remaining,
+        )
+        for campaign in listed
     }
-    assert told == {"spring": (3, 3, 0), "summer": (4, 0, 4)}
+    assert progress == {"spring": (3, 3, 0), "summer": (4, 0, 4)}

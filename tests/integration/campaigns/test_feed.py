@@ -36,8 +36,8 @@ def test_everybody_in_the_audience_is_sent_to_once_in_full_calls_and_then_it_is_
     people.audience(25_001)
     people.start()
     sent = send_all(people)
-    assert Counter(len(one.mobiles) for one in sent) == {50: 500, 1: 1}
-    assert sorted(one for call in sent for one in call.mobiles) == sorted(map(mobile, range(25_001)))
+    assert Counter(len(call.mobiles) for call in sent) == {50: 500, 1: 1}
+    assert sorted(chain.from_iterable(call.mobiles for call in sent)) == sorted(map(mobile, range(25_001)))
     assert {call.content for call in sent} == {SPEC.content}
     assert (people.find().state, [run.state for run in people.runs()]) == ("done", ["done"])
     assert set(people.rung) == {"marketing"}
@@ -89,9 +89,9 @@ def test_however_many_beats_and_workers_there_are_each_run_begins_once_and_each_
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(tick, range(6)))
     assert len(people.runs()) == 1
-    assert sorted(people.mobiles()) == sorted({one for one, _ in rows} & set(people.mobiles()))
+    assert sorted(people.mobiles()) == sorted({to for to, _ in rows} & set(people.mobiles()))
     send_all(people)
-    assert sorted(people.mobiles()) == [one for one, _ in rows]
+    assert sorted(people.mobiles()) == [to for to, _ in rows]
 
 
 def test_of_a_campaign_that_is_paused_just_after_a_look_nothing_is_claimed(people: Campaigns) -> None:
@@ -105,7 +105,7 @@ def test_of_a_campaign_that_is_paused_just_after_a_look_nothing_is_claimed(peopl
     assert len(pulled.look.queues) == 2
     assert people.pause()
     pulled = people.ledger.pull(lane="marketing", most=10, last=pulled.look)
-    assert {one.content for one in pulled.claimed} <= {str(n) for n in range(20)}
+    assert {call.content for call in pulled.claimed} <= {str(n) for n in range(20)}
 
 
 def test_feeding_makes_some_messages_however_long_it_takes_to_check_the_results(people: Campaigns) -> None:
@@ -214,13 +214,13 @@ def test_what_is_not_out_when_the_hours_end_expires_where_that_is_the_choice(peo
 def test_a_share_goes_first_and_then_it_asks(people: Campaigns) -> None:
     people.audience(10_000)
     people.start(replace(SPEC, first="1%"))
-    first = [one for call in send_all(people) for one in call.mobiles]
+    first = list(chain.from_iterable(call.mobiles for call in send_all(people)))
     assert 90 <= len(first) <= 110
-    assert len({int(one) // 1000 for one in first}) == 10, "they are spread over all of the file"
+    assert len({int(to) // 1000 for to in first}) == 10, "they are spread over all of the file"
     assert (people.find().state, people.find().set_by) == ("paused", "the campaign itself")
     assert "its first 1.0% is out" in str(people.find().reason)
     people.resume()
-    rest = [one for call in send_all(people) for one in call.mobiles]
+    rest = list(chain.from_iterable(call.mobiles for call in send_all(people)))
     assert sorted(first + rest) == sorted(map(mobile, range(10_000)))
     assert people.find().state == "done"
 
@@ -245,11 +245,11 @@ def test_it_stops_by_itself_when_too_many_are_undelivered_and_a_person_may_have_
     calls = pull(people.ledger, most=200)
     accepted(people.ledger, calls)
     people.ledger.push(
-        status_push(*((one.mobiles[0], one.msg_id, -1 if n < 5 else 1) for n, one in enumerate(calls[:100])))
+        status_push(*((call.mobiles[0], call.msg_id, -1 if n < 5 else 1) for n, call in enumerate(calls[:100])))
     )
     people.tick(NOW + 5 * SECOND)
     assert people.find().state == "active", "5 of 100 are not more than 5%"
-    people.ledger.push(status_push(*((one.mobiles[0], one.msg_id, -1) for one in calls[100:102])))
+    people.ledger.push(status_push(*((call.mobiles[0], call.msg_id, -1) for call in calls[100:102])))
     people.tick(NOW + 6 * SECOND)
     assert people.find().state == "active", "nobody looks again so soon"
     people.tick(NOW + 11 * SECOND)
@@ -266,7 +266,7 @@ def test_rejected_and_unknown_results_pause_a_campaign_too(people: Campaigns, ba
     people.start(replace(SPEC, stop_at="50%"))
     people.tick()
     calls = pull(people.ledger, most=3)
-    people.ledger.record(*(Recorded(one.id, one.attempt, bad, None, None, "签名不对") for one in calls))
+    people.ledger.record(*(Recorded(call.id, call.attempt, bad, None, None, "签名不对") for call in calls))
     people.tick(NOW + 5 * SECOND)
     assert people.find().reason == "150 of 150 results are rejected, undelivered or unknown, more than 50.0%"
 

@@ -52,11 +52,11 @@ class Story:
                 if not claimed:
                     return
                 end = ENDS[number % 3]
-                self.ledger.record(*(Recorded(one.id, one.attempt, end, None, str(number), None) for one in claimed))
+                self.ledger.record(*(Recorded(call.id, call.attempt, end, None, str(number), None) for call in claimed))
                 self.called += claimed
             case "report" if self.called:
-                one = self.called[number % len(self.called)]
-                self.ledger.push(status_push((one.mobiles[0], one.msg_id, 1 if number % 2 else -1)))
+                call = self.called[number % len(self.called)]
+                self.ledger.push(status_push((call.mobiles[0], call.msg_id, 1 if number % 2 else -1)))
             case "optout":
                 self.ledger.push(reply_push((mobile(number), "1", "T")))
             case "pause":
@@ -86,15 +86,15 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     for event in [("tick", 0), *events]:
         story.happens(*event)
     people = story.people
-    figures, told = people.figures(), people.report()
+    figures, report = people.figures(), people.report()
     assert figures.members == 6
     assert sum(figures.statuses.values()) + figures.unrenderable + figures.remaining == 6
     assert sum(figures.suppressed.values()) == figures.statuses.get("suppressed", 0)
-    assert told.figures == figures
-    campaign, of = people.find(), people.runs()
+    assert report.figures == figures
+    campaign, runs = people.find(), people.runs()
     with reading(people.engine) as connection:
         walk = walks(connection, [campaign])[campaign.id]
-        rows = list(recipient_rows(connection, of))
+        rows = list(recipient_rows(connection, runs))
         query = select(t.recipient_status.c.status, func.count()).group_by(t.recipient_status.c.status)
         of_view = dict(connection.execute(query).all())
     assert (walk.members, walk.expanded, walk.unrenderable, walk.remaining) == (
@@ -104,8 +104,8 @@ def test_whatever_happens_the_counts_add_up_to_the_members_and_agree(
     assert Counter(figures.statuses) == Counter(of_view) + never
     assert Counter(row.status for row in rows) == Counter(of_view)
     called = figures.sent + figures.unknown + figures.statuses.get("rejected", 0)
-    assert sum(one.called for one in told.prefixes) == called
-    assert sum(one.recipients for one in told.results) + told.other_results == called
-    buckets = [*told.over_time.buckets, told.over_time.later] if told.over_time else []
-    assert sum(one.called for one in buckets) == called
-    assert sum(one.delivered for one in buckets) == figures.delivered
+    assert sum(prefix.called for prefix in report.prefixes) == called
+    assert sum(result.recipients for result in report.results) + report.other_results == called
+    buckets = [*report.over_time.buckets, report.over_time.later] if report.over_time else []
+    assert sum(bucket.called for bucket in buckets) == called
+    assert sum(bucket.delivered for bucket in buckets) == figures.delivered

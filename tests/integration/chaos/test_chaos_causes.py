@@ -48,8 +48,8 @@ def test_a_closed_gate_is_a_cause(engine: Engine, redis: Redis) -> None:
     (claimed,) = ledger.claim([ledger.accept(message("one"))["one"][0]])
     ledger.accept(message("two"))
     update_gate(engine, claimed, Outcome(Verdict.ACCOUNT, "-3", "Key验证失败"), in_a_row=lambda *_: None, now=NOW)
-    found = causes(engine, redis, now=NOW)
-    assert "1 queued in notice: the gate of default is closed (account: -3 Key验证失败)" in found
+    reasons = causes(engine, redis, now=NOW)
+    assert "1 queued in notice: the gate of default is closed (account: -3 Key验证失败)" in reasons
 
 
 def test_what_lies_in_redis_waits_was_given_out_is_late_or_stranded(engine: Engine, redis: Redis) -> None:

@@ -7,9 +7,9 @@ import pytest
 from campaign_driver import SPEC, Campaigns
 from ledger_driver import Ledger, mobile
 from openpyxl import Workbook
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
-from worker.ledger.tables import audiences, members
+from worker.ledger import tables as t
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "audience.csv"
 
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_file_is_imported_and_shown(ledger: Ledger) -> None:
-    said = told("audience", "import", "spring", SAMPLE)
+    said = sms_json("audience", "import", "spring", SAMPLE)
     assert said == {
         "name": "spring",
         "column": "mobile",
@@ -34,10 +34,10 @@ def test_a_file_is_imported_and_shown(ledger: Ledger) -> None:
         "refused": 230,
         "reasons": {"prefix": 65, "too_short": 58, "landline": 52, "empty": 30, "characters": 25},
     }
-    [listed] = told("audience", "list")
+    [listed] = sms_json("audience", "list")
     assert (listed["name"], listed["good"], listed["ready"]) == ("spring", 4518, True)
     assert listed["created_by"].startswith("operator:")
-    shown = told("audience", "show", "spring")
+    shown = sms_json("audience", "show", "spring")
     assert shown["header"] == ["mobile", "姓名", "amount", "due_date"]
     assert (shown["mobile_column"], shown["campaigns"], len(shown["first"])) == ("mobile", [], 5)
     assert shown["first"][0] == {
@@ -65,9 +65,9 @@ def test_a_workbook_is_imported_by_the_sheet_and_the_column_that_are_named(ledge
     sheet.append(["home", "own"])
     sheet.append([int(mobile(1)), float(mobile(2))])
     workbook.save(tmp_path / "people.xlsx")
-    found = told("audience", "import", "a", tmp_path / "people.xlsx", "--sheet", "四月", "--column", "own")
-    assert (found["good"], found["column"]) == (1, "own")
-    assert ledger.rows(members)[0]["mobile"] == mobile(2)
+    imported = sms_json("audience", "import", "a", tmp_path / "people.xlsx", "--sheet", "四月", "--column", "own")
+    assert (imported["good"], imported["column"]) == (1, "own")
+    assert ledger.rows(t.members)[0]["mobile"] == mobile(2)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_makes_no_audience_is_refused_with_the_reason_and_nothing_stays(
     result = sms("audience", "import", "spring", path, *options)
     assert result.exit_code == 1
     assert said in result.stderr
-    assert not ledger.rows(audiences)
+    assert not ledger.rows(t.audiences)
 
 
 def test_a_name_that_is_taken_leaves_the_refusals_of_before_as_they_are(
@@ -116,7 +116,7 @@ def test_a_refused_value_is_no_formula_to_a_spreadsheet_and_is_read_again_as_it_
     for file in (first, second):
         assert file.stat().st_mode & 0o777 == 0o600
         with file.open(encoding="utf-8", newline="") as rows:
-            written = [one["value"] for one in csv.DictReader(rows)]
+            written = [row["value"] for row in csv.DictReader(rows)]
         assert written == ["'=1+1", "''=1+1", "'@A1", "'+86 138", "-5", "0755-26900602"]
 
 
@@ -159,12 +159,12 @@ def test_an_audience_is_removed_unless_a_campaign_is_of_it(ledger: Ledger, path:
     for name in (SPEC.audience, "other"):
         sms("audience", "import", name, path)
     Campaigns(ledger).draft()
-    assert told("audience", "show", SPEC.audience)["campaigns"] == ["spring"]
+    assert sms_json("audience", "show", SPEC.audience)["campaigns"] == ["spring"]
     refused = sms("audience", "remove", SPEC.audience)
     assert refused.exit_code == 1
     assert "is that of spring" in refused.stderr
     assert sms("audience", "remove", "other").stdout == "other is removed\n"
-    assert [one["name"] for one in told("audience", "list")] == [SPEC.audience]
+    assert [audience["name"] for audience in sms_json("audience", "list")] == [SPEC.audience]
 
 
 @pytest.mark.parametrize("command", ["show", "remove"])

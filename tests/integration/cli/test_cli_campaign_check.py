@@ -9,7 +9,7 @@ import pytest
 from campaign_rows import add_campaign
 from ledger_driver import Ledger, mobile
 from redis import Redis
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
 from worker.domain.caps import Cap, Capped
 from worker.domain.lane import LANES
@@ -47,7 +47,7 @@ def people(count: int) -> list[tuple[str, str]]:
 
 def opt_out(ledger: Ledger, *mobiles: str) -> None:
     with ledger.engine.begin() as connection:
-        said = [(one, "T", None) for one in mobiles]
+        said = [(to, "T", None) for to in mobiles]
         optouts.add(connection, ledger.account_ids["default"], said, since=datetime.now(UTC), set_by="reply")
 
 
@@ -84,9 +84,9 @@ def width(line: str) -> int:
 @pytest.mark.usefixtures("account")
 def test_check_tells_programs_the_same_in_the_shape_that_they_rely_on(ledger: Ledger) -> None:
     add_campaign(ledger, people(3), "您好，{{ 姓名 }}。拒收请回复R", next_at=datetime(2100, 1, 1, 4, tzinfo=UTC))
-    found = told("campaign", "check", "spring")
-    samples = found.pop("samples")
-    assert found == {
+    plan = sms_json("campaign", "check", "spring")
+    samples = plan.pop("samples")
+    assert plan == {
         "campaign": "spring",
         "state": "draft",
         "account": "default",
@@ -124,7 +124,7 @@ def test_check_works_with_the_ledger_alone_and_says_what_is_not_known(ledger: Le
     text = " ".join(shown.stdout.split())
     assert "takes not known: the rate of the account is not set here" in text
     assert "its signature is not known here and would add to it" in text
-    assert told("campaign", "check", "spring")["forecast"]["takes"] is None
+    assert sms_json("campaign", "check", "spring")["forecast"]["takes"] is None
 
 
 @pytest.mark.usefixtures("account")
@@ -136,8 +136,8 @@ def test_check_asks_for_the_caps_of_the_lane_where_redis_is_known(
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     lanes = {"notice": replace(LANES["notice"], caps=(Cap(1, 3600),))}
     caps.count(redis, lanes, [Capped("default", "notice", mobile(5))], now=datetime.now(UTC))
-    found = told("campaign", "check", "spring")
-    assert (found["capped"], found["recipients"]) == (1, 7)
+    plan = sms_json("campaign", "check", "spring")
+    assert (plan["capped"], plan["recipients"]) == (1, 7)
     assert "1 have been sent to as often as the lane allows" in " ".join(
         sms("campaign", "check", "spring").stdout.split()
     )

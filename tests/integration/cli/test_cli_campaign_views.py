@@ -12,7 +12,7 @@ import pytest
 from campaign_driver import SPEC, Campaigns
 from ledger_driver import Ledger, mobile, reply_push, status_push
 from lxml import etree
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
 from worker.domain.status import State
 from worker.domain.submission import Recorded
@@ -32,17 +32,17 @@ def spring(ledger: Ledger) -> Campaigns:
     people.audience(10)
     people.start(SPEC)
     people.tick()
-    [one] = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", "成功"))
-    ledger.push(status_push(*((mobile(number), one.msg_id, 1 if number < 3 else -1) for number in range(4))))
-    ledger.push(reply_push((mobile(1), str(one.msg_id), escape(EVIL)), (mobile(2), str(one.msg_id), "T")))
+    [call] = ledger.pull(lane="marketing").claimed
+    ledger.record(Recorded(call.id, call.attempt, State.ACCEPTED, None, "1", "成功"))
+    ledger.push(status_push(*((mobile(number), call.msg_id, 1 if number < 3 else -1) for number in range(4))))
+    ledger.push(reply_push((mobile(1), str(call.msg_id), escape(EVIL)), (mobile(2), str(call.msg_id), "T")))
     people.tick()
     return people
 
 
 def test_list_show_and_report_tell_the_same(spring: Campaigns) -> None:
-    [listed] = told("campaign", "list")
-    shown, reported = told("campaign", "show", "spring"), told("campaign", "report", "spring")
+    [listed] = sms_json("campaign", "list")
+    shown, reported = sms_json("campaign", "show", "spring"), sms_json("campaign", "report", "spring")
     figures = shown["figures"]
     assert (listed["members"], listed["made"], listed["remaining"]) == (10, 10, 0)
     assert (figures["members"], figures["made"], figures["remaining"]) == (10, 10, 0)
@@ -71,8 +71,8 @@ def test_show_to_a_pipe_is_one_table_though_it_is_to_be_watched(spring: Campaign
 
 
 def test_a_run_is_shown_by_itself_and_one_that_is_not_there_is_refused(spring: Campaigns) -> None:
-    [run] = told("campaign", "show", "spring")["runs"]
-    assert told("campaign", "show", "spring", "--run", run["id"])["figures"]["made"] == 10
+    [run] = sms_json("campaign", "show", "spring")["runs"]
+    assert sms_json("campaign", "show", "spring", "--run", run["id"])["figures"]["made"] == 10
     wrong = sms("campaign", "show", "spring", "--run", 999)
     assert wrong.exit_code == 1
     assert f"spring has no run 999; its runs are: {run['id']}" in wrong.stderr
@@ -91,13 +91,13 @@ def test_a_draft_has_nothing_to_tell_but_its_members(ledger: Ledger, command: st
     people.audience(4)
     people.draft()
     assert sms("campaign", command, "spring").exit_code == 0
-    assert told("campaign", "show", "spring")["figures"]["waiting"] == 4
-    assert told("campaign", "replies", "spring") == []
+    assert sms_json("campaign", "show", "spring")["figures"]["waiting"] == 4
+    assert sms_json("campaign", "replies", "spring") == []
 
 
 def test_list_without_any_says_how_to_make_one(ledger: Ledger) -> None:
     assert "sms campaign create" in sms("campaign", "list").stdout
-    assert told("campaign", "list") == []
+    assert sms_json("campaign", "list") == []
 
 
 def test_list_fits_80_columns_with_the_longest_names(ledger: Ledger) -> None:
@@ -111,12 +111,12 @@ def test_list_fits_80_columns_with_the_longest_names(ledger: Ledger) -> None:
 
 
 def test_replies_are_told_with_the_message_and_who_opted_out(spring: Campaigns) -> None:
-    found = told("campaign", "replies", "spring")
-    assert {(one["mobile"], one["content"], one["optout"]) for one in found} == {
+    replies = sms_json("campaign", "replies", "spring")
+    assert {(reply["mobile"], reply["content"], reply["optout"]) for reply in replies} == {
         (mobile(1), EVIL, False),
         (mobile(2), "T", True),
     }
-    assert told("show", found[0]["message"])["content"] == SPEC.content
+    assert sms_json("show", replies[0]["message"])["content"] == SPEC.content
     shown = sms("campaign", "replies", "spring").stdout
     assert EVIL in shown
     assert "opt-out" in shown
@@ -125,7 +125,7 @@ def test_replies_are_told_with_the_message_and_who_opted_out(spring: Campaigns) 
 
 def test_replies_beyond_the_limit_are_said_to_be_there(spring: Campaigns) -> None:
     assert "and more: see --limit and --csv" in sms("campaign", "replies", "spring", "--limit", 1).stdout
-    assert len(told("campaign", "replies", "spring", "--limit", 1)) == 1
+    assert len(sms_json("campaign", "replies", "spring", "--limit", 1)) == 1
 
 
 def rows(text: str) -> Iterator[dict[str, str]]:
@@ -144,13 +144,15 @@ def test_a_reply_is_no_formula_in_a_spreadsheet(spring: Campaigns, tmp_path: Pat
 def test_the_report_has_a_row_for_each_recipient(spring: Campaigns, tmp_path: Path) -> None:
     path = tmp_path / "spring.csv"
     assert sms("campaign", "report", "spring", "--csv", path).exit_code == 0
-    found = list(rows(path.read_text(encoding="utf-8-sig")))
-    assert [row["status"] for row in sorted(found, key=lambda row: row["mobile"])] == [
+    recipients = list(rows(path.read_text(encoding="utf-8-sig")))
+    assert [row["status"] for row in sorted(recipients, key=lambda row: row["mobile"])] == [
         *["delivered"] * 3, "undelivered", *["accepted"] * 6
     ]  # fmt: skip
-    assert {(row["result"], row["tips"], row["msg_id"]) for row in found} == {("1", "成功", found[0]["msg_id"])}
-    assert told("show", found[0]["message"])["counts"] == {"accepted": 6, "delivered": 3, "undelivered": 1}
-    assert list(rows(sms("campaign", "report", "spring", "--csv", "-").stdout)) == found
+    assert {(row["result"], row["tips"], row["msg_id"]) for row in recipients} == {
+        ("1", "成功", recipients[0]["msg_id"])
+    }
+    assert sms_json("show", recipients[0]["message"])["counts"] == {"accepted": 6, "delivered": 3, "undelivered": 1}
+    assert list(rows(sms("campaign", "report", "spring", "--csv", "-").stdout)) == recipients
 
 
 def test_the_report_is_a_page_on_which_no_text_is_markup(ledger: Ledger, tmp_path: Path) -> None:
@@ -158,8 +160,8 @@ def test_the_report_is_a_page_on_which_no_text_is_markup(ledger: Ledger, tmp_pat
     people.audience(2, name="<b>people</b>")
     people.start(replace(SPEC, name="<script>1</script>", audience="<b>people</b>", content="<i>好</i>，拒收请回复R"))
     people.tick()
-    [one] = ledger.pull(lane="marketing").claimed
-    ledger.record(Recorded(one.id, one.attempt, State.REJECTED, None, "-8", EVIL))
+    [call] = ledger.pull(lane="marketing").claimed
+    ledger.record(Recorded(call.id, call.attempt, State.REJECTED, None, "-8", EVIL))
     path = tmp_path / "page.html"
     result = sms("campaign", "report", "<script>1</script>", "--html", path)
     assert result.exit_code == 0, result.output

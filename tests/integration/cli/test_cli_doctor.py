@@ -55,11 +55,13 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str, redis: Redis, red
     monkeypatch.setenv("SMS_GATEWAY_URL", gateway_url)
 
 
-def found(exit_code: int) -> dict[str, tuple[str, str]]:
+def findings(exit_code: int) -> dict[str, tuple[str, str]]:
     """State and finding of each check."""
     result = sms("doctor", "--json")
     assert result.exit_code == exit_code, result.output
-    return {one["name"]: (one["state"], f"{one['found']} → {one['remedy']}") for one in json.loads(result.stdout)}
+    return {
+        check["name"]: (check["state"], f"{check['found']} → {check['remedy']}") for check in json.loads(result.stdout)
+    }
 
 
 @pytest.mark.usefixtures("settings")
@@ -72,7 +74,7 @@ def test_pushes_that_nearly_have_their_room_are_to_be_looked_at(
         with ledger.engine.begin() as connection:
             pushes.add(connection, bytes(7_000_000), source="127.0.0.1", received_at=at)
     assert intake_pushes.put(redis, "p", bytes(30 * 1024**2), source="127.0.0.1", now=now)
-    checks = found(exit_code=1)  # nobody processes them here
+    checks = findings(exit_code=1)  # nobody processes them here
     assert checks["pushes: budget"][0] == "look"
     assert checks["pushes: budget"][1].startswith("7 MiB of 8 in an hour → see `sms pushes` for who sends them")
     assert checks["pushes: in Redis"] == ("ok", "40 MiB of 64 in Redis → None")
@@ -83,9 +85,11 @@ def test_an_unusual_number_of_opt_outs_is_to_be_looked_at(ledger: Ledger) -> Non
     now = datetime.now(UTC)
     ledger.sent_to(*map(mobile, range(101)))
     ledger.push(reply_push(*((mobile(n), "100", "TD") for n in range(101))), now - timedelta(minutes=1))
-    state, told = found(exit_code=0)["opt-outs"]
+    state, finding = findings(exit_code=0)["opt-outs"]
     assert state == "look"
-    assert told.startswith("101 by replies within an hour, 0 in the week before → see `sms optout list` for the pushes")
+    assert finding.startswith(
+        "101 by replies within an hour, 0 in the week before → see `sms optout list` for the pushes"
+    )
 
 
 @pytest.mark.usefixtures("settings")
@@ -95,9 +99,9 @@ def test_a_gateway_that_is_called_in_clear_over_a_network_is_to_be_looked_at(
     # As by a proxy: the address that is asked for is not this machine's, and all traffic stays on it.
     monkeypatch.setenv("http_proxy", gateway_url)
     monkeypatch.setenv("SMS_GATEWAY_URL", f"http://gateway.invalid/{urlsplit(gateway_url).port}")
-    state, told = found(exit_code=0)["gateway"]
+    state, finding = findings(exit_code=0)["gateway"]
     assert state == "look"
-    assert told.startswith(
+    assert finding.startswith(
         "gateway.invalid:80 can be reached; in clear: anybody on the way can read texts, mobiles and the key"
     )
 
@@ -106,7 +110,7 @@ def test_a_gateway_that_is_called_in_clear_over_a_network_is_to_be_looked_at(
 def test_a_gateway_whose_certificate_the_pinned_authority_did_not_sign_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert found(exit_code=0)["gateway"][0] == "ok"  # in clear, on this machine
+    assert findings(exit_code=0)["gateway"][0] == "ok"  # in clear, on this machine
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -121,16 +125,16 @@ def test_a_gateway_whose_certificate_the_pinned_authority_did_not_sign_is_wrong(
         threading.Thread(target=serve, daemon=True).start()
         monkeypatch.setenv("SMS_GATEWAY_URL", f"https://127.0.0.1:{listener.getsockname()[1]}/api")
         monkeypatch.setenv("SMS_GATEWAY_CA", str(CERTIFICATE))
-        assert found(exit_code=0)["gateway"][0] == "ok"
+        assert findings(exit_code=0)["gateway"][0] == "ok"
         monkeypatch.setenv("SMS_GATEWAY_CA", certifi.where())
-        state, told = found(exit_code=1)["gateway"]
-        assert (state, "SSLCertVerificationError" in told) == ("wrong", True)
+        state, finding = findings(exit_code=1)["gateway"]
+        assert (state, "SSLCertVerificationError" in finding) == ("wrong", True)
         listener.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.usefixtures("settings")
 def test_a_system_that_is_well_has_nothing_wrong(ledger_url: str) -> None:
-    states = {name: state for name, (state, _) in found(exit_code=0).items()}
+    states = {name: state for name, (state, _) in findings(exit_code=0).items()}
     if ledger_url.startswith("postgresql"):
         # The tests' own user is one.
         assert states.pop("ledger: user") == "look"
@@ -151,7 +155,7 @@ def test_what_nobody_sees_to_is_wrong(ledger: Ledger, redis: Redis) -> None:
     ledger.accept(message("m"), now=long_ago)
     intake.put(redis, [message("n")], now=long_ago)
     heartbeat.note_tick(redis, now=long_ago)
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     assert checks["submissions queued"][0] == "look"
     assert "1, 1 of them overdue → a closed gate, the account's rate or the hours" in checks["submissions queued"][1]
     assert checks["worker and beat"][0] == "wrong"
@@ -168,9 +172,9 @@ def test_the_oldest_keeps_its_age_while_workers_take_it_and_cannot_keep_it(redis
     for second in range(0, 300, 10):
         intake.take(redis, "notice", now=start + timedelta(seconds=second))
         intake.give_back(redis, "notice", now=start + timedelta(seconds=second + 6))
-    assert "the oldest waits 29" in found(exit_code=1)["intake"][1]
+    assert "the oldest waits 29" in findings(exit_code=1)["intake"][1]
     intake.remove(redis, "notice", ["n"])
-    assert "oldest" not in found(exit_code=0)["intake"][1]
+    assert "oldest" not in findings(exit_code=0)["intake"][1]
 
 
 @pytest.mark.usefixtures("settings")
@@ -185,7 +189,7 @@ def test_a_ledger_that_answers_and_takes_no_write_is_wrong_by_its_name(
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on'))
     engine.dispose()
-    state, said = found(exit_code=1)["ledger: a write"]
+    state, said = findings(exit_code=1)["ledger: a write"]
     assert state == "wrong"
     assert "read-only transaction" in said or "readonly database" in said
     assert "make room on the disk of PostgreSQL on" in said or f"make room on the disk of file:{database}" in said
@@ -211,13 +215,13 @@ def role(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_role_that_may_read_and_not_write_is_told_and_all_other_checks_are_made(
     postgres_url: str, request: pytest.FixtureRequest
 ) -> None:
-    before = set(found(exit_code=0))
+    before = set(findings(exit_code=0))
     role = request.getfixturevalue("role")
     engine = open_engine(postgres_url)
     with engine.begin() as connection:
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"))
     engine.dispose()
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     assert set(checks) == before - {"ledger: user"}  # who was a superuser
     state, said = checks["ledger: a write"]
     assert state == "wrong"
@@ -227,7 +231,7 @@ def test_a_role_that_may_read_and_not_write_is_told_and_all_other_checks_are_mad
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
 @pytest.mark.usefixtures("settings", "role")
 def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     assert checks["ledger"][0] == "wrong"
     assert "permission denied" in checks["ledger"][1]
     assert "Grant its role what it lacks, or name another one in SMS_LEDGER_URL" in checks["ledger"][1]
@@ -257,7 +261,7 @@ def test_what_another_session_has_locked_is_told_and_not_waited_for(
     engine = open_engine(postgres_url)
     with engine.begin() as connection:
         connection.execute(text(statement))
-        checks = found(exit_code=0)
+        checks = findings(exit_code=0)
     engine.dispose()
     state, said = checks[check]
     assert state == "look"
@@ -273,13 +277,13 @@ def test_a_process_whose_clock_is_wrong_is_shown_for_as_long_as_it_says_so(redis
         redis, ledger.engine, "host-7/4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: next(counted)
     )
     assert not guard.may_work()
-    assert found(exit_code=1)["clocks"] == (
+    assert findings(exit_code=1)["clocks"] == (
         "wrong",
         "host-7/4711: 3600 s ahead → set that machine's clock (NTP): a process whose clock is wrong takes nothing",
     )
     off = timedelta(0)
     assert guard.may_work()
-    assert found(exit_code=0)["clocks"][0] == "ok"
+    assert findings(exit_code=0)["clocks"][0] == "ok"
 
 
 @pytest.mark.usefixtures("settings")
@@ -290,11 +294,11 @@ def test_what_a_person_has_to_decide_is_to_be_looked_at_and_not_wrong(ledger: Le
         for submission_id in queued
     ]
     claimed = ledger.claim(submission_ids)
-    ledger.record(*(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, None) for one in claimed))
-    first = next(one for one in claimed if len(one.mobiles) == 2)
+    ledger.record(*(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, None) for call in claimed))
+    first = next(call for call in claimed if len(call.mobiles) == 2)
     ledger.push(status_push((mobile(1), first.msg_id, 1)))
     ledger.push("no xml")
-    checks = found(exit_code=0)
+    checks = findings(exit_code=0)
     assert checks["recipients unknown"] == (
         "look",
         "2 → look at them with `sms unknown list`; a report may still settle them",
@@ -317,7 +321,7 @@ def test_what_lies_in_queues_that_nobody_takes_from_is_told_with_its_tasks_and_w
         app.send_task(task, kwargs={"message": fields}, queue=queue)
     app.send_task("sms.send", kwargs={"message": fields}, queue="sms.otp")
     redis.lpush("sms.opt", b"\xff")
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     assert checks["queues of nobody"][0] == "wrong"
     assert "celery 1 (sms.send 1), sms.opt 3 (" in checks["queues of nobody"][1]
     assert "no task 1" in checks["queues of nobody"][1]
@@ -330,7 +334,7 @@ def test_a_queue_with_a_name_like_ours_and_nothing_of_ours_in_it_is_to_be_looked
     redis: Redis, redis_url: str
 ) -> None:
     Celery(broker=redis_url, set_as_current=False).send_task("shop.pack", queue="sms.reminders")
-    assert found(exit_code=0)["queues of nobody"][:1] == ("look",)
+    assert findings(exit_code=0)["queues of nobody"][:1] == ("look",)
 
 
 @pytest.mark.usefixtures("settings")
@@ -339,7 +343,7 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
         for name, days in (("old", 3), ("new", 0)):
             at = datetime.now(UTC) - timedelta(days=days)
             messages.refuse(connection, name, ["to is missing"], "{}", now=at)
-    assert found(exit_code=0)["messages refused"] == (
+    assert findings(exit_code=0)["messages refused"] == (
         "look",
         "1 within a day → read them and their faults with `sms messages --refused`; the sender has to correct them",
     )
@@ -348,11 +352,13 @@ def test_messages_that_were_refused_of_late_are_to_be_looked_at(ledger: Ledger) 
 @pytest.mark.usefixtures("settings")
 def test_a_worker_that_does_not_reach_the_gateway_is_wrong_until_it_is_well(redis: Redis) -> None:
     sick_workers.report_health(redis, Sick(process_name(), "no connection: gaierror", timedelta(minutes=5)))
-    state, told = found(exit_code=1)[f"worker {process_name()}"]
+    state, finding = findings(exit_code=1)[f"worker {process_name()}"]
     assert state == "wrong"
-    assert told.startswith("it has not reached the gateway for 300 s and takes nothing: no connection: gaierror → let")
+    assert finding.startswith(
+        "it has not reached the gateway for 300 s and takes nothing: no connection: gaierror → let"
+    )
     sick_workers.report_health(redis, None)
-    assert f"worker {process_name()}" not in found(exit_code=0)
+    assert f"worker {process_name()}" not in findings(exit_code=0)
 
 
 @pytest.mark.usefixtures("settings")
@@ -365,7 +371,7 @@ def test_what_waits_for_an_account_that_workers_do_not_have_is_to_be_looked_at(l
     valid_until = datetime.now(UTC) + timedelta(minutes=1)
     intake_parked.park(redis, "otp", "new", {b"p": valid_until})
     intake_parked.park(redis, "notice", "new", {b"q": valid_until, b"r": valid_until})
-    checks = found(exit_code=0)
+    checks = findings(exit_code=0)
     assert checks["accounts unknown"][0] == checks["accounts removed"][0] == "look"
     assert checks["accounts unknown"][1].startswith(
         "3 messages for new → start a worker whose settings have that account"
@@ -380,10 +386,10 @@ def test_an_intake_in_which_nothing_waits_but_for_an_unknown_account_is_not_wron
     # A worker was lost with it before another parked it.
     intake.take(redis, "notice", now=start)
     intake.give_back(redis, "notice", now=start + timedelta(seconds=6))
-    assert found(exit_code=1)["intake"][0] == "wrong"
+    assert findings(exit_code=1)["intake"][0] == "wrong"
     taken = intake.take(redis, "notice", now=start + timedelta(seconds=7))
     intake_parked.park(redis, "notice", "new", dict.fromkeys(taken, datetime.now(UTC) + timedelta(days=1)))
-    checks = found(exit_code=0)
+    checks = findings(exit_code=0)
     assert checks["intake"] == ("ok", "1, notice 1 → None")
     assert checks["accounts unknown"][0] == "look"
 
@@ -398,7 +404,7 @@ def test_what_waits_while_a_workers_clock_is_wrong_waits_for_that_clock(redis: R
         redis, ledger.engine, "host-7:4711", clock=lambda: datetime.now(UTC) + off, monotonic=lambda: 0.0
     )
     assert not guard.may_work()
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     for check in ("intake", "worker and beat"):
         assert checks[check][0] == "wrong"
         assert checks[check][1].endswith(
@@ -411,12 +417,12 @@ def test_a_gate_says_who_opens_it_and_one_that_no_worker_needs_is_not_wrong(ledg
     now = datetime.now(UTC)
     with ledger.engine.begin() as connection:
         gates.pause(connection, "default", reason="wrong text", by="operator:eve", now=now)
-    state, said = found(exit_code=1)["gate of default"]
+    state, said = findings(exit_code=1)["gate of default"]
     assert state == "wrong"
     assert said.endswith("UTC by operator:eve: wrong text → put that right; it waits for `sms account resume default`")
     # Ten minutes later, so that the account of the fixture is forgotten.
     announced.announce(redis, ["shop"], now=now + timedelta(minutes=11))
-    state, said = found(exit_code=0)["gate of default"]
+    state, said = findings(exit_code=0)["gate of default"]
     assert state == "look"
     assert "no worker has this account any more" in said
 
@@ -426,7 +432,7 @@ def test_a_gate_that_the_gateway_closed_opens_by_itself(ledger: Ledger) -> None:
     now = datetime.now(UTC)
     with ledger.engine.begin() as connection:
         gates.close(connection, ledger.account_ids["default"], "account: -3", now=now, until=now)
-    state, said = found(exit_code=1)["gate of default"]
+    state, said = findings(exit_code=1)["gate of default"]
     assert state == "wrong"
     assert said.endswith("it opens by itself once a call goes through, or with `sms account resume default`")
 
@@ -435,7 +441,7 @@ def test_a_gate_that_the_gateway_closed_opens_by_itself(ledger: Ledger) -> None:
 def test_a_redis_that_forgets_is_wrong(redis: Redis) -> None:
     redis.config_set("appendonly", "no")
     redis.config_set("maxmemory-policy", "allkeys-lru")
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     redis.config_set("maxmemory-policy", "noeviction")
     assert (checks["Redis: AOF"][0], checks["Redis: when full"][0]) == ("wrong", "wrong")
 
@@ -444,7 +450,7 @@ def test_what_is_away_is_told_one_by_one(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("SMS_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("SMS_LEDGER_URL", f"sqlite:///{tmp_path / 'new.db'}")
     monkeypatch.setenv("SMS_GATEWAY_URL", "http://127.0.0.1:1/")
-    checks = found(exit_code=1)
+    checks = findings(exit_code=1)
     assert {name for name, (state, _) in checks.items() if state == "wrong"} == {"Redis", "ledger", "gateway"}
     assert "run `sms migrate`" in checks["ledger"][1]
     shown = sms("doctor").stdout

@@ -7,7 +7,7 @@ import pytest
 from ledger_driver import NOW, Ledger, message, mobile, status_push
 from redis import Redis
 from rich.cells import cell_len
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
 from worker.domain.lane import LANES
 from worker.domain.message import Refused
@@ -36,9 +36,9 @@ def submitted(
     [submission_ids] = ledger.accept(message(message_id, *to)).values()
     claimed = ledger.claim(submission_ids)
     ledger.record(
-        *(Recorded(one.id, one.attempt, state, None, said.get("result"), said.get("tips")) for one in claimed)
+        *(Recorded(call.id, call.attempt, state, None, said.get("result"), said.get("tips")) for call in claimed)
     )
-    return [one.msg_id for one in claimed]
+    return [call.msg_id for call in claimed]
 
 
 def refuse(ledger: Ledger, message_id: str) -> None:
@@ -53,7 +53,7 @@ def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Le
     [msg_id] = submitted(ledger, "m", mobile(1), mobile(2), result="1", tips="成功")
     ledger.push(status_push((mobile(1), msg_id, 1)), received_at=NOW + timedelta(seconds=3))
     taken = {"msg_id": msg_id, "result": "1", "tips": "成功"}
-    assert told("show", "m") == {
+    assert sms_json("show", "m") == {
         "id": "m",
         "account": "default",
         "lane": "notice",
@@ -93,7 +93,7 @@ def test_show_says_in_a_sentence_why_a_recipient_was_not_sent_to(
     ledger: Ledger, state: State, said: dict[str, str], sentence: str
 ) -> None:
     submitted(ledger, "m", state=state, **said)
-    [recipient] = told("show", "m")["recipients"]
+    [recipient] = sms_json("show", "m")["recipients"]
     assert recipient["status"] == state
     assert sentence in recipient["reason"]
 
@@ -108,7 +108,7 @@ def test_show_tells_people_the_whole_number_the_status_and_the_reason(ledger: Le
 
 def test_show_tells_until_when_a_message_for_later_waits(ledger: Ledger) -> None:
     ledger.accept(message("m", at="2026-11-22T13:00:00+08:00"))
-    [recipient] = told("show", "m")["recipients"]
+    [recipient] = sms_json("show", "m")["recipients"]
     assert recipient["reason"] == "it waits until 2026-11-22 05:00:00 UTC"
 
 
@@ -116,8 +116,8 @@ def test_show_limits_the_recipients_but_counts_them_all(ledger: Ledger) -> None:
     ledger.accept(message("m", *map(mobile, range(60))))
     assert "and 10 more" in sms("show", "m").stdout
     assert "and 57 more" in sms("show", "m", "--limit", 3).stdout
-    assert len(told("show", "m")["recipients"]) == 60
-    limited = told("show", "m", "--limit", 3)
+    assert len(sms_json("show", "m")["recipients"]) == 60
+    limited = sms_json("show", "m", "--limit", 3)
     assert (len(limited["recipients"]), limited["counts"]) == (3, {"queued": 60})
 
 
@@ -126,11 +126,11 @@ def test_show_finds_a_message_that_still_lies_in_the_intake(
 ) -> None:
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     intake.put(redis, [message("m", mobile(1), lane="otp")], now=NOW)
-    lying = told("show", "m")
+    lying = sms_json("show", "m")
     assert (lying["lane"], lying["counts"]) == ("otp", {"intake": 1})
     assert lying["recipients"][0]["reason"].startswith("it has been in the intake since 2026-11-22 04:00:00 UTC")
     ledger.accept(message("m", mobile(1), lane="otp"))
-    assert told("show", "m")["counts"] == {"queued": 1}
+    assert sms_json("show", "m")["counts"] == {"queued": 1}
 
 
 def test_show_tells_that_a_closed_gate_is_in_the_way_of_what_waits_and_who_opens_it(ledger: Ledger) -> None:
@@ -142,7 +142,7 @@ def test_show_tells_that_a_closed_gate_is_in_the_way_of_what_waits_and_who_opens
         "the gate of default is closed since 2026-11-22 04:00:00 UTC by operator:eve: wrong text; "
         "it waits for `sms account resume default`"
     )
-    reasons = {name: told("show", name)["recipients"][0]["reason"] for name in ("now", "later", "sent")}
+    reasons = {name: sms_json("show", name)["recipients"][0]["reason"] for name in ("now", "later", "sent")}
     assert reasons == {"now": closed, "later": f"it waits until 2026-11-22 05:00:00 UTC; {closed}", "sent": None}
 
 
@@ -151,7 +151,7 @@ def test_show_tells_that_a_gate_that_the_gateway_closed_opens_by_itself(ledger: 
     with ledger.engine.begin() as connection:
         until = NOW + timedelta(minutes=1)
         gates.close(connection, ledger.account_ids["default"], "account: -3 Key验证失败", now=NOW, until=until)
-    reason = told("show", "m")["recipients"][0]["reason"]
+    reason = sms_json("show", "m")["recipients"][0]["reason"]
     assert "by gateway: account: -3 Key验证失败; it opens by itself once a call goes through, or with" in reason
 
 
@@ -160,13 +160,13 @@ def test_show_tells_that_no_worker_has_the_account(
 ) -> None:
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     ledger.accept(message("m"))
-    assert told("show", "m")["recipients"][0]["reason"] is None
+    assert sms_json("show", "m")["recipients"][0]["reason"] is None
     announced.announce(redis, ["shop"], now=datetime.now(UTC))
-    assert told("show", "m")["recipients"][0]["reason"] == (
+    assert sms_json("show", "m")["recipients"][0]["reason"] == (
         "no worker has the account default; put it back into the workers' settings, or the message expires"
     )
     monkeypatch.setenv("SMS_REDIS_URL", "redis://127.0.0.1:1/0")
-    assert told("show", "m")["recipients"][0]["reason"] is None
+    assert sms_json("show", "m")["recipients"][0]["reason"] is None
 
 
 def test_show_tells_that_a_message_in_the_intake_waits_for_a_worker_that_has_its_account(
@@ -175,7 +175,7 @@ def test_show_tells_that_a_message_in_the_intake_waits_for_a_worker_that_has_its
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     intake.put(redis, [message("m", account="new")], now=NOW)
     take_in(redis, len, lambda *_: None, LANES["notice"], ["default"], now=NOW)
-    assert told("show", "m")["recipients"][0]["reason"] == (
+    assert sms_json("show", "m")["recipients"][0]["reason"] == (
         "it has been in the intake since 2026-11-22 04:00:00 UTC; "
         "it waits for a worker that has the account new, and is refused at 2026-11-23 04:00:00 UTC"
     )
@@ -189,8 +189,8 @@ def test_show_tells_what_a_message_was_sent_with_wherever_it_is(
     with_it = {"metadata": {"单号": [4711, None]}, "caller": "shop", "expires_at": "2026-11-22T05:10:00+00:00"}
     intake.put(redis, [sent], now=NOW)
     for where in ("intake", "held"):
-        found = told("show", "m")
-        assert (found["counts"], {name: found[name] for name in with_it}) == ({where: 1}, with_it)
+        answer = sms_json("show", "m")
+        assert (answer["counts"], {name: answer[name] for name in with_it}) == ({where: 1}, with_it)
         shown = sms("show", "m").stdout
         assert 'metadata   {"单号": [4711, null]}' in shown
         assert "caller     shop" in shown
@@ -229,11 +229,11 @@ def test_messages_come_newest_first_with_their_counts(ledger: Ledger) -> None:
     ledger.accept(message("first", *map(mobile, range(3))))
     [msg_id] = submitted(ledger, "second", mobile(1), mobile(2))
     ledger.push(status_push((mobile(1), msg_id, -1)))
-    assert [(one["id"], one["counts"]) for one in told("messages")] == [
+    assert [(row["id"], row["counts"]) for row in sms_json("messages")] == [
         ("second", {"accepted": 1, "undelivered": 1}),
         ("first", {"queued": 3}),
     ]
-    assert [one["id"] for one in told("messages", "--limit", 1)] == ["second"]
+    assert [row["id"] for row in sms_json("messages", "--limit", 1)] == ["second"]
 
 
 def test_messages_are_narrowed_by_lane_status_account_and_age(ledger: Ledger) -> None:
@@ -245,7 +245,7 @@ def test_messages_are_narrowed_by_lane_status_account_and_age(ledger: Ledger) ->
         connection.exec_driver_sql("UPDATE messages SET created_at = '2020-01-01 00:00:00' WHERE public_id = 'old'")
 
     def ids(*args: object) -> list[str]:
-        return [one["id"] for one in told("messages", *args)]
+        return [row["id"] for row in sms_json("messages", *args)]
 
     assert ids() == ["code", "old"]
     assert ids("--lane", "otp") == ["code"]
@@ -257,16 +257,16 @@ def test_messages_are_narrowed_by_lane_status_account_and_age(ledger: Ledger) ->
 
 
 def test_messages_make_as_many_statements_for_fifty_as_for_one(ledger: Ledger, statements: list[str]) -> None:
-    def made() -> int:
+    def statement_count() -> int:
         statements.clear()
         with reading(ledger.engine) as connection:
             message_queries.newest(connection, limit=100, status="queued")
         return len(statements)
 
     ledger.accept(message("m"))
-    for_one = made()
+    for_one = statement_count()
     ledger.accept(*(message(f"m{number}", *map(mobile, range(5))) for number in range(50)))
-    assert made() == for_one
+    assert statement_count() == for_one
 
 
 def test_an_id_is_whole_on_a_terminal_of_80_columns(ledger: Ledger) -> None:
@@ -292,7 +292,7 @@ def test_a_chinese_text_leaves_the_other_columns_their_room(ledger: Ledger, mess
 
 def test_refused_messages_are_told_with_their_faults_and_what_came(ledger: Ledger) -> None:
     refuse(ledger, LONG_ID)
-    [refused] = told("messages", "--refused")
+    [refused] = sms_json("messages", "--refused")
     assert refused["id"] == LONG_ID
     assert refused["faults"][0].startswith("to[0] '1' is too short")
     assert json.loads(refused["payload"]) == {"to": ["1"], "content": ""}

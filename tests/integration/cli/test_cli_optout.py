@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from ledger_driver import NOW, Ledger, message, mobile, reply_push
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
+from worker.ledger import tables as t
 from worker.ledger.sending import accounts, optouts
-from worker.ledger.tables import optouts as table
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +21,13 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 
 def listed(*args: object) -> dict[str, str]:
     """The reason of each mobile on the list."""
-    return {one["mobile"]: one["why"] for one in told("optout", "list", *args)}
+    return {optout["mobile"]: optout["why"] for optout in sms_json("optout", "list", *args)}
 
 
 def test_who_is_added_is_listed_with_who_said_so_and_why(ledger: Ledger) -> None:
     done = sms("optout", "add", "+86 138-0000-0001", mobile(2), mobile(2), "--reason", "by phone")
     assert (done.exit_code, done.stdout) == (0, "2 taken off the marketing of default\n")
-    [second, first] = told("optout", "list")
+    [second, first] = sms_json("optout", "list")
     assert (first["account"], first["mobile"], first["why"], first["msg_id"]) == (
         "default",
         mobile(1),
@@ -54,7 +54,7 @@ def test_all_that_is_no_mobile_is_told_at_once_and_nothing_is_added(ledger: Ledg
     assert done.exit_code == 1
     assert "'123' is too short: a mobile has 11 digits; '010-12345678' is a landline; '1380013800x' has" in done.stderr
     assert "nothing was changed" in done.stderr
-    assert ledger.rows(table) == []
+    assert ledger.rows(t.optouts) == []
 
 
 def test_a_reason_is_asked_for(ledger: Ledger) -> None:
@@ -106,7 +106,7 @@ def test_the_list_is_narrowed_and_says_how_many_more_there_are(ledger: Ledger) -
 def test_what_strangers_wrote_is_no_command_to_a_terminal(ledger: Ledger) -> None:
     sms("optout", "add", mobile(1), "--reason", "\x1b[2Jgone")
     assert "\x1b" not in sms("optout", "list").stdout
-    assert told("optout", "list")[0]["why"] == "\x1b[2Jgone"
+    assert sms_json("optout", "list")[0]["why"] == "\x1b[2Jgone"
 
 
 def test_a_file_is_imported_and_what_is_no_mobile_in_it_is_told(ledger: Ledger, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_large_file_is_imported_in_parts(ledger: Ledger, tmp_path: Path) -> No
     file = tmp_path / "many.csv"
     file.write_text("mobile\n" + "".join(f"{mobile(n)}\n" for n in range(12_000)))
     assert sms("optout", "import", file).stdout == "12,000 taken off the marketing of default\n"
-    assert len(ledger.rows(table)) == 12_000
+    assert len(ledger.rows(t.optouts)) == 12_000
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_file_that_will_not_do_is_told_and_nobody_is_added(
     done = sms("optout", "import", file)
     assert done.exit_code == 1
     assert said in done.stderr
-    assert ledger.rows(table) == []
+    assert ledger.rows(t.optouts) == []
     assert sms("optout", "import", tmp_path / "nowhere.csv").exit_code == 1
 
 
@@ -189,7 +189,7 @@ def test_what_is_exported_is_for_its_owner_alone_and_no_formula_to_a_spreadsheet
     assert sms("optout", "export", "--csv", file).exit_code == 0
     assert file.stat().st_mode & 0o777 == 0o600
     for written in (file.read_text("utf-8-sig"), sms("optout", "export").stdout):
-        assert [(one["mobile"], one["why"]) for one in csv.DictReader(io.StringIO(written))] == [
+        assert [(row["mobile"], row["why"]) for row in csv.DictReader(io.StringIO(written))] == [
             (mobile(1), "TD"),
             (mobile(2), "'=HYPERLINK(A1)"),
         ]
@@ -218,23 +218,23 @@ def test_an_export_that_breaks_off_leaves_the_file_of_before_and_no_other(ledger
 def test_show_says_that_its_mobile_opted_out(ledger: Ledger) -> None:
     sms("optout", "add", mobile(1), "--reason", "x")
     ledger.accept(message("m", mobile(1), lane="marketing"))
-    (one,) = told("show", "m")["recipients"]
-    assert one["status"] == "suppressed"
-    assert one["reason"].startswith("it was left out: its mobile wants no marketing")
+    (recipient,) = sms_json("show", "m")["recipients"]
+    assert recipient["status"] == "suppressed"
+    assert recipient["reason"].startswith("it was left out: its mobile wants no marketing")
 
 
 def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1), mobile(2), mobile(3))
     forged = ledger.push(reply_push((mobile(1), "100", "TD"), (mobile(2), "100", "TD")), NOW)
     ledger.push(reply_push((mobile(2), "101", "TD"), (mobile(3), "100", "TD")), NOW + timedelta(minutes=1))
-    assert {one["mobile"]: one["push_id"] for one in told("optout", "list")} == {
+    assert {optout["mobile"]: optout["push_id"] for optout in sms_json("optout", "list")} == {
         mobile(1): forged,
         mobile(2): forged,
         mobile(3): forged + 1,
     }
     done = sms("optout", "undo", "--push", str(forged))
     assert done.stdout == "1 back on marketing; 1 opted out again later and stay off it\n"
-    assert {one["mobile"] for one in told("optout", "list")} == {mobile(2), mobile(3)}
+    assert {optout["mobile"] for optout in sms_json("optout", "list")} == {mobile(2), mobile(3)}
     missing = sms("optout", "undo", "--push", "99")
     assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)
 
@@ -245,7 +245,7 @@ def test_a_push_that_was_forged_again_and_again_is_undone_in_any_order_and_told_
     push_ids = [ledger.push(forged, NOW + timedelta(minutes=n)) for n in range(3)]
     done = sms("optout", "undo", *(option for push_id in reversed(push_ids) for option in ("--push", str(push_id))))
     assert done.stdout == "2 back on marketing\n"
-    assert told("optout", "list") == []
+    assert sms_json("optout", "list") == []
     ledger.push(reply_push((mobile(2), "100", "T")), NOW + timedelta(minutes=9))
     assert sms("optout", "undo", "--push", str(push_ids[0])).stdout == "0 back on marketing\n"
-    assert [one["mobile"] for one in told("optout", "list")] == [mobile(2)]
+    assert [optout["mobile"] for optout in sms_json("optout", "list")] == [mobile(2)]

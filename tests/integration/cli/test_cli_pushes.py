@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ledger_driver import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
 from worker.domain.optout import OPTOUT_WORDS
 from worker.inbound.process_push import process_push
@@ -30,39 +30,39 @@ def test_pushes_come_newest_first_with_what_became_of_them(ledger: Ledger) -> No
     second = ledger.push(b"no xml at all")
     with ledger.engine.begin() as connection:
         third = pushes.add(connection, b"<later/>", source="203.0.113.9", received_at=NOW)
-    found = told("pushes")
-    assert [(one["id"], one["state"], one["items"], one["unmatched"]) for one in found] == [
+    listed = sms_json("pushes")
+    assert [(push["id"], push["state"], push["items"], push["unmatched"]) for push in listed] == [
         (third, "received", None, 0),
         (second, "quarantined", 0, 0),
         (first, "processed", 1, 0),
     ]
-    assert found[0]["source"] == "203.0.113.9"
-    assert "it is not XML" in found[1]["reason"]
-    assert found == told("pushes", "list")
-    assert [one["id"] for one in told("pushes", "--state", "quarantined")] == [second]
-    assert [one["id"] for one in told("pushes", "list", "--limit", 1)] == [third]
+    assert listed[0]["source"] == "203.0.113.9"
+    assert "it is not XML" in listed[1]["reason"]
+    assert listed == sms_json("pushes", "list")
+    assert [push["id"] for push in sms_json("pushes", "--state", "quarantined")] == [second]
+    assert [push["id"] for push in sms_json("pushes", "list", "--limit", 1)] == [third]
     assert "quarantined" in sms("pushes").stdout
 
 
 def test_a_report_that_matches_no_recipient_is_counted_and_named(ledger: Ledger) -> None:
     msg_id = sent(ledger, "m", mobile(1))
     ledger.push(status_push((mobile(1), msg_id, 1), (mobile(1), 777, 1), (mobile(2), msg_id, -1)))
-    [push] = told("pushes")
+    [push] = sms_json("pushes")
     assert push["unmatched"] == 2
     assert push["reason"] == f"msgId nobody sent: {min(msg_id, 777)} and 1 more"
 
 
 def test_a_report_that_came_before_its_message_matches_once_that_is_there(ledger: Ledger) -> None:
     ledger.push(status_push((mobile(1), 777, 1)))
-    assert told("pushes")[0]["unmatched"] == 1
+    assert sms_json("pushes")[0]["unmatched"] == 1
     with ledger.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE accounts SET next_msg_id = 777")
     assert sent(ledger, "m", mobile(1)) == 777
-    assert told("pushes")[0]["unmatched"] == 0
+    assert sms_json("pushes")[0]["unmatched"] == 0
 
 
 def test_a_page_of_pushes_makes_as_many_statements_as_one_push(ledger: Ledger, statements: list[str]) -> None:
-    def made() -> int:
+    def statement_count() -> int:
         statements.clear()
         with reading(ledger.engine) as connection:
             push_queries.newest(connection, limit=100)
@@ -71,11 +71,11 @@ def test_a_page_of_pushes_makes_as_many_statements_as_one_push(ledger: Ledger, s
 
     ledger.push(status_push((mobile(1), 777, 1)))
     ledger.push(reply_push((mobile(1), "777", "T")))
-    for_one = made()
+    for_one = statement_count()
     for number in range(10):
         ledger.push(status_push((mobile(number), number, 1)))
         ledger.push(reply_push((mobile(number), str(number), "T")))
-    assert made() == for_one
+    assert statement_count() == for_one
 
 
 def test_a_push_is_shown_with_its_body_an_element_to_a_line(ledger: Ledger) -> None:
@@ -83,12 +83,12 @@ def test_a_push_is_shown_with_its_body_an_element_to_a_line(ledger: Ledger) -> N
     shown = sms("pushes", "show", push_id).stdout
     assert f"push {push_id} from 127.0.0.1, received 2026-11-22 04:00:00 UTC" in shown
     assert f"\n<mobile>{mobile(1)}</mobile>\n" in shown
-    assert told("pushes", "show", push_id)["unmatched"] == 1
+    assert sms_json("pushes", "show", push_id)["unmatched"] == 1
 
 
 @pytest.mark.parametrize("body", ["<a>中文".encode(), "<a>中文".encode("gb18030")])
 def test_a_body_that_is_no_xml_is_shown_as_text(ledger: Ledger, body: bytes) -> None:
-    assert told("pushes", "show", ledger.push(body))["body"] == "<a>中文"
+    assert sms_json("pushes", "show", ledger.push(body))["body"] == "<a>中文"
 
 
 def test_a_body_of_bytes_and_commands_to_the_terminal_is_shown_harmless(ledger: Ledger) -> None:
@@ -100,7 +100,7 @@ def test_a_body_of_bytes_and_commands_to_the_terminal_is_shown_harmless(ledger: 
 
 def test_a_bodys_entities_are_not_expanded(ledger: Ledger) -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>'
-    assert "root:" not in told("pushes", "show", ledger.push(bomb))["body"]
+    assert "root:" not in sms_json("pushes", "show", ledger.push(bomb))["body"]
 
 
 def test_a_push_that_is_not_there_is_told(ledger: Ledger) -> None:
@@ -114,21 +114,23 @@ def test_a_push_that_is_replayed_is_read_again_and_is_not_there_twice(ledger: Le
     ours = reply_push((mobile(1), "7", "T"))
     good = ledger.push(ours)
     push_id = ledger.push(ours.replace("<type>2", "<type>9").replace(">T<", ">N<"))
-    assert told("pushes", "replay", push_id, good) == [good, push_id]
-    assert [(one["state"], one["items"], one["reason"]) for one in told("pushes")] == [("received", None, None)] * 2
+    assert sms_json("pushes", "replay", push_id, good) == [good, push_id]
+    assert [(push["state"], push["items"], push["reason"]) for push in sms_json("pushes")] == [
+        ("received", None, None)
+    ] * 2
     with ledger.engine.begin() as connection:
         assert pushes.overdue(connection, now=datetime.now(UTC)) == [good, push_id]
     for each in (good, push_id):
         process_push(ledger.engine, each, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
-    assert [one["state"] for one in told("pushes")] == ["quarantined", "processed"]
-    assert [one["content"] for one in told("replies")] == ["T"]
+    assert [push["state"] for push in sms_json("pushes")] == ["quarantined", "processed"]
+    assert [reply["content"] for reply in sms_json("replies")] == ["T"]
 
 
 def test_all_that_is_quarantined_is_replayed_and_nothing_else(ledger: Ledger) -> None:
     bad = [ledger.push(b"no xml"), ledger.push(b"none either")]
     ledger.push(status_push((mobile(1), 7, 1)))
-    assert told("pushes", "replay", "--state", "quarantined") == bad
-    assert told("pushes", "replay", "--state", "quarantined") == []
+    assert sms_json("pushes", "replay", "--state", "quarantined") == bad
+    assert sms_json("pushes", "replay", "--state", "quarantined") == []
     assert "0 pushes will be read again" in sms("pushes", "replay", "--state", "quarantined").stdout
 
 
@@ -141,14 +143,16 @@ def test_a_replay_tells_what_is_not_there_and_does_the_rest(ledger: Ledger) -> N
     push_id = ledger.push(b"no xml")
     replayed = sms("pushes", "replay", push_id, 99)
     assert (replayed.exit_code, "there is no push 99" in replayed.stderr) == (1, True)
-    assert told("pushes")[0]["state"] == "received"
+    assert sms_json("pushes")[0]["state"] == "received"
 
 
 def test_replies_come_newest_first_with_the_message_that_they_answer(ledger: Ledger) -> None:
     msg_id = sent(ledger, "m", mobile(1))
     ledger.push(reply_push((mobile(1), str(msg_id), "TD")))
     ledger.push(reply_push((mobile(2), "x-9", "你好[/red]")), received_at=NOW + timedelta(seconds=1))
-    assert [(one["mobile"], one["content"], one["msg_id"], one["message"]) for one in told("replies")] == [
+    assert [
+        (reply["mobile"], reply["content"], reply["msg_id"], reply["message"]) for reply in sms_json("replies")
+    ] == [
         (mobile(2), "你好[/red]", "x-9", None),
         (mobile(1), "TD", str(msg_id), "m"),
     ]
@@ -159,10 +163,10 @@ def test_replies_come_newest_first_with_the_message_that_they_answer(ledger: Led
 
 def test_replies_are_narrowed_by_number_in_any_writing_and_by_age(ledger: Ledger) -> None:
     ledger.push(reply_push((mobile(1), "1", "a"), (mobile(2), "1", "b"), ("10086", "1", "c")))
-    assert [one["content"] for one in told("replies", "--mobile", f"+86 {mobile(2)}")] == ["b"]
-    assert [one["content"] for one in told("replies", "--mobile", "10086")] == ["c"]
-    assert told("replies", "--since", "2026-11-23") == []
-    assert len(told("replies", "--since", NOW.isoformat(), "--limit", 2)) == 2
+    assert [reply["content"] for reply in sms_json("replies", "--mobile", f"+86 {mobile(2)}")] == ["b"]
+    assert [reply["content"] for reply in sms_json("replies", "--mobile", "10086")] == ["c"]
+    assert sms_json("replies", "--since", "2026-11-23") == []
+    assert len(sms_json("replies", "--since", NOW.isoformat(), "--limit", 2)) == 2
 
 
 def test_an_empty_list_is_told_to_people_and_is_an_empty_list_to_programs(ledger: Ledger) -> None:

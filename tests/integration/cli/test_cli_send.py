@@ -9,7 +9,7 @@ import pytest
 from ledger_driver import Ledger, message, mobile, status_push
 from openpyxl import Workbook
 from redis import Redis
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
 from worker.domain.key import day_of, id_of_key
 from worker.domain.lane import LANES
@@ -65,7 +65,7 @@ def test_send_hands_on_every_field(redis: Redis) -> None:
 
 
 def test_the_same_key_gives_the_same_id_and_one_message(redis: Redis) -> None:
-    ids = {told("send", "--to", mobile(1), *TEXT, "--key", "k")["ids"][0] for _ in range(2)}
+    ids = {sms_json("send", "--to", mobile(1), *TEXT, "--key", "k")["ids"][0] for _ in range(2)}
     assert ids == set(lying(redis))
 
 
@@ -130,7 +130,7 @@ def test_without_redis_send_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_file_is_sent_to_its_good_numbers_once_each(redis: Redis, tmp_path: Path) -> None:
-    said = told("send", "--to-file", AUDIENCE, "--column", "mobile", *TEXT, "--refusals", tmp_path / "refused.csv")
+    said = sms_json("send", "--to-file", AUDIENCE, "--column", "mobile", *TEXT, "--refusals", tmp_path / "refused.csv")
     assert (said["good"], said["repeats"], said["refused"]) == (4518, 252, 230)
     assert said["reasons"] == {"prefix": 65, "too_short": 58, "landline": 52, "empty": 30, "characters": 25}
     [enqueued] = lying(redis).values()
@@ -157,7 +157,7 @@ def test_a_workbook_is_sent_to_and_its_column_is_found(redis: Redis, tmp_path: P
     sheet.append(["姓名", "手机号"])
     sheet.append(["王芳", int(mobile(1))])
     workbook.save(tmp_path / "people.xlsx")
-    said = told("send", "--to-file", tmp_path / "people.xlsx", "--sheet", "四月", *TEXT)
+    said = sms_json("send", "--to-file", tmp_path / "people.xlsx", "--sheet", "四月", *TEXT)
     assert (said["column"], said["good"]) == ("手机号", 1)
     [enqueued] = lying(redis).values()
     assert enqueued.to == (mobile(1),)
@@ -165,7 +165,7 @@ def test_a_workbook_is_sent_to_and_its_column_is_found(redis: Redis, tmp_path: P
 
 def test_a_long_file_becomes_several_messages_that_a_key_makes_the_same_again(redis: Redis, tmp_path: Path) -> None:
     path = written(tmp_path / "long.csv", "n\n" + "\n".join(map(mobile, range(20_001))))
-    first, again = (told("send", "--to-file", path, "--column", "n", *TEXT, "--key", "k")["ids"] for _ in range(2))
+    first, again = (sms_json("send", "--to-file", path, "--column", "n", *TEXT, "--key", "k")["ids"] for _ in range(2))
     assert first == again == [id_today("k/1"), id_today("k/2"), id_today("k/3")]
     enqueued = lying(redis)
     assert [len(enqueued[message_id].to) for message_id in first] == [10_000, 10_000, 1]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ledger_driver import NOW, Ledger, message, mobile, status_push
 from rich.cells import cell_len
-from sms_command import sms, told
+from sms_command import sms, sms_json
 
 from worker.domain.status import State
 from worker.domain.submission import Recorded
@@ -26,9 +26,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 def made_unknown(ledger: Ledger, message_id: str, *to: str, lane: str = "notice", tips: str = "no reply came") -> int:
     """A message of one call that nobody knows the end of; its msgId."""
     [submission_ids] = ledger.accept(message(message_id, *to, lane=lane)).values()
-    [one] = ledger.claim(submission_ids)
-    ledger.record(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, tips))
-    return one.msg_id
+    [call] = ledger.claim(submission_ids)
+    ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, tips))
+    return call.msg_id
 
 
 def test_the_list_tells_each_call_with_how_many_recipients_wait(ledger: Ledger) -> None:
@@ -36,9 +36,9 @@ def test_the_list_tells_each_call_with_how_many_recipients_wait(ledger: Ledger) 
     made_unknown(ledger, "otp", lane="otp")
     msg_id = made_unknown(ledger, LONG_ID, mobile(1), mobile(2), mobile(3))
     ledger.push(status_push((mobile(1), msg_id, 1)))
-    assert told("unknown", "resolve", "settled", "--failed")["recipients"] == 1
-    found = told("unknown", "list")
-    assert found[0] == {
+    assert sms_json("unknown", "resolve", "settled", "--failed")["recipients"] == 1
+    listed = sms_json("unknown", "list")
+    assert listed[0] == {
         "message": LONG_ID,
         "account": "default",
         "lane": "notice",
@@ -50,10 +50,10 @@ def test_the_list_tells_each_call_with_how_many_recipients_wait(ledger: Ledger) 
         "tips": "no reply came",
         "probably_not_taken": None,
     }
-    assert [one["message"] for one in found] == [LONG_ID, "otp"]
-    assert [one["message"] for one in told("unknown", "list", "--limit", 1)] == [LONG_ID]
-    assert [one["message"] for one in told("unknown", "list", "--lane", "otp", "--account", "default")] == ["otp"]
-    assert told("unknown", "list", "--since", (NOW + timedelta(seconds=1)).isoformat()) == []
+    assert [call["message"] for call in listed] == [LONG_ID, "otp"]
+    assert [call["message"] for call in sms_json("unknown", "list", "--limit", 1)] == [LONG_ID]
+    assert [call["message"] for call in sms_json("unknown", "list", "--lane", "otp", "--account", "default")] == ["otp"]
+    assert sms_json("unknown", "list", "--since", (NOW + timedelta(seconds=1)).isoformat()) == []
     shown = sms("unknown", "list").stdout
     assert LONG_ID in shown
     assert max(map(len, shown.splitlines())) <= 80
@@ -94,28 +94,28 @@ def test_a_message_is_sent_again_by_its_id_without_a_question(ledger: Ledger) ->
 
 def test_a_recipient_is_settled_by_the_word_of_who_is_there_and_show_says_whose(ledger: Ledger) -> None:
     made_unknown(ledger, "m", mobile(1), mobile(2))
-    done = told("unknown", "resolve", f"m:+86{mobile(2)}", "--delivered")
+    done = sms_json("unknown", "resolve", f"m:+86{mobile(2)}", "--delivered")
     assert done == {"recipients": 1, "status": "delivered", "said_by": "operator:alice"}
-    first, second = told("show", "m")["recipients"]
+    first, second = sms_json("show", "m")["recipients"]
     assert "`sms unknown resolve`" in first["reason"]
     assert (second["status"], second["reason"]) == ("delivered", "operator:alice said so")
     assert sms("unknown", "resolve", "m", "--failed").stdout == "recipients undelivered, as operator:alice said: 1\n"
-    assert told("show", "m")["counts"] == {"delivered": 1, "undelivered": 1}
+    assert sms_json("show", "m")["counts"] == {"delivered": 1, "undelivered": 1}
 
 
 def test_an_id_that_looks_like_an_id_and_a_mobile_is_an_id(ledger: Ledger) -> None:
     made_unknown(ledger, f"login:{mobile(1)}", mobile(1), mobile(2))
     made_unknown(ledger, "login", mobile(1))
-    assert told("unknown", "resolve", f"login:{mobile(1)}", "--delivered")["recipients"] == 2
-    assert told("unknown", "resolve", f"login:{mobile(1)}", "--delivered")["recipients"] == 1
+    assert sms_json("unknown", "resolve", f"login:{mobile(1)}", "--delivered")["recipients"] == 2
+    assert sms_json("unknown", "resolve", f"login:{mobile(1)}", "--delivered")["recipients"] == 1
 
 
 def test_a_filter_settles_all_that_it_leaves(ledger: Ledger) -> None:
     made_unknown(ledger, "m", mobile(1), mobile(2))
     made_unknown(ledger, "o", lane="otp")
-    assert told("unknown", "resolve", "--lane", "otp", "--failed", "--yes")["recipients"] == 1
-    assert told("unknown", "resolve", "--all", "--resend", "--yes") == {"submissions": 1}
-    assert told("unknown", "resolve", "--all", "--resend") == {"submissions": 0}
+    assert sms_json("unknown", "resolve", "--lane", "otp", "--failed", "--yes")["recipients"] == 1
+    assert sms_json("unknown", "resolve", "--all", "--resend", "--yes") == {"submissions": 1}
+    assert sms_json("unknown", "resolve", "--all", "--resend") == {"submissions": 0}
 
 
 def test_without_a_terminal_a_filter_is_refused_unless_it_says_yes(ledger: Ledger) -> None:
@@ -151,7 +151,7 @@ def test_an_id_of_which_nothing_is_unknown_stops_it_all(ledger: Ledger) -> None:
     assert refused.exit_code == 1
     assert f"nothing is unknown of queued, nobody, m:{mobile(7)}; nothing was done" in refused.stderr
     assert ledger.states() == {"unknown": 1, "queued": 1}
-    assert len(told("unknown", "list")) == 1
+    assert len(sms_json("unknown", "list")) == 1
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def call(session: requests.Session, at: Endpoint, pauses: Pauses | None = None) 
     return send(Line(session, at, CREDENTIALS), CALL, clock=lambda: NOW, skew=timedelta(), sleep=slept)
 
 
-def said_by(request: bytes) -> dict[str, list[str]]:
+def parameters(request: bytes) -> dict[str, list[str]]:
     head, _, body = request.decode().partition("\r\n\r\n")
     return parse_qs(body or head.split()[1].partition("?")[2], strict_parsing=True)
 

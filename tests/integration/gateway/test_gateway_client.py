@@ -23,7 +23,7 @@ from gateway_server import (
     call,
     endpoint,
     http,
-    said_by,
+    parameters,
     serving,
 )
 
@@ -94,7 +94,7 @@ def test_a_call_that_leaves_at_the_second_try_is_signed_anew_and_taken(session: 
         )
         later.close()
 
-    (said,) = (said_by(request) for request in server.requests)
+    (said,) = (parameters(request) for request in server.requests)
     assert outcome.verdict is Verdict.ACCEPTED
     signed_at = NOW + timedelta(seconds=1, minutes=5)
     assert said["timestamp"] == [str(int(signed_at.timestamp() * 1000))]
@@ -118,7 +118,7 @@ def test_the_call_arrives_as_the_document_has_it(session: requests.Session, meth
         call(session, endpoint(server.url + query, method))
 
     head = server.requests[0].partition(b"\r\n\r\n")[0].decode()
-    said = {name: values for name, (values,) in said_by(server.requests[0]).items()}
+    said = {name: values for name, (values,) in parameters(server.requests[0]).items()}
     said.pop("tenant", None)
     assert list(said) == ["cmd", "eprId", "userId", "timestamp", "key", "msgId", "format", "mobile", "content"]
     assert said["content"] == CALL.content
@@ -147,7 +147,7 @@ def test_no_secret_shows_in_an_outcome_or_a_log_record(
     with serving(answer) as server:
         outcome = call(session, endpoint(server.url, method))
 
-    key = said_by(server.requests[0])["key"][0]
+    key = parameters(server.requests[0])["key"][0]
     shown = f"{outcome} {caplog.text} {[vars(record) for record in caplog.records]}"
     for secret in ("geheim-pass", key, *CALL.mobiles, CALL.content, quote(CALL.content)):
         assert secret not in shown

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from ledger_driver import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
-from sms_command import sms, told
+from sms_command import sms, sms_json
 from sqlalchemy import update
 
 from worker.domain.optout import OPTOUT_WORDS
@@ -65,7 +65,7 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
     process(ledger, true)
     with ledger.engine.begin() as connection:
         assert pushes.revoke(connection, forged, by="x", now=NOW)[1] == 0
-    assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
+    assert sms_json("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
     assert [row["push_id"] for row in ledger.rows(t.reports)] == [true]
 
@@ -73,14 +73,14 @@ def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_i
 def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1))
     forged = ledger.push(reply_push((mobile(1), "7", "TD")))
-    assert told("pushes", "revoke", str(forged)) == [
+    assert sms_json("pushes", "revoke", str(forged)) == [
         {"id": forged, "reports": 0, "replies": 1, "optouts": 1, "optouts_kept": 0, "read_again": 0}
     ]  # fmt: skip
     replayed = sms("pushes", "replay", str(forged))
     assert (replayed.exit_code, "it is revoked" in replayed.stderr) == (1, True)
     process(ledger, forged)  # a task that was on its way
     assert (ledger.rows(t.replies), ledger.rows(t.optouts)) == ([], [])
-    assert told("pushes", "revoke", str(forged)) == [
+    assert sms_json("pushes", "revoke", str(forged)) == [
         {"id": forged, "reports": 0, "replies": 0, "optouts": 0, "optouts_kept": 0, "read_again": 0}
     ]
     missing = sms("pushes", "revoke", "99")
@@ -127,6 +127,6 @@ def test_what_others_said_counts_also_where_the_body_of_the_forged_push_is_wiped
     true = ledger.push(status_push((mobile(1), msg_id, 1)), NOW + MINUTE)
     with ledger.engine.begin() as connection:
         connection.execute(update(t.pushes).where(t.pushes.c.id == forged).values(body=b"", size=0))
-    assert told("pushes", "revoke", str(forged))[0]["read_again"] == 1
+    assert sms_json("pushes", "revoke", str(forged))[0]["read_again"] == 1
     process(ledger, true)
     assert ledger.statuses() == {mobile(1): "delivered"}

@@ -23,9 +23,9 @@ def run(url: str, *statements: str) -> None:
 
 
 def test_the_next_test_finds_nothing_of_the_last_but_what_the_migrations_put_there(empty_ledgers: EmptyLedgers) -> None:
-    with empty_ledgers.one() as first:
+    with empty_ledgers.ledger_url() as first:
         run(first, "DELETE FROM marks", ADD.text)
-    with empty_ledgers.one() as second:
+    with empty_ledgers.ledger_url() as second:
         engine = open_engine(second)
         with engine.begin() as connection:
             assert not connection.execute(select(audiences)).all()
@@ -47,7 +47,7 @@ def test_the_next_test_finds_nothing_of_the_last_but_what_the_migrations_put_the
     ],
 )
 def test_a_ledger_whose_form_was_changed_is_dropped(empty_ledgers: EmptyLedgers, change: str) -> None:
-    with empty_ledgers.one() as url:
+    with empty_ledgers.ledger_url() as url:
         run(url, change)
     engine = open_engine(url)
     with pytest.raises(DBAPIError, match="does not exist"), reading(engine):

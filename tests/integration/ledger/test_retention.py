@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from ledger_driver import NOW, Ledger, message, mobile, reply_push
-from sms_command import sms, told
+from sms_command import sms, sms_json
 from sqlalchemy import update
 
 from worker.domain.status import State
@@ -115,8 +115,8 @@ def test_a_text_that_was_wiped_is_shown_as_such(ledger: Ledger) -> None:
     forget(ledger)
     assert "content    (wiped: the text of a code)" in sms("show", "code").stdout
     assert "(wiped: the text of a code)" in " ".join(sms("messages").stdout.split())
-    assert told("show", "code")["content"] is None
-    assert [one["content"] for one in told("messages")] == [None]
+    assert sms_json("show", "code")["content"] is None
+    assert [one["content"] for one in sms_json("messages")] == [None]
 
 
 @pytest.fixture

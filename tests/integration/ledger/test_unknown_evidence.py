@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 from ledger_driver import NOW, Ledger, message, mobile, status_push
-from sms_command import sms, told
+from sms_command import sms, sms_json
 from sqlalchemy import event, select, text, update
 
 from worker.domain.status import State
@@ -182,7 +182,7 @@ def command(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 @pytest.mark.usefixtures("command")
 def test_the_list_says_which_were_probably_not_taken_and_why(ledger: Ledger) -> None:
     calls(ledger, "aaauaaa")
-    [one] = told("unknown", "list")
+    [one] = sms_json("unknown", "list")
     assert "those of 6 calls made just before and after it came within 5 s" in one["probably_not_taken"]
     assert "m3 was probably not taken: no report in " in sms("unknown", "list").stdout
 
@@ -194,7 +194,7 @@ def test_what_was_probably_not_taken_is_sent_again_after_a_count_and_a_question_
     refused = sms("unknown", "resolve", "--resend", "--probable")
     assert refused.exit_code == 1
     assert "2 recipients of 1 calls are unknown, and were probably not taken: send again?" in refused.stderr
-    assert told("unknown", "resolve", "--resend", "--probable", "--yes") == {"submissions": 1}
+    assert sms_json("unknown", "resolve", "--resend", "--probable", "--yes") == {"submissions": 1}
     [held] = (row["id"] for row in ledger.rows(submissions) if row["state"] == "held")
     assert [held] == list(unknown.values())
     assert sms("unknown", "resolve", "--delivered", "--probable", "--yes").exit_code == 2

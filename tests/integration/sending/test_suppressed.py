@@ -12,7 +12,7 @@ import pytest
 from ledger_driver import NOW, Ledger, message, mobile, status_push
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from sms_command import sms, told
+from sms_command import sms, sms_json
 from sqlalchemy import event, insert
 from sqlalchemy.exc import IntegrityError, OperationalError
 
@@ -208,7 +208,7 @@ def test_show_says_why_and_messages_counts_them(
     monkeypatch.setenv("SMS_LEDGER_URL", ledger_url)
     accept(ledger, redis, code("m", mobile(1)))
     accept(ledger, redis, code("n", mobile(1), mobile(2)))
-    shown = told("show", "n")
+    shown = sms_json("show", "n")
     assert shown["counts"] == {"queued": 1, "suppressed": 1}
     assert shown["recipients"][0] == {
         "mobile": mobile(1),
@@ -220,4 +220,4 @@ def test_show_says_why_and_messages_counts_them(
         "updated_at": NOW.isoformat(),
     }
     assert f"{mobile(1)}   suppressed" in sms("show", "n").stdout
-    assert [one["id"] for one in told("messages", "--status", "suppressed")] == ["n"]
+    assert [one["id"] for one in sms_json("messages", "--status", "suppressed")] == ["n"]

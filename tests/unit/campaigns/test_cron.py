@@ -12,11 +12,11 @@ NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 
 
 def times(line: str, zone: ZoneInfo, after: datetime, count: int) -> list[str]:
-    found = []
+    moments = []
     for _ in range(count):
         after = next_time(line, zone, after)
-        found.append(after.astimezone(zone).isoformat(timespec="minutes"))
-    return found
+        moments.append(after.astimezone(zone).isoformat(timespec="minutes"))
+    return moments
 
 
 def test_a_line_is_read_in_its_time_zone() -> None:

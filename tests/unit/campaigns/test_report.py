@@ -55,7 +55,7 @@ FIGURES = Figures(
     last_call=NOW,
     per_minute=0,
 )
-TOLD = CampaignReport(
+REPORT = CampaignReport(
     FIGURES,
     OverTime(
         timedelta(minutes=1),
@@ -71,8 +71,8 @@ NOTHING = CampaignReport(
 )
 
 
-def page(campaign: Campaign = CAMPAIGN, told: CampaignReport = TOLD, of: Sequence[Run] = (RUN,)) -> str:
-    return html(campaign, AUDIENCE, of, told, now=NOW)
+def page(campaign: Campaign = CAMPAIGN, report: CampaignReport = REPORT, runs: Sequence[Run] = (RUN,)) -> str:
+    return html(campaign, AUDIENCE, runs, report, now=NOW)
 
 
 def read(text: str) -> etree._Element:
@@ -84,41 +84,43 @@ def words(text: str) -> str:
     return " ".join(" ".join(read(text).itertext()).split())
 
 
-@pytest.mark.parametrize("told", [TOLD, NOTHING, replace(TOLD, figures=replace(FIGURES, remaining=40, members=1040))])
-def test_the_page_is_well_formed_whatever_there_is_to_tell(told: CampaignReport) -> None:
-    assert "spring" in words(page(told=told))
+@pytest.mark.parametrize(
+    "report", [REPORT, NOTHING, replace(REPORT, figures=replace(FIGURES, remaining=40, members=1040))]
+)
+def test_the_page_is_well_formed_whatever_there_is_to_tell(report: CampaignReport) -> None:
+    assert "spring" in words(page(report=report))
 
 
 def test_the_key_figures_come_first_and_then_the_text() -> None:
-    told = words(page())
+    text = words(page())
     order = [
-        told.index(part) for part in ("Delivered 880 93.6% of sent", "Sent 940", "Failed 40", "The text", "春装上市")
+        text.index(part) for part in ("Delivered 880 93.6% of sent", "Sent 940", "Failed 40", "The text", "春装上市")
     ]
     assert order == sorted(order)
 
 
 def test_members_left_out_are_shown_with_the_reason() -> None:
-    told = words(page())
+    text = words(page())
     for part in (
         "optout 20 They want no marketing",
         "cap 5 They had been sent to",
         "no text 10 Their row",
         "12 rows repeated",
     ):
-        assert part in told
+        assert part in text
 
 
 def test_members_never_sent_to_are_shown_with_the_reason_that_was_given() -> None:
     figures = replace(FIGURES, statuses=FIGURES.statuses | {"cancelled": 100}, members=1100)
     cancelled = replace(CAMPAIGN, state=CampaignState.CANCELLED, reason="wrong price")
-    told = words(page(cancelled, replace(TOLD, figures=figures)))
-    assert "cancelled 100 The campaign was called off before it was their turn. It was said: wrong price." in told
+    text = words(page(cancelled, replace(REPORT, figures=figures)))
+    assert "cancelled 100 The campaign was called off before it was their turn. It was said: wrong price." in text
 
 
 def test_nothing_that_anybody_wrote_is_markup() -> None:
     campaign = replace(CAMPAIGN, name=EVIL, content=EVIL, reason=EVIL, audience=EVIL, account=EVIL)
-    told = replace(TOLD, results=(ByResult(EVIL, EVIL, 7), ByResult(None, EVIL, 7)))
-    text = html(campaign, replace(AUDIENCE, source=EVIL), [replace(RUN, reason=EVIL), RUN], told, now=NOW)
+    report = replace(REPORT, results=(ByResult(EVIL, EVIL, 7), ByResult(None, EVIL, 7)))
+    text = html(campaign, replace(AUDIENCE, source=EVIL), [replace(RUN, reason=EVIL), RUN], report, now=NOW)
     tree = read(text)
     assert tree.xpath("//script") == []
     assert "<script>alert(1)</script>" in tree.xpath("string(//h1)")
@@ -162,9 +164,9 @@ def test_times_are_those_of_the_campaign() -> None:
 
 def test_several_runs_are_listed_and_one_is_not() -> None:
     assert "Runs" not in read(page()).xpath("//h2/text()")
-    assert "Runs" in read(page(of=[RUN, replace(RUN, id=2)])).xpath("//h2/text()")
+    assert "Runs" in read(page(runs=[RUN, replace(RUN, id=2)])).xpath("//h2/text()")
 
 
 def test_a_small_share_is_not_shown_as_nothing() -> None:
     figures = replace(FIGURES, members=1_000_000, remaining=999_000, optouts=0)
-    assert "<0.1%" in words(page(told=replace(TOLD, figures=figures)))
+    assert "<0.1%" in words(page(report=replace(REPORT, figures=figures)))

@@ -13,7 +13,7 @@ HEADER = ("mobile", "姓名", "amount", "积分", "订单 号", "if", "A", "Ａ"
 ROW = ("13800138000", " 王芳 ", "941.83", "120", "NO-7", "", "half", "full")
 
 
-def made(content: str, row: tuple[str, ...] = ROW) -> str:
+def rendered(content: str, row: tuple[str, ...] = ROW) -> str:
     return compile_text(content, HEADER).render(row)
 
 
@@ -72,7 +72,7 @@ def test_a_template_that_is_the_same_for_all_is_one_text() -> None:
 )
 def test_a_row_that_would_leave_a_hole_is_refused_with_the_reason(content: str, reason: str) -> None:
     with pytest.raises(RowRefused) as refusal:
-        made(content)
+        rendered(content)
     assert reason in str(refusal.value)
 
 
@@ -112,7 +112,7 @@ def test_all_faults_are_reported_at_once_each_with_its_line() -> None:
         compile_text(
             "{{ 姓 }}{{ 姓 }}\n{{ amount|uper }}\n\n{{ 姓名.x }}{% for a in 姓名 %}{{ a }}{% endfor %}", HEADER
         )
-    assert [one[:20] for one in fault.value.faults] == [
+    assert [sentence[:20] for sentence in fault.value.faults] == [
         "line 1: the audience",
         "line 2: there is no ",
         "line 4: a point is n",
@@ -169,12 +169,12 @@ def test_a_template_can_neither_run_for_long_nor_make_much_nor_reach_anything(co
 def test_a_number_beyond_all_numbers_refuses_its_row() -> None:
     for column in ("积分|int", "积分|float", "积分|int|float"):
         with pytest.raises(RowRefused, match="holds no"):
-            made(f"{{% if {column} > 1 %}}x{{% endif %}}", (*ROW[:3], "9" * 400, *ROW[4:]))
+            rendered(f"{{% if {column} > 1 %}}x{{% endif %}}", (*ROW[:3], "9" * 400, *ROW[4:]))
 
 
 def test_replacing_again_and_again_does_not_make_a_text_grow_without_end() -> None:
     with pytest.raises(RowRefused, match="far too long"):
-        made("{{ 姓名" + "|replace('', 'xxxxxxxxxx')" * 15 + " }}")
+        rendered("{{ 姓名" + "|replace('', 'xxxxxxxxxx')" * 15 + " }}")
 
 
 _WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
@@ -193,10 +193,10 @@ def test_a_text_has_every_place_filled_or_is_not_made(parts: list[tuple[str, str
     expected = "".join(words + values[column] for words, column in parts)
     row = ("", name, amount, *ROW[3:])
     if all(values[column] for _, column in parts) and not content_faults(expected):
-        assert made(content, row) == expected
+        assert rendered(content, row) == expected
     else:
         with pytest.raises(RowRefused):
-            made(content, row)
+            rendered(content, row)
 
 
 _TOKENS = (

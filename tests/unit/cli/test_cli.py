@@ -24,7 +24,7 @@ def tree(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from tree(below, *path, name)
 
 
-EVERY = dict(one for name in COMMANDS for one in tree(load(name), name))
+EVERY = {path: command for name in COMMANDS for path, command in tree(load(name), name)}
 
 
 @pytest.mark.parametrize("path", EVERY, ids=" ".join)

@@ -19,8 +19,8 @@ CANARY = audit.CANARY[0]
 def vulnerable(name, fixed):
     affected = {"package": {"name": name, "ecosystem": "PyPI"}}
     affected["ranges"] = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": fixed}]}]
-    found = {"id": f"GHSA-{name}", "aliases": [f"CVE-{name}"], "summary": "bad", "affected": [affected]}
-    return {"vulns": [found]}
+    vulnerability = {"id": f"GHSA-{name}", "aliases": [f"CVE-{name}"], "summary": "bad", "affected": [affected]}
+    return {"vulns": [vulnerability]}
 
 
 @pytest.fixture
@@ -119,10 +119,10 @@ def test_a_time_out_is_a_service_that_could_not_be_asked():
 
 
 def test_what_was_found_is_told_also_where_something_else_was_not_audited():
-    found = {"id": "CVE-1", "aliases": [], "fix_versions": []}
-    report = [{"name": "a", "version": "1", "vulns": [found]}, {"name": "b", "skip_reason": "b is not there"}]
+    vulnerability = {"id": "CVE-1", "aliases": [], "fix_versions": []}
+    report = [{"name": "a", "version": "1", "vulns": [vulnerability]}, {"name": "b", "skip_reason": "b is not there"}]
     judgement = audit.judged(audit.Answer(1, json.dumps({"dependencies": report}), ""))
-    assert judgement.known == [("a", "1", found)]
+    assert judgement.known == [("a", "1", vulnerability)]
     assert judgement.gaps[0] == "b is not there"
 
 

@@ -110,10 +110,10 @@ def test_gunicorn_logs_neither_push_token_nor_query():
     before = logging.getLogRecordFactory()
     runpy.run_path(str(DEPLOY / "gunicorn.conf.py"))["on_starting"](None)
     try:
-        made = logging.getLogRecordFactory()
+        factory = logging.getLogRecordFactory()
         for path in ("/push/", "/may-push/"):
             args = ("GET", f"{path}s3cret?<xml>13800138000")
-            record = made("gunicorn.error", logging.ERROR, "", 0, "cannot serve %s %s", args, None)
+            record = factory("gunicorn.error", logging.ERROR, "", 0, "cannot serve %s %s", args, None)
             assert record.getMessage() == f"cannot serve GET {path}..."
     finally:
         logging.setLogRecordFactory(before)
@@ -165,8 +165,8 @@ def test_a_secret_is_a_file_outside_git_and_the_image_and_never_a_variable(secre
     assert not [name for name in given if "PASSWORD" in name and not name.endswith("_FILE")]
     ours = {secret["file"] for secret in COMPOSE["secrets"].values()}
     of_others = {f"deploy/secrets/redis_url_{role}" for role in ("producer", "exporter")}
-    made = {f"deploy/secrets/{path.name}" for path in secrets.iterdir() if path.name != ".gitignore"}
-    assert made == ours | of_others
+    files = {f"deploy/secrets/{path.name}" for path in secrets.iterdir() if path.name != ".gitignore"}
+    assert files == ours | of_others
     assert not ours & of_others
     assert (secrets / ".gitignore").read_text() == "*\n"
     assert (REPO / ".dockerignore").read_text().splitlines()[1] == "*"

@@ -34,12 +34,12 @@ two==3.0.post1 \\
 
 
 def test_it_names_the_packages_of_the_production_lock_with_their_versions_and_hashes_and_no_others():
-    expected, found = {}, None  # read line by line, not as deploy/sbom.py reads it
+    expected, package = {}, None  # read line by line, not as deploy/sbom.py reads it
     for line in LOCK_TEXT.splitlines():
         if pin := re.match(r"([\w.-]+)==([\w.]+)", line):
-            expected[found := pin.groups()] = set()
+            expected[package := pin.groups()] = set()
         elif digest := re.match(r" +--hash=sha256:([0-9a-f]{64})", line):
-            expected[found].add(digest[1])
+            expected[package].add(digest[1])
     components = {(each["name"], each["version"]): each["hashes"] for each in SAID["components"]}
     assert len(components) == len(SAID["components"])
     assert {pin: {each["content"] for each in hashes} for pin, hashes in components.items()} == expected

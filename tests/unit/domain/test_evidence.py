@@ -37,11 +37,13 @@ def test_reports_that_come_at_once_leave_it_the_least_time_all_the_same() -> Non
 
 @pytest.mark.parametrize("missing", [slice(0, 3), slice(3, 6)])
 def test_without_calls_on_both_sides_that_were_reported_on_it_is_open(missing: slice) -> None:
-    some = list(AROUND)
-    some[missing] = [neighbour(one.called_at.timestamp() - CALLED.timestamp(), None) for one in some[missing]]
-    assert probably_not_taken(CALLED, some, now=CALLED + s(3600)) is None
-    del some[missing]
-    assert probably_not_taken(CALLED, some, now=CALLED + s(3600)) is None
+    neighbours = list(AROUND)
+    neighbours[missing] = [
+        neighbour(call.called_at.timestamp() - CALLED.timestamp(), None) for call in neighbours[missing]
+    ]
+    assert probably_not_taken(CALLED, neighbours, now=CALLED + s(3600)) is None
+    del neighbours[missing]
+    assert probably_not_taken(CALLED, neighbours, now=CALLED + s(3600)) is None
 
 
 def test_neighbours_from_long_before_or_after_do_not_count() -> None:

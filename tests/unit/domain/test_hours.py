@@ -53,8 +53,8 @@ def test_the_clock_is_the_one_on_the_wall_also_when_it_is_changed(at: datetime, 
 
 
 @given(
-    st.times().map(lambda one: one.replace(microsecond=0)),
-    st.times().map(lambda one: one.replace(microsecond=0)),
+    st.times().map(lambda moment: moment.replace(microsecond=0)),
+    st.times().map(lambda moment: moment.replace(microsecond=0)),
     st.integers(0, 366 * 86400).map(lambda seconds: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)),
 )
 def test_the_moment_is_within_the_hours_and_at_most_a_day_away(start: time, end: time, at: datetime) -> None:

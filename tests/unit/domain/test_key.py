@@ -74,12 +74,12 @@ def test_the_fault_shows_both_messages_and_neither_a_text_nor_a_mobile() -> None
         KeyRecord.of(read(), DAY),
         KeyRecord.of(read(to=["13900139001", "13900139002"], content="您好", lane="otp"), DAY),
     )
-    told = str(reused_key_fault(MessageKey("default", "", "k"), first, now))
-    assert "on 2026-11-22: first notice to ****8000, 13 characters, now" in told
-    assert "now otp to ****9001 and 1 others, 2 characters, with another text or other recipients" in told
-    assert id_of_key(MessageKey("default", "", "k"), DAY) in told
-    assert "1380013" not in told
-    assert "123456" not in told
+    fault = str(reused_key_fault(MessageKey("default", "", "k"), first, now))
+    assert "on 2026-11-22: first notice to ****8000, 13 characters, now" in fault
+    assert "now otp to ****9001 and 1 others, 2 characters, with another text or other recipients" in fault
+    assert id_of_key(MessageKey("default", "", "k"), DAY) in fault
+    assert "1380013" not in fault
+    assert "123456" not in fault
 
 
 def test_the_same_key_of_another_account_or_caller_or_day_is_another_id() -> None:

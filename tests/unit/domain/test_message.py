@@ -63,7 +63,7 @@ def test_an_id_of_its_own_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "sentence"),
     [
         ({"to": None}, "to is missing"),
         ({"to": []}, "to is empty"),
@@ -127,13 +127,13 @@ def test_an_id_of_its_own_is_kept() -> None:
         ({"contents": "x"}, "contents is not a field of a message"),
     ],
 )
-def test_a_fault_is_told_with_its_field_and_what_to_do(fields: dict[str, object], told: str) -> None:
-    assert any(told in fault for fault in faults(**fields))
+def test_a_fault_is_told_with_its_field_and_what_to_do(fields: dict[str, object], sentence: str) -> None:
+    assert any(sentence in fault for fault in faults(**fields))
 
 
 def test_every_fault_of_a_message_is_told_at_once() -> None:
-    told = faults(to=["x", "13800138000"], content="", lane="express", account="other", at="x", metadata=[])
-    assert [fault.split(" ")[0] for fault in told] == ["to[0]", "content", "lane", "account", "at", "metadata"]
+    sentences = faults(to=["x", "13800138000"], content="", lane="express", account="other", at="x", metadata=[])
+    assert [fault.split(" ")[0] for fault in sentences] == ["to[0]", "content", "lane", "account", "at", "metadata"]
 
 
 def test_many_faults_are_all_kept_and_the_first_twenty_shown() -> None:
@@ -211,9 +211,9 @@ RAW = {
 }
 
 
-@pytest.mark.parametrize(("raw", "told"), RAW.values(), ids=RAW)
-def test_whatever_lies_in_the_intake_is_a_message_or_refused_with_its_faults(raw: str | bytes, told: str) -> None:
-    with pytest.raises(Refused, match=re.escape(told)):
+@pytest.mark.parametrize(("raw", "sentence"), RAW.values(), ids=RAW)
+def test_whatever_lies_in_the_intake_is_a_message_or_refused_with_its_faults(raw: str | bytes, sentence: str) -> None:
+    with pytest.raises(Refused, match=re.escape(sentence)):
         from_json(raw)
 
 

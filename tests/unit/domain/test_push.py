@@ -16,8 +16,8 @@ T, OTHER = Reply("13800000001", "7", "T"), Reply("13800000001", "8", "T")
 
 def first(*pushes: tuple[float, int]) -> list[float]:
     """Of pushes at so many minutes with so many T each, when there was a new one."""
-    found = first_replies((NOW + timedelta(minutes=at), [T] * times) for at, times in pushes)
-    return [(at - NOW) / timedelta(minutes=1) for at, _ in found]
+    replies = first_replies((NOW + timedelta(minutes=at), [T] * times) for at, times in pushes)
+    return [(at - NOW) / timedelta(minutes=1) for at, _ in replies]
 
 
 def test_the_same_reply_is_numbered_and_others_are_not_counted_with_it() -> None:
@@ -56,4 +56,4 @@ def test_within_one_window_a_reply_is_there_as_often_as_the_push_that_has_it_mos
     most: Counter[Reply] = Counter()
     for _, replies in pushes:
         most |= Counter(replies)
-    assert Counter(reply for _, reply in first_replies((NOW + later, some) for later, some in pushes)) == most
+    assert Counter(reply for _, reply in first_replies((NOW + later, replies) for later, replies in pushes)) == most

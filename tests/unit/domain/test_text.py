@@ -52,7 +52,7 @@ def test_an_emoji_counts_as_two() -> None:
     ],
 )
 def test_what_cannot_be_sent_is_told(content: str, fault: str) -> None:
-    assert any(fault in told for told in content_faults(content))
+    assert any(fault in sentence for sentence in content_faults(content))
 
 
 @pytest.mark.parametrize(

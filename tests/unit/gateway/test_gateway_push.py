@@ -43,10 +43,10 @@ def test_what_a_gateway_forgot_to_escape_is_read_as_it_was_meant_and_nothing_is_
     written: str, read: str
 ) -> None:
     body = push(form("TD"), form(written + "&") if "&" not in written else form(written), form("T"))
-    found = parse_push(body.encode())
+    reading = parse_push(body.encode())
     assert contents(body) == ["TD", read, "T"]
-    assert found.faults == ()
-    assert "it was put right" in str(found.note)
+    assert reading.faults == ()
+    assert "it was put right" in str(reading.note)
 
 
 @pytest.mark.parametrize(
@@ -68,19 +68,19 @@ def test_a_mobile_that_cannot_be_read_is_no_mobile_and_its_item_is_left_out_and_
 @pytest.mark.parametrize("broken", ["1<2", "<b>", "</content>", "</pushSmsForm>", "<list>", "]]>", "a<!-- b", "<?x"])
 def test_an_item_that_is_no_xml_is_named_and_its_neighbours_are_read(broken: str) -> None:
     body = push(form("TD"), form(broken), form("T"))
-    found = parse_push(body.encode())
+    reading = parse_push(body.encode())
     read = contents(body)
     assert read[0] == "TD"
     assert read[-1] == "T" or broken in ("a<!-- b",)
-    assert found.faults[0].startswith("it is not XML")
-    assert any(fault.startswith("item 2: ") for fault in found.faults)
+    assert reading.faults[0].startswith("it is not XML")
+    assert any(fault.startswith("item 2: ") for fault in reading.faults)
 
 
 def test_of_a_push_that_breaks_off_what_came_is_read() -> None:
     whole = push(form("TD"), form("T"), form("N"))
-    found = parse_push(whole[: whole.index("N</content>")].encode())
-    assert [item.body.content for item in found.items if isinstance(item.body, Reply)] == ["TD", "T"]
-    assert [fault.partition(":")[0] for fault in found.faults] == ["it is not XML", "item 3"]
+    reading = parse_push(whole[: whole.index("N</content>")].encode())
+    assert [item.body.content for item in reading.items if isinstance(item.body, Reply)] == ["TD", "T"]
+    assert [fault.partition(":")[0] for fault in reading.faults] == ["it is not XML", "item 3"]
 
 
 def test_one_bad_byte_of_utf_8_does_not_make_the_others_chinese_of_another_kind() -> None:

@@ -59,26 +59,26 @@ def test_a_call_for_which_there_is_no_thread_is_made_by_whoever_begins_it() -> N
         logging.basicConfig(stream=sys.stdout, format="%(message)s")
         in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, -1))
-        calls, made, go_on, here = Calls(1000, name="call-otp"), [], Event(), get_ident()
+        calls, callers, go_on, here = Calls(1000, name="call-otp"), [], Event(), get_ident()
         def call():
             if get_ident() != here:
                 go_on.wait()
-            made.append(get_ident())
+            callers.append(get_ident())
         for n in range(1, 1001):
             calls.begin(call)
-            if here in made:
+            if here in callers:
                 break
         print("begun", n, "free", calls.free())
         go_on.set()
         calls.finish()
-        print("made", len(made), "free", calls.free() == n - 1)
+        print("made", len(callers), "free", calls.free() == n - 1)
     """)
     stack_bytes = resource.getrlimit(resource.RLIMIT_STACK)[0]
     assert stack_bytes == -1 or stack_bytes >= 2**20
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    begun = int(told.split("begun ")[1].split()[0])
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    begun = int(output.split("begun ")[1].split()[0])
     assert 1 < begun < 1000
-    assert "call-otp: can't start new thread" in told
-    assert f"at most {begun - 1} calls at a time" in told
-    assert f"begun {begun} free 0" in told
-    assert f"made {begun} free True" in told
+    assert "call-otp: can't start new thread" in output
+    assert f"at most {begun - 1} calls at a time" in output
+    assert f"begun {begun} free 0" in output
+    assert f"made {begun} free True" in output

@@ -43,8 +43,8 @@ def test_those_who_come_during_a_round_share_the_next() -> None:
         while len(together._waiting) < 8:
             pass
         others_wait.set()
-        assert [first.result(), *(one.result() for one in others)] == [number * 2 for number in range(9)]
-    assert [len(one) for one in rounds] == [1, 8]
+        assert [first.result(), *(future.result() for future in others)] == [number * 2 for number in range(9)]
+    assert [len(items) for items in rounds] == [1, 8]
 
 
 def test_a_round_holds_no_more_than_it_is_told() -> None:
@@ -91,9 +91,9 @@ def test_where_the_database_is_gone_everybody_is_told_at_once() -> None:
     together = GroupCommit(run)
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(together, number) for number in range(40)]
-        for one in asked:
+        for future in asked:
             with pytest.raises(OperationalError):
-                one.result(DEADLINE)
+                future.result(DEADLINE)
     assert sum(rounds) == 40
 
 

@@ -23,7 +23,7 @@ class Done:
         self.did: SimpleQueue[str] = SimpleQueue()
         self.stopping = Event()
         self._do = do
-        self.turns: RoundRobin[str] = RoundRobin(
+        self.jobs: RoundRobin[str] = RoundRobin(
             self._do_part, name="launch", stopping=self.stopping, is_away=is_store_away
         )
 
@@ -37,10 +37,10 @@ class Done:
 
 @contextmanager
 def done(do: Callable[[str], bool]) -> Iterator[Done]:
-    of = Done(do)
-    yield of
-    of.stopping.set()
-    of.turns.finish()
+    work = Done(do)
+    yield work
+    work.stopping.set()
+    work.jobs.finish()
 
 
 def test_of_two_things_with_many_parts_each_has_its_turn_until_it_is_done() -> None:
@@ -51,24 +51,24 @@ def test_of_two_things_with_many_parts_each_has_its_turn_until_it_is_done() -> N
         left[what] -= 1
         return left[what] >= 0
 
-    with done(do) as of:
+    with done(do) as work:
         for what in "abc":
-            of.turns.begin(what)
+            work.jobs.begin(what)
         begun.set()
-        assert of.next(6) == ["a", "b", "c", "a", "b", "a"]
-    assert of.did.empty()
+        assert work.next(6) == ["a", "b", "c", "a", "b", "a"]
+    assert work.did.empty()
 
 
 def test_what_waits_for_its_turn_is_not_done_twice_however_often_it_is_asked_for() -> None:
     begun = Event()
-    with done(lambda _: not begun.wait()) as of:
-        of.turns.begin("a")
-        assert of.next(1) == ["a"]
+    with done(lambda _: not begun.wait()) as work:
+        work.jobs.begin("a")
+        assert work.next(1) == ["a"]
         for what in ("b", "b", "c", "b"):
-            of.turns.begin(what)
+            work.jobs.begin(what)
         begun.set()
-        assert of.next(2) == ["b", "c"]
-    assert of.did.empty()
+        assert work.next(2) == ["b", "c"]
+    assert work.did.empty()
 
 
 def test_where_a_store_is_away_the_others_wait_for_the_next_bell() -> None:
@@ -81,25 +81,25 @@ def test_where_a_store_is_away_the_others_wait_for_the_next_bell() -> None:
             raise away.pop(what)
         return False
 
-    with done(do) as of:
+    with done(do) as work:
         for what in "abc":
-            of.turns.begin(what)
+            work.jobs.begin(what)
         asked.set()
-        assert of.next(1) == ["a"]
-        of.turns.begin("a")
-        assert of.next(1) == ["b"]
-        of.turns.begin("a")
-        assert of.next(2) == ["c", "a"]
+        assert work.next(1) == ["a"]
+        work.jobs.begin("a")
+        assert work.next(1) == ["b"]
+        work.jobs.begin("a")
+        assert work.next(2) == ["c", "a"]
 
 
 def test_told_to_end_it_finishes_the_part_that_is_under_way_and_begins_no_other() -> None:
-    of = Done(lambda _: of.stopping.wait())
-    of.turns.begin("a")
-    assert of.next(1) == ["a"]
-    of.turns.begin("b")
-    of.stopping.set()
-    of.turns.finish()
-    assert of.did.empty()
+    work = Done(lambda _: work.stopping.wait())
+    work.jobs.begin("a")
+    assert work.next(1) == ["a"]
+    work.jobs.begin("b")
+    work.stopping.set()
+    work.jobs.finish()
+    assert work.did.empty()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -109,7 +109,7 @@ def test_a_statement_that_is_wrong_is_no_store_that_is_away(caplog: pytest.LogCa
             connection.execute(text("SELECT * FROM nothing"))
         return False
 
-    with done(ask_wrongly) as of:
-        of.turns.begin("a")
-        assert of.next(1) == ["a"]
+    with done(ask_wrongly) as work:
+        work.jobs.begin("a")
+        assert work.next(1) == ["a"]
     assert "waits for" not in caplog.text

@@ -81,9 +81,9 @@ def test_a_table_reads_back_as_it_was_written(
     header, rows = table
     written = [["mobile", *header], *([FIRST, *row] for row in rows), [SECOND, *header]]
     WRITERS[writer](path, written)
-    with open_table(path) as found:
-        assert (found.header, found.column) == (("mobile", *header), "mobile")
-        values = [list(row) for _, row in found.rows]
+    with open_table(path) as file:
+        assert (file.header, file.column) == (("mobile", *header), "mobile")
+        values = [list(row) for _, row in file.rows]
     # A mark before what would be a formula is ours, and a CSV file is read without it.
     as_read = [[value if writer == "xlsx" else of_cell(value) for value in row] for row in written[1:]]
     assert [row + [""] * (len(written[0]) - len(row)) for row in values] == as_read
@@ -116,8 +116,8 @@ def test_each_row_has_the_line_that_it_begins_on_and_empty_ones_are_none(path: P
     ],
 )
 def test_the_header_outside_of_quotes_tells_the_delimiter(path: Path, header: str, row: str) -> None:
-    [(_, found)] = read(path, f"{header}\n{row}\n".encode())
-    assert len(found) == 2
+    [(_, fields)] = read(path, f"{header}\n{row}\n".encode())
+    assert len(fields) == 2
 
 
 def test_a_column_without_quotes_or_delimiters_is_a_table(path: Path) -> None:

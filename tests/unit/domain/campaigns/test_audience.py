@@ -98,7 +98,7 @@ def test_rows_are_sorted_out_into_those_with_a_mobile_and_those_with_a_reason() 
         (4, SECOND, [SECOND, ""]),
         (5, FIRST, [FIRST, "a"]),
     ]
-    assert [(one.line, one.value, one.fault) for one in refused] == [
+    assert [(refusal.line, refusal.value, refusal.fault) for refusal in refused] == [
         (3, "123", MobileFault.TOO_SHORT),
         (6, FIRST, RowFault.SURPLUS),
         (7, FIRST, RowFault.LONG),
@@ -107,15 +107,15 @@ def test_rows_are_sorted_out_into_those_with_a_mobile_and_those_with_a_reason() 
 
 
 def test_rows_left_out_are_counted_by_reason_and_only_the_first_few_are_kept() -> None:
-    told: list[Refusal] = []
-    left_out = RowsLeftOut(told.append)
+    refusals: list[Refusal] = []
+    left_out = RowsLeftOut(refusals.append)
     for line in range(2, 1002):
         left_out.add(Refusal(line, "1", MobileFault.TOO_SHORT, MobileFault.TOO_SHORT))
     left_out.add(repeat(1002, FIRST, 7))
     assert (left_out.refused, left_out.repeats) == ({MobileFault.TOO_SHORT: 1000}, 1)
-    assert [one.line for one in left_out.examples[MobileFault.TOO_SHORT]] == [2, 3, 4]
-    assert len(told) == 1001
-    assert told[-1].reason == "is on line 7 already"
+    assert [refusal.line for refusal in left_out.examples[MobileFault.TOO_SHORT]] == [2, 3, 4]
+    assert len(refusals) == 1001
+    assert refusals[-1].reason == "is on line 7 already"
 
 
 @pytest.mark.parametrize("name", ["spring", "春装 2026", "x" * MAX_NAME])
@@ -137,4 +137,4 @@ def test_a_name_may_have_any_characters_that_can_be_seen(name: str) -> None:
 def test_all_faults_of_a_name_are_reported_at_once(name: str, said: list[str]) -> None:
     faults = name_faults(name)
     assert len(faults) == len(said)
-    assert all(fault.startswith(some) for fault, some in zip(faults, said, strict=True))
+    assert all(fault.startswith(beginning) for fault, beginning in zip(faults, said, strict=True))

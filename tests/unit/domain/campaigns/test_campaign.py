@@ -42,16 +42,16 @@ def test_hours_without_a_moment_in_common_make_no_window() -> None:
 
 
 def test_hours_in_two_time_zones_meet_where_they_meet() -> None:
-    found = window([DAY, (read_hours("09:00-17:00"), BERLIN)], NOON)
-    assert found == Window(datetime(2026, 11, 22, 8, 0, tzinfo=UTC), datetime(2026, 11, 22, 13, 0, tzinfo=UTC))
+    next_window = window([DAY, (read_hours("09:00-17:00"), BERLIN)], NOON)
+    assert next_window == Window(datetime(2026, 11, 22, 8, 0, tzinfo=UTC), datetime(2026, 11, 22, 13, 0, tzinfo=UTC))
 
 
 def test_a_day_on_which_the_clock_is_put_forward_is_shorter() -> None:
     night = (read_hours("22:00-06:00"), BERLIN)
-    found = window([night], datetime(2027, 3, 27, 21, 0, tzinfo=UTC))
-    assert found is not None
-    assert found.closes is not None
-    assert found.closes - found.opens == timedelta(hours=7)
+    next_window = window([night], datetime(2027, 3, 27, 21, 0, tzinfo=UTC))
+    assert next_window is not None
+    assert next_window.closes is not None
+    assert next_window.closes - next_window.opens == timedelta(hours=7)
 
 
 _hours = st.builds(
@@ -68,13 +68,15 @@ _hours = st.builds(
     st.integers(0, 2 * 365 * 86_400).map(lambda seconds: NOON + timedelta(seconds=seconds)),
 )
 def test_a_window_is_open_from_its_first_to_its_last_moment_and_shut_at_its_end(hours, at) -> None:
-    found = window(hours, at)
-    if found is None:
+    next_window = window(hours, at)
+    if next_window is None:
         return
-    assert found.opens >= at
-    for moment in (found.opens, found.closes and found.closes - timedelta(microseconds=1)):
-        assert moment is None or all(earliest(one, zone, moment) == moment for one, zone in hours)
-    assert found.closes is None or any(earliest(one, zone, found.closes) > found.closes for one, zone in hours)
+    assert next_window.opens >= at
+    for moment in (next_window.opens, next_window.closes and next_window.closes - timedelta(microseconds=1)):
+        assert moment is None or all(earliest(span, zone, moment) == moment for span, zone in hours)
+    assert next_window.closes is None or any(
+        earliest(span, zone, next_window.closes) > next_window.closes for span, zone in hours
+    )
 
 
 @pytest.mark.parametrize(("late", "missed", "is_so"), [(59, "skip", False), (61, "skip", True), (9999, "late", False)])

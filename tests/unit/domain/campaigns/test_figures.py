@@ -15,7 +15,7 @@ NO_CALLS = Calls(None, None, 0)
 # Of each run so many members were made recipients, and so many refused; the rest is still to come, or never will.
 WALKS = st.lists(
     st.builds(
-        lambda state, made, refused: Walk(state, *((0, 0) if state is RunState.SKIPPED else (made, refused))),
+        lambda state, expanded, refused: Walk(state, *((0, 0) if state is RunState.SKIPPED else (expanded, refused))),
         st.sampled_from(RunState),
         st.integers(0, 30),
         st.integers(0, 20),
@@ -35,12 +35,12 @@ def test_whatever_became_of_the_members_the_counts_add_up_to_them(walks, state, 
     statuses = dict.fromkeys(STATUSES, 0)
     for _ in range(walk.expanded):
         statuses[random.choice(STATUSES)] += 1
-    told = figures(walk, statuses, {}, calls=NO_CALLS, replies=0, optouts=0)
-    assert told.remaining == walk.remaining
+    counts = figures(walk, statuses, {}, calls=NO_CALLS, replies=0, optouts=0)
+    assert counts.remaining == walk.remaining
     assert walk.expanded + walk.unrenderable + walk.remaining + walk.cancelled + walk.expired == walk.members
-    assert sum(told.statuses.values()) + told.unrenderable + told.remaining == told.members
-    rejected = told.statuses.get("rejected", 0)
-    assert told.waiting + told.sent + rejected + told.unknown + told.left_out == told.members
+    assert sum(counts.statuses.values()) + counts.unrenderable + counts.remaining == counts.members
+    rejected = counts.statuses.get("rejected", 0)
+    assert counts.waiting + counts.sent + rejected + counts.unknown + counts.left_out == counts.members
 
 
 def test_a_campaign_that_never_ran_has_everybody_before_it_or_called_them_off() -> None:
@@ -59,13 +59,13 @@ def test_several_runs_in_the_same_state_count_as_often() -> None:
 
 
 def test_members_expanded_during_the_count_are_taken_off_the_remaining() -> None:
-    told = counted({"queued": 30}, members=100, expanded=20, unrenderable=5)
-    assert (told.expanded, told.remaining) == (30, 65)
+    counts = counted({"queued": 30}, members=100, expanded=20, unrenderable=5)
+    assert (counts.expanded, counts.remaining) == (30, 65)
 
 
 def test_a_called_recipient_is_in_one_of_the_sums_and_undelivered_is_sent_and_failed() -> None:
-    told = counted({"delivered": 5, "undelivered": 2, "accepted": 3, "unreported": 1, "rejected": 4, "unknown": 6})
-    assert (told.sent, told.delivered, told.unreported, told.failed, told.unknown) == (11, 5, 4, 6, 6)
+    counts = counted({"delivered": 5, "undelivered": 2, "accepted": 3, "unreported": 1, "rejected": 4, "unknown": 6})
+    assert (counts.sent, counts.delivered, counts.unreported, counts.failed, counts.unknown) == (11, 5, 4, 6, 6)
 
 
 def test_the_time_left_is_that_of_the_last_minute_and_unknown_while_nothing_goes() -> None:
