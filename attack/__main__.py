@@ -21,7 +21,7 @@ from chaos.postgres import postgres_for
 from worker.cli.output import clean, console, progress_bar
 from worker.devstack.directory import kept_directory
 from worker.devstack.errors import StackError
-from worker.devstack.signals import Signalled, signals_noted
+from worker.devstack.signals import Signalled, deferred_signals
 from worker.devstack.stack import Stack, running_stack
 
 # The order counts: the flood takes the room of all other pushes, and the logs are searched at the end.
@@ -79,9 +79,9 @@ def attack(ledger: str, rows: list[int], directory: Path | None) -> bool:
     """Tries the attacks with these numbers, or all, and prints the results. Returns whether all were held."""
     chosen = [attack for attack in ATTACKS if not rows or attack.row in rows]
     with (
-        signals_noted() as interrupted,
+        deferred_signals() as raise_if_interrupted,
         kept_directory(directory, prefix="sms-attack-", kept=_print_place) as (path, keep),
-        _stack(path, ledger, interrupted) as stack,
+        _stack(path, ledger, raise_if_interrupted) as stack,
     ):
         held = report(list(_tried(stack, chosen)))
         if not held:
@@ -94,12 +94,12 @@ def _print_place(path: Path) -> None:
 
 
 @contextmanager
-def _stack(directory: Path, ledger: str, interrupted: Callable[[], None]) -> Iterator[Stack]:
+def _stack(directory: Path, ledger: str, raise_if_interrupted: Callable[[], None]) -> Iterator[Stack]:
     settings = {"SMS_PUSH_HOURLY_MIB": str(on_pushes.HOURLY_MIB)}
     with postgres_for(ledger) as postgres:
         url = postgres.url if postgres is not None else None
         with running_stack(
-            directory, ledger_url=url, concurrency=4, settings=settings, interrupted=interrupted
+            directory, ledger_url=url, concurrency=4, settings=settings, raise_if_interrupted=raise_if_interrupted
         ) as stack:
             yield stack
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from worker.devstack.errors import StackError
 from worker.devstack.postgres import new_database, running_postgres
-from worker.devstack.signals import signals_noted
+from worker.devstack.signals import deferred_signals
 from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.devstack.valkey import waiting_clients
 
@@ -42,7 +42,7 @@ class Harness:
 
     postgres: PostgresServer
     progress: Progress
-    interrupted: Callable[[], None]
+    raise_if_interrupted: Callable[[], None]
 
     @property
     def postgres_pid(self) -> int:
@@ -70,7 +70,7 @@ class Harness:
                 concurrency=concurrency,
                 simulator_options=["--latency-ms", str(latency_ms)],
                 settings=settings,
-                interrupted=self.interrupted,
+                raise_if_interrupted=self.raise_if_interrupted,
             ) as stack,
         ):
             yield stack
@@ -89,12 +89,12 @@ class Harness:
 def open_harness() -> Iterator[Harness]:
     """The harness of a benchmark. After SIGINT or SIGTERM a run raises Signalled."""
     with (
-        signals_noted() as interrupted,
+        deferred_signals() as raise_if_interrupted,
         # With its default settings commits are on the disk, and 100 connections are enough for 16 workers of 5.
         running_postgres() as postgres,
         Progress(console=Console(stderr=True), transient=True, refresh_per_second=2) as progress,
     ):
-        yield Harness(postgres, progress, interrupted)
+        yield Harness(postgres, progress, raise_if_interrupted)
 
 
 def more_workers(stack: Stack, count: int, concurrency: int) -> list[str]:

@@ -240,7 +240,7 @@ def _session(*, connections: int) -> aiohttp.ClientSession:
 
 
 async def _post(stack: Stack, session: aiohttp.ClientSession, body: bytes) -> None:
-    stack.interrupted()
+    stack.raise_if_interrupted()
     async with session.post(stack.environment["SIM_PUSH_URL"], data=body) as response:
         answer = await response.text()
     if (response.status, answer) != (200, "SUCCESS"):

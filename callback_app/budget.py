@@ -31,10 +31,10 @@ class Budget:
             if is_due:
                 self._look_at = self._monotonic() + LOOK_SECONDS
         # Outside the lock: where the ledger hangs, only one thread waits for it here.
-        spent = pushes.taken_in(connection, since=now - HOUR) if is_due else None
+        spent = pushes.stored_since(connection, since=now - HOUR) if is_due else None
         with self._lock:
             self._spent = self._spent if spent is None else spent
-            fits = self._spent + pushes.cost(size) <= self._most
+            fits = self._spent + pushes.stored_bytes(size) <= self._most
             if fits:
-                self._spent += pushes.cost(size)
+                self._spent += pushes.stored_bytes(size)
             return fits

@@ -20,7 +20,7 @@ from chaos.checker import still_waiting
 from chaos.postgres import postgres_for
 from worker.campaigns.draft import draft, start_time
 from worker.campaigns.spec import CampaignSpec
-from worker.devstack.signals import signals_noted
+from worker.devstack.signals import deferred_signals
 from worker.devstack.stack import Stack, running_stack, start_beat, start_worker
 from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.campaigns.campaign import RunState
@@ -50,10 +50,10 @@ def run_of_a_campaign(seed: int, members: int, every: float, ledger: str) -> boo
     """
     table = Table("text", "members", "kill -9", "runs", "taken", "unknown", "wrong", title="Campaigns", box=SIMPLE_HEAD)
     holds = True
-    with signals_noted() as interrupted:
+    with deferred_signals() as raise_if_interrupted:
         for kind, content in TEXTS.items():
             print(f"a campaign, {kind}, to {members:,}, and a kill about every {every:g} s ...", flush=True)
-            row, wrong = _campaign(content, Random(seed), members, every, ledger, interrupted)
+            row, wrong = _campaign(content, Random(seed), members, every, ledger, raise_if_interrupted)
             table.add_row(kind, f"{members:,}", *row, "; ".join(wrong) or "nothing")
             holds = holds and not wrong
     Console().print(table)
@@ -61,7 +61,7 @@ def run_of_a_campaign(seed: int, members: int, every: float, ledger: str) -> boo
 
 
 def _campaign(
-    content: str, dice: Random, members: int, every: float, ledger: str, interrupted: Callable[[], None]
+    content: str, dice: Random, members: int, every: float, ledger: str, raise_if_interrupted: Callable[[], None]
 ) -> tuple[list[str], list[str]]:
     with (
         tempfile.TemporaryDirectory(prefix="sms-chaos-") as directory,
@@ -72,7 +72,7 @@ def _campaign(
             concurrency=CONCURRENCY,
             settings=TIMEOUTS,
             simulator_options=GATEWAY,
-            interrupted=interrupted,
+            raise_if_interrupted=raise_if_interrupted,
         ) as stack,
     ):
         for name in WORKERS[1:]:
@@ -114,7 +114,7 @@ def _kill_until_done(stack: Stack, engine: Engine, dice: Random, every: float) -
     kills = 0
     due = time.monotonic() + every
     while not _is_over(engine):
-        stack.interrupted()
+        stack.raise_if_interrupted()
         _restart(stack)
         if time.monotonic() >= due:
             name = dice.choice(WORKERS + BEATS)

@@ -129,7 +129,7 @@ class _Rows:
 
 
 def _read_ledger(engine: Engine) -> _Rows:
-    probable = list(evidence.probable(engine, now=datetime.now(UTC) + LATER))
+    probable = list(evidence.find_probably_not_taken(engine, now=datetime.now(UTC) + LATER))
     counted = select(recipient_status.c.status, func.count()).group_by(recipient_status.c.status)
     unknown = select(recipient_status.c.msg_id, recipient_status.c.tips).where(recipient_status.c.status == "unknown")
     with reading(engine) as connection:

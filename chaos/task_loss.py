@@ -20,7 +20,7 @@ from rich.table import Table
 from sqlalchemy import Engine, select
 
 from worker.client import SmsClient
-from worker.devstack.signals import signals_noted
+from worker.devstack.signals import deferred_signals
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.ledger.engine import open_engine, reading
@@ -40,19 +40,21 @@ def compare(seed: int, count: int, kills: int) -> bool:
     """Sends both ways while the worker is killed, and prints the losses. Returns whether the client lost nothing."""
     table = Table("sent", "messages", "kill -9", "lost", title="Messages gone for good", box=SIMPLE_HEAD)
     lost = {}
-    with signals_noted() as interrupted:
+    with deferred_signals() as raise_if_interrupted:
         for way, send in (("by SmsClient", _by_client), ("by name", _by_name)):
             print(f"{count} messages {way}, {kills} times kill -9 ...", flush=True)
-            lost[way] = _lost(send, Random(seed), count, kills, interrupted)
+            lost[way] = _lost(send, Random(seed), count, kills, raise_if_interrupted)
             table.add_row(way, f"{count:,}", str(kills), f"{lost[way]:,}")
     Console().print(table)
     return not lost["by SmsClient"]
 
 
-def _lost(send: Send, dice: Random, count: int, kills: int, interrupted: Callable[[], None]) -> int:
+def _lost(send: Send, dice: Random, count: int, kills: int, raise_if_interrupted: Callable[[], None]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="sms-chaos-") as directory,
-        running_stack(Path(directory), concurrency=CONCURRENCY, settings=TIMEOUTS, interrupted=interrupted) as stack,
+        running_stack(
+            Path(directory), concurrency=CONCURRENCY, settings=TIMEOUTS, raise_if_interrupted=raise_if_interrupted
+        ) as stack,
     ):
         sent: set[str] = set()
         engine = open_engine(stack.ledger_url)
@@ -81,7 +83,7 @@ def _settle(stack: Stack, engine: Engine, sent: set[str]) -> None:
 
 
 def _pause(stack: Stack, seconds: float) -> None:
-    stack.interrupted()
+    stack.raise_if_interrupted()
     time.sleep(seconds)
 
 

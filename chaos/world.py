@@ -14,7 +14,7 @@ from typing import Any
 from chaos.postgres import Postgres, postgres_for
 from chaos.proxy import Proxy, running_proxy
 from worker.devstack.directory import kept_directory
-from worker.devstack.signals import signals_noted
+from worker.devstack.signals import deferred_signals
 from worker.devstack.stack import Stack, running_stack, start_worker
 
 WORKERS = ("worker", "worker2")
@@ -71,7 +71,7 @@ class World:
 
     def supervise(self) -> None:
         """Undoes the faults that are due, and restarts the processes that ended by themselves."""
-        self.stack.interrupted()
+        self.stack.raise_if_interrupted()
         while self._due and self._due[0][0] <= time.monotonic():
             self._undo_next()
         for name, process in tuple(self.stack.processes.items()):
@@ -93,7 +93,7 @@ class World:
         """Lets time pass without supervision. A Ctrl-C still counts."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self.stack.interrupted()
+            self.stack.raise_if_interrupted()
             time.sleep(0.05)
 
     def behave(self, **behaviour: Any) -> None:
@@ -126,7 +126,7 @@ def running_world(
 ) -> Iterator[World]:
     """A system with two workers. Raises Signalled and StackError; nothing is left frozen, however the block ends."""
     with (
-        signals_noted() as interrupted,
+        deferred_signals() as raise_if_interrupted,
         kept_directory(directory, prefix="sms-chaos-", kept=_print_place) as (path, keep),
         postgres_for(ledger) as postgres,
         running_proxy() as proxy,
@@ -136,7 +136,7 @@ def running_world(
             concurrency=setup.concurrency,
             simulator_options=setup.gateway,
             settings={**setup.settings, **({"SMS_GATEWAY_URL": proxy.gateway_url} if setup.through_proxy else {})},
-            interrupted=interrupted,
+            raise_if_interrupted=raise_if_interrupted,
         ) as stack,
     ):
         proxy.to_port = int(stack.simulator_url.rpartition(":")[2])

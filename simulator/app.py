@@ -25,11 +25,11 @@ def build_app(rules: Rules, initial: Behaviour, push_settings: PushSettings, sig
     app.router.add_get(SEND_PATH, send, allow_head=False)
     app.router.add_post(SEND_PATH, send)
     app.add_subapp("/sim/", build_control_app(gateway))
-    app.cleanup_ctx.append(_couriers)
+    app.cleanup_ctx.append(_run_couriers)
     return app
 
 
-async def _couriers(app: web.Application) -> AsyncIterator[None]:
+async def _run_couriers(app: web.Application) -> AsyncIterator[None]:
     pusher = app[GATEWAY].pusher
     pusher.start()
     yield

@@ -63,7 +63,7 @@ class CallLog:
         return len(self._msg_ids)
 
     def take(self, call: Call, arrived_at: float, monotonic: float) -> int:
-        """Keeps a call that was taken and returns its seq. Its answer follows with `answered`."""
+        """Keeps a call that was taken and returns its seq. Its answer follows with `note_answer`."""
         self._accounts.append(call.account)
         self._msg_ids.append(call.msg_id)
         self._mobiles.append(",".join(call.mobiles))
@@ -82,7 +82,7 @@ class CallLog:
         self.max_mobiles_per_call = max(self.max_mobiles_per_call, len(call.mobiles))
         return seq
 
-    def answered(self, seq: int, answer: str) -> None:
+    def note_answer(self, seq: int, answer: str) -> None:
         self._answers[seq - 1] = answer
         self.answers[answer] += 1
 

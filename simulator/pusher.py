@@ -16,7 +16,7 @@ from simulator.fault_script import FaultScript
 from simulator.push_http import TIMEOUT_SECONDS, PushAnswer, post_cut_short, post_push
 from simulator.push_queue import Push, PushQueue
 from simulator.push_xml import Batch, Reply, Report, push_body
-from simulator.reports import pushes_of
+from simulator.reports import results_of
 from simulator.rules import Call
 
 # Items fall due in ticks, so that the reports of many calls travel in one push.
@@ -108,7 +108,7 @@ class Pusher:
         """
         if self._fault_script.behaviour.push_url is None:
             return
-        reports, replies = pushes_of(call, self._fault_script)
+        reports, replies = results_of(call, self._fault_script)
         self.counts.reports.made += len(reports)
         for reply in replies:
             self.push_reply(reply)

@@ -7,7 +7,7 @@ from simulator.rules import Call
 DELIVERED, UNDELIVERED = "1", "-1"
 
 
-def pushes_of(call: Call, fault_script: FaultScript) -> tuple[tuple[Report, ...], tuple[Reply, ...]]:
+def results_of(call: Call, fault_script: FaultScript) -> tuple[tuple[Report, ...], tuple[Reply, ...]]:
     """The reports, each with the reply that follows it, and the replies of mobiles that get no report."""
     faults, rule = fault_script.behaviour.pushes, fault_script.reply_rule(call.content)
     reports: list[Report] = []

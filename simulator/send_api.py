@@ -43,7 +43,7 @@ async def _answer(request: web.Request, gateway: Gateway, params: dict[str, str]
     response = await respond(request, fault, answer, _clock(gateway, time.time()))
     if seq is not None:
         gone = request.transport is None and fault.do not in {"reset_after", "close_early"}
-        log.answered(seq, CLIENT_GONE if gone else fault.label)
+        log.note_answer(seq, CLIENT_GONE if gone else fault.label)
     return response
 
 

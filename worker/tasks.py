@@ -24,7 +24,7 @@ from worker.redis_store import bells, intake, intake_keys
 from worker.redis_store.connect import is_redis_away
 from worker.redis_store.lock import lock
 from worker.runtime.process import STOPPING
-from worker.runtime.retry import retried as retried_while
+from worker.runtime.retry import retried_while
 from worker.sending.by_name import put_by_name
 from worker.sending.serve import Server
 from worker.wiring import Feeds, Parts, build_parts
@@ -83,7 +83,7 @@ def work_on(lane: str) -> None:
 
 
 @app.task(name="sms.launch", bind=True)
-def launch_run(task: Task, run_id: int) -> None:
+def feed_run(task: Task, run_id: int) -> None:
     """Starts making the next messages of that run of a campaign."""
     _parts().feeds.begin((run_id, _queue(task)))
 

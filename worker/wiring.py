@@ -19,7 +19,7 @@ from worker.campaigns.window import window_of
 from worker.config import Settings, load_settings, revealed
 from worker.domain.caller import with_known_caller
 from worker.domain.campaigns.campaign import Campaign, Window
-from worker.domain.caps import Capped
+from worker.domain.caps import CapKey
 from worker.domain.clock import WrongClock
 from worker.domain.lane import CALLS_AT_ONCE, Lane
 from worker.domain.message import MSG_ID_END, Message
@@ -32,15 +32,15 @@ from worker.ledger.errors import retried
 from worker.ledger.sending import accounts
 from worker.ledger.sending.accounts import MsgIds
 from worker.maintenance.clock_guard import ClockGuard
-from worker.redis_store import bells, caps, complaints
+from worker.redis_store import bells, caps
 from worker.redis_store.accounts import announcing, known_to_all
 from worker.redis_store.connect import is_redis_away, open_redis
 from worker.redis_store.lock import lock
 from worker.redis_store.rate import allowance
 from worker.redis_store.sick_workers import report_health
 from worker.runtime.loop import RoundRobin
-from worker.runtime.process import STOPPING, utc_now
-from worker.runtime.retry import retried as retried_while
+from worker.runtime.process import STOPPING, process_name, utc_now
+from worker.runtime.retry import retried_while
 from worker.sending.accept import Reception, accept
 from worker.sending.breaker import accepted_since, breaker, unknown_in_a_row
 from worker.sending.call import open_gateway
@@ -158,7 +158,7 @@ def _base(settings: Settings) -> Base:
         policy=Policy(settings.lanes, accounts_by_name, settings.max_mobiles),
         engine=engine,
         redis=redis,
-        clock=ClockGuard(redis, engine, complaints.process_name(), clock=utc_now, monotonic=time.monotonic),
+        clock=ClockGuard(redis, engine, process_name(), clock=utc_now, monotonic=time.monotonic),
     )
 
 
@@ -202,7 +202,7 @@ def _sending(base: Base, session: Session) -> Sending:
 def _reception(base: Base) -> Reception:
     redis, policy, clock = base.redis, base.policy, base.clock
 
-    def room(wanted: Collection[Capped]) -> dict[Capped, int]:
+    def room(wanted: Collection[CapKey]) -> dict[CapKey, int]:
         return caps.room(redis, policy.lanes, wanted, now=clock.now())
 
     return Reception(
@@ -244,7 +244,7 @@ def _verbs(base: Base, sending: Sending, lane: Lane) -> Verbs:
     refuse_retried = retried(partial(refuse, base.engine), STOPPING.wait)
     return Verbs(
         may_work=clock.may_work,
-        most_calls=sending.reach.most_calls,
+        take_call_allowance=sending.reach.take_call_allowance,
         take_in=lambda: take_in(redis, sending.accept, refuse_retried, lane, account_ids, now=clock.now()),
         pull=partial(sending.pull, lane),
         submit=partial(submit, means=sending.means, record=sending.records[lane.name]),
@@ -263,11 +263,11 @@ def _feeds(base: Base, reception: Reception, servers: Mapping[str, Server]) -> F
         accept=accept_if,
         window=partial(window_of, base.settings),
         ring=lambda lane: servers[lane].wake(),
-        here=base.policy.account_ids,
-        anywhere=lambda: known_to_all(base.redis, now=base.clock.now()),
+        own_accounts=base.policy.account_ids,
+        known_accounts=lambda: known_to_all(base.redis, now=base.clock.now()),
         random=os.urandom,
         clock=base.clock.now,
     )
     return RoundRobin(
-        partial(feed_part, base.redis, partial(feed, feeder)), name="launch", stopping=STOPPING, is_away=is_store_away
+        partial(feed_part, base.redis, partial(feed, feeder)), name="feed", stopping=STOPPING, is_away=is_store_away
     )

@@ -14,18 +14,18 @@ from worker.campaigns.draft import draft, start_time
 from worker.campaigns.feed import Feeder, FeedOutcome, feed
 from worker.campaigns.spec import CampaignSpec
 from worker.campaigns.start_due import start_due
+from worker.campaigns.window import hours_of_campaign
 from worker.domain.campaigns.audience import Member, Origin
-from worker.domain.campaigns.campaign import Campaign, Run, Window, hours_of, window
+from worker.domain.campaigns.campaign import Campaign, Run, Window, window
 from worker.domain.campaigns.figures import Figures
 from worker.domain.campaigns.report import CampaignReport
-from worker.domain.hours import read_hours
 from worker.domain.message import Message
 from worker.domain.status import State
 from worker.domain.submission import Claimed, Recorded
 from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaigns, runs
-from worker.ledger.campaigns.answers import Answer, answers
 from worker.ledger.campaigns.figures import campaign_figures, campaign_report
+from worker.ledger.campaigns.replies import CampaignReply, find_replies
 from worker.ledger.engine import reading
 from worker.sending.accept import Reception, accept
 
@@ -42,8 +42,7 @@ AT_0800 = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
-    own = read_hours(campaign.hours) if campaign.hours else None
-    return window(hours_of(LANES[campaign.lane].hours, ZONE, own, ZoneInfo(campaign.time_zone)), at)
+    return window(hours_of_campaign(campaign, LANES[campaign.lane], ZONE), at)
 
 
 class Campaigns:
@@ -114,8 +113,8 @@ class Campaigns:
         self,
         run_id: int,
         now: datetime = NOW,
-        here: Collection[str] = ("default",),
-        anywhere: Collection[str] | None = None,
+        own_accounts: Collection[str] = ("default",),
+        known_accounts: Collection[str] | None = None,
         clock: Callable[[], datetime] | None = None,
     ) -> FeedOutcome:
         feeder = Feeder(
@@ -123,8 +122,8 @@ class Campaigns:
             accept=partial(self._accept, now),
             window=window_of,
             ring=self.rung.append,
-            here=here,
-            anywhere=lambda: anywhere,
+            own_accounts=own_accounts,
+            known_accounts=lambda: known_accounts,
             random=urandom,
             clock=clock or (lambda: now),
         )
@@ -151,10 +150,10 @@ class Campaigns:
         with reading(self.engine) as connection:
             return campaign_report(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=now)
 
-    def answers(self) -> list[Answer]:
+    def replies(self) -> list[CampaignReply]:
         campaign, of_campaign = self.find(), self.runs()
         with reading(self.engine) as connection:
-            return list(answers(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=NOW))
+            return list(find_replies(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=NOW))
 
     def start_personal(self, count: int, **changes: object) -> None:
         """A campaign under way, with a text of its own for each of so many members."""

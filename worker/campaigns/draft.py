@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from worker.campaigns.cron import next_time
 from worker.campaigns.spec import CampaignSpec, read_own_hours, read_share, read_time, read_zone
-from worker.campaigns.template import RowRefused, TemplateFault, Text, compile_text
+from worker.campaigns.template import CompiledText, RowRefused, TemplateFault, compile_text
 from worker.domain.campaigns.audience import Audience
 from worker.domain.campaigns.campaign import Campaign, hours_of, name_faults, window
 from worker.domain.hours import Hours
@@ -130,7 +130,7 @@ def _audience(connection: Connection, spec: CampaignSpec, faults: list[Fault]) -
     return audience
 
 
-def _refused_by_all(connection: Connection, audience_id: int, text: Text) -> str | None:
+def _refused_by_all(connection: Connection, audience_id: int, text: CompiledText) -> str | None:
     """Returns why the first member makes no text, if none of the first members makes one."""
     reason = None
     for member in audiences.members_after(connection, audience_id, 0, most=TRIED):

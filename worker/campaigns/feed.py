@@ -16,10 +16,10 @@ from functools import cache, partial
 from redis import Redis
 from sqlalchemy import Connection, Engine
 
-from worker.campaigns.template import RowRefused, Text, compile_text
+from worker.campaigns.template import CompiledText, RowRefused, compile_text
 from worker.domain.campaigns.audience import Member
 from worker.domain.campaigns.campaign import (
-    LASTS,
+    MAX_RUN_VALIDITY,
     Campaign,
     Leftover,
     Run,
@@ -46,7 +46,7 @@ RECIPIENTS = 1_000
 """Of one message at most."""
 CHECK_AGAIN = timedelta(seconds=5)
 """How often the results of a run are checked, where too many bad ones pause it."""
-LONGEST = timedelta(seconds=0.2)
+MAX_FEED_TIME = timedelta(seconds=0.2)
 """How long one run is fed at a time, but for one transaction at least.
 
 Then the other runs of the process have their turn.
@@ -78,16 +78,16 @@ class FeedOutcome(Enum):
 class Feeder:
     """What a worker feeds runs with.
 
-    `ring` wakes the lane of that name, `random` returns that many random bytes. `here` are the accounts of this worker.
-    `anywhere` returns the accounts of all workers, or None where no worker has told.
+    `ring` wakes the lane of that name, `random` returns that many random bytes. `own_accounts` are those of
+    this worker. `known_accounts` returns those of all workers, or None where no worker has told.
     """
 
     engine: Engine
     accept: Accept
     window: Callable[[Campaign, datetime], Window | None]
     ring: Callable[[str], object]
-    here: Collection[str]
-    anywhere: Callable[[], Collection[str] | None]
+    own_accounts: Collection[str]
+    known_accounts: Callable[[], Collection[str] | None]
     random: Callable[[int], bytes]
     clock: Callable[[], datetime]
 
@@ -116,14 +116,14 @@ def feed(feeder: Feeder, run_id: int) -> FeedOutcome:
     if current is None:
         return FeedOutcome.ENOUGH
     campaign, run = current
-    if campaign.account not in feeder.here:
-        is_nowhere = _is_paused_without_account(feeder.engine, campaign, feeder.anywhere(), begun)
+    if campaign.account not in feeder.own_accounts:
+        is_nowhere = _pause_without_account(feeder.engine, campaign, feeder.known_accounts(), begun)
         return FeedOutcome.ENOUGH if is_nowhere else FeedOutcome.NOT_HERE
-    if _is_shut(feeder, campaign, run, begun) or _goes_badly(feeder.engine, campaign, run, begun):
+    if _close_window(feeder, campaign, run, begun) or _stop_if_bad(feeder.engine, campaign, run, begun):
         return FeedOutcome.ENOUGH
     text = cache(partial(compile_text, campaign.content, campaign.header))
     while current and _feed_next(feeder, *current, text):
-        if feeder.clock() - begun >= LONGEST:
+        if feeder.clock() - begun >= MAX_FEED_TIME:
             return FeedOutcome.MORE
         current = _under_way(feeder.engine, run_id)
     return FeedOutcome.ENOUGH
@@ -134,7 +134,7 @@ def _under_way(engine: Engine, run_id: int) -> tuple[Campaign, Run] | None:
         return runs.under_way(connection, run_id)
 
 
-def _feed_next(feeder: Feeder, campaign: Campaign, run: Run, text: Callable[[], Text]) -> bool:
+def _feed_next(feeder: Feeder, campaign: Campaign, run: Run, text: Callable[[], CompiledText]) -> bool:
     """Makes the messages of the next members. Returns False where enough wait, or none are left."""
     with reading(feeder.engine) as connection:
         if run_queue.waiting(connection, campaign, run, most=AHEAD) >= AHEAD:
@@ -165,7 +165,7 @@ def _share(campaign: Campaign, run: Run) -> tuple[float, float] | None:
     return (0.0, campaign.first_share) if run.stage is Stage.FIRST else (campaign.first_share, 1.0)
 
 
-def _by_text(text: Text, members: Sequence[Member]) -> tuple[dict[str, list[str]], int]:
+def _by_text(text: CompiledText, members: Sequence[Member]) -> tuple[dict[str, list[str]], int]:
     """Returns the mobiles by the text for them, and how many members have a row that makes no text."""
     mobiles: defaultdict[str, list[str]] = defaultdict(list)
     unrenderable = 0
@@ -182,7 +182,7 @@ def _messages(
     campaign: Campaign, run: Run, texts: dict[str, list[str]], random: Callable[[int], bytes], now: datetime
 ) -> list[Message]:
     """One message for each text, of up to RECIPIENTS."""
-    expires_at = run.closes_at if campaign.leftover is Leftover.EXPIRE and run.closes_at else now + LASTS
+    expires_at = run.closes_at if campaign.leftover is Leftover.EXPIRE and run.closes_at else now + MAX_RUN_VALIDITY
     return [
         Message(
             id=new_id(now, random(10)),
@@ -200,9 +200,7 @@ def _messages(
     ]
 
 
-def _is_paused_without_account(
-    engine: Engine, campaign: Campaign, known: Collection[str] | None, now: datetime
-) -> bool:
+def _pause_without_account(engine: Engine, campaign: Campaign, known: Collection[str] | None, now: datetime) -> bool:
     """Pauses a campaign whose account is not among those `known`. Returns whether it is not."""
     if known is None or campaign.account in known:
         return False
@@ -215,8 +213,8 @@ def _is_paused_without_account(
     return True
 
 
-def _is_shut(feeder: Feeder, campaign: Campaign, run: Run, now: datetime) -> bool:
-    """Whether the run may not send now. A run whose window has closed gets its next window, or ends."""
+def _close_window(feeder: Feeder, campaign: Campaign, run: Run, now: datetime) -> bool:
+    """Ends a run whose window has closed, or gives it its next window. Returns whether the run may not send now."""
     if run.closes_at is None or now < run.closes_at:
         return now < run.opens_at
     window = feeder.window(campaign, now) if campaign.leftover is Leftover.CONTINUE else None
@@ -228,7 +226,7 @@ def _is_shut(feeder: Feeder, campaign: Campaign, run: Run, now: datetime) -> boo
     return True
 
 
-def _goes_badly(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> bool:
+def _stop_if_bad(engine: Engine, campaign: Campaign, run: Run, now: datetime) -> bool:
     """Pauses the campaign if too many of its results are bad. Returns whether it has."""
     if campaign.stop_share is None:
         return False

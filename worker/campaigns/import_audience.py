@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from worker.campaigns.files.table import Table
+from worker.campaigns.files.table import PeopleTable
 from worker.domain.campaigns.audience import (
     Audience,
+    AudienceError,
     Member,
-    NoAudience,
     NobodyLeft,
     Origin,
     RowsLeftOut,
@@ -34,13 +34,15 @@ ABANDONED = timedelta(minutes=2)
 Clock = Callable[[], datetime]
 
 
-def import_audience(engine: Engine, name: str, table: Table, *, by: str, clock: Clock, left_out: RowsLeftOut) -> int:
+def import_audience(
+    engine: Engine, name: str, table: PeopleTable, *, by: str, clock: Clock, left_out: RowsLeftOut
+) -> int:
     """Makes an audience of the rows of a table, each mobile once. Returns how many members it has.
 
-    Rows that are left out are added to `left_out`. Raises NoAudience where the name is bad or taken, or the table
+    Rows that are left out are added to `left_out`. Raises AudienceError where the name is bad or taken, or the table
     cannot be read to its end. Raises NobodyLeft where no row can be sent to. Then nothing stays.
     """
-    make_room(engine, name, clock=clock)
+    free_name(engine, name, clock=clock)
     hold = _begin(engine, name, table, by, clock)
     with ExitStack() as undo:
         undo.callback(_empty, hold)
@@ -56,17 +58,17 @@ def import_audience(engine: Engine, name: str, table: Table, *, by: str, clock: 
     return good
 
 
-def make_room(engine: Engine, name: str, *, clock: Clock) -> None:
+def free_name(engine: Engine, name: str, *, clock: Clock) -> None:
     """Makes the name free for an audience: it removes an abandoned one.
 
-    Raises NoAudience where the name is bad or taken.
+    Raises AudienceError where the name is bad or taken.
     """
     if faults := name_faults(name):
-        raise NoAudience(f"the name {name!r} {'; it '.join(faults)}")
+        raise AudienceError(f"the name {name!r} {'; it '.join(faults)}")
     with reading(engine) as connection:
         existing = audiences.find(connection, name)
     if existing and existing.ready:
-        raise NoAudience(
+        raise AudienceError(
             f"there is an audience {name!r} already, of {existing.source}; choose another name, or `sms audience remove` it first"
         )
     if existing:
@@ -74,12 +76,12 @@ def make_room(engine: Engine, name: str, *, clock: Clock) -> None:
 
 
 def remove_audience(engine: Engine, name: str, *, clock: Clock) -> Audience:
-    """Removes an audience, and returns what it was. Raises NoAudience where there is none, or where it is in use."""
+    """Removes an audience, and returns what it was. Raises AudienceError where there is none, or where it is in use."""
     with reading(engine) as connection:
         audience = audiences.find(connection, name)
         names = ", ".join(listed.name for listed in audiences.listed(connection))
     if not audience:
-        raise NoAudience(f"there is no audience {name!r}; the audiences are: {names or 'none yet'}")
+        raise AudienceError(f"there is no audience {name!r}; the audiences are: {names or 'none yet'}")
     _remove(engine, audience, clock)
     return audience
 
@@ -99,27 +101,29 @@ class _Hold:
 
     @contextmanager
     def working(self) -> Iterator[Connection]:
-        """A transaction on the audience. Raises NoAudience where somebody else owns it by now."""
+        """A transaction on the audience. Raises AudienceError where somebody else owns it by now."""
         now = self.clock()
         with self.engine.begin() as connection:
             if not audiences.claim(connection, self.id, last=self.last, now=now):
-                raise NoAudience(f"somebody else is importing or removing the audience {self.name!r}; look again later")
+                raise AudienceError(
+                    f"somebody else is importing or removing the audience {self.name!r}; look again later"
+                )
             yield connection
         self.last = now
 
 
-def _begin(engine: Engine, name: str, table: Table, by: str, clock: Clock) -> _Hold:
+def _begin(engine: Engine, name: str, table: PeopleTable, by: str, clock: Clock) -> _Hold:
     now = clock()
     with engine.begin() as connection:
         audience_id = audiences.begin(
             connection, name, Origin(table.source, table.header, table.column), by=by, now=now
         )
     if audience_id is None:
-        raise NoAudience(f"somebody else has just begun to import an audience {name!r}; look again later")
+        raise AudienceError(f"somebody else has just begun to import an audience {name!r}; look again later")
     return _Hold(engine, audience_id, name, now, clock)
 
 
-def _fill(hold: _Hold, table: Table, left_out: RowsLeftOut) -> int:
+def _fill(hold: _Hold, table: PeopleTable, left_out: RowsLeftOut) -> int:
     """Adds the good rows. Returns how many they are."""
     good = 0
     position = table.header.index(table.column)
@@ -137,13 +141,13 @@ def _fill(hold: _Hold, table: Table, left_out: RowsLeftOut) -> int:
 def _remove(engine: Engine, audience: Audience, clock: Clock) -> None:
     hold = _Hold(engine, audience.id, audience.name, audience.created_at, clock)
     if not audience.ready and clock() - audience.created_at < ABANDONED:
-        raise NoAudience(
+        raise AudienceError(
             f"the audience {audience.name!r} is being imported or removed, by {audience.created_by}; if that was killed, try again"
             f" {ABANDONED.total_seconds():.0f} seconds after it"
         )
     with hold.working() as connection:
         if names := audiences.used_by(connection, audience.id):
-            raise NoAudience(
+            raise AudienceError(
                 f"the audience {audience.name!r} is that of {', '.join(names)}; it stays as long as they do"
             )
     _empty(hold)

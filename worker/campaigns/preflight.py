@@ -17,16 +17,16 @@ from worker.campaigns.tally import (
     add_recipients,
     add_texts,
     add_unrenderable,
-    noticed,
+    risk_counts,
     samples,
 )
-from worker.campaigns.template import RowRefused, Text, compile_text
+from worker.campaigns.template import CompiledText, RowRefused, compile_text
+from worker.campaigns.window import hours_of_campaign
 from worker.domain.campaigns.audience import Member
-from worker.domain.campaigns.campaign import Campaign, hours_of
+from worker.domain.campaigns.campaign import Campaign
 from worker.domain.campaigns.forecast import Forecast, forecast
 from worker.domain.campaigns.preflight import Preflight, Unrenderable
-from worker.domain.caps import Capped
-from worker.domain.hours import read_hours
+from worker.domain.caps import CapKey, Room
 from worker.domain.lane import Lane
 from worker.domain.rate import Rate
 from worker.ledger.campaigns import audiences
@@ -37,9 +37,6 @@ PAGE = 1000
 
 `feed` takes as many of a personal text: those with the same text share calls.
 """
-
-Room = Callable[[Collection[Capped]], dict[Capped, int]]
-"""Returns how often each of them may still be sent to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +118,7 @@ def _summary(campaign: Campaign, rules: Rules, tally: Tally, *, personal: bool, 
         calls=calls,
         forecast=_forecast(campaign, rules, tally.recipients, calls, now),
         samples=samples(tally),
-        noticed=noticed(tally),
+        noticed=risk_counts(tally),
     )
 
 
@@ -132,7 +129,7 @@ def _pages(connection: Connection, campaign: Campaign) -> Iterator[Sequence[Memb
         line = page[-1].line
 
 
-def _rendered(text: Text, page: Sequence[Member], tally: Tally, watch: Watch) -> list[Rendered]:
+def _rendered(text: CompiledText, page: Sequence[Member], tally: Tally, watch: Watch) -> list[Rendered]:
     rendered = []
     for member in page:
         try:
@@ -158,7 +155,7 @@ def _without_optouts(
 def _without_capped(campaign: Campaign, rules: Rules, rendered: list[Rendered], tally: Tally) -> list[Rendered]:
     if not (rules.lane.caps and rules.room and rendered):
         return rendered
-    room = rules.room([Capped(campaign.account, rules.lane.name, member.mobile) for member, _ in rendered])
+    room = rules.room([CapKey(campaign.account, rules.lane.name, member.mobile) for member, _ in rendered])
     kept = _without(rendered, {capped.mobile for capped, times in room.items() if times < 1})
     tally.capped += len(rendered) - len(kept)
     return kept
@@ -169,8 +166,7 @@ def _without(rendered: Sequence[Rendered], mobiles: Collection[str]) -> list[Ren
 
 
 def _forecast(campaign: Campaign, rules: Rules, recipients: int, calls: int, now: datetime) -> Forecast:
-    own = read_hours(campaign.hours) if campaign.hours else None
-    hours = hours_of(rules.lane.hours, rules.zone, own, ZoneInfo(campaign.time_zone))
+    hours = hours_of_campaign(campaign, rules.lane, rules.zone)
     return forecast(recipients, calls, rules.rate, hours, _begins(campaign, now), campaign.leftover)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from worker.domain.campaigns.audience import Member
-from worker.domain.campaigns.preflight import Noticed, Sample, Unrenderable
+from worker.domain.campaigns.preflight import RiskCount, Sample, Unrenderable
 from worker.domain.text import Risk, segments, units, warnings
 
 EXAMPLES = 3
@@ -95,9 +95,9 @@ def samples(tally: Tally) -> list[Sample]:
     return list(by_text.values())
 
 
-def noticed(tally: Tally) -> list[Noticed]:
+def risk_counts(tally: Tally) -> list[RiskCount]:
     """Returns what texts are warned of, in the order in which it was met."""
-    return [Noticed(risk, warning, line, tally.warned[risk]) for risk, (warning, line) in tally.warnings.items()]
+    return [RiskCount(risk, warning, line, tally.warned[risk]) for risk, (warning, line) in tally.warnings.items()]
 
 
 def _sample(why: str, member: Member, text: str) -> Sample:

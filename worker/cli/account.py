@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
+from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.errors import Failed
-from worker.cli.options import ledger, ledger_engine, operator
 from worker.cli.output import AsJson, clean, console, print_json, styled, table, utc
 from worker.config import load_settings
 from worker.ledger.sending import gates

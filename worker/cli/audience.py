@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Engine
 
-from worker.campaigns.files.table import Table, open_table
-from worker.campaigns.import_audience import import_audience, make_room, remove_audience
+from worker.campaigns.files.table import PeopleTable, open_table
+from worker.campaigns.import_audience import free_name, import_audience, remove_audience
 from worker.cli.audience_file import counts_in_words, print_left_out, refusals_file, summarise, watched
+from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.errors import Failed
-from worker.cli.options import Column, Sheet, ledger, ledger_engine, operator
+from worker.cli.options import Column, Sheet
 from worker.cli.output import AsJson, clean, console, print_json, progress_bar, shortened, table, utc
 from worker.config import load_settings
 from worker.domain.campaigns.audience import Audience, Member, RowsLeftOut
@@ -64,7 +65,7 @@ def import_file(
         raise typer.BadParameter("--refusals would overwrite the file")
     with ledger_engine(load_settings("ledger")) as engine:
         # First, for a name that is taken must not overwrite the refusals of an earlier import.
-        make_room(engine, name, clock=_now)
+        free_name(engine, name, clock=_now)
         with open_table(file, column=column, sheet=sheet) as rows, refusals_file(refusals) as write:
             left_out = RowsLeftOut(write)
             good = _import(engine, name, rows, left_out, quiet=as_json)
@@ -75,7 +76,7 @@ def import_file(
         typer.echo(f"{counts_in_words(summary)}, by the column {clean(rows.column)}")
 
 
-def _import(engine: Engine, name: str, rows: Table, left_out: RowsLeftOut, *, quiet: bool) -> int:
+def _import(engine: Engine, name: str, rows: PeopleTable, left_out: RowsLeftOut, *, quiet: bool) -> int:
     """Imports the rows with a progress bar, then prints what was left out, also where the import fails.
 
     Returns how many are good.

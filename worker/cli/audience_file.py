@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from worker.campaigns.files.table import Table
+from worker.campaigns.files.table import PeopleTable
 from worker.cli.csv_file import rows_file
 from worker.cli.output import clean, console, table
 from worker.domain.campaigns.audience import NobodyLeft, Refusal, Row, RowFault, RowsLeftOut
@@ -15,7 +15,7 @@ from worker.domain.campaigns.audience import NobodyLeft, Refusal, Row, RowFault,
 ROWS_A_LOOK = 1000
 
 
-def watched(rows: Table, progress: Progress) -> Iterator[Row]:
+def watched(rows: PeopleTable, progress: Progress) -> Iterator[Row]:
     """The rows of the table, with a bar of how much of its file has been read."""
     reading = progress.add_task("reading", total=rows.size)
     for number, row in enumerate(rows.rows):

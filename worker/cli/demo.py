@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from worker.client import SmsClient
 from worker.devstack.directory import kept_directory
-from worker.devstack.signals import Signalled, signals_noted
+from worker.devstack.signals import Signalled, deferred_signals
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.message import MAX_RECIPIENTS
 from worker.domain.status import Report
@@ -81,16 +81,18 @@ def demo(
             console.print(f"The files are kept in {place}")
 
     try:
-        with signals_noted() as interrupted:
+        with deferred_signals() as raise_if_interrupted:
             with kept_directory(directory, prefix="sms-demo-", kept=print_kept) as (place, keep_it):
                 if keep:
                     keep_it()
                 console.print("Starting Valkey, a simulated gateway, worker, beat and callback app ...")
                 began = time.monotonic()
-                with running_stack(place, simulator_options=GATEWAY, interrupted=interrupted) as stack:
+                with running_stack(
+                    place, simulator_options=GATEWAY, raise_if_interrupted=raise_if_interrupted
+                ) as stack:
                     console.print(f"All are up after {time.monotonic() - began:.1f} s; their files are in {place}")
                     checks = _run(stack, console, recipients)
-            interrupted()
+            raise_if_interrupted()
     except Signalled as signalled:
         typer.echo(f"sms demo: {signalled}, so all is ended; nothing is left running", err=True)
         raise typer.Exit(128 + signalled.number) from signalled

@@ -1,7 +1,6 @@
 """`sms doctor`: makes every check that can be made, whatever became of the others."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -9,15 +8,14 @@ import typer
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from sqlalchemy.exc import OperationalError
 
+from worker.cli.connections import known_accounts, open_ledger, redis_of
 from worker.cli.errors import in_words
-from worker.cli.options import known_accounts, open_ledger
 from worker.cli.output import AsJson, clean, console, print_json, styled, table
-from worker.config import ConfigError, Settings, load_settings, revealed
+from worker.config import ConfigError, Settings, load_settings
 from worker.ledger.engine import LOCK_WAIT, reading
 from worker.ledger.errors import is_locked
 from worker.maintenance import checks
 from worker.maintenance.checks import LOOK, OK, WRONG, Check
-from worker.redis_store.connect import open_redis
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -61,7 +59,7 @@ def _check_all(now: datetime) -> Iterator[Check]:
 def _check_redis(settings: Settings) -> Iterator[Check]:
     engine = open_ledger(settings) if settings.ledger_url else None
     try:
-        with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
+        with redis_of(settings) as redis:
             yield from checks.check_redis(redis, engine, lambda: datetime.now(UTC))
     except AuthenticationError as why:
         yield Check("Redis", WRONG, str(why), "correct the user and the password in SMS_REDIS_URL")

@@ -10,7 +10,7 @@ from worker.cli.output import clean
 from worker.client import Full, NotPermitted, Refused, Unavailable
 from worker.config import ConfigError
 from worker.devstack.errors import StackError
-from worker.domain.campaigns.audience import NoAudience
+from worker.domain.campaigns.audience import AudienceError
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.schema import LedgerInUse, WrongSchema
 
@@ -22,7 +22,7 @@ class Failed(Exception):
 EXPECTED = (
     Failed,
     ConfigError,
-    NoAudience,
+    AudienceError,
     Refused,
     WrongSchema,
     LedgerInUse,

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since, ledger
-from worker.cli.output import WIPED, AsJson, clean, console, counted, folded, print_json, shortened, styled, table, utc
+from worker.cli.connections import ledger
+from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since
+from worker.cli.output import WIPED, AsJson, clean, console, counted, print_json, shortened, styled, table, utc, wrapped
 from worker.domain.lane import LANES
 from worker.domain.status import STATUSES
 from worker.ledger.sending import message_queries
@@ -66,7 +67,7 @@ def _show(messages: Sequence[MessageView], as_json: bool) -> None:
     listed = table("message", *least, fixed={"message": ID_WIDTH}, least=least)
     for message in messages:
         listed.add_row(
-            f"{folded(message.id, ID_WIDTH)}\n{shortened(message.content or WIPED, ID_WIDTH)}",
+            f"{wrapped(message.id, ID_WIDTH)}\n{shortened(message.content or WIPED, ID_WIDTH)}",
             utc(message.created_at).replace(" ", "\n"),
             f"{message.lane}\n{clean(message.account)}",
             styled(counted(message.counts, "\n")),
@@ -86,7 +87,7 @@ def _show_refused(messages: Sequence[RefusedView], as_json: bool) -> None:
         if len(message.faults) > FAULTS:
             why.append(f"and {len(message.faults) - FAULTS} more: see `sms show`")
         listed.add_row(
-            folded(message.id, ID_WIDTH),
+            wrapped(message.id, ID_WIDTH),
             utc(message.refused_at).replace(" ", "\n"),
             "\n".join((*why, shortened(message.payload, SHOWN))),
         )

@@ -8,8 +8,8 @@ import typer
 from sqlalchemy import Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
+from worker.cli.connections import open_ledger
 from worker.cli.errors import Failed
-from worker.cli.options import open_ledger
 from worker.config import load_settings
 from worker.ledger import schema
 from worker.ledger.engine import reading

@@ -10,9 +10,10 @@ import typer
 from sqlalchemy import Engine
 
 from worker.cli.audience_file import print_left_out
+from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.csv_file import STDOUT, write_sheet
 from worker.cli.errors import Failed
-from worker.cli.options import Column, Limit, OnlyAccount, Since, ledger, ledger_engine, operator
+from worker.cli.options import Column, Limit, OnlyAccount, Since
 from worker.cli.output import AsJson, clean, console, print_json, progress, shortened, table, utc
 from worker.cli.send_file import read_file
 from worker.config import load_settings

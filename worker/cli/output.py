@@ -91,7 +91,7 @@ def shortened(text: str, most: int) -> str:
     return line if cell_len(line) <= most else set_cell_size(line, most - 1).rstrip() + "…"
 
 
-def folded(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
     """The text on lines of `width` columns."""
     return "\n".join(chop_cells(clean(text), width))
 

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.errors import Failed
-from worker.cli.options import Limit, ledger, ledger_engine, operator
+from worker.cli.options import Limit
 from worker.cli.optout import undone_in_words
 from worker.cli.output import AsJson, clean, console, print_json, progress, shortened, styled, table, utc
 from worker.config import load_settings

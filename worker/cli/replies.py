@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.options import Limit, Since, ledger
+from worker.cli.connections import ledger
+from worker.cli.options import Limit, Since
 from worker.cli.output import AsJson, clean, console, print_json, table, utc
 from worker.domain.mobile import NotAMobile, normalise
 from worker.ledger.inbound import push_queries

@@ -9,8 +9,9 @@ import typer
 from sqlalchemy import Engine
 
 from worker.cli.audience_file import counts_in_words, print_left_out, summarise
+from worker.cli.connections import client, ledger_engine
 from worker.cli.errors import Failed
-from worker.cli.options import NOTICE, Column, Lane, Sheet, client, ledger_engine, split_mobiles
+from worker.cli.options import NOTICE, Column, Lane, Sheet, split_mobiles
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled
 from worker.cli.send_file import check_fields, new_key, read_file, send_parts
 from worker.cli.waiting import FAILED, Fate, wait_for

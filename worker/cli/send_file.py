@@ -40,7 +40,7 @@ def read_file(
 ) -> Recipients:
     """Reads the recipients from the file, and writes every refused row to `refusals`.
 
-    Raises NoAudience where it is not a table.
+    Raises AudienceError where it is not a table.
     """
     with (
         open_table(path, column=column, sheet=sheet) as table,

@@ -1,7 +1,6 @@
 """`sms show`: one message, wherever it is: in the ledger, among the refused messages, or still in the intake."""
 
 import json
-from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -9,18 +8,18 @@ from redis.exceptions import RedisError
 from rich.console import Console
 from sqlalchemy import Connection
 
+from worker.cli.connections import known_accounts, ledger, redis_of
 from worker.cli.errors import Failed
-from worker.cli.options import known_accounts, ledger
 from worker.cli.output import WIPED, AsJson, clean, console, counted, print_json, styled, table, utc
-from worker.config import Settings, load_settings, revealed
+from worker.config import Settings, load_settings
 from worker.domain.message import MAX_RECIPIENTS, is_id
+from worker.domain.policy import expires_at
 from worker.domain.status import State
 from worker.ledger.sending import gates, message_queries
 from worker.ledger.sending.message_queries import MessageView
 from worker.present.messages import intake_message_json, message_json, refused_message_json
-from worker.present.reasons import obstacle
+from worker.present.reasons import find_obstacle
 from worker.redis_store import intake, intake_parked
-from worker.redis_store.connect import open_redis
 
 SHOWN = 50
 
@@ -86,14 +85,14 @@ def _in_ledger(connection: Connection, settings: Settings, message_id: str, limi
 
 def _obstacle(connection: Connection, settings: Settings, view: MessageView) -> str | None:
     [gate] = (gate for gate in gates.gates(connection) if gate.account == view.account)
-    return obstacle(gate, known_accounts(settings))
+    return find_obstacle(gate, known_accounts(settings))
 
 
 def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[str, Any] | None:
     if settings.redis_url is None:
         return None
     try:
-        with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
+        with redis_of(settings) as redis:
             message = intake.find(redis, message_id)
             if message is None:
                 return None
@@ -102,8 +101,8 @@ def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[s
         raise Failed(
             f"no message {message_id} is in the ledger, and the intake cannot be asked: {str(why).rstrip('.')}. Try again later."
         ) from why
-    expires_at = (message.at or message.created_at) + (message.valid_for or settings.lanes[message.lane].validity)
-    return intake_message_json(message, expires_at, limit, parked_until)
+    expiry = expires_at(message, settings.lanes[message.lane])
+    return intake_message_json(message, expiry, limit, parked_until)
 
 
 def _print_refused(screen: Console, message: dict[str, Any]) -> None:

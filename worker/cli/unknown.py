@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection, Engine
 
+from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.errors import Failed
-from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since, ledger, ledger_engine, operator
-from worker.cli.output import AsJson, clean, console, folded, print_json, shortened, table, utc
+from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since
+from worker.cli.output import AsJson, clean, console, print_json, shortened, table, utc, wrapped
 from worker.config import load_settings
 from worker.domain.lane import LANES, Lane
 from worker.domain.mobile import NotAMobile, normalise
@@ -20,7 +21,7 @@ from worker.ledger.dialect import chunks
 from worker.ledger.engine import reading
 from worker.ledger.sending import evidence
 from worker.ledger.sending import unknown as ledger_unknown
-from worker.ledger.sending.unknown import UnknownView, Which
+from worker.ledger.sending.unknown import UnknownFilter, UnknownView
 from worker.present.unknown import unknown_call_json
 
 ID_WIDTH = 36
@@ -59,7 +60,7 @@ def list_unknown(
       sms unknown list --lane notice --since 1h
     """
     with ledger() as connection:
-        calls = ledger_unknown.newest(connection, Which(lane=lane, account=account, since=since), limit=limit)
+        calls = ledger_unknown.newest(connection, UnknownFilter(lane=lane, account=account, since=since), limit=limit)
         reasons = evidence.reasons(connection, [call.id for call in calls], now=datetime.now(UTC))
     if as_json:
         print_json([unknown_call_json(call, reasons.get(call.id)) for call in calls])
@@ -75,7 +76,7 @@ def _print(calls: Sequence[UnknownView], reasons: Mapping[int, str]) -> None:
         answer = " ".join(filter(None, (call.result, call.tips))) or "no reply"
         answer = f"resent; {answer}" if call.resent else answer
         listed.add_row(
-            f"{folded(call.message, ID_WIDTH)}\n{shortened(answer, ID_WIDTH)}", utc(call.since).replace(" ", "\n"),
+            f"{wrapped(call.message, ID_WIDTH)}\n{shortened(answer, ID_WIDTH)}", utc(call.since).replace(" ", "\n"),
             f"{call.lane}\n{clean(call.account)}", f"{call.recipients:,}",
         )  # fmt: skip
     console().print(listed if calls else "nothing is unknown")
@@ -130,17 +131,17 @@ def resolve(  # noqa: PLR0913 - its options are the command's
         if names:
             parts = [_named(engine, names, resend)]
         else:
-            parts = _filtered(engine, Which(lane=lane, account=account, since=since), probable)
+            parts = _filtered(engine, UnknownFilter(lane=lane, account=account, since=since), probable)
             if not yes:
                 _ask(engine, parts, report, probable)
-        done = _settle(engine, parts, report) if report else _resend(engine, parts, settings.lanes)
+        done = _resolve(engine, parts, report) if report else _resend(engine, parts, settings.lanes)
     if as_json:
         print_json(done)
     else:
         typer.echo(clean((SETTLED if report else RESENT).format(**done)))
 
 
-def _named(engine: Engine, names: Sequence[str], resend: bool) -> Which:
+def _named(engine: Engine, names: Sequence[str], resend: bool) -> UnknownFilter:
     with reading(engine) as connection:
         which = _read_names(connection, names)
     if resend and which.pairs:
@@ -148,7 +149,7 @@ def _named(engine: Engine, names: Sequence[str], resend: bool) -> Which:
     return which
 
 
-def _read_names(connection: Connection, names: Sequence[str]) -> Which:
+def _read_names(connection: Connection, names: Sequence[str]) -> UnknownFilter:
     """The recipients that each ID or ID:MOBILE names.
 
     An id may end in a colon and a mobile, so it is tried as an id first.
@@ -156,15 +157,17 @@ def _read_names(connection: Connection, names: Sequence[str]) -> Which:
     ids, pairs, nothing = [], [], []
     for name in names:
         before, _, after = name.rpartition(":")
-        if any(ledger_unknown.count(connection, Which(ids=[name]))):
+        if any(ledger_unknown.count(connection, UnknownFilter(ids=[name]))):
             ids.append(name)
-        elif (mobile := _mobile(after)) and any(ledger_unknown.count(connection, Which(pairs=[(before, mobile)]))):
+        elif (mobile := _mobile(after)) and any(
+            ledger_unknown.count(connection, UnknownFilter(pairs=[(before, mobile)]))
+        ):
             pairs.append((before, mobile))
         else:
             nothing.append(name)
     if nothing:
         raise Failed(f"nothing is unknown of {', '.join(nothing)}; nothing was done. `sms unknown list` shows what is")
-    return Which(ids=ids, pairs=pairs)
+    return UnknownFilter(ids=ids, pairs=pairs)
 
 
 def _mobile(text: str) -> str | None:
@@ -174,15 +177,15 @@ def _mobile(text: str) -> str | None:
         return None
 
 
-def _filtered(engine: Engine, which: Which, probable: bool) -> list[Which]:
+def _filtered(engine: Engine, which: UnknownFilter, probable: bool) -> list[UnknownFilter]:
     """The filter; with `probable` in parts, each of which names as many submissions as a statement takes."""
     if not probable:
         return [which]
-    submission_ids = evidence.probable(engine, now=datetime.now(UTC))
+    submission_ids = evidence.find_probably_not_taken(engine, now=datetime.now(UTC))
     return [replace(which, submission_ids=part) for part in chunks(submission_ids)]
 
 
-def _ask(engine: Engine, parts: Sequence[Which], report: Report | None, probable: bool) -> None:
+def _ask(engine: Engine, parts: Sequence[UnknownFilter], report: Report | None, probable: bool) -> None:
     """Asks before anything is settled, if anything is there. Raises Failed where nobody can answer."""
     with reading(engine) as connection:
         counts = [ledger_unknown.count(connection, part) for part in parts]
@@ -197,14 +200,14 @@ def _ask(engine: Engine, parts: Sequence[Which], report: Report | None, probable
     typer.confirm(question, abort=True, err=True)
 
 
-def _resend(engine: Engine, parts: Sequence[Which], lanes: Mapping[str, Lane]) -> dict[str, Any]:
+def _resend(engine: Engine, parts: Sequence[UnknownFilter], lanes: Mapping[str, Lane]) -> dict[str, Any]:
     now = datetime.now(UTC)
     with engine.begin() as connection:
         return {"submissions": sum(ledger_unknown.resend(connection, part, lanes, now=now) for part in parts)}
 
 
-def _settle(engine: Engine, parts: Sequence[Which], report: Report) -> dict[str, Any]:
+def _resolve(engine: Engine, parts: Sequence[UnknownFilter], report: Report) -> dict[str, Any]:
     set_by, now = operator(), datetime.now(UTC)
     with engine.begin() as connection:
-        count = sum(ledger_unknown.settle(connection, part, report, set_by=set_by, now=now) for part in parts)
+        count = sum(ledger_unknown.resolve(connection, part, report, set_by=set_by, now=now) for part in parts)
     return {"recipients": count, "status": report, "said_by": set_by}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import make_url
 
-from worker.devstack.signals import Signalled, signals_noted
+from worker.devstack.signals import Signalled, deferred_signals
 from worker.devstack.stack import Stack, running_stack
 
 DIRECTORY = Path(".sms")
@@ -36,13 +36,13 @@ def up(
     """
     with (
         suppress(Signalled),
-        signals_noted() as interrupted,
+        deferred_signals() as raise_if_interrupted,
         running_stack(
             directory,
             ledger_url=ledger_url,
             concurrency=concurrency,
             simulator_options=("--latency-ms", str(latency_ms)),
-            interrupted=interrupted,
+            raise_if_interrupted=raise_if_interrupted,
         ) as stack,
     ):
         typer.echo(_introduction(stack, _write_environment(stack)))

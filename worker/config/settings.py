@@ -16,14 +16,14 @@ from worker.domain.hours import Hours
 from worker.domain.key import KEY_DAYS
 from worker.domain.lane import LANES, Lane
 from worker.domain.optout import OPTOUT_WORDS
-from worker.domain.outcome import NOT_TAKEN
+from worker.domain.outcome import NOT_TAKEN_STATUSES
 from worker.domain.rate import Rate
 
 PREFIX = "SMS_"
 DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
 """The address in the vendor's document."""
 
-SIGNATURE = r"^(【[^【】]+】)?$"
+SIGNATURE_PATTERN = r"^(【[^【】]+】)?$"
 
 
 class Account(BaseModel):
@@ -36,9 +36,9 @@ class Account(BaseModel):
     password: SecretStr
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
-    signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
+    signature: str = Field(default="", max_length=32, pattern=SIGNATURE_PATTERN)
     time_zone: Annotated[ZoneInfo, BeforeValidator(values.read_zone)] = ZoneInfo("Asia/Shanghai")
-    not_taken: Annotated[frozenset[int], BeforeValidator(values.read_statuses)] = NOT_TAKEN
+    not_taken: Annotated[frozenset[int], BeforeValidator(values.read_statuses)] = NOT_TAKEN_STATUSES
 
     @property
     def limit(self) -> Rate:
@@ -94,8 +94,8 @@ class Settings(BaseSettings):
     read_timeout: float = Field(default=30, gt=0, le=300)
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
-    signature: str = Field(default="", max_length=32, pattern=SIGNATURE)
-    not_taken: Annotated[frozenset[int], NoDecode, BeforeValidator(values.read_statuses)] = NOT_TAKEN
+    signature: str = Field(default="", max_length=32, pattern=SIGNATURE_PATTERN)
+    not_taken: Annotated[frozenset[int], NoDecode, BeforeValidator(values.read_statuses)] = NOT_TAKEN_STATUSES
     optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(values.read_words)] = OPTOUT_WORDS
     callers: Annotated[frozenset[str], NoDecode, BeforeValidator(values.read_callers)] = frozenset()
     max_mobiles: int = Field(default=50, ge=1, le=1000)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from worker.domain.caller import caller_fault
 from worker.domain.caps import read_cap
 from worker.domain.hours import Hours, read_hours
-from worker.domain.optout import folded
+from worker.domain.optout import normalised
 
 Network = IPv4Network | IPv6Network
 
@@ -45,7 +45,7 @@ def split_tokens(tokens: SecretStr) -> tuple[str, ...]:
 def read_words(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    words = _names(value, "[,，]", folded)
+    words = _names(value, "[,，]", normalised)
     if not words:
         raise ValueError("give at least one word, with commas between words; without one nobody could opt out")
     return words

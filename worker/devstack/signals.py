@@ -14,7 +14,7 @@ class Signalled(Exception):
 
 
 @contextmanager
-def signals_noted() -> Iterator[Callable[[], None]]:
+def deferred_signals() -> Iterator[Callable[[], None]]:
     """Within the block, SIGINT, SIGTERM and SIGHUP are only noted.
 
     Yields a function that raises Signalled once one has come.

@@ -36,7 +36,7 @@ PYTHON = (sys.executable, "-m")
 
 @dataclass
 class Stack:
-    """The running processes by name, and the URLs to reach them. `interrupted` raises when it is time to end.
+    """The running processes by name, and the URLs to reach them. `raise_if_interrupted` raises when it is time to end.
 
     `redis_url` and `ledger_url` belong to the program that starts the stack and allow everything. The processes have
     users with fewer rights.
@@ -48,7 +48,7 @@ class Stack:
     ledger_url: str
     simulator_url: str
     callback_url: str
-    interrupted: Callable[[], None]
+    raise_if_interrupted: Callable[[], None]
     redis_passwords: dict[str, str]
     ledger_passwords: dict[str, str]
     """Empty where all roles are one user of the ledger."""
@@ -64,7 +64,7 @@ class Stack:
         `role` is the process's user of Redis (worker/redis_store/redis.acl) and of the ledger (worker/ledger/roles.py).
         A process with a role that the ledger does not know gets no URL of the ledger.
         """
-        self.interrupted()
+        self.raise_if_interrupted()
         self._commands[name] = command or self._commands[name]
         self._roles[name] = role or self._roles.get(name, "worker")
         self.processes[name] = start_process(
@@ -93,8 +93,8 @@ class Stack:
         return self.directory / f"{name}.log"
 
     def check(self) -> None:
-        """Raises StackError if a process has ended, and what `interrupted` raises if we are to end."""
-        self.interrupted()
+        """Raises StackError if a process has ended, and what `raise_if_interrupted` raises if we are to end."""
+        self.raise_if_interrupted()
         for name, process in tuple(self.processes.items()):
             if has_ended(process):
                 end = self.log(name).read_text(errors="replace")[-2000:]
@@ -153,7 +153,7 @@ def running_stack(
     concurrency: int = 16,
     simulator_options: Sequence[str] = (),
     settings: Mapping[str, str] | None = None,
-    interrupted: Callable[[], None] = lambda: None,
+    raise_if_interrupted: Callable[[], None] = lambda: None,
 ) -> Iterator[Stack]:
     """All the processes of the system, ready for use. They end with the block, however it ends.
 
@@ -163,7 +163,7 @@ def running_stack(
     directory = directory.absolute()
     with _locked(directory), held_ports(3) as ports:
         url = ledger.absolute(ledger_url) if ledger_url else f"sqlite:///{directory / 'ledger.db'}"
-        stack = _new_stack(directory, ports, url, settings or {}, interrupted)
+        stack = _new_stack(directory, ports, url, settings or {}, raise_if_interrupted)
         try:
             _start_all(stack, concurrency, simulator_options)
             yield stack
@@ -203,7 +203,7 @@ def _new_stack(
     ports: Sequence[int],
     ledger_url: str,
     settings: Mapping[str, str],
-    interrupted: Callable[[], None],
+    raise_if_interrupted: Callable[[], None],
 ) -> Stack:
     """A stack without processes yet. `ports` are those of Redis, the simulator and the callback app."""
     redis_port, simulator_port, callback_port = ports
@@ -213,7 +213,7 @@ def _new_stack(
     redis_passwords = {role: secrets.token_urlsafe(24) for role in ROLES}
     ledger_passwords = ledger.role_passwords(directory, ledger_url)
     urls = redis_url, ledger_url, simulator_url, callback_url
-    stack = Stack(directory, environment, *urls, interrupted, redis_passwords, ledger_passwords)
+    stack = Stack(directory, environment, *urls, raise_if_interrupted, redis_passwords, ledger_passwords)
     environment["SMS_REDIS_URL"] = stack.redis_url_of("worker")
     environment["SMS_LEDGER_URL"] = stack.ledger_url_of("worker")
     return stack

@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from unicodedata import normalize
 
-from worker.domain.campaigns.campaign import CALLER
+from worker.domain.campaigns.campaign import CALLER_PREFIX
 from worker.domain.message import Message
 
 MAX_CALLER = 64
-RESERVED = (CALLER, "campaign:")
+RESERVED = (CALLER_PREFIX, "campaign:")
 """Only the caller of a campaign begins with one of these."""
 
 

@@ -1,6 +1,7 @@
 """A cap of a lane limits how often one mobile may be sent to, such as five times an hour."""
 
 import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
@@ -9,7 +10,7 @@ UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 """The seconds of each unit."""
 MOST_TIMES = 1000
 """Redis keeps every time within a window. A larger number is not a cap but a rate."""
-LONGEST = timedelta(days=31)
+MAX_WINDOW = timedelta(days=31)
 
 _WRITTEN = re.compile(rf"([0-9]{{1,9}})/(?:([0-9]{{1,9}}) ?)?({'|'.join(UNITS)})s?")
 
@@ -22,12 +23,18 @@ class Cap:
     seconds: int
 
 
-class Capped(NamedTuple):
+class CapKey(NamedTuple):
     """The mobile that a cap counts, separately for each account and lane."""
 
     account: str
     lane: str
     mobile: str
+
+
+Room = Callable[[Collection[CapKey]], dict[CapKey, int]]
+"""Returns how often each of these may still be sent to. Raises redis' exceptions or WrongClock where that cannot be
+known.
+"""
 
 
 def read_cap(written: str) -> Cap:
@@ -38,6 +45,6 @@ def read_cap(written: str) -> Cap:
     times, units, unit = int(match[1]), int(match[2] or 1), match[3]
     if not 1 <= times <= MOST_TIMES:
         raise ValueError(f"{written!r}: a cap is at least 1 and at most {MOST_TIMES:,}")
-    if not 1 <= units * UNITS[unit] <= LONGEST.total_seconds():
-        raise ValueError(f"{written!r}: the window of a cap is a second or more and at most {LONGEST.days} days")
+    if not 1 <= units * UNITS[unit] <= MAX_WINDOW.total_seconds():
+        raise ValueError(f"{written!r}: the window of a cap is a second or more and at most {MAX_WINDOW.days} days")
     return Cap(times, units * UNITS[unit])

@@ -25,7 +25,7 @@ PROBE_AFTER = {
 }
 """The wait for the first probe after such an outcome, and for the next one after a probe with it."""
 
-PROBE_MOST = timedelta(minutes=2)
+MAX_PROBE_WAIT = timedelta(minutes=2)
 """The longest wait. A probe may become one more unknown call, so probes get rarer while the gate is closed."""
 
 PROBE_AGAIN = timedelta(minutes=1)
@@ -52,7 +52,7 @@ def first_probe(outcome: Outcome) -> timedelta:
     return PROBE_AFTER[Verdict.UNKNOWN if outcome.is_unanswered else outcome.verdict]
 
 
-def opens(outcome: Outcome) -> bool:
+def is_opening(outcome: Outcome) -> bool:
     """Whether a probe with this outcome opens the gate."""
     return outcome.verdict in OPENING and not outcome.is_unanswered
 
@@ -64,5 +64,5 @@ def next_probe(outcome: Outcome, closed_for: timedelta) -> timedelta | None:
     minutes. None where the outcome says nothing new: then the due time stays.
     """
     if outcome.is_unanswered:
-        return min(max(PROBE_AFTER[Verdict.UNKNOWN], closed_for), PROBE_MOST)
+        return min(max(PROBE_AFTER[Verdict.UNKNOWN], closed_for), MAX_PROBE_WAIT)
     return PROBE_AFTER.get(outcome.verdict)

@@ -6,18 +6,18 @@ from collections.abc import Collection
 from worker.domain.escape import UNSEEN
 
 
-def folded(text: str) -> str:
+def normalised(text: str) -> str:
     """The text for comparison: in half width and lower case, without blanks, invisible characters and final 。 . or !"""
     return "".join(UNSEEN.sub("", unicodedata.normalize("NFKC", text)).split()).rstrip("。.!").casefold()
 
 
-OPTOUT_WORDS = frozenset(map(folded, ("TD", "T", "N", "R", "退订", "退")))
+OPTOUT_WORDS = frozenset(map(normalised, ("TD", "T", "N", "R", "退订", "退")))
 """The replies that texts ask for, and those that people send (回复TD退订, 拒收请回复R)."""
 
 
 def is_optout(content: str, words: Collection[str] = OPTOUT_WORDS) -> bool:
     """Whether a reply is one of `words` (folded) and nothing else: a T within a sentence is only a letter."""
-    return folded(content) in words
+    return normalised(content) in words
 
 
 USUAL_OPTOUTS = 100

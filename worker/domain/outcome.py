@@ -41,11 +41,11 @@ class Outcome:
     tips: str | None = None
     retry_after: timedelta | None = None
     skew: timedelta | None = None
-    """How far the gateway's clock is ahead of ours, where its reply had a plausible Date (`plausible_skew`)."""
+    """How far the gateway's clock is ahead of ours, where its response had a plausible Date (`plausible_skew`)."""
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether there is no sign that the gateway saw the call: no reply of its document, or only an HTTP status.
+        """Whether there is no sign that the gateway saw the call: no response of its document, or only an HTTP status.
 
         A proxy or a wrong address answers 404 or 502 to every call.
         """
@@ -71,7 +71,7 @@ def plausible_skew(skew: timedelta) -> timedelta | None:
     return skew if abs(skew) <= SKEW_MOST else None
 
 
-NOT_TAKEN = frozenset({429, 503})
+NOT_TAKEN_STATUSES = frozenset({429, 503})
 """The HTTP statuses that say that the gateway did not take a call (RFC 6585, 4; RFC 9110, 15.6.4).
 
 The settings of an account may name others.
@@ -83,7 +83,7 @@ FAILED_TRIES = 3
 BACKOFF_FIRST = timedelta(seconds=5)
 BACKOFF_TOLD = timedelta(seconds=1)
 """The first wait where the gateway said how long to wait. No wait that it names is shorter than this."""
-BACKOFF_MOST = timedelta(minutes=5)
+MAX_BACKOFF = timedelta(minutes=5)
 """With jitter there are at most two tries in this time, so `attempt` (a SMALLINT) lasts for 56 days."""
 
 
@@ -92,7 +92,7 @@ def backoff(attempt: int, jitter: float, first: timedelta = BACKOFF_FIRST) -> ti
 
     `jitter` (0 to 1) shortens it by up to a half, so that calls that failed together do not come again together.
     """
-    longest: timedelta = min(first * 2 ** min(attempt - 1, 10), BACKOFF_MOST)
+    longest: timedelta = min(first * 2 ** min(attempt - 1, 10), MAX_BACKOFF)
     return longest * (1 - jitter / 2)
 
 

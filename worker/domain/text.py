@@ -93,10 +93,10 @@ class Risk(StrEnum):
     BRACKETS = "brackets"
     NO_HINT = "no opt-out hint"
     WIDE = "emoji"
-    LEFTOVER = "leftover"
+    PLACEHOLDER = "leftover"
 
 
-class Warned(NamedTuple):
+class TextWarning(NamedTuple):
     """One thing in a text to check before it is sent: its kind, and a sentence that names it and says what to do."""
 
     risk: Risk
@@ -130,7 +130,7 @@ _PHONE = re.compile(
 _BRACKETS = re.compile("[【】]")
 _HINT = re.compile(rf"退订|拒收|回复?\W{{0,2}}(?:{'|'.join(sorted(OPTOUT_WORDS))})(?![a-z0-9])", re.IGNORECASE)
 _WIDE = re.compile("[\U00010000-\U0010ffff]")
-_LEFTOVER = re.compile(
+_PLACEHOLDER = re.compile(
     r"[$#%]?\{[^{}]{0,30}\}{0,2}|\}|｛[^｛｝]{0,30}｝?|｝"
     r"|#(?:N/A|REF!|VALUE!|DIV/0!|NAME\?|NUM!|NULL!)|(?<![A-Za-z])(?:null|NULL|NaN|None|undefined)(?![A-Za-z])"
 )
@@ -148,18 +148,18 @@ _RULES = (
     ),
     (Risk.WIDE, _WIDE, "counts as two characters, and not every gateway and phone shows it; leave it out"),
     (
-        Risk.LEFTOVER,
-        _LEFTOVER,
+        Risk.PLACEHOLDER,
+        _PLACEHOLDER,
         "looks like an unfilled placeholder or a broken cell; check its template or its row",
     ),
 )
-_NO_HINT = Warned(
+_NO_HINT = TextWarning(
     Risk.NO_HINT,
     "there is no hint how to opt out, which carriers demand of marketing; end it with 拒收请回复R or 回T退订",
 )
 
 
-def warnings(content: str, *, marketing: bool) -> list[Warned]:
+def warnings(content: str, *, marketing: bool) -> list[TextWarning]:
     """The warnings about a text without faults, at most one of each kind. A `marketing` text needs an opt-out hint."""
     # Carriers read full-width letters and digits like the others, as people do.
     text = unicodedata.normalize("NFKC", content)
@@ -168,7 +168,7 @@ def warnings(content: str, *, marketing: bool) -> list[Warned]:
         pieces = dict.fromkeys(match[match.lastindex or 0][:_SHOWN] for match in pattern.finditer(text))
         if pieces:
             named = ", ".join(list(pieces)[:_NAMED]) + (" …" if len(pieces) > _NAMED else "")
-            warned.append(Warned(risk, f"{named} {remedy}"))
+            warned.append(TextWarning(risk, f"{named} {remedy}"))
     if marketing and not _HINT.search(text):
         warned.append(_NO_HINT)
     return warned

@@ -14,9 +14,9 @@ from tenacity import Retrying, retry_if_result, stop_after_attempt, stop_before_
 
 from worker.config import Settings
 from worker.domain.mobile import mask
-from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict
-from worker.gateway import reply
-from worker.gateway.request import Call, Credentials, ReplyFormat, parameters
+from worker.domain.outcome import NOT_TAKEN_STATUSES, Outcome, Verdict
+from worker.gateway.request import Call, Credentials, ResponseFormat, parameters
+from worker.gateway.response import MAX_BODY_BYTES, read_response
 from worker.gateway.transport import BROKEN, NotConnected, connect, kind, open_session, proxies_for
 
 __all__ = ["Call", "Credentials", "Endpoint", "Line", "Session", "endpoint", "open_session", "send", "why_unreachable"]
@@ -33,12 +33,12 @@ class Endpoint:
 
     url: str
     method: Literal["post", "get"]
-    reply_format: ReplyFormat
+    response_format: ResponseFormat
     connect_timeout_seconds: float
     """For each of TCP, the TLS handshake and writing the request. Only the resolver limits the lookup of the name."""
     read_timeout_seconds: float
-    """From the written request to the last byte of the reply."""
-    not_taken: frozenset[int] = NOT_TAKEN
+    """From the written request to the last byte of the response."""
+    not_taken: frozenset[int] = NOT_TAKEN_STATUSES
     """The HTTP statuses that say that the gateway did not take the call."""
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ def endpoint(settings: Settings) -> Endpoint:
     return Endpoint(
         url=settings.gateway_url,
         method=settings.gateway_method,
-        reply_format=settings.gateway_format,
+        response_format=settings.gateway_format,
         connect_timeout_seconds=settings.connect_timeout,
         read_timeout_seconds=settings.read_timeout,
     )
@@ -86,7 +86,7 @@ def send(
     `clock` returns aware times. `skew` is how far the gateway's clock is ahead of it, as far as known. A call that was
     not sent is tried three times in all, as long as each try begins within two seconds. No other call is tried again.
     """
-    return _RETRYING.copy(sleep=sleep)(_attempt, line, call, clock, skew)
+    return _RETRYING.copy(sleep=sleep)(_try_once, line, call, clock, skew)
 
 
 def why_unreachable(session: Session, endpoint: Endpoint) -> str | None:
@@ -106,10 +106,10 @@ _RETRYING = Retrying(
 )
 
 
-def _attempt(line: Line, call: Call, clock: Callable[[], datetime], skew: timedelta) -> Outcome:
+def _try_once(line: Line, call: Call, clock: Callable[[], datetime], skew: timedelta) -> Outcome:
     endpoint = line.endpoint
     try:
-        values = parameters(line.credentials, call, endpoint.reply_format, clock() + skew)
+        values = parameters(line.credentials, call, endpoint.response_format, clock() + skew)
         request = _prepare(endpoint, urlencode(values, quote_via=quote))
         # The adapter sends: Session.send keeps cookies, and reads the whole body of a redirect to see where it leads.
         adapter = line.session.get_adapter(endpoint.url)
@@ -122,7 +122,7 @@ def _attempt(line: Line, call: Call, clock: Callable[[], datetime], skew: timede
     except NotConnected as error:
         return Outcome(Verdict.NOT_SENT, tips=f"no connection: {error}")
     except BROKEN as error:
-        return Outcome(Verdict.UNKNOWN, tips=f"no reply came, and the call may have been taken: {kind(error)}")
+        return Outcome(Verdict.UNKNOWN, tips=f"no response came, and the call may have been taken: {kind(error)}")
     # Some servers repeat the request in their error pages.
     hide = {values["key"]: "***", call.content: "***", quote(call.content, safe=""): "***"}
     hide |= {mobile: mask(mobile) for mobile in call.mobiles}
@@ -151,9 +151,9 @@ def _template(endpoint: Endpoint) -> requests.PreparedRequest:
 
 def _read(response: requests.Response, now: datetime, hide: Mapping[str, str], not_taken: frozenset[int]) -> Outcome:
     def outcome(body: bytes) -> Outcome:
-        return reply.read(response.status_code, response.headers, body, now=now, hide=hide, not_taken=not_taken)
+        return read_response(response.status_code, response.headers, body, now=now, hide=hide, not_taken=not_taken)
 
     try:
-        return outcome(response.raw.read(reply.MAX_BODY_BYTES + 1, decode_content=True))
+        return outcome(response.raw.read(MAX_BODY_BYTES + 1, decode_content=True))
     except BROKEN as error:
-        return replace(outcome(b""), tips=f"HTTP {response.status_code}, and the reply broke off: {kind(error)}")
+        return replace(outcome(b""), tips=f"HTTP {response.status_code}, and the response broke off: {kind(error)}")

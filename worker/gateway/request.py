@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-ReplyFormat = Literal["json", "xml"]
+ResponseFormat = Literal["json", "xml"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMATS: dict[ReplyFormat, str] = {"json": "1", "xml": "2"}
+_FORMATS: dict[ResponseFormat, str] = {"json": "1", "xml": "2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def key(credentials: Credentials, stamp: str) -> str:
     return hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest()
 
 
-def parameters(credentials: Credentials, call: Call, reply_format: ReplyFormat, at: datetime) -> dict[str, str]:
+def parameters(credentials: Credentials, call: Call, response_format: ResponseFormat, at: datetime) -> dict[str, str]:
     """Every parameter of the call in the document's order, not yet encoded, signed for the moment `at` (aware)."""
     stamp = timestamp(at)
     return {
@@ -52,7 +52,7 @@ def parameters(credentials: Credentials, call: Call, reply_format: ReplyFormat, 
         "timestamp": stamp,
         "key": key(credentials, stamp),
         "msgId": str(call.msg_id),
-        "format": _FORMATS[reply_format],
+        "format": _FORMATS[response_format],
         "mobile": ",".join(call.mobiles),
         "content": call.content,
     }

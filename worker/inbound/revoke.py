@@ -62,7 +62,7 @@ def _later_with(
     if not reports:
         return
     with reading(engine) as connection:
-        for other, body in pushes.later(connection, push_id):
+        for other, body in pushes.received_after(connection, push_id):
             if not _reports(body).isdisjoint(reports):
                 yield other
             checked()

@@ -1,28 +1,18 @@
 """The backlog of the ledger, in numbers, for `sms doctor`."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Engine, case, func, select, text
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from worker.domain.status import State
 from worker.ledger import tables as t
-from worker.ledger.dialect import literally
-from worker.ledger.engine import reading
+from worker.ledger.dialect import inlined
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
 from worker.ledger.sending import accounts
 from worker.ledger.sending.submissions import TO_BE_SENT
-from worker.ledger.sending.unknown import Which
+from worker.ledger.sending.unknown import UnknownFilter
 from worker.ledger.sending.unknown import count as count_unknown
-
-
-def ledger_time(engine: Engine) -> datetime | None:
-    """Returns the time of the ledger's server; None for SQLite, which has only this machine's clock."""
-    if engine.dialect.name == "sqlite":
-        return None
-    with reading(engine) as connection:
-        now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-        return now.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,34 +23,11 @@ class Backlog:
     overdue: int
 
 
-PROBE_BYTES = 1_000_000
-"""The size that the server must be able to take now. A single row would fit into an existing page, even on a full disk.
-"""
-
-
-def write(engine: Engine) -> None:
-    """Writes and commits a row as it is, and to PostgreSQL a temporary megabyte, which is gone with the commit.
-
-    The megabyte lies in the database's own folder. Raises OperationalError where the ledger cannot be written. In
-    SQLite the megabyte would stay as free pages, and prove nothing the next time: there the caller looks at the disk.
-    """
-    with engine.begin() as connection:
-        # A row of ours in any case: a read-only server, or a standby, may have temporary tables.
-        connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-        if connection.dialect.name == "postgresql":
-            # Random, or PostgreSQL would compress it to nothing.
-            probe = "SELECT md5(random()::text) AS filler FROM generate_series(1, :rows)"
-            connection.execute(
-                text(f"CREATE TEMPORARY TABLE probe ON COMMIT DROP AS {probe}"),
-                {"rows": PROBE_BYTES // 32},
-            )
-
-
 def waiting(connection: Connection, *, overdue_since: datetime) -> dict[str, Backlog]:
     """Returns the submissions in each waiting state, and how many of them are overdue since that time."""
     query = select(t.submissions.c.state, func.count(), _late(t.submissions.c.due_at <= overdue_since))
     # Both conditions as the partial indexes have them: the other rows of a large ledger are not read.
-    waits = TO_BE_SENT, t.submissions.c.state == literally(State.SUBMITTING)
+    waits = TO_BE_SENT, t.submissions.c.state == inlined(State.SUBMITTING)
     rows = [
         row for condition in waits for row in connection.execute(query.where(condition).group_by(t.submissions.c.state))
     ]
@@ -77,7 +44,7 @@ def waiting_by_account(connection: Connection) -> dict[str, int]:
 def unknown(connection: Connection) -> int:
     """Returns how many recipients have an unknown status."""
     # By their submissions, which are few: SQLite would read the whole view.
-    _, recipients = count_unknown(connection, Which())
+    _, recipients = count_unknown(connection, UnknownFilter())
     return recipients
 
 
@@ -95,7 +62,7 @@ def unprocessed_pushes(connection: Connection, *, overdue_since: datetime) -> Ba
 
 def quarantined_pushes(connection: Connection) -> int:
     """Returns how many pushes could not be used, whole or in part."""
-    return connection.execute(select(func.count()).where(t.pushes.c.state == literally(QUARANTINED))).scalar_one()
+    return connection.execute(select(func.count()).where(t.pushes.c.state == inlined(QUARANTINED))).scalar_one()
 
 
 def _late(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -36,7 +36,7 @@ ROWS = 1000
 """The rows or values in one statement: few round trips, and below the limits on bound values of both databases."""
 
 
-def literally(text: str) -> BindParameter[str]:
+def inlined(text: str) -> BindParameter[str]:
     """Returns the text as a part of the statement. SQLite uses a partial index only where its condition stands in the
     statement word for word.
     """
@@ -135,16 +135,16 @@ def _of_arrays(
     return statement.returning(*returning) if returning else statement
 
 
-def among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+def is_among(dialect: str, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Returns whether the column is one of a list of values, which is bound under that name. The statement is the same
     however many they are.
     """
     if dialect == "postgresql":
         return column == any_(bindparam(name, type_=postgresql.ARRAY(column.type)))
-    return column.in_(select(listed(dialect, column, name).c.value))
+    return column.in_(select(bound_values(dialect, column, name).c.value))
 
 
-def listed(dialect: str, column: ColumnElement[Any], name: str) -> TableValuedAlias:
+def bound_values(dialect: str, column: ColumnElement[Any], name: str) -> TableValuedAlias:
     """Returns a list of values of the column's type, which is bound under that name, as a table with the column
     `value`.
     """

@@ -8,7 +8,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementErr
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from worker.ledger.engine import NO_LOCK
-from worker.runtime.retry import retried as retried_while
+from worker.runtime.retry import retried_while
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,11 +21,11 @@ operational.
 """
 
 
-OWN_STATES = (LIMIT_EXCEEDED, "23502", "23514")
-OWN_NAMES = ("SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_TOOBIG", "SQLITE_MISMATCH")
+ROW_FAULT_SQLSTATES = (LIMIT_EXCEEDED, "23502", "23514")
+ROW_FAULT_SQLITE_NAMES = ("SQLITE_CONSTRAINT_NOTNULL", "SQLITE_CONSTRAINT_CHECK", "SQLITE_TOOBIG", "SQLITE_MISMATCH")
 """A row is too large, lacks a value, or breaks a CHECK."""
 DUPLICATE, DUPLICATE_SQLITE = "23505", re.compile(r"UNIQUE constraint failed: (\w+)\.")
-OWN_TABLE = "recipients"
+ROW_FAULT_TABLE = "recipients"
 """A duplicate in this table is the fault of one message. In other tables it is not: another msgId is taken the next
 time.
 """
@@ -44,12 +44,16 @@ def is_locked(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == NO_LOCK
 
 
-def is_its_own(error: Exception) -> bool:
+def is_row_fault(error: Exception) -> bool:
     """Returns whether the error is the fault of the rows: the same rows would fail again, while others would not."""
     if isinstance(error, DBAPIError):
         codes = getattr(error.orig, "sqlstate", None), getattr(error.orig, "sqlite_errorname", None)
-        own = isinstance(error, DataError) or str(codes[0]).startswith(OWN_STATES) or codes[1] in OWN_NAMES
-        return own or _duplicate_in(error.orig) == OWN_TABLE
+        own = (
+            isinstance(error, DataError)
+            or str(codes[0]).startswith(ROW_FAULT_SQLSTATES)
+            or codes[1] in ROW_FAULT_SQLITE_NAMES
+        )
+        return own or _duplicate_in(error.orig) == ROW_FAULT_TABLE
     cause = error.orig if isinstance(error, StatementError) else error
     return isinstance(cause, ValueError | TypeError | ArithmeticError | RecursionError)
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, select, upda
 from worker.domain.status import WAITING, State
 from worker.domain.text import check_of
 from worker.ledger import tables as t
-from worker.ledger.dialect import ROWS, literally
+from worker.ledger.dialect import ROWS, inlined
 from worker.ledger.inbound.pushes import QUARANTINED, RECEIVED
 
 # Only a message that may still be called needs its text; no other state leads there. The subquery is looked up by the
@@ -22,7 +22,7 @@ _NEEDED = (
 )
 _CODES = (
     select(t.messages.c.id, t.messages.c.content)
-    .where(t.messages.c.lane == literally("otp"), t.messages.c.content != literally(""), _NEEDED.is_(None))
+    .where(t.messages.c.lane == inlined("otp"), t.messages.c.content != inlined(""), _NEEDED.is_(None))
     .order_by(t.messages.c.id)
 )
 _WIPE = (
@@ -53,7 +53,7 @@ def wipe_quarantined(connection: Connection, *, most_bytes: int, before: datetim
     pushes.
     """
     newer = func.sum(func.coalesce(t.pushes.c.size, func.length(t.pushes.c.body))).over(order_by=t.pushes.c.id.desc())
-    which = t.pushes.c.state == literally(QUARANTINED), t.HAS_BODY
+    which = t.pushes.c.state == inlined(QUARANTINED), t.HAS_BODY
     kept = select(t.pushes.c.id, t.pushes.c.received_at, newer.label("bytes")).where(*which).subquery()
     too_many = kept.c.bytes > most_bytes, kept.c.received_at < before
     return _wipe(connection, select(kept.c.id).where(*too_many).order_by(kept.c.id).limit(most))

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from worker.domain.clock import WrongClock, in_words, is_wrong, skew
-from worker.ledger.backlog import ledger_time
+from worker.ledger.health import ledger_time
 from worker.redis_store.clock import redis_time
 from worker.redis_store.complaints import complain, complaints, withdraw
 

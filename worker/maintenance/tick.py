@@ -50,7 +50,9 @@ def ring_lanes(
                 policy.may_send(queue.account_id, lane, now) for queue in claims.queues(connection, lane.name, now=now)
             )
         }
-    busy = [lane for lane in policy.lanes.values() if intake.give_back(redis, lane.name, now=now) or lane.name in due]
+    busy = [
+        lane for lane in policy.lanes.values() if intake.requeue_lost(redis, lane.name, now=now) or lane.name in due
+    ]
     for lane in busy:
         ring(lane)
     return busy
@@ -152,7 +154,7 @@ def tick(
     requeue_pushes(engine, redis, partial(_publish_push, redis), now=now)
     probe_gates(engine, policy, partial(_ring_for_probe, redis), now=now)
     busy = ring_lanes(engine, redis, policy, partial(bells.ring_lane, redis), now=now)
-    if intake.give_back(redis, intake_keys.PUSHES, now=now):
+    if intake.requeue_lost(redis, intake_keys.PUSHES, now=now):
         bells.ring(redis, "sms.keep_pushes", queue=PUSH_QUEUE, fewer_than=bells.FEW)
     heartbeat.note_tick(redis, now=now)
     start_due(engine, now=now)

@@ -10,7 +10,7 @@ from worker.domain.campaigns.campaign import Campaign, CampaignState, Run
 from worker.domain.campaigns.figures import Figures, Walked
 from worker.domain.campaigns.report import CampaignReport
 from worker.domain.carrier import carrier_of
-from worker.ledger.campaigns.answers import Answer
+from worker.ledger.campaigns.replies import CampaignReply
 
 _OVER = frozenset({CampaignState.DONE, CampaignState.CANCELLED})
 _INTERNAL = frozenset({"account_id", "audience_id", "header", "campaign_id", "looked_at", "seen_message_id"})
@@ -76,9 +76,9 @@ def campaign_report_json(status: CampaignStatus, report: CampaignReport) -> dict
     }
 
 
-def answer_json(answer: Answer) -> dict[str, Any]:
+def campaign_reply_json(reply: CampaignReply) -> dict[str, Any]:
     """What somebody wrote back to a campaign."""
-    return asdict(answer)
+    return asdict(reply)
 
 
 def audience_json(audience: Audience) -> dict[str, Any]:

@@ -25,12 +25,12 @@ MEMBERS_LEFT_OUT: dict[str, str] = {
 """The sentence about the members of a campaign, for each reason why they were left out."""
 
 
-def closed(gate: Gate) -> str:
+def closed_since(gate: Gate) -> str:
     """Since when a gate is closed, by whom and why."""
     return f"closed since {_utc(gate.since)} by {gate.by}: {gate.reason}"
 
 
-def opens(gate: Gate) -> str:
+def how_it_opens(gate: Gate) -> str:
     """What opens a closed gate."""
     resume = f"`sms account resume {gate.account}`"
     if gate.until is None:
@@ -38,13 +38,13 @@ def opens(gate: Gate) -> str:
     return f"it opens by itself once a call goes through, or with {resume}"
 
 
-def obstacle(gate: Gate, known: Collection[str] | None) -> str | None:
+def find_obstacle(gate: Gate, known: Collection[str] | None) -> str | None:
     """Why nothing of an account is sent now. `known` are the accounts of all workers; None where nobody can say."""
     if known is not None and gate.account not in known:
         return (
             f"no worker has the account {gate.account}; put it back into the workers' settings, or the message expires"
         )
-    return None if gate.is_open else f"the gate of {gate.account} is {closed(gate)}; {opens(gate)}"
+    return None if gate.is_open else f"the gate of {gate.account} is {closed_since(gate)}; {how_it_opens(gate)}"
 
 
 def parked_reason(message: Message, parked_until: datetime | None) -> str:
@@ -77,7 +77,7 @@ def _reason(recipient: RecipientView) -> str | None:
     sentences: dict[str, str | None] = {
         State.HELD: f"it waits until {_utc(recipient.due_at) if recipient.due_at else 'its time'}{last}",
         State.QUEUED: f"it is about to be tried again{last}" if answer else None,
-        State.UNKNOWN: f"nobody knows whether the gateway took it ({answer or 'no reply'}); "
+        State.UNKNOWN: f"nobody knows whether the gateway took it ({answer or 'no response'}); "
         f"it is not sent again{again} by itself; a report settles it, or you do with `sms unknown resolve`",
         State.UNREPORTED: "the gateway took it and has not reported on it; a late report still counts",
         State.REJECTED: f"the gateway refused it for good: {answer or 'without a reason'}",

@@ -16,7 +16,7 @@ from limits.storage import RedisStorage
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.domain.caps import Cap, Capped
+from worker.domain.caps import Cap, CapKey
 from worker.domain.lane import Lane
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ AT_ONCE = 1000
 """Windows in one round trip. Redis serves nobody else for the few milliseconds that they take."""
 
 
-def room(redis: Redis, lanes: Mapping[str, Lane], wanted: Collection[Capped], *, now: datetime) -> dict[Capped, int]:
+def room(redis: Redis, lanes: Mapping[str, Lane], wanted: Collection[CapKey], *, now: datetime) -> dict[CapKey, int]:
     """How often each mobile may still be sent to now, by all of its caps. Mobiles of lanes without caps are left out.
 
     It takes one round trip for each AT_ONCE windows. Raises redis' exceptions: then nothing is known.
@@ -36,14 +36,14 @@ def room(redis: Redis, lanes: Mapping[str, Lane], wanted: Collection[Capped], *,
         RedisStorage.SCRIPT_MOVING_WINDOW,
         [(_key(capped, cap), now.timestamp() - cap.seconds, cap.times) for capped, cap in asked],
     )
-    rooms: dict[Capped, int] = {}
+    rooms: dict[CapKey, int] = {}
     for (capped, cap), window in zip(asked, windows, strict=True):
         room_of_cap = cap.times - window[1] if window else cap.times
         rooms[capped] = min(room_of_cap, rooms.get(capped, room_of_cap))
     return rooms
 
 
-def count(redis: Redis, lanes: Mapping[str, Lane], sent: Sequence[Capped], *, now: datetime) -> int:
+def count(redis: Redis, lanes: Mapping[str, Lane], sent: Sequence[CapKey], *, now: datetime) -> int:
     """Counts each mobile as often as it is in `sent`. Returns how many of them found a full window.
 
     A full window does not count them. It takes one round trip for each AT_ONCE windows. Raises redis' exceptions: then
@@ -60,10 +60,10 @@ def count(redis: Redis, lanes: Mapping[str, Lane], sent: Sequence[Capped], *, no
 
 def counter(
     redis: Redis, lanes: Mapping[str, Lane], clock: Callable[[], datetime]
-) -> Callable[[Sequence[Capped]], None]:
+) -> Callable[[Sequence[CapKey]], None]:
     """Returns a function that counts and never raises: the ledger has the recipients already, and they are sent to."""
 
-    def count_sent(sent: Sequence[Capped]) -> None:
+    def count_sent(sent: Sequence[CapKey]) -> None:
         try:
             beyond = count(redis, lanes, sent, now=clock())
         except RedisError as why:
@@ -77,7 +77,7 @@ def counter(
     return count_sent
 
 
-def _key(capped: Capped, cap: Cap) -> str:
+def _key(capped: CapKey, cap: Cap) -> str:
     return f"sms:{RateLimitItemPerSecond(cap.times, cap.seconds, 'cap').key_for(*capped)}"
 
 

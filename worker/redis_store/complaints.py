@@ -3,19 +3,12 @@
 All times are those of Redis, because the clocks of the processes may differ.
 """
 
-import os
-import socket
 from datetime import timedelta
 from typing import Any
 
 from redis import Redis
 
 from worker.redis_store.clock import redis_time
-
-
-def process_name() -> str:
-    """The name of this process among all: HOST/PID."""
-    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 def complain(redis: Redis, key: str, process: str, complaint: str, *, kept: timedelta) -> None:

@@ -33,7 +33,7 @@ from worker.redis_store.scripts import load, run, run_known
 LOST_AFTER = timedelta(seconds=5)
 """An item that was taken and not removed waits again after this time: its worker was lost, or waits for the ledger."""
 TAKEN_AT_ONCE = 500
-GIVEN_BACK_AT_ONCE = 100 * TAKEN_AT_ONCE
+REQUEUED_AT_ONCE = 100 * TAKEN_AT_ONCE
 BYTES_AT_ONCE = 500_000
 """The most that one worker takes at a time: enough to be worth a commit, and few enough for a short transaction."""
 
@@ -132,17 +132,17 @@ def read(place: str, item_id: bytes, item: bytes) -> Message:
     return message
 
 
-def give_back(redis: Redis, place: str, *, now: datetime) -> int:
-    """Lets the items of lost workers wait again, at most GIVEN_BACK_AT_ONCE.
+def requeue_lost(redis: Redis, place: str, *, now: datetime) -> int:
+    """Lets the items of lost workers wait again, at most REQUEUED_AT_ONCE.
 
     Returns how many items wait there now. The parked items of an account count as one. Raises redis' exceptions.
     """
     _, waiting, taken = keys_of(place)
     keys = (waiting, taken, stuck_key(place), parked_key(place))
     since = (now - LOST_AFTER).timestamp()
-    for _ in range(GIVEN_BACK_AT_ONCE // TAKEN_AT_ONCE):
-        given_back, depth_now = run(redis, load("intake_give_back"), keys, now.timestamp(), TAKEN_AT_ONCE, since)
-        if given_back < TAKEN_AT_ONCE:
+    for _ in range(REQUEUED_AT_ONCE // TAKEN_AT_ONCE):
+        requeued, depth_now = run(redis, load("intake_requeue_lost"), keys, now.timestamp(), TAKEN_AT_ONCE, since)
+        if requeued < TAKEN_AT_ONCE:
             break
     return int(depth_now)
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 from redis import Redis
 from redis.exceptions import RedisError
 
-from worker.redis_store.complaints import complain, complaints, process_name, withdraw
+from worker.redis_store.complaints import complain, complaints, withdraw
+from worker.runtime.process import process_name
 
 log = logging.getLogger(__name__)
 

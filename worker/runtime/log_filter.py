@@ -16,7 +16,7 @@ from worker.config import Settings
 from worker.domain.escape import escaped
 from worker.domain.mobile import mask
 
-HIDDEN = "***"
+MASK = "***"
 SHORTEST = 4
 """A shorter secret is not hidden: it would be hidden within ordinary words too, and they would reveal it."""
 
@@ -53,14 +53,14 @@ def install(settings: Settings | None = None) -> None:
     if _secrets:
         # The longest first, for a secret may be part of another.
         pattern = re.compile("|".join(map(re.escape, sorted(_secrets, key=len, reverse=True))))
-        _known = partial(pattern.sub, HIDDEN)
+        _known = partial(pattern.sub, MASK)
     if logging.getLogRecordFactory() is not _record:
         logging.setLogRecordFactory(_record)
 
 
 def cleaned(text: str) -> str:
     """The text without secrets and URL queries, with masked mobiles."""
-    return _MOBILE.sub(_masked, _QUERY.sub(f"?{HIDDEN}", _PUSH.sub(r"\1/...", _known(text))))
+    return _MOBILE.sub(_masked, _QUERY.sub(f"?{MASK}", _PUSH.sub(r"\1/...", _known(text))))
 
 
 def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:

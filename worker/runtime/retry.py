@@ -17,7 +17,7 @@ PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between the first tries. The last pause repeats."""
 
 
-def retried(
+def retried_while(
     run: Callable[P, R],
     pause: Callable[[float], bool | None],
     *,

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from worker.domain.caps import Capped
+from worker.domain.caps import CapKey, Room
 from worker.domain.message import Message
 from worker.domain.message_json import to_json
 from worker.domain.policy import Policy
@@ -32,12 +32,7 @@ LIKE = timedelta(minutes=1)
 is less.
 """
 
-Room = Callable[[Collection[Capped]], dict[Capped, int]]
-"""Returns how often each of these may still be sent to. Raises redis' exceptions or WrongClock where that cannot be
-known.
-"""
-
-Count = Callable[[Sequence[Capped]], object]
+Count = Callable[[Sequence[CapKey]], object]
 """Counts that they are sent to, each as often as it occurs."""
 
 Recipient = tuple[str, str]
@@ -56,7 +51,7 @@ class Reception:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _CallPlan:
     """Messages that share a call, and those of their recipients that the call goes to."""
 
     messages: Sequence[Message]
@@ -70,9 +65,9 @@ class _Batch:
     messages: Sequence[Message]
     by_id: Mapping[str, Message]
     """The first message of each id."""
-    room: Mapping[Capped, int]
+    room: Mapping[CapKey, int]
     """How often each capped mobile may still be sent to."""
-    calls: Sequence[_Call]
+    calls: Sequence[_CallPlan]
     msg_ids: Mapping[str, Iterator[int]]
     """A msgId for each call, by the name of its account."""
 
@@ -83,7 +78,7 @@ class _Kept:
 
     row_ids: Mapping[str, int]
     """The row id of each new message, by its id."""
-    sent: Sequence[Capped]
+    sent: Sequence[CapKey]
     """The capped mobiles to be sent to, each as often as it is."""
     opted_out: Collection[Recipient]
     over_cap: Collection[Recipient]
@@ -159,15 +154,15 @@ def _log(batch: _Batch, kept: _Kept) -> None:
         )
 
 
-def _calls(messages: Iterable[Message], policy: Policy, *, full: Collection[Capped]) -> list[_Call]:
+def _calls(messages: Iterable[Message], policy: Policy, *, full: Collection[CapKey]) -> list[_CallPlan]:
     return [
-        _Call(group, recipients)
+        _CallPlan(group, recipients)
         for group in _sharing_calls(messages, policy)
         for recipients in _deal(_recipients(group, full), policy.largest_call(group[0].account, group[0].lane))
     ]
 
 
-def _msg_ids(reception: Reception, calls: Iterable[_Call]) -> dict[str, Iterator[int]]:
+def _msg_ids(reception: Reception, calls: Iterable[_CallPlan]) -> dict[str, Iterator[int]]:
     """Takes a msgId for each of the calls. Returns them by the name of the account."""
     counts = Counter(call.messages[0].account for call in calls)
     ids = reception.policy.account_ids
@@ -208,15 +203,15 @@ def _refuse_clashing(connection: Connection, known: Sequence[Message], now: date
     return len(clashing)
 
 
-def _capped(message: Message) -> Iterable[Capped]:
-    return (Capped(message.account, message.lane, mobile) for mobile in message.to)
+def _capped(message: Message) -> Iterable[CapKey]:
+    return (CapKey(message.account, message.lane, mobile) for mobile in message.to)
 
 
-def _recipients(messages: Iterable[Message], full: Collection[Capped]) -> Iterable[Recipient]:
+def _recipients(messages: Iterable[Message], full: Collection[CapKey]) -> Iterable[Recipient]:
     """Yields the recipients, without those for whom there is no room in any case."""
     for message in messages:
         for mobile in message.to:
-            if not full or Capped(message.account, message.lane, mobile) not in full:
+            if not full or CapKey(message.account, message.lane, mobile) not in full:
                 yield message.id, mobile
 
 
@@ -236,13 +231,13 @@ def _opted_out(connection: Connection, messages: Sequence[Message], policy: Poli
 
 
 def _within_caps(
-    messages: Iterable[Message], room: Mapping[Capped, int], opted_out: Collection[Recipient]
-) -> tuple[list[Capped], set[Recipient]]:
+    messages: Iterable[Message], room: Mapping[CapKey, int], opted_out: Collection[Recipient]
+) -> tuple[list[CapKey], set[Recipient]]:
     """Returns the capped mobiles to be sent to, in this order, and the recipients for whom the caps have no room.
     Recipients who opted out take no room.
     """
     remaining = dict(room)
-    sent: list[Capped] = []
+    sent: list[CapKey] = []
     over_cap: set[Recipient] = set()
     for message in messages if remaining else ():
         for capped in _capped(message):

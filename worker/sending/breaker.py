@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from worker.domain.escape import escaped
-from worker.domain.gate import CLOSING, first_probe, next_probe, opens
+from worker.domain.gate import CLOSING, first_probe, is_opening, next_probe
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.submission import Claimed
 from worker.ledger.engine import reading
@@ -25,7 +25,7 @@ from worker.ledger.sending import gates
 log = logging.getLogger(__name__)
 
 NOTABLE_SKEW = timedelta(seconds=5)
-"""A Date header has whole seconds, and a reply takes time on its way."""
+"""A Date header has whole seconds, and a response takes time on its way."""
 FORGOTTEN = timedelta(minutes=30)
 """Calls that were unknown this long ago do not count in the same row as those of now."""
 
@@ -56,7 +56,7 @@ def update_gate(engine: Engine, claimed: Claimed, outcome: Outcome, *, in_a_row:
         since = in_a_row.count(claimed, now)
         if since is not None:
             _close(engine, claimed.account_id, outcome, now, unless_accepted_since=since)
-    elif outcome.verdict is not Verdict.ACCEPTED and opens(outcome):
+    elif outcome.verdict is not Verdict.ACCEPTED and is_opening(outcome):
         in_a_row.end(claimed.account_id)
 
 
@@ -161,7 +161,7 @@ def _close(
 
 
 def _after_probe(engine: Engine, account_id: int, outcome: Outcome, now: datetime) -> None:
-    if opens(outcome):
+    if is_opening(outcome):
         with engine.begin() as connection:
             gates.open_again(connection, account_id, now=now)
             name = gates.account_name(connection, account_id)

@@ -17,8 +17,8 @@ from datetime import datetime, timedelta
 
 from worker.domain.outcome import Outcome, Verdict
 from worker.domain.submission import Claimed
-from worker.redis_store.complaints import process_name
 from worker.redis_store.sick_workers import Sick
+from worker.runtime.process import process_name
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Reachability:
         self._connect, self._tell, self._pause, self._monotonic = connect, tell, pause, monotonic
         self._lock = threading.Lock()
         self._not_sent = self._unanswered = 0
-        self._stopped = self._tries = False
+        self._stopped = self._waits_for_trial = False
         self._trial_calls = 0
         self.doubted_since: datetime | None = None
         """The time of the tenth unanswered call in a row."""
@@ -67,10 +67,10 @@ class Reachability:
     def may_probe(self) -> bool:
         """Returns whether this process may probe a gate now. A process that stopped may use its trial call for that."""
         if self._stopped:
-            return self.most_calls() > 0
+            return self.take_call_allowance() > 0
         return self.doubted_since is None or self._random() >= LEFT_TO_OTHERS
 
-    def most_calls(self) -> int:
+    def take_call_allowance(self) -> int:
         """Returns how many calls this process may take from the lanes now: all, none, or one as a trial.
 
         After ten unanswered calls in a row it is one each second, for as long as nobody knows whether others are
@@ -104,10 +104,10 @@ class Reachability:
                     self.doubted_since = now
             return
         self._unanswered, self.doubted_since = 0, None
-        if self._tries:
-            self._stopped = self._tries = False
+        if self._waits_for_trial:
+            self._stopped = self._waits_for_trial = False
 
-    def others_are_answered(self, outcome: Outcome) -> None:
+    def stop_as_others_are_answered(self, outcome: Outcome) -> None:
         """Notes that calls of others were accepted since `doubted_since`. This process stops, until one of its own
         calls is answered.
         """
@@ -117,7 +117,7 @@ class Reachability:
         with self._lock:
             if self._stopped:
                 return
-            self._stopped, self._tries = True, tries
+            self._stopped, self._waits_for_trial = True, tries
         # A daemon, because the process need not wait for it at its end: it holds nothing.
         thread = threading.Thread(target=self._until_well, args=(outcome.tips or "", tries), name="reach", daemon=True)
         try:
@@ -186,6 +186,6 @@ def noting(
         update_gate(claimed, outcome)
         since = reach.doubted_since
         if since is not None and outcome.is_unanswered and was_accepted_since(claimed.account_id, since):
-            reach.others_are_answered(outcome)
+            reach.stop_as_others_are_answered(outcome)
 
     return note

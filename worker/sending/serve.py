@@ -15,7 +15,7 @@ from functools import partial
 from threading import Event
 
 from worker.domain.submission import Claimed
-from worker.runtime.calls import Calls
+from worker.runtime.call_threads import CallThreads
 from worker.runtime.loop import Loop
 from worker.sending.pull import Pulled
 
@@ -45,7 +45,7 @@ class Verbs:
 
     may_work: Callable[[], bool]
     """Returns whether this process may take anything on now: its clock is right."""
-    most_calls: Callable[[], int]
+    take_call_allowance: Callable[[], int]
     """Returns how many calls this process may take on now, as far as it reaches the gateway."""
     take_in: Callable[[], bool]
     """Accepts some of what waits in the intake. Returns whether there may be more."""
@@ -67,7 +67,7 @@ class Server:
     def __init__(self, name: str, verbs: Verbs, *, calls_at_once: int, stopping: Event) -> None:
         self._verbs = verbs
         self._stopping = stopping
-        self._calls = Calls(calls_at_once, name=f"call-{name}")
+        self._calls = CallThreads(calls_at_once, name=f"call-{name}")
         self._accepting = Loop(self._accept, name=f"accept-{name}", is_away=verbs.is_away)
         self._sending = Loop(self._send, name=f"send-{name}", is_away=verbs.is_away)
         self._worth_a_claim = min(PULLED_AT_ONCE, calls_at_once // 2)
@@ -105,7 +105,7 @@ class Server:
                 continue
             # Asked after the wait for a place, because the call that frees a place shows whether the gateway is
             # reached.
-            most = self._verbs.most_calls()
+            most = self._verbs.take_call_allowance()
             if not most:
                 break
             begun = time.monotonic()

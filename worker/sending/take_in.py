@@ -14,7 +14,7 @@ from worker.domain.lane import Lane
 from worker.domain.message import Message, Refused, id_of, is_id
 from worker.domain.message_json import to_json
 from worker.domain.policy import expires_at
-from worker.ledger.errors import is_its_own
+from worker.ledger.errors import is_row_fault
 from worker.ledger.sending import messages as ledger_messages
 from worker.redis_store import intake, intake_parked
 
@@ -81,7 +81,7 @@ def accept_each(accept_together: Accept, refuse: Refuse, messages: Sequence[Mess
     try:
         accept_together(messages)
     except Exception as error:
-        if not is_its_own(error):
+        if not is_row_fault(error):
             raise
         if len(messages) == 1:
             cause = getattr(error, "orig", None) or error

@@ -8,9 +8,9 @@ import pytest
 from campaign_driver import SPEC, Campaigns
 from ledger_driver import NOW, Ledger, mobile
 
-from worker.campaigns.files.table import Table, open_table
+from worker.campaigns.files.table import PeopleTable, open_table
 from worker.campaigns.import_audience import ABANDONED, import_audience, remove_audience
-from worker.domain.campaigns.audience import Audience, Member, NoAudience, Origin, Refusal, Row, RowsLeftOut
+from worker.domain.campaigns.audience import Audience, AudienceError, Member, Origin, Refusal, Row, RowsLeftOut
 from worker.domain.mobile import MobileFault
 from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences
@@ -32,7 +32,7 @@ def take_in(
 
 def import_table(
     ledger: Ledger,
-    table: Table,
+    table: PeopleTable,
     name: str = "spring",
     *,
     now: datetime = NOW,
@@ -49,8 +49,8 @@ def import_table(
     )
 
 
-def people_csv(rows: Iterator[Row]) -> Table:
-    return Table("people.csv", ("m", "name"), "m", rows, 0, int)
+def people_csv(rows: Iterator[Row]) -> PeopleTable:
+    return PeopleTable("people.csv", ("m", "name"), "m", rows, 0, int)
 
 
 def many(count: int, start: int = 2) -> Iterator[Row]:
@@ -178,7 +178,7 @@ def test_an_import_takes_as_many_statements_for_each_part_however_much_is_in_it(
 def test_a_name_that_will_not_do_is_refused_before_anything_is_read(ledger: Ledger, name: str, said: str) -> None:
     import_table(ledger, people_csv(many(1)), "taken")
     unread = many(3)
-    with pytest.raises(NoAudience) as caught:
+    with pytest.raises(AudienceError) as caught:
         import_table(ledger, people_csv(unread), name)
     assert said in str(caught.value)
     assert len(list(unread)) == 3
@@ -186,7 +186,7 @@ def test_a_name_that_will_not_do_is_refused_before_anything_is_read(ledger: Ledg
 
 def test_of_a_file_that_is_found_to_be_none_in_the_middle_nothing_stays(ledger: Ledger, path: Path) -> None:
     path.write_text("m\n" + "\n".join(map(mobile, range(PART + 1))) + '\n"a"b\n')
-    with pytest.raises(NoAudience, match="is not a CSV file"):
+    with pytest.raises(AudienceError, match="is not a CSV file"):
         take_in(ledger, path)
     assert is_empty(ledger)
 
@@ -204,7 +204,7 @@ def test_of_an_import_that_is_broken_off_nothing_stays(ledger: Ledger) -> None:
 def test_a_file_without_a_good_row_is_refused_and_nothing_stays(ledger: Ledger, path: Path) -> None:
     path.write_text("mobile,n\n1,\n2,\n")
     left_out = RowsLeftOut()
-    with pytest.raises(NoAudience, match="has no number in column 'mobile' that can be sent to"):
+    with pytest.raises(AudienceError, match="has no number in column 'mobile' that can be sent to"):
         take_in(ledger, path, left_out=left_out)
     assert is_empty(ledger)
     assert left_out.refused.total() == 2
@@ -217,9 +217,9 @@ def test_an_audience_is_not_ready_while_it_is_imported_and_nobody_else_imports_o
         yield from many(2 * PART)
         audience = find(ledger)
         seen.append(audience is not None and audience.ready)
-        with pytest.raises(NoAudience, match=r"'spring' is being imported or removed, by alice; .* 120 seconds"):
+        with pytest.raises(AudienceError, match=r"'spring' is being imported or removed, by alice; .* 120 seconds"):
             import_table(ledger, people_csv(many(1)), now=NOW + ABANDONED - timedelta(seconds=1))
-        with pytest.raises(NoAudience, match="is being imported or removed"):
+        with pytest.raises(AudienceError, match="is being imported or removed"):
             remove(ledger)
 
     assert import_table(ledger, people_csv(looked_at())) == 2 * PART
@@ -228,7 +228,7 @@ def test_an_audience_is_not_ready_while_it_is_imported_and_nobody_else_imports_o
 
 def test_what_a_killed_import_left_gives_way_once_nobody_works_at_it(ledger: Ledger) -> None:
     leave_behind(ledger, PART + 1)
-    with pytest.raises(NoAudience, match="is being imported or removed"):
+    with pytest.raises(AudienceError, match="is being imported or removed"):
         import_table(ledger, people_csv(many(2)))
     assert import_table(ledger, people_csv(many(2)), now=NOW + ABANDONED) == 2
     assert len(ledger.rows(t.members)) == 2
@@ -251,7 +251,7 @@ def test_an_import_that_was_given_up_adds_nothing_to_what_another_has_made_since
         assert import_table(ledger, people_csv(many(2, start=50)), now=NOW + ABANDONED) == 2
         yield from many(PART, start=PART + 3)
 
-    with pytest.raises(NoAudience, match="somebody else is importing or removing the audience 'spring'"):
+    with pytest.raises(AudienceError, match="somebody else is importing or removing the audience 'spring'"):
         import_table(ledger, people_csv(stands_still()), clock=lambda: now[0])
     assert [member.line for member in after(ledger, 0, 10)] == [50, 51]
     audience = find(ledger)
@@ -270,10 +270,10 @@ def test_an_audience_is_removed_in_parts_and_no_other_is_touched(ledger: Ledger,
 
 
 def test_removing_a_missing_audience_lists_those_that_exist(ledger: Ledger) -> None:
-    with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: none yet"):
+    with pytest.raises(AudienceError, match="there is no audience 'spring'; the audiences are: none yet"):
         remove(ledger)
     import_table(ledger, people_csv(many(1)), "other")
-    with pytest.raises(NoAudience, match="there is no audience 'spring'; the audiences are: other"):
+    with pytest.raises(AudienceError, match="there is no audience 'spring'; the audiences are: other"):
         remove(ledger)
 
 
@@ -281,7 +281,7 @@ def test_an_audience_of_campaigns_is_not_removed_and_they_are_named(ledger: Ledg
     kept = Campaigns(ledger)
     import_table(ledger, people_csv(many(3)), SPEC.audience)
     kept.draft()
-    with pytest.raises(NoAudience, match="the audience 'people' is that of spring; it stays as long as they do"):
+    with pytest.raises(AudienceError, match="the audience 'people' is that of spring; it stays as long as they do"):
         remove(ledger, SPEC.audience)
     audience = find(ledger, SPEC.audience)
     assert audience is not None
@@ -291,5 +291,5 @@ def test_an_audience_of_campaigns_is_not_removed_and_they_are_named(ledger: Ledg
 @pytest.mark.parametrize("fields", [("a\nb",), ("\u2028", "\x7f", "'"), ("{}", "\\N", "NULL", "")])
 def test_what_a_row_has_comes_back_as_it_was(ledger: Ledger, fields: Sequence[str]) -> None:
     header = ("m", *(f"c{number}" for number in range(len(fields))))
-    import_table(ledger, Table("people.csv", header, "m", iter([(2, [mobile(1), *fields])]), 0, int))
+    import_table(ledger, PeopleTable("people.csv", header, "m", iter([(2, [mobile(1), *fields])]), 0, int))
     assert after(ledger, 0, 1) == [Member(2, mobile(1), (mobile(1), *fields))]

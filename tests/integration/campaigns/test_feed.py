@@ -23,7 +23,7 @@ from campaign_driver import (
 )
 from ledger_driver import NOW, message, mobile, status_push
 
-from worker.campaigns.feed import LONGEST, FeedOutcome
+from worker.campaigns.feed import MAX_FEED_TIME, FeedOutcome
 from worker.campaigns.start_due import start_due
 from worker.domain.status import State
 from worker.domain.submission import Recorded
@@ -112,7 +112,7 @@ def test_feeding_makes_some_messages_however_long_it_takes_to_check_the_results(
     people.audience(200)
     people.start(replace(SPEC, stop_at="10%"))
     start_due(people.engine, window=window_of, now=NOW)
-    late = chain([NOW], repeat(NOW + LONGEST))
+    late = chain([NOW], repeat(NOW + MAX_FEED_TIME))
     assert people.feed(people.runs()[0].id, clock=lambda: next(late)) is FeedOutcome.MORE
     assert len(people.mobiles()) == 200
 

@@ -13,7 +13,7 @@ from worker.campaigns.preflight import Room, Rules, Watch, preflight
 from worker.campaigns.tally import EXAMPLES, OTHER, REASONS
 from worker.campaigns.template import TemplateFault
 from worker.domain.campaigns.preflight import Preflight, Unrenderable
-from worker.domain.caps import Cap, Capped
+from worker.domain.caps import Cap, CapKey
 from worker.domain.lane import LANES, Lane
 from worker.domain.rate import Rate
 from worker.domain.text import Risk
@@ -113,7 +113,7 @@ def test_an_opted_out_member_is_not_sent_to_where_the_lane_heeds_it(ledger: Ledg
 def test_a_member_sent_to_as_often_as_the_lane_allows_is_left_out(ledger: Ledger) -> None:
     add_campaign(ledger, people(10), "您好", lane="notice")
 
-    def room(wanted: Collection[Capped]) -> dict[Capped, int]:
+    def room(wanted: Collection[CapKey]) -> dict[CapKey, int]:
         assert {capped[:2] for capped in wanted} == {("default", "notice")}
         return {capped: int(capped.mobile > mobile(3)) for capped in wanted}
 

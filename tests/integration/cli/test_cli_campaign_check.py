@@ -11,7 +11,7 @@ from ledger_driver import Ledger, mobile
 from redis import Redis
 from sms_command import sms, sms_json
 
-from worker.domain.caps import Cap, Capped
+from worker.domain.caps import Cap, CapKey
 from worker.domain.lane import LANES
 from worker.ledger.sending import optouts
 from worker.redis_store import caps
@@ -135,7 +135,7 @@ def test_check_asks_for_the_caps_of_the_lane_where_redis_is_known(
     assert "the caps leave out: SMS_REDIS_URL is not set" in " ".join(sms("campaign", "check", "spring").stdout.split())
     monkeypatch.setenv("SMS_REDIS_URL", redis_url)
     lanes = {"notice": replace(LANES["notice"], caps=(Cap(1, 3600),))}
-    caps.count(redis, lanes, [Capped("default", "notice", mobile(5))], now=datetime.now(UTC))
+    caps.count(redis, lanes, [CapKey("default", "notice", mobile(5))], now=datetime.now(UTC))
     plan = sms_json("campaign", "check", "spring")
     assert (plan["capped"], plan["recipients"]) == (1, 7)
     assert "1 have been sent to as often as the lane allows" in " ".join(

@@ -28,8 +28,8 @@ from worker.ledger.sending import gates, messages
 from worker.maintenance.clock_guard import ClockGuard
 from worker.redis_store import accounts as announced
 from worker.redis_store import heartbeat, intake, intake_parked, intake_pushes, sick_workers
-from worker.redis_store.complaints import process_name
 from worker.redis_store.sick_workers import Sick
+from worker.runtime.process import process_name
 
 CERTIFICATE = Path(__file__).parents[2] / "samples" / "self-signed.pem"
 """For 127.0.0.1, and signed by nobody but itself."""
@@ -171,7 +171,7 @@ def test_the_oldest_keeps_its_age_while_workers_take_it_and_cannot_keep_it(redis
     intake.put(redis, [message("n")], now=start)
     for second in range(0, 300, 10):
         intake.take(redis, "notice", now=start + timedelta(seconds=second))
-        intake.give_back(redis, "notice", now=start + timedelta(seconds=second + 6))
+        intake.requeue_lost(redis, "notice", now=start + timedelta(seconds=second + 6))
     assert "the oldest waits 29" in findings(exit_code=1)["intake"][1]
     intake.remove(redis, "notice", ["n"])
     assert "oldest" not in findings(exit_code=0)["intake"][1]
@@ -385,7 +385,7 @@ def test_an_intake_in_which_nothing_waits_but_for_an_unknown_account_is_not_wron
     intake.put(redis, [message("n", account="new", valid_for=86400)], now=start)
     # A worker was lost with it before another parked it.
     intake.take(redis, "notice", now=start)
-    intake.give_back(redis, "notice", now=start + timedelta(seconds=6))
+    intake.requeue_lost(redis, "notice", now=start + timedelta(seconds=6))
     assert findings(exit_code=1)["intake"][0] == "wrong"
     taken = intake.take(redis, "notice", now=start + timedelta(seconds=7))
     intake_parked.park(redis, "notice", "new", dict.fromkeys(taken, datetime.now(UTC) + timedelta(days=1)))

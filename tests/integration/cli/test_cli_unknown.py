@@ -23,7 +23,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
     monkeypatch.setenv("LOGNAME", "alice")
 
 
-def made_unknown(ledger: Ledger, message_id: str, *to: str, lane: str = "notice", tips: str = "no reply came") -> int:
+def made_unknown(
+    ledger: Ledger, message_id: str, *to: str, lane: str = "notice", tips: str = "no response came"
+) -> int:
     """A message of one call that nobody knows the end of; its msgId."""
     [submission_ids] = ledger.accept(message(message_id, *to, lane=lane)).values()
     [call] = ledger.claim(submission_ids)
@@ -47,7 +49,7 @@ def test_the_list_tells_each_call_with_how_many_recipients_wait(ledger: Ledger) 
         "since": "2026-11-22T04:00:00+00:00",
         "resent": False,
         "result": None,
-        "tips": "no reply came",
+        "tips": "no response came",
         "probably_not_taken": None,
     }
     assert [call["message"] for call in listed] == [LONG_ID, "otp"]

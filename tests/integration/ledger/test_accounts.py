@@ -136,7 +136,7 @@ def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.feed(run.id, here={"shop"}, anywhere={"shop"}) is FeedOutcome.ENOUGH
+    assert of.feed(run.id, own_accounts={"shop"}, known_accounts={"shop"}) is FeedOutcome.ENOUGH
     [row] = ledger.rows(campaigns)
     assert row["state"] == "paused"
     assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
@@ -155,6 +155,6 @@ def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
     of.start()
     start_due(of.engine, window=window_of, now=NOW)
     [run] = of.runs()
-    assert of.feed(run.id, here={"shop"}, anywhere=anywhere) is FeedOutcome.NOT_HERE
+    assert of.feed(run.id, own_accounts={"shop"}, known_accounts=anywhere) is FeedOutcome.NOT_HERE
     assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
     assert ledger.rows(messages) == []

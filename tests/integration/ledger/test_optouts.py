@@ -10,11 +10,11 @@ import pytest
 from ledger_driver import ACCOUNT_KEYS, NOW, Ledger, message, mobile, reply_push, status_push
 from sqlalchemy import Engine, insert, text
 
-from worker.domain.caps import Cap, Capped
+from worker.domain.caps import Cap, CapKey
 from worker.domain.gate import PROBE_AGAIN
 from worker.domain.lane import LANES
 from worker.domain.message import Message
-from worker.domain.optout import OPTOUT_WORDS, folded
+from worker.domain.optout import OPTOUT_WORDS, normalised
 from worker.domain.push import Reply
 from worker.domain.status import State
 from worker.domain.submission import Recorded
@@ -75,7 +75,7 @@ def test_the_words_are_those_of_the_settings(ledger: Ledger) -> None:
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "1", "TD"), (mobile(2), "1", "QX")).encode()
         push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
-    process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words={folded("qx")})
+    process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words={normalised("qx")})
     assert list(opted_out(ledger)) == [mobile(2)]
 
 
@@ -299,7 +299,7 @@ def test_who_opted_out_of_one_account_hears_from_another(two_accounts: Ledger) -
 
 def test_who_opted_out_counts_towards_no_cap_and_finds_none_full(ledger: Ledger) -> None:
     lanes = LANES | {"marketing": replace(LANES["marketing"], caps=(Cap(1, 60),))}
-    counted: list[Capped] = []
+    counted: list[CapKey] = []
     opt_out(ledger, mobile(1), mobile(2))
     ledger.accept(
         sale("m", mobile(1), mobile(2), mobile(3), mobile(4)),

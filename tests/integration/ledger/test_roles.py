@@ -22,14 +22,14 @@ from worker.devstack.errors import StackError
 from worker.devstack.stack import running_stack
 from worker.domain.status import State
 from worker.domain.submission import Recorded
-from worker.ledger import backlog, retention, roles, schema
+from worker.ledger import backlog, health, retention, roles, schema
 from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaigns, runs
 from worker.ledger.campaigns.figures import campaign_figures, walks
 from worker.ledger.campaigns.recipients import recipient_rows
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 from worker.ledger.inbound import push_queries
-from worker.ledger.inbound import pushes as pushes_of
+from worker.ledger.inbound import pushes as results_of
 from worker.ledger.roles import RIGHTS, SEQUENCES
 from worker.ledger.sending import accounts, gates, message_queries, optouts, unknown
 
@@ -78,7 +78,7 @@ def fill(engine: Engine) -> None:
         retention.wipe_bodies(connection, before=NOW)
         retention.wipe_quarantined(connection, most_bytes=10**9, before=NOW)
         retention.forget_refused(connection, before=NOW)
-        assert pushes_of.revoke(connection, revoked, by="alice", now=NOW) == (set(), 1)
+        assert results_of.revoke(connection, revoked, by="alice", now=NOW) == (set(), 1)
         gates.close(connection, 1, "wrong password", until=NOW, now=NOW)
 
 
@@ -237,8 +237,8 @@ def test_no_role_may_connect_to_another_ledger_of_the_server(url: str, postgres_
 def test_a_worker_does_what_workers_and_the_sms_command_do(url: str) -> None:
     with as_role(url, "worker") as engine:
         schema.check(engine)
-        backlog.write(engine)
-        assert backlog.ledger_time(engine)
+        health.check_writable(engine)
+        assert health.ledger_time(engine)
         ledger = Ledger(engine)
         assert ledger.statuses()[mobile(3)] == "delivered"
         assert [mark["name"] for mark in ledger.rows(roles.metadata.tables["marks"])] == ["settle"]
@@ -287,7 +287,7 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
             assert push_queries.newest(connection, limit=10, state="quarantined")
             assert optouts.newest(connection, limit=10)
             assert [audience.name for audience in audiences.listed(connection)][-1] == "people"
-            assert unknown.newest(connection, unknown.Which(), limit=10) == []
+            assert unknown.newest(connection, unknown.UnknownFilter(), limit=10) == []
             assert [gate.is_open for gate in gates.gates(connection)] == [False]
             assert backlog.waiting(connection, overdue_since=NOW)
             assert backlog.refused(connection, since=NOW) == 0

@@ -12,13 +12,13 @@ from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.domain.submission import Claimed, Recorded
 from worker.ledger.sending import unknown
-from worker.ledger.sending.unknown import Which
+from worker.ledger.sending.unknown import UnknownFilter
 from worker.ledger.tables import reports, submissions
 from worker.maintenance.settle import settle as settle_reported
 
 LOST = NOW + LEASE
 AGAIN = LOST + BACKOFF_FIRST
-EVERYTHING = Which()
+EVERYTHING = UnknownFilter()
 
 
 def called(ledger: Ledger, message_id: str, *to: str, **fields: object) -> Claimed:
@@ -33,17 +33,17 @@ def made_unknown(ledger: Ledger, message_id: str, *to: str, **fields: object) ->
     return one
 
 
-def resend(ledger: Ledger, which: Which = EVERYTHING, now: datetime = NOW) -> int:
+def resend(ledger: Ledger, which: UnknownFilter = EVERYTHING, now: datetime = NOW) -> int:
     with ledger.engine.begin() as connection:
         return unknown.resend(connection, which, LANES, now=now)
 
 
-def settle(ledger: Ledger, report: Report, which: Which = EVERYTHING, now: datetime = NOW) -> int:
+def resolve(ledger: Ledger, report: Report, which: UnknownFilter = EVERYTHING, now: datetime = NOW) -> int:
     with ledger.engine.begin() as connection:
-        return unknown.settle(connection, which, report, set_by="operator:alice", now=now)
+        return unknown.resolve(connection, which, report, set_by="operator:alice", now=now)
 
 
-def count(ledger: Ledger, which: Which = EVERYTHING) -> tuple[int, int]:
+def count(ledger: Ledger, which: UnknownFilter = EVERYTHING) -> tuple[int, int]:
     with ledger.engine.begin() as connection:
         return unknown.count(connection, which)
 
@@ -155,7 +155,7 @@ def test_a_report_of_one_recipient_shows_that_the_call_was_taken_and_the_others_
         ledger.push(body)
     settle_reported(ledger.engine, now=LOST)
     assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): "accepted", mobile(3): "unknown"}
-    settle(ledger, Report.UNDELIVERED, Which(ids=["n"]))
+    resolve(ledger, Report.UNDELIVERED, UnknownFilter(ids=["n"]))
     settle_reported(ledger.engine, now=LOST)
     assert {row["id"]: row["state"] for row in ledger.rows(submissions)} == {one.id: "accepted", other.id: "unknown"}
 
@@ -256,15 +256,15 @@ def test_a_persons_word_is_the_report_of_those_that_have_none(ledger: Ledger, re
     one = made_unknown(ledger, "m", mobile(1), mobile(2), mobile(3))
     ledger.push(status_push((mobile(1), one.msg_id, -1)))
     assert count(ledger) == (1, 2)
-    assert settle(ledger, report) == 2
+    assert resolve(ledger, report) == 2
     assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): report, mobile(3): report}
     assert {row["said_by"] for row in ledger.rows(reports)} == {None, "operator:alice"}
-    assert (count(ledger), settle(ledger, report), resend(ledger)) == ((0, 0), 0, 0)
+    assert (count(ledger), resolve(ledger, report), resend(ledger)) == ((0, 0), 0, 0)
 
 
 def test_the_gateways_report_of_the_same_is_kept_whichever_came_first(ledger: Ledger) -> None:
     one = made_unknown(ledger, "m", mobile(1))
-    settle(ledger, Report.DELIVERED, now=NOW)
+    resolve(ledger, Report.DELIVERED, now=NOW)
     for seconds in (1, -1):
         ledger.push(status_push((mobile(1), one.msg_id, 1)), received_at=NOW + timedelta(seconds=seconds))
     [row] = ledger.rows(reports)
@@ -273,14 +273,14 @@ def test_the_gateways_report_of_the_same_is_kept_whichever_came_first(ledger: Le
 
 def test_what_a_person_called_failed_is_delivered_when_the_gateway_says_so(ledger: Ledger) -> None:
     one = made_unknown(ledger, "m", mobile(1))
-    settle(ledger, Report.UNDELIVERED)
+    resolve(ledger, Report.UNDELIVERED)
     ledger.push(status_push((mobile(1), one.msg_id, 1)))
     assert ledger.statuses() == {mobile(1): "delivered"}
 
 
 def test_that_a_person_called_one_failed_does_not_keep_the_rest_from_being_sent_again(ledger: Ledger) -> None:
     made_unknown(ledger, "m", mobile(1), mobile(2))
-    assert settle(ledger, Report.UNDELIVERED, Which(pairs=[("m", mobile(1))])) == 1
+    assert resolve(ledger, Report.UNDELIVERED, UnknownFilter(pairs=[("m", mobile(1))])) == 1
     assert resend(ledger) == 1
     assert len(claimed_again(ledger, NOW)) == 1
 
@@ -290,7 +290,7 @@ def test_nothing_but_what_is_unknown_is_touched(ledger: Ledger) -> None:
     ledger.accept(message("queued"), message("held", at=NOW + timedelta(hours=1)))
     one = called(ledger, "accepted")
     ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None))
-    assert (resend(ledger), settle(ledger, Report.DELIVERED)) == (0, 0)
+    assert (resend(ledger), resolve(ledger, Report.DELIVERED)) == (0, 0)
     assert ledger.states() == {"submitting": 1, "queued": 1, "held": 1, "accepted": 1}
 
 
@@ -299,7 +299,7 @@ def test_the_filters_narrow_what_is_meant(ledger: Ledger) -> None:
     made_unknown(ledger, "n", lane="marketing")
 
     def of(**which: object) -> tuple[int, int]:
-        return count(ledger, Which(**which))  # type: ignore[arg-type]
+        return count(ledger, UnknownFilter(**which))  # type: ignore[arg-type]
 
     assert of() == (2, 3)
     assert of(lane="marketing") == of(ids=["n"]) == (1, 1)

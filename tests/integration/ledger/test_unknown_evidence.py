@@ -41,7 +41,7 @@ def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
 
 
 def probable(ledger: Ledger, now: datetime = LATER) -> list[int]:
-    return sorted(evidence.probable(ledger.engine, now=now))
+    return sorted(evidence.find_probably_not_taken(ledger.engine, now=now))
 
 
 def test_an_unknown_call_between_calls_that_were_reported_on_was_probably_not_taken(ledger: Ledger) -> None:

@@ -82,7 +82,7 @@ def test_all_that_was_given_to_workers_that_were_lost_waits_again(redis: Redis) 
     intake.put(redis, [read_message(one, now=NOW, default_id="", accounts=None) for one in some], now=NOW)
     while intake.take(redis, "notice", now=NOW):
         pass
-    assert intake.give_back(redis, "notice", now=NOW + intake.LOST_AFTER) == MANY
+    assert intake.requeue_lost(redis, "notice", now=NOW + intake.LOST_AFTER) == MANY
 
 
 @pytest.fixture

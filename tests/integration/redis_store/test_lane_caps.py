@@ -13,21 +13,21 @@ from limits.strategies import MovingWindowRateLimiter
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker.domain.caps import Cap, Capped
+from worker.domain.caps import Cap, CapKey
 from worker.domain.lane import LANES
 from worker.redis_store.caps import AT_ONCE, count, room
 from worker.redis_store.connect import open_redis
 
 OTP = LANES["otp"]
-ONE = Capped("default", "otp", mobile(1))
+ONE = CapKey("default", "otp", mobile(1))
 LADDER = Cap(1, 60), Cap(5, 3600), Cap(10, 86_400)
 
 
-def left(redis: Redis, caps: Sequence[Cap], *, one: Capped = ONE, now: datetime = NOW) -> int:
+def left(redis: Redis, caps: Sequence[Cap], *, one: CapKey = ONE, now: datetime = NOW) -> int:
     return room(redis, {one.lane: replace(OTP, caps=tuple(caps))}, [one], now=now)[one]
 
 
-def counted(redis: Redis, caps: Sequence[Cap], *sent: Capped, now: datetime = NOW) -> int:
+def counted(redis: Redis, caps: Sequence[Cap], *sent: CapKey, now: datetime = NOW) -> int:
     return count(redis, {"otp": replace(OTP, caps=tuple(caps))}, sent, now=now)
 
 
@@ -56,7 +56,7 @@ def test_the_narrowest_cap_decides(redis: Redis) -> None:
 def test_a_mobile_is_counted_for_each_account_and_lane_apart(redis: Redis) -> None:
     cap = Cap(1, 60)
     counted(redis, [cap], ONE)
-    others = [Capped("shop", "otp", mobile(1)), Capped("default", "otp", mobile(2))]
+    others = [CapKey("shop", "otp", mobile(1)), CapKey("default", "otp", mobile(2))]
     assert [left(redis, [cap], one=one) for one in (ONE, *others)] == [0, 1, 1]
     notice = ONE._replace(lane="notice")
     assert room(redis, {"notice": replace(OTP, caps=(cap,))}, [notice], now=NOW) == {notice: 1}
@@ -65,7 +65,7 @@ def test_a_mobile_is_counted_for_each_account_and_lane_apart(redis: Redis) -> No
 def test_what_comes_to_a_full_window_is_told(redis: Redis) -> None:
     cap = Cap(2, 60)
     assert counted(redis, [cap, Cap(5, 3600)], ONE, ONE) == 0
-    assert counted(redis, [cap, Cap(5, 3600)], ONE, ONE, Capped("default", "otp", mobile(2))) == 2
+    assert counted(redis, [cap, Cap(5, 3600)], ONE, ONE, CapKey("default", "otp", mobile(2))) == 2
     assert left(redis, [Cap(5, 3600)]) == 1
 
 
@@ -106,7 +106,7 @@ def test_a_redis_that_has_forgotten_the_scripts_is_given_them_again(redis: Redis
 
 def test_many_windows_are_one_round_trip_and_no_caps_are_none(redis: Redis) -> None:
     lanes = {"otp": replace(OTP, caps=LADDER)}
-    some = [Capped("default", "otp", mobile(n)) for n in range(AT_ONCE // len(LADDER))]
+    some = [CapKey("default", "otp", mobile(n)) for n in range(AT_ONCE // len(LADDER))]
     trips: list[int] = []
 
     class Counting(Redis):

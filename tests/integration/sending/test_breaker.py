@@ -9,7 +9,7 @@ from ledger_driver import LEASE, NOW, Ledger, message, mobile
 from redis import Redis
 from sqlalchemy import update
 
-from worker.domain.gate import PROBE_AFTER, PROBE_AGAIN, PROBE_MOST, Gate, next_probe
+from worker.domain.gate import MAX_PROBE_WAIT, PROBE_AFTER, PROBE_AGAIN, Gate, next_probe
 from worker.domain.outcome import BACKOFF_FIRST, Outcome, Verdict
 from worker.domain.status import State
 from worker.domain.submission import Claimed, Recorded
@@ -198,7 +198,7 @@ def test_probes_that_are_unknown_are_the_rarer_the_longer_it_lasts() -> None:
         assert wait is not None
         waits.append(wait)
     assert [wait.total_seconds() for wait in waits] == [3, 3, 6, 12, 24, 48, 96, 120, 120, 120]
-    assert waits[-1] == PROBE_MOST
+    assert waits[-1] == MAX_PROBE_WAIT
 
 
 # Calls of which nobody knows whether they were taken.

@@ -16,7 +16,7 @@ from worker.ledger import tables as t
 from worker.ledger.campaigns import campaigns
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import claims, submissions, unknown
-from worker.ledger.sending.unknown import Which
+from worker.ledger.sending.unknown import UnknownFilter
 
 LATER = NOW + timedelta(minutes=1)
 
@@ -84,7 +84,7 @@ def test_who_resends_what_is_unknown_leaves_out_what_was_cancelled(
     for step in steps if cancelled_first else reversed(steps):
         step()
     with of.engine.begin() as connection:
-        assert unknown.resend(connection, Which(), LANES, now=LATER) == 0
+        assert unknown.resend(connection, UnknownFilter(), LANES, now=LATER) == 0
     assert of.ledger.states() == {"unknown": 1}
 
 

@@ -11,8 +11,8 @@ from redis import Redis
 from simulator_driver import eventually
 
 from worker.domain.outcome import Outcome, Verdict
-from worker.redis_store.complaints import process_name
 from worker.redis_store.sick_workers import SEEN_FOR, Sick, report_health, sick_workers
+from worker.runtime.process import process_name
 from worker.sending.reachability import ALL, IN_A_ROW, LEFT_TO_OTHERS, Reachability
 
 NOW = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
@@ -53,7 +53,7 @@ class Process:
         eventually(lambda: self.looked == number)
 
     def is_well(self) -> bool:
-        return self.reach.most_calls() == ALL
+        return self.reach.take_call_allowance() == ALL
 
     def let_a_pause_end(self, *, ending: bool = False) -> None:
         self._over.put(ending)
@@ -146,18 +146,18 @@ def test_a_process_that_alone_is_not_answered_stops_and_tries_with_one_call_at_a
 ) -> None:
     for _ in range(IN_A_ROW):
         assert process.reach.doubted_since is None
-        assert process.reach.most_calls() == ALL
+        assert process.reach.take_call_allowance() == ALL
         process.reach.note(outcome, NOW)
     assert process.reach.doubted_since == NOW
-    process.reach.others_are_answered(outcome)
-    assert process.reach.most_calls() == 0
+    process.reach.stop_as_others_are_answered(outcome)
+    assert process.reach.take_call_allowance() == 0
     process.let_a_pause_end()
-    eventually(lambda: process.reach.most_calls() == 1)
-    assert process.reach.most_calls() == 0
+    eventually(lambda: process.reach.take_call_allowance() == 1)
+    assert process.reach.take_call_allowance() == 0
     process.reach.note(outcome, NOW)
-    assert process.reach.most_calls() == 0
+    assert process.reach.take_call_allowance() == 0
     process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
-    assert process.reach.most_calls() == ALL
+    assert process.reach.take_call_allowance() == ALL
     process.let_a_pause_end()
     eventually(lambda: process.told[-1] is None)
     assert process.looked == 0
@@ -166,19 +166,19 @@ def test_a_process_that_alone_is_not_answered_stops_and_tries_with_one_call_at_a
 def test_a_process_whose_calls_nobody_answers_goes_on_for_that_is_the_gates_affair(process: Process) -> None:
     for _ in range(3 * IN_A_ROW):
         process.reach.note(BAD_GATEWAY, NOW)
-    assert process.reach.most_calls() == 1
+    assert process.reach.take_call_allowance() == 1
     assert process.told == []
 
 
 def test_a_process_whose_calls_were_not_answered_makes_one_a_second_until_one_is(process: Process) -> None:
     for _ in range(IN_A_ROW):
-        assert process.reach.most_calls() == ALL
+        assert process.reach.take_call_allowance() == ALL
         process.reach.note(BAD_GATEWAY, NOW)
-    assert [process.reach.most_calls() for _ in range(3)] == [1, 0, 0]
+    assert [process.reach.take_call_allowance() for _ in range(3)] == [1, 0, 0]
     process.now += 1
-    assert [process.reach.most_calls() for _ in range(3)] == [1, 0, 0]
+    assert [process.reach.take_call_allowance() for _ in range(3)] == [1, 0, 0]
     process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
-    assert process.reach.most_calls() == ALL
+    assert process.reach.take_call_allowance() == ALL
 
 
 def test_a_process_whose_calls_were_not_answered_leaves_most_probes_to_others_and_not_all(process: Process) -> None:
@@ -195,7 +195,7 @@ def test_a_process_that_stopped_may_probe_with_its_one_call_for_the_gate_may_be_
 ) -> None:
     for _ in range(IN_A_ROW):
         process.reach.note(BAD_GATEWAY, NOW)
-    process.reach.others_are_answered(BAD_GATEWAY)
+    process.reach.stop_as_others_are_answered(BAD_GATEWAY)
     process.chance = 1.0
     assert not process.reach.may_probe()
     process.let_a_pause_end()

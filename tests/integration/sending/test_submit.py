@@ -154,13 +154,13 @@ CODES = {
 
 
 @pytest.mark.parametrize("method", ["post", "get"])
-@pytest.mark.parametrize("reply_format", ["json", "xml"])
+@pytest.mark.parametrize("response_format", ["json", "xml"])
 @pytest.mark.parametrize(("code", "state"), CODES.items(), ids=CODES)
 def test_each_result_code_has_its_outcome(
-    simulator: Simulator, worker: Callable[..., Parts], method: str, reply_format: str, code: str, state: State
+    simulator: Simulator, worker: Callable[..., Parts], method: str, response_format: str, code: str, state: State
 ) -> None:
     simulator.behave(default={"do": "result", "result": code})
-    parts = worker(SMS_GATEWAY_METHOD=method, SMS_GATEWAY_FORMAT=reply_format)
+    parts = worker(SMS_GATEWAY_METHOD=method, SMS_GATEWAY_FORMAT=response_format)
     submission_id = send(parts)
     assert (row(parts, submission_id)["state"], row(parts, submission_id)["result"]) == (state, code)
     assert WORDS.get(code, "") in str(row(parts, submission_id)["tips"])

@@ -23,7 +23,7 @@ from worker.sending.take_in import accept_each, refuse
 def test_what_the_ledger_has_does_not_wait_again(ledger: Ledger, redis: Redis) -> None:
     intake.put(redis, [message("m")], now=NOW)
     taken_in(ledger, redis)
-    assert intake.give_back(redis, "notice", now=NOW + timedelta(hours=1)) == 0
+    assert intake.requeue_lost(redis, "notice", now=NOW + timedelta(hours=1)) == 0
     assert redis.keys("sms:intake:*") == []
 
 

@@ -62,7 +62,7 @@ REPORT = CampaignReport(
         tuple(Bucket(NOW + timedelta(minutes=place), 300, 280, 5) for place in range(3)),
         Bucket(NOW + timedelta(minutes=3), 0, 40, 5),
     ),
-    (ByResult("1", "成功", 940), ByResult("-8", None, 20), ByResult(None, "no reply came", 5)),
+    (ByResult("1", "成功", 940), ByResult("-8", None, 20), ByResult(None, "no response came", 5)),
     3,
     tuple(ByPrefix(str(prefix), 1300 - prefix, 20, 1) for prefix in range(130, 160)),
 )

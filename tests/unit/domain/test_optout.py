@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.domain.optout import OPTOUT_WORDS, folded, is_optout
+from worker.domain.optout import OPTOUT_WORDS, normalised, is_optout
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_what_is_no_word_alone_opts_nobody_out(content: str) -> None:
 
 
 def test_other_words_are_in_the_place_of_those() -> None:
-    words = frozenset({folded("取消"), folded("QX")})
+    words = frozenset({normalised("取消"), normalised("QX")})
     assert is_optout("qx!", words)
     assert is_optout("取消", words)
     assert not is_optout("TD", words)
 
 
 def test_the_words_are_kept_as_they_are_compared() -> None:
-    assert {"td", "退订"} < OPTOUT_WORDS == {folded(word) for word in OPTOUT_WORDS}
+    assert {"td", "退订"} < OPTOUT_WORDS == {normalised(word) for word in OPTOUT_WORDS}

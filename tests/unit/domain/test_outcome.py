@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.outcome import (
-    BACKOFF_MOST,
     BACKOFF_TOLD,
     FAILED_TRIES,
+    MAX_BACKOFF,
     Outcome,
     Step,
     Verdict,
@@ -137,7 +137,7 @@ def test_no_gateway_can_have_a_message_tried_more_than_some_thousand_times_in_a_
         now += wait
         if now >= NOW + timedelta(days=7):
             break
-    assert attempt <= timedelta(days=7) / (BACKOFF_MOST / 2) + 20
+    assert attempt <= timedelta(days=7) / (MAX_BACKOFF / 2) + 20
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))

@@ -113,11 +113,11 @@ def test_a_phone_number_is_warned_of_and_named(content: str, piece: str) -> None
     [
         ("见【公告】一文", Risk.BRACKETS),
         ("好😀", Risk.WIDE),
-        ("尊敬的{姓名}", Risk.LEFTOVER),
-        ("尊敬的${name}", Risk.LEFTOVER),
-        ("尊敬的｛姓名｝", Risk.LEFTOVER),
-        ("尊敬的null您好", Risk.LEFTOVER),
-        ("账单#N/A元", Risk.LEFTOVER),
+        ("尊敬的{姓名}", Risk.PLACEHOLDER),
+        ("尊敬的${name}", Risk.PLACEHOLDER),
+        ("尊敬的｛姓名｝", Risk.PLACEHOLDER),
+        ("尊敬的null您好", Risk.PLACEHOLDER),
+        ("账单#N/A元", Risk.PLACEHOLDER),
     ],
 )
 def test_what_may_be_refused_or_was_not_meant_is_warned_of(content: str, risk: Risk) -> None:

@@ -31,9 +31,9 @@ def test_a_call_carries_every_parameter_of_the_document_and_no_other() -> None:
     }
 
 
-@pytest.mark.parametrize(("reply_format", "number"), [("json", "1"), ("xml", "2")])
-def test_the_format_is_asked_for_by_its_number(reply_format: str, number: str) -> None:
-    assert parameters(CREDENTIALS, CALL, reply_format, AT)["format"] == number  # type: ignore[arg-type]
+@pytest.mark.parametrize(("response_format", "number"), [("json", "1"), ("xml", "2")])
+def test_the_format_is_asked_for_by_its_number(response_format: str, number: str) -> None:
+    assert parameters(CREDENTIALS, CALL, response_format, AT)["format"] == number  # type: ignore[arg-type]
 
 
 def test_the_timestamp_is_the_same_moment_in_every_zone() -> None:

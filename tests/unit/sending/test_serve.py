@@ -53,7 +53,7 @@ class Lane:
         self._may_call = chain(may_call, repeat(True))
         verbs = Verbs(
             may_work=lambda: next(self._may_work),
-            most_calls=lambda: places if next(self._may_call) else 0,
+            take_call_allowance=lambda: places if next(self._may_call) else 0,
             take_in=lambda: self._answer(next(self._in_intake)),
             pull=self._pull,
             submit=self._call,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
-from worker.domain.campaigns.audience import NoAudience
+from worker.domain.campaigns.audience import AudienceError
 
 BLOCK = 32 << 10
 MAX_RATIO = 100
@@ -46,10 +46,10 @@ class Budget:
     left: int
 
     def spend(self, size: int) -> None:
-        """Takes that many bytes. Raises NoAudience where fewer are left."""
+        """Takes that many bytes. Raises AudienceError where fewer are left."""
         self.left -= size
         if self.left < 0:
-            raise NoAudience(
+            raise AudienceError(
                 f"unpacks to more than {self.most >> 20:,} MiB, which no list of people in a file of its size does; save its"
                 " sheet as CSV"
             )
@@ -73,12 +73,12 @@ class Archive:
     def blocks(self, part: str) -> Iterator[bytes]:
         """Yields the content of a part.
 
-        Raises KeyError where there is none, NoAudience where it is too much or packed otherwise.
+        Raises KeyError where there is none, AudienceError where it is too much or packed otherwise.
         """
         info = self.archive.getinfo(part)
         # With other methods zipfile unpacks all there is, whatever it is asked for. No workbook uses them.
         if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-            raise NoAudience("is packed in a way that no workbook is; save it anew as .xlsx, or as CSV")
+            raise AudienceError("is packed in a way that no workbook is; save it anew as .xlsx, or as CSV")
         with self.archive.open(info) as content:
             while block := content.read(BLOCK):
                 self.budget.spend(len(block))
@@ -88,7 +88,7 @@ class Archive:
 def open_archive(file: BinaryIO, bounds: Bounds) -> Archive:
     """Opens the archive in a file, which the caller closes.
 
-    Raises BadZipFile, or NoAudience where it has too many parts.
+    Raises BadZipFile, or AudienceError where it has too many parts.
     """
     size = file.seek(0, os.SEEK_END)
     most = min(bounds.most_unpacked, max(bounds.least_unpacked, MAX_RATIO * size))
@@ -104,7 +104,7 @@ class _InSmallReads:
     def read(self, size: int = -1) -> bytes:
         content = self.file.read(size if 0 <= size <= MAX_DIRECTORY else MAX_DIRECTORY + 1)
         if len(content) > MAX_DIRECTORY:
-            raise NoAudience("has more parts than any workbook; save its sheet as CSV")
+            raise AudienceError("has more parts than any workbook; save its sheet as CSV")
         return content
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from io import TextIOWrapper
 from typing import BinaryIO
 
-from worker.domain.campaigns.audience import NoAudience, Row
+from worker.domain.campaigns.audience import AudienceError, Row
 from worker.domain.formula import of_cell
 
 ENCODINGS = ("utf-8-sig", "gb18030")
@@ -22,7 +22,7 @@ _QUOTED = re.compile(r'(?<![^,;\t\r\n])"[^"]*(?:""[^"]*)*"')
 def csv_rows(file: BinaryIO) -> Iterator[Row]:
     """Yields each row with the line that it begins on, without the marks that our own files have before formulas.
 
-    Raises NoAudience where the file is not CSV.
+    Raises AudienceError where the file is not CSV.
     """
     text = TextIOWrapper(file, encoding=_encoding(file), newline="")
     line = 1
@@ -33,9 +33,11 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
             yield line, [of_cell(cell) for cell in row]
             line = rows.line_num + 1
     except csv.Error as why:
-        raise NoAudience(f"is not a CSV file: {why}, in the row on line {line}; mend that, or export it anew") from why
+        raise AudienceError(
+            f"is not a CSV file: {why}, in the row on line {line}; mend that, or export it anew"
+        ) from why
     except UnicodeDecodeError as why:
-        raise NoAudience("was changed while it was read; do it again") from why
+        raise AudienceError("was changed while it was read; do it again") from why
     finally:
         # Without it the wrapper would close the file, which the caller closes.
         text.detach()
@@ -49,14 +51,14 @@ def _encoding(file: BinaryIO) -> str:
         try:
             while block := file.read(BLOCK):
                 if b"\0" in block:
-                    raise NoAudience("is not a CSV file: it is not text; export it as CSV, UTF-8")
+                    raise AudienceError("is not a CSV file: it is not text; export it as CSV, UTF-8")
                 decoder.decode(block)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             continue
         file.seek(0)
         return encoding
-    raise NoAudience("is not a CSV file: it is neither UTF-8 nor GB18030 text; export it as CSV, UTF-8")
+    raise AudienceError("is not a CSV file: it is neither UTF-8 nor GB18030 text; export it as CSV, UTF-8")
 
 
 def _delimiter(text: TextIOWrapper) -> str:

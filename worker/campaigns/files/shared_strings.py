@@ -7,7 +7,7 @@ from typing import Any
 
 from worker.campaigns.files.archive import Bounds
 from worker.campaigns.files.xml_stream import named
-from worker.domain.campaigns.audience import MAX_ROW, NoAudience
+from worker.domain.campaigns.audience import MAX_ROW, AudienceError
 
 
 class SharedTexts:
@@ -24,9 +24,9 @@ class SharedTexts:
         return self._texts[self._ends[number - 1] if number else 0 : self._ends[number]].decode()
 
     def add(self, text: str) -> None:
-        """Raises NoAudience where there are too many."""
+        """Raises AudienceError where there are too many."""
         if len(self._ends) == self._bounds.texts or len(self._texts) > self._bounds.texts_size:
-            raise NoAudience(
+            raise AudienceError(
                 f"has more than {self._bounds.texts:,} texts, or {self._bounds.texts_size >> 20} MiB of them, in its sheets; save the one that you"
                 " need as CSV"
             )

@@ -17,7 +17,7 @@ from worker.campaigns.files.cell_text import boolean_text, moment_text, number_t
 from worker.campaigns.files.shared_strings import TextCollector, text_handlers
 from worker.campaigns.files.workbook import SHOWN_SHEETS, Workbook, read_workbook
 from worker.campaigns.files.xml_stream import named, parse
-from worker.domain.campaigns.audience import NoAudience, Row
+from worker.domain.campaigns.audience import AudienceError, Row
 
 MAX_SHEET_ROWS = 1 << 20
 MAX_SHEET_COLUMNS = 1 << 14
@@ -45,7 +45,7 @@ _BROKEN = (
 def sheet_rows(file: BinaryIO, sheet: str | None, bounds: Bounds = BOUNDS) -> Iterator[Row]:
     """Yields each row of that sheet, or of the first sheet, with its number.
 
-    Raises NoAudience where the file is not a workbook, has no such sheet, or has too much in it.
+    Raises AudienceError where the file is not a workbook, has no such sheet, or has too much in it.
     """
     try:
         archive = open_archive(file, bounds)
@@ -58,10 +58,10 @@ def sheet_rows(file: BinaryIO, sheet: str | None, bounds: Bounds = BOUNDS) -> It
         for _ in parse(archive.blocks(part), at_start, at_end, reader.text.add):
             yield from reader.rows
             reader.rows.clear()
-    except NoAudience:
+    except AudienceError:
         raise
     except _BROKEN as why:
-        raise NoAudience(
+        raise AudienceError(
             f"is not an Excel workbook that can be read ({why!r}); save it anew as .xlsx, or as CSV"
         ) from why
 
@@ -73,9 +73,9 @@ def _part(workbook: Workbook, name: str | None) -> str:
     if name in sheets:
         return sheets[name]
     if not sheets:
-        raise NoAudience("has no sheet")
+        raise AudienceError("has no sheet")
     names = ", ".join(list(sheets)[:SHOWN_SHEETS]) + (" …" if len(sheets) > SHOWN_SHEETS else "")
-    raise NoAudience(f"has no sheet {name!r}; give --sheet one of: {names}")
+    raise AudienceError(f"has no sheet {name!r}; give --sheet one of: {names}")
 
 
 @dataclass(slots=True)
@@ -108,7 +108,9 @@ class _Reader:
         place = attributes.get("r")
         self.column = column_index_from_string(place.rstrip("0123456789")) if place else self.column + 1
         if max(self.column, self.cells) > MAX_SHEET_COLUMNS:
-            raise NoAudience(f"has more than {MAX_SHEET_COLUMNS:,} cells in row {self.line:,}; save its sheet as CSV")
+            raise AudienceError(
+                f"has more than {MAX_SHEET_COLUMNS:,} cells in row {self.line:,}; save its sheet as CSV"
+            )
         self.kind = attributes.get("t", "n")
         self.style = int(attributes.get("s") or 0)
         self.text.take()
@@ -124,7 +126,7 @@ class _Reader:
             return
         self.size += len(shown)
         if self.size > MAX_ROW_SIZE:
-            raise NoAudience(
+            raise AudienceError(
                 f"has more than {MAX_ROW_SIZE:,} characters in row {self.line:,}, which is not a person; remove that row, or"
                 " columns that no text needs"
             )

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.campaigns.files.csv_rows import csv_rows
-from worker.domain.campaigns.audience import SAMPLE, NoAudience, Row, header_faults, mobile_column
+from worker.domain.campaigns.audience import SAMPLE, AudienceError, Row, header_faults, mobile_column
 
 _ZIP = b"PK\x03\x04"
 _OLD_EXCEL = bytes.fromhex("D0CF11E0")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PeopleTable:
     """A table, whose rows can be gone through once, while its file is open.
 
     `source` is the path of the file. `header` names the columns, `column` is the one with the mobiles. Of `size` bytes
@@ -32,10 +32,10 @@ class Table:
 
 
 @contextmanager
-def open_table(path: Path, *, column: str | None = None, sheet: str | None = None) -> Iterator[Table]:
+def open_table(path: Path, *, column: str | None = None, sheet: str | None = None) -> Iterator[PeopleTable]:
     """Opens the table in a CSV file, or in a sheet of an Excel workbook: the first, unless one is named.
 
-    The first bytes tell which kind of file it is. Raises NoAudience where the file cannot be read, is not a table or
+    The first bytes tell which kind of file it is. Raises AudienceError where the file cannot be read, is not a table or
     has no such column, also while its rows are gone through.
     """
     with _names_file(path):
@@ -49,10 +49,10 @@ def open_table(path: Path, *, column: str | None = None, sheet: str | None = Non
                 header = _header(rows)
                 sample = list(islice(rows, SAMPLE))
                 if not sample:
-                    raise NoAudience("has no row below its header: there is nobody to send to")
+                    raise AudienceError("has no row below its header: there is nobody to send to")
                 mobiles = mobile_column(header, sample, column)
                 size = os.fstat(file.fileno()).st_size
-            yield Table(str(path), header, mobiles, chain(sample, _naming(path, rows)), size, file.tell)
+            yield PeopleTable(str(path), header, mobiles, chain(sample, _naming(path, rows)), size, file.tell)
 
 
 def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
@@ -60,7 +60,9 @@ def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
     begins = file.read(4)
     file.seek(0)
     if begins == _OLD_EXCEL:
-        raise NoAudience("is an old Excel file (.xls), or one with a password; save it as .xlsx without one, or as CSV")
+        raise AudienceError(
+            "is an old Excel file (.xls), or one with a password; save it as .xlsx without one, or as CSV"
+        )
     if begins == _ZIP:
         from worker.campaigns.files.sheet_rows import sheet_rows  # noqa: PLC0415 - openpyxl takes longer to load than all the rest
 
@@ -68,7 +70,7 @@ def _rows(file: BinaryIO, sheet: str | None) -> Generator[Row, None, None]:
     elif sheet is None:
         rows = csv_rows(file)
     else:
-        raise NoAudience("is not an Excel workbook and has no sheets; leave --sheet out")
+        raise AudienceError("is not an Excel workbook and has no sheets; leave --sheet out")
     return (row for row in rows if any(row[1]))
 
 
@@ -79,9 +81,9 @@ def _header(rows: Iterator[Row]) -> tuple[str, ...]:
     while header and not header[-1]:
         header.pop()
     if not header:
-        raise NoAudience("is empty; its first line must name the columns")
+        raise AudienceError("is empty; its first line must name the columns")
     if faults := header_faults(header):
-        raise NoAudience(f"has a header that cannot be used: {'; '.join(faults)}")
+        raise AudienceError(f"has a header that cannot be used: {'; '.join(faults)}")
     return tuple(header)
 
 
@@ -90,9 +92,11 @@ def _names_file(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as why:
-        raise NoAudience(f"{path} cannot be read: {why.strerror or why}; give the path of a CSV or Excel file") from why
-    except NoAudience as why:
-        raise NoAudience(f"{path} {why}") from why
+        raise AudienceError(
+            f"{path} cannot be read: {why.strerror or why}; give the path of a CSV or Excel file"
+        ) from why
+    except AudienceError as why:
+        raise AudienceError(f"{path} {why}") from why
 
 
 def _naming(path: Path, rows: Iterator[Row]) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH
 from worker.campaigns.files.archive import Archive
 from worker.campaigns.files.shared_strings import SharedTexts, TextCollector, text_handlers
 from worker.campaigns.files.xml_stream import named, parse
-from worker.domain.campaigns.audience import NoAudience
+from worker.domain.campaigns.audience import AudienceError
 
 _LINKS = "http://schemas.openxmlformats.org/package/2006/relationships"
 
@@ -39,7 +39,7 @@ class Workbook:
 
 
 def read_workbook(archive: Archive) -> Workbook:
-    """Reads all but the sheets. Raises NoAudience where it is too much."""
+    """Reads all but the sheets. Raises AudienceError where it is too much."""
     book = next(iter(_links(archive, "")["officeDocument"].values()), "xl/workbook.xml")
     links = _links(archive, book)
     sheets, epoch = _sheets(archive, book, links["worksheet"])
@@ -140,10 +140,10 @@ def _formats(archive: Archive, part: str | None) -> list[str]:
 
 def _name(text: str) -> str:
     if len(text) > MAX_NAME:
-        raise NoAudience(f"has a name of more than {MAX_NAME:,} characters; save the sheet that you need as CSV")
+        raise AudienceError(f"has a name of more than {MAX_NAME:,} characters; save the sheet that you need as CSV")
     return text
 
 
 def _check_count(count: int, most: int, what: str) -> None:
     if count >= most:
-        raise NoAudience(f"has more than {most:,} {what}; save the sheet that you need as CSV")
+        raise AudienceError(f"has more than {most:,} {what}; save the sheet that you need as CSV")

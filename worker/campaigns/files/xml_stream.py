@@ -8,7 +8,7 @@ from typing import Any
 from xml.parsers import expat
 
 from worker.campaigns.files.archive import BLOCK
-from worker.domain.campaigns.audience import NoAudience
+from worker.domain.campaigns.audience import AudienceError
 
 MAX_DEPTH = 100
 """Elements in each other; in a workbook there are about ten."""
@@ -39,7 +39,7 @@ def parse(
     """Calls the handler of each element, and `text` with each piece of text. Yields after each block.
 
     Elements are named with their namespace: "namespace name". Raises ExpatError where the blocks are not XML. Raises
-    NoAudience for what no program writes: a DTD, in which entities are, or too many names, too much depth or length.
+    AudienceError for what no program writes: a DTD, in which entities are, or too many names, too much depth or length.
     """
     parser = _parser(at_start, at_end, text)
     read = 0
@@ -103,5 +103,5 @@ def _refuse_doctype(*_: object) -> None:
     raise _refused("it has a DTD")
 
 
-def _refused(why: str) -> NoAudience:
-    return NoAudience(f"is not an Excel workbook that can be read: {why}; save it anew as .xlsx, or as CSV")
+def _refused(why: str) -> AudienceError:
+    return AudienceError(f"is not an Excel workbook that can be read: {why}; save it anew as .xlsx, or as CSV")

@@ -6,6 +6,6 @@ row whose value is empty is refused: a text with a hole is never sent.
 """
 
 from worker.campaigns.template.faults import RowRefused, TemplateFault
-from worker.campaigns.template.text import Text, compile_text
+from worker.campaigns.template.text import CompiledText, compile_text
 
-__all__ = ["RowRefused", "TemplateFault", "Text", "compile_text"]
+__all__ = ["CompiledText", "RowRefused", "TemplateFault", "compile_text"]

@@ -21,7 +21,7 @@ MAX_DEPTH = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class CompiledText:
     """The text of a campaign, ready to be rendered for each row of its audience."""
 
     personal: bool
@@ -40,7 +40,7 @@ class Text:
         return text
 
 
-def compile_text(content: str, header: Sequence[str]) -> Text:
+def compile_text(content: str, header: Sequence[str]) -> CompiledText:
     """Returns the text that the content stands for, for rows with the columns of `header`.
 
     Content without {{ and {% is taken as it is. Raises TemplateFault with everything that is wrong with it.
@@ -54,17 +54,17 @@ def compile_text(content: str, header: Sequence[str]) -> Text:
         raise TemplateFault([f"line {line}: {fault}" for line, fault in dict.fromkeys(translation.faults)])
     make = partial(_fill, ENVIRONMENT.from_string(tree), tuple(translation.places.items()))
     if translation.places:
-        return Text(True, make)
+        return CompiledText(True, make)
     try:
         return _for_all(make(()))
     except RowRefused as why:
         raise TemplateFault([f"in every row {why}"]) from why
 
 
-def _for_all(content: str) -> Text:
+def _for_all(content: str) -> CompiledText:
     if faults := content_faults(content):
         raise TemplateFault([f"the text {fault}" for fault in faults])
-    return Text(False, lambda _: content)
+    return CompiledText(False, lambda _: content)
 
 
 def _fill(template: Template, places: Iterable[tuple[str, int]], fields: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,24 +14,23 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Connection
 
-from worker.campaigns.preflight import Room, Rules, Watch, preflight
+from worker.campaigns.preflight import Rules, Watch, preflight
 from worker.campaigns.template import TemplateFault
 from worker.cli.campaign.format import local
 from worker.cli.campaign.options import Name, find_campaign
+from worker.cli.connections import ledger, redis_of
 from worker.cli.csv_file import rows_file
 from worker.cli.errors import Failed
-from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, progress, shortened, table
-from worker.config import Account, Settings, load_settings, revealed
+from worker.config import Account, Settings, load_settings
 from worker.domain.campaigns.audience import Audience
 from worker.domain.campaigns.campaign import Campaign, Leftover
 from worker.domain.campaigns.preflight import Preflight, Unrenderable
-from worker.domain.caps import Capped
+from worker.domain.caps import CapKey, Room
 from worker.domain.rate import Rate
 from worker.ledger.campaigns import audiences
 from worker.present.durations import duration_in_words
 from worker.redis_store import caps
-from worker.redis_store.connect import open_redis
 
 SHOWN = 5
 """How many reasons a table shows; JSON has all reasons, and --refusals every row."""
@@ -109,9 +108,9 @@ def _room(settings: Settings) -> Iterator[Room | None]:
     if settings.redis_url is None:
         yield None
         return
-    with closing(open_redis(revealed(settings.redis_url), patience_seconds=5)) as redis:
+    with redis_of(settings) as redis:
 
-        def room(wanted: Collection[Capped]) -> dict[Capped, int]:
+        def room(wanted: Collection[CapKey]) -> dict[CapKey, int]:
             return caps.room(redis, settings.lanes, wanted, now=datetime.now(UTC))
 
         yield room

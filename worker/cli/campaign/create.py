@@ -9,8 +9,9 @@ import typer
 from worker.campaigns.draft import BadCampaign, draft
 from worker.campaigns.spec import CampaignSpec
 from worker.cli.campaign.options import Name
+from worker.cli.connections import ledger_engine, operator
 from worker.cli.errors import Failed
-from worker.cli.options import Lane, ledger_engine, operator
+from worker.cli.options import Lane
 from worker.config import load_settings
 from worker.domain.campaigns.campaign import Leftover, Missed
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from worker.campaigns.draft import BadCampaign, start_time
 from worker.campaigns.window import window_of
 from worker.cli.campaign.options import Name, find_campaign
+from worker.cli.connections import ledger_engine, operator
 from worker.cli.errors import Failed
-from worker.cli.options import ledger_engine, operator
 from worker.config import load_settings
 from worker.domain.campaigns.campaign import Campaign
 from worker.ledger.campaigns import campaigns

@@ -1,7 +1,8 @@
 """`sms campaign list`: the campaigns, and how far each has gone through its audience."""
 
 from worker.cli.campaign.format import local, share
-from worker.cli.options import Limit, ledger
+from worker.cli.connections import ledger
+from worker.cli.options import Limit
 from worker.cli.output import AsJson, clean, console, print_json, shortened, styled, table
 from worker.ledger.campaigns import campaigns, figures
 from worker.present.campaigns import listed_campaign_json

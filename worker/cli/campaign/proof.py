@@ -8,8 +8,9 @@ from sqlalchemy import Connection
 from worker.campaigns.draft import TRIED
 from worker.campaigns.template import RowRefused, compile_text
 from worker.cli.campaign.options import Name, find_campaign
+from worker.cli.connections import client, ledger
 from worker.cli.errors import Failed
-from worker.cli.options import Lane, client, ledger, split_mobiles
+from worker.cli.options import Lane, split_mobiles
 from worker.config import load_settings
 from worker.domain.campaigns.campaign import Campaign
 from worker.ledger.campaigns import audiences

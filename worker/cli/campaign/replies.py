@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from worker.cli.campaign.options import Name, RunId, find_runs
+from worker.cli.connections import ledger
 from worker.cli.csv_file import STDOUT, ToSheet, write_sheet
-from worker.cli.options import ledger
 from worker.cli.output import AsJson, as_json, clean, console, styled, table, utc
 from worker.config import load_settings
-from worker.ledger.campaigns.answers import Answer
-from worker.ledger.campaigns.answers import answers as find_answers
-from worker.present.campaigns import answer_json
+from worker.ledger.campaigns.replies import CampaignReply, find_replies
+from worker.present.campaigns import campaign_reply_json
 
 SHOWN = 50
 
@@ -42,44 +41,44 @@ def replies(
     report_wait = load_settings("ledger").report_wait
     with ledger() as connection:
         campaign, runs = find_runs(connection, name, run)
-        answers = find_answers(connection, campaign, runs, report_wait=report_wait, now=datetime.now(UTC))
+        newest = find_replies(connection, campaign, runs, report_wait=report_wait, now=datetime.now(UTC))
         if csv:
-            _write(csv, islice(answers, limit))
+            _write(csv, islice(newest, limit))
         elif json:
-            _print_json(islice(answers, limit))
+            _print_json(islice(newest, limit))
         else:
-            _print(answers, limit or SHOWN)
+            _print(newest, limit or SHOWN)
 
 
-def _write(path: Path, answers: Iterator[Answer]) -> None:
-    rows = ((answer.received_at, answer.mobile, answer.content, answer.message, _optout(answer)) for answer in answers)
-    write_sheet(path, [field.name for field in fields(Answer)], rows, total=None)
+def _write(path: Path, received: Iterator[CampaignReply]) -> None:
+    rows = ((reply.received_at, reply.mobile, reply.content, reply.message, _optout(reply)) for reply in received)
+    write_sheet(path, [field.name for field in fields(CampaignReply)], rows, total=None)
     if path != STDOUT:
         typer.echo(f"{path} has the replies")
 
 
-def _print(answers: Iterator[Answer], limit: int) -> None:
+def _print(received: Iterator[CampaignReply], limit: int) -> None:
     listed = table("received (UTC)", "from", "reply, and the message it answers", fixed={"from": 11})
-    for answer in islice(answers, limit):
+    for reply in islice(received, limit):
         listed.add_row(
-            utc(answer.received_at).replace(" ", "\n"),
-            f"{clean(answer.mobile)}\n{_optout(answer)}",
-            styled(f"{clean(answer.content)}\n{answer.message}"),
+            utc(reply.received_at).replace(" ", "\n"),
+            f"{clean(reply.mobile)}\n{_optout(reply)}",
+            styled(f"{clean(reply.content)}\n{reply.message}"),
         )
     screen = console()
     screen.print(listed if listed.row_count else "nobody has replied")
-    if next(answers, None):
+    if next(received, None):
         screen.print("and more: see --limit and --csv")
 
 
-def _print_json(answers: Iterator[Answer]) -> None:
+def _print_json(received: Iterator[CampaignReply]) -> None:
     """One list with a reply on each line, printed as they are read: they may be more than fit into memory."""
     lead = "["
-    for answer in answers:
-        typer.echo(f"{lead}\n  {as_json(answer_json(answer))}", nl=False)
+    for reply in received:
+        typer.echo(f"{lead}\n  {as_json(campaign_reply_json(reply))}", nl=False)
         lead = ","
     typer.echo("[]" if lead == "[" else "\n]")
 
 
-def _optout(answer: Answer) -> str:
-    return "opt-out" if answer.optout else ""
+def _optout(reply: CampaignReply) -> str:
+    return "opt-out" if reply.optout else ""

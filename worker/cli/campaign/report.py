@@ -13,9 +13,9 @@ from worker.campaigns.report.page import html as page
 from worker.cli.campaign.format import share
 from worker.cli.campaign.options import Name, RunId, find_runs
 from worker.cli.campaign.show import render
+from worker.cli.connections import ledger
 from worker.cli.csv_file import STDOUT, ToSheet, whole_file, write_sheet
 from worker.cli.errors import Failed
-from worker.cli.options import ledger
 from worker.cli.output import AsJson, clean, console, print_json, shortened, table
 from worker.config import load_settings
 from worker.domain.campaigns.campaign import Run

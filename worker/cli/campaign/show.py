@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from worker.cli.campaign.format import local, share
 from worker.cli.campaign.options import Name, RunId, find_runs
-from worker.cli.options import ledger
+from worker.cli.connections import ledger
 from worker.cli.output import AsJson, clean, console, counted, print_json, styled, table
 from worker.config import load_settings
 from worker.domain.status import WAITING, Report, State

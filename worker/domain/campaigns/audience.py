@@ -66,11 +66,11 @@ class Member:
     fields: tuple[str, ...]
 
 
-class NoAudience(ValueError):
+class AudienceError(ValueError):
     """A file or a name cannot make an audience. The text says what is wrong, where, and what to do."""
 
 
-class NobodyLeft(NoAudience):
+class NobodyLeft(AudienceError):
     """A file was read to its end, and none of its rows can be sent to."""
 
 
@@ -145,13 +145,13 @@ def mobile_column(header: Sequence[str], sample: Sequence[Row], wanted: str | No
     """Returns the column with the mobiles: the one wanted, or the one whose name says so, or the one whose rows have
     mobiles.
 
-    Raises NoAudience where there is no such column, or where there are several.
+    Raises AudienceError where there is no such column, or where there are several.
     """
     names = ", ".join(header)
     if wanted is not None:
         if wanted in header:
             return wanted
-        raise NoAudience(f"has no column {wanted!r}; give --column one of: {names}")
+        raise AudienceError(f"has no column {wanted!r}; give --column one of: {names}")
     named = [name for name in header if _folded(name) in _NAMES]
     if len(named) == 1:
         return named[0]
@@ -159,8 +159,8 @@ def mobile_column(header: Sequence[str], sample: Sequence[Row], wanted: str | No
     if len(shown) == 1:
         return shown[0]
     if shown or named:
-        raise NoAudience(f"may have its mobiles in {' or '.join(shown or named)}; say which with --column")
-    raise NoAudience(f"shows no column of mobiles; give --column one of: {names}")
+        raise AudienceError(f"may have its mobiles in {' or '.join(shown or named)}; say which with --column")
+    raise AudienceError(f"shows no column of mobiles; give --column one of: {names}")
 
 
 def good_rows(

@@ -12,7 +12,7 @@ from enum import StrEnum
 from worker.domain.hours import Hours, closing, earliest
 
 MAX_NAME = 40
-CALLER = "campaign/"
+CALLER_PREFIX = "campaign/"
 """Begins the caller of what a run sends. Each run is a caller of its own, and so has a queue of its own in its lane."""
 
 
@@ -143,10 +143,10 @@ class Run:
 ON_TIME = timedelta(minutes=1)
 """A run that starts at most this long after its time is not late."""
 
-LASTS = timedelta(days=30)
+MAX_RUN_VALIDITY = timedelta(days=30)
 """How long the messages of a run are valid where the rest of it goes on: a campaign may be paused for so long."""
 
-KNOWN_ENOUGH = 100
+LEAST_KNOWN = 100
 """This many results must be known before a campaign is paused because too many of them are bad."""
 
 
@@ -181,7 +181,7 @@ def hours_of(lane: Hours | None, account_zone: tzinfo, own: Hours | None, zone: 
 
 def caller_of(run_id: int) -> str:
     """Returns the caller under which that run sends."""
-    return f"{CALLER}{run_id}"
+    return f"{CALLER_PREFIX}{run_id}"
 
 
 def name_faults(name: str) -> list[str]:
@@ -205,4 +205,4 @@ def is_missed(due_at: datetime, now: datetime, missed: Missed) -> bool:
 
 def too_many_bad(bad: int, known: int, most: float | None) -> bool:
     """Whether too many of the known results are rejected, undelivered or unknown. `most` is a fraction of 1."""
-    return most is not None and known >= KNOWN_ENOUGH and bad > most * known
+    return most is not None and known >= LEAST_KNOWN and bad > most * known

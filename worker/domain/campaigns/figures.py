@@ -62,7 +62,7 @@ def walked(good: int, walks: Iterable[Walk], state: CampaignState) -> Walked:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class CallTimes:
     """When the first and the last call of some runs were over, and to how many recipients those of the last minute
     went.
     """
@@ -140,7 +140,7 @@ def figures(
     statuses: Mapping[str, int],
     suppressed: Mapping[str, int],
     *,
-    calls: Calls,
+    calls: CallTimes,
     replies: int,
     optouts: int,
 ) -> Figures:

@@ -8,7 +8,7 @@ from worker.domain.campaigns.campaign import Leftover, window
 from worker.domain.hours import Hours
 from worker.domain.rate import Rate
 
-LONGEST = timedelta(days=366)
+MAX_FORECAST = timedelta(days=366)
 """A longer campaign is shown as taking this long, with an end that is not known: nobody plans for more."""
 
 
@@ -52,12 +52,12 @@ def forecast(
 
 def _takes(recipients: int, calls: int, rate: Rate) -> timedelta | None:
     seconds = [count / limit for count, limit in ((calls, rate.calls), (recipients, rate.mobiles)) if limit]
-    return timedelta(seconds=min(max(seconds), LONGEST.total_seconds())) if seconds else None
+    return timedelta(seconds=min(max(seconds), MAX_FORECAST.total_seconds())) if seconds else None
 
 
 def _end(hours: Iterable[tuple[Hours, tzinfo]], at: datetime, left: timedelta) -> datetime | None:
     """When calls that take so long are over, window after window. None where that is too far away to say."""
-    until = at + LONGEST
+    until = at + MAX_FORECAST
     while at < until and (here := window(hours, at)):
         if here.closes is None or here.closes - here.opens >= left:
             return here.opens + left

@@ -26,7 +26,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class RiskCount:
     """A risk that texts carry: the warning for the first of them, its line, and how many texts carry it."""
 
     risk: Risk
@@ -63,4 +63,4 @@ class Preflight:
     calls: int
     forecast: Forecast
     samples: list[Sample]
-    noticed: list[Noticed]
+    noticed: list[RiskCount]

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from worker.domain.campaigns.audience import Audience, Member, Origin
 from worker.ledger import tables as t
-from worker.ledger.dialect import add_rows, among, chunks, insert_new
+from worker.ledger.dialect import add_rows, chunks, insert_new, is_among
 
 PART = 5000
 """Members that are added or removed at a time. SQLite has one writer, and the workers need their turns."""
@@ -100,7 +100,7 @@ def add(connection: Connection, audience_id: int, new: Sequence[Member]) -> dict
 @cache
 def _lines(dialect: str) -> Select[str, int]:
     query = select(t.members.c.mobile, t.members.c.line).where(t.members.c.audience_id == bindparam("audience_id"))
-    return query.where(among(dialect, t.members.c.mobile, "mobiles"))
+    return query.where(is_among(dialect, t.members.c.mobile, "mobiles"))
 
 
 def finish(connection: Connection, audience_id: int, *, good: int, repeats: int, refused: int) -> None:

@@ -21,12 +21,12 @@ from worker.domain.campaigns.campaign import (
 )
 from worker.ledger import tables as t
 from worker.ledger.campaigns.run_queue import call_off
-from worker.ledger.dialect import insert_new, literally
+from worker.ledger.dialect import inlined, insert_new
 
 ITSELF = "the campaign itself"
 """Stands for the person where a campaign changed its state by itself."""
 
-RUNNING = select(t.runs.c.id).where(t.runs.c.state == literally(RunState.RUNNING))
+RUNNING = select(t.runs.c.id).where(t.runs.c.state == inlined(RunState.RUNNING))
 """The runs under way."""
 
 _C = t.campaigns.c
@@ -96,7 +96,7 @@ def add(connection: Connection, values: Mapping[str, object], *, by: str, now: d
 def start(connection: Connection, campaign_id: int, *, next_at: datetime, by: str, now: datetime) -> bool:
     """Makes a draft active: its first run begins at `next_at`. Returns False where it is not a draft."""
     values = {**_set(CampaignState.ACTIVE, by, now), "next_at": next_at}
-    return move(connection, campaign_id, values, left=CampaignState.DRAFT)
+    return move(connection, campaign_id, values, from_state=CampaignState.DRAFT)
 
 
 def pause(connection: Connection, campaign_id: int, *, reason: str, by: str, now: datetime) -> bool:
@@ -109,7 +109,7 @@ def resume(connection: Connection, campaign_id: int, *, by: str, now: datetime) 
 
     The results that are known by now do not pause it again.
     """
-    if not move(connection, campaign_id, _set(CampaignState.ACTIVE, by, now), left=CampaignState.PAUSED):
+    if not move(connection, campaign_id, _set(CampaignState.ACTIVE, by, now), from_state=CampaignState.PAUSED):
         return False
     last = select(func.max(t.messages.c.id)).where(t.messages.c.run_id == t.runs.c.id).scalar_subquery()
     connection.execute(_update_running(campaign_id).values(seen_message_id=last))
@@ -132,7 +132,7 @@ def cancel(connection: Connection, campaign_id: int, *, reason: str, by: str, no
 def finish(connection: Connection, campaign_id: int, *, now: datetime) -> None:
     """Ends an active campaign that has no run under way and none to come."""
     is_over = _C.next_at.is_(None), ~exists(RUNNING.where(t.runs.c.campaign_id == _C.id))
-    move(connection, campaign_id, _set(CampaignState.DONE, ITSELF, now), *is_over, left=CampaignState.ACTIVE)
+    move(connection, campaign_id, _set(CampaignState.DONE, ITSELF, now), *is_over, from_state=CampaignState.ACTIVE)
 
 
 def move(
@@ -140,13 +140,14 @@ def move(
     campaign_id: int,
     values: Mapping[str, object],
     *conditions: ColumnElement[bool],
-    left: CampaignState | None = None,
+    from_state: CampaignState | None = None,
 ) -> bool:
-    """Moves the campaign to the state in `values`, from `left`, or from any state that leads there.
+    """Moves the campaign to the state in `values`, from `from_state`, or from any state that leads there.
 
     Returns False where the campaign is in no such state, or one of the conditions does not hold.
     """
-    sources = [left] if left else [state for state, onward in CAMPAIGN_TRANSITIONS.items() if values["state"] in onward]
+    leading = (state for state, onward in CAMPAIGN_TRANSITIONS.items() if values["state"] in onward)
+    sources = [from_state] if from_state else list(leading)
     moved = update(t.campaigns).where(_C.id == campaign_id, _C.state.in_(sources), *conditions)
     return connection.execute(moved.values(values)).rowcount > 0
 
@@ -156,7 +157,7 @@ def _set(state: CampaignState, by: str, now: datetime, reason: str | None = None
 
 
 def _update_running(campaign_id: int) -> Update:
-    return update(t.runs).where(t.runs.c.campaign_id == campaign_id, t.runs.c.state == literally(RunState.RUNNING))
+    return update(t.runs).where(t.runs.c.campaign_id == campaign_id, t.runs.c.state == inlined(RunState.RUNNING))
 
 
 def _first(connection: Connection, query: Select[Any]) -> Campaign | None:

@@ -54,7 +54,7 @@ def counts(connection: Connection, account_id: int, span: Span, scale: Scale | N
     settled = _settled(account_id, span)
     step: ColumnElement[Any] = cast(null(), Integer)
     if scale:
-        step = case((settled.c.at.is_not(None), scale.place(second_of(connection, settled.c.at))))
+        step = case((settled.c.at.is_not(None), scale.number_of(second_of(connection, settled.c.at))))
     with _each_read_once(connection):
         queries = _called(span, settled, prefix, step), _suppressed(span, prefix)
         return [Count(*row) for query in queries for row in connection.execute(query)]

@@ -12,8 +12,8 @@ from worker.domain.campaigns.figures import Figures, Walk, Walked, figures, walk
 from worker.domain.campaigns.report import ByPrefix, ByResult, CampaignReport
 from worker.domain.status import Report, State
 from worker.ledger import tables as t
-from worker.ledger.campaigns.answers import answer_counts
 from worker.ledger.campaigns.counts import Count, counts
+from worker.ledger.campaigns.replies import count_replies
 from worker.ledger.campaigns.span import CALLED, Span, span_of, submissions_of
 from worker.ledger.campaigns.timeline import called_by_step, over_time, scale_of
 
@@ -92,7 +92,7 @@ def _figures(
     good = select(t.audiences.c.good).where(t.audiences.c.id == campaign.audience_id)
     steps = (Walk(run.state, run.expanded, run.unrenderable) for run in runs)
     walk = walked(connection.execute(good).scalar_one(), steps, campaign.state)
-    replies, optouts = answer_counts(connection, campaign.account_id, runs, span)
+    replies, optouts = count_replies(connection, campaign.account_id, runs, span)
     ordered = dict(sorted(suppressed.items()))
     return figures(walk, statuses, ordered, calls=span.calls, replies=replies, optouts=optouts)
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from worker.domain.campaigns.campaign import Run
 from worker.ledger import tables as t
-from worker.ledger.campaigns.pages import paged
+from worker.ledger.pages import paged
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, case, func, null, sele
 from worker.domain.campaigns.campaign import Campaign, Run, caller_of
 from worker.domain.status import WAITING, State
 from worker.ledger import tables as t
-from worker.ledger.dialect import literally
+from worker.ledger.dialect import inlined
 from worker.ledger.sending.submissions import TO_BE_SENT
 
 
@@ -70,4 +70,4 @@ def _waits(lane: str, account_id: int, run_id: int) -> tuple[ColumnElement[bool]
 
 
 def _has_state(state: State, run_id: int) -> tuple[ColumnElement[bool], ...]:
-    return t.submissions.c.state == literally(state), t.submissions.c.caller == caller_of(run_id)
+    return t.submissions.c.state == inlined(state), t.submissions.c.caller == caller_of(run_id)

@@ -13,7 +13,7 @@ from worker.domain.status import Report, State
 from worker.ledger import tables as t
 from worker.ledger.campaigns import campaigns
 from worker.ledger.campaigns.campaigns import ITSELF, RUNNING
-from worker.ledger.dialect import literally
+from worker.ledger.dialect import inlined
 
 SAMPLE = 10_000
 """This many recipients, spread over all of a run, show how it goes."""
@@ -77,7 +77,7 @@ def _row(campaign: Campaign, window: Window, skip: str | None, now: datetime) ->
 def _is_still_due(connection: Connection, campaign: Campaign, next_at: datetime | None) -> bool:
     """Moves the campaign on to its next time. Returns False where it is not active, or another process has moved it."""
     due = t.campaigns.c.next_at == campaign.next_at
-    return campaigns.move(connection, campaign.id, {"next_at": next_at}, due, left=CampaignState.ACTIVE)
+    return campaigns.move(connection, campaign.id, {"next_at": next_at}, due, from_state=CampaignState.ACTIVE)
 
 
 def running(connection: Connection, *, now: datetime) -> list[tuple[int, str]]:
@@ -87,7 +87,7 @@ def running(connection: Connection, *, now: datetime) -> list[tuple[int, str]]:
         select(t.runs.c.id, of_campaign.lane)
         .join(t.campaigns, of_campaign.id == t.runs.c.campaign_id)
         .where(
-            t.runs.c.state == literally(RunState.RUNNING),
+            t.runs.c.state == inlined(RunState.RUNNING),
             of_campaign.state == CampaignState.ACTIVE,
             t.runs.c.opens_at <= now,
         )

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Connection, case, func, literal, null, select
 
 from worker.domain.campaigns.campaign import Run, caller_of
-from worker.domain.campaigns.figures import MINUTE, Calls
+from worker.domain.campaigns.figures import MINUTE, CallTimes
 from worker.domain.status import State
 from worker.ledger import tables as t
 
@@ -33,7 +33,7 @@ class Span:
     messages: Ends
     submissions: Ends
     msg_ids: Ends
-    calls: Calls
+    calls: CallTimes
 
 
 def span_of(connection: Connection, runs: Sequence[Run], *, report_wait: timedelta, now: datetime) -> Span:
@@ -104,11 +104,11 @@ def _by_state(connection: Connection, run_ids: Sequence[int], submissions: Ends,
     return connection.execute(query).all()
 
 
-def _calls(rows: Sequence[Any], report_wait: timedelta) -> Calls:
+def _calls(rows: Sequence[Any], report_wait: timedelta) -> CallTimes:
     # A submission became unreported when the wait for its reports was over: that long after its call.
     waited = {State.UNREPORTED: report_wait} | dict.fromkeys(CALLED, timedelta(0))
     called = [row for row in rows if row.state in waited]
-    return Calls(
+    return CallTimes(
         first=min((row.first - waited[row.state] for row in called), default=None),
         last=max((row.last - waited[row.state] for row in called), default=None),
         per_minute=sum(int(row.recent) for row in rows if row.state in CALLED),

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, case, cast, extract, func, select
 
-from worker.domain.campaigns.figures import Calls
+from worker.domain.campaigns.figures import CallTimes
 from worker.domain.campaigns.report import Bucket, OverTime
 from worker.domain.status import Report, State
 from worker.ledger import tables as t
@@ -21,23 +21,23 @@ _MOST_STEPS = 40
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Steps of `step` seconds, from `start` on. `begin` is the start in seconds since 1970.
+    """Steps of `step` seconds, from `start` on. `start_second` is the start in seconds since 1970.
 
     One more step, after the last, holds what comes later.
     """
 
     start: datetime
-    begin: int
+    start_second: int
     step: int
     steps: int
 
-    def place(self, seconds: ColumnElement[int]) -> ColumnElement[int]:
+    def number_of(self, seconds: ColumnElement[int]) -> ColumnElement[int]:
         """The number of the step that this second is in. A second before the first step counts as one in it."""
-        since = seconds - self.begin
+        since = seconds - self.start_second
         return case((since < 0, 0), (since >= self.step * self.steps, self.steps), else_=since // self.step)
 
 
-def scale_of(calls: Calls, zone: ZoneInfo) -> Scale | None:
+def scale_of(calls: CallTimes, zone: ZoneInfo) -> Scale | None:
     """Returns the steps for these calls, and some more for the reports after the last. None where no call was made."""
     if calls.first is None or calls.last is None:
         return None
@@ -61,7 +61,7 @@ def called_by_step(connection: Connection, span: Span, scale: Scale, *, report_w
     """Returns how many recipients were called in each step."""
     row = t.submissions.c
     waited = case((row.state == State.UNREPORTED, int(report_wait.total_seconds())), else_=0)
-    place = scale.place(second_of(connection, row.updated_at) - waited)
+    place = scale.number_of(second_of(connection, row.updated_at) - waited)
     query = (
         select(place, func.sum(row.mobiles))
         .where(*submissions_of(span.run_ids, span.submissions), row.state.in_((*CALLED, State.UNREPORTED)))
@@ -77,7 +77,7 @@ def over_time(scale: Scale, called: Mapping[int, int], reported: Counter[tuple[s
     """
     *buckets, later = (
         Bucket(
-            _begin(scale, step),
+            _start_of(scale, step),
             called.get(step, 0),
             reported[Report.DELIVERED, step],
             reported[Report.UNDELIVERED, step],
@@ -89,7 +89,7 @@ def over_time(scale: Scale, called: Mapping[int, int], reported: Counter[tuple[s
     return OverTime(timedelta(seconds=scale.step), tuple(buckets), later)
 
 
-def _begin(scale: Scale, step: int) -> datetime:
+def _start_of(scale: Scale, step: int) -> datetime:
     # In UTC, for an hour of the zone may come twice, or not at all.
     begin = scale.start.astimezone(UTC) + step * timedelta(seconds=scale.step)
     return begin.astimezone(scale.start.tzinfo)

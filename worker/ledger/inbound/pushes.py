@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, func, select, upda
 from worker.domain.push import REPEAT_WINDOW, Reply, StatusReport, numbered
 from worker.domain.status import Report
 from worker.ledger import tables as t
-from worker.ledger.dialect import ROWS, add_rows, among, insert_new, oldest
+from worker.ledger.dialect import ROWS, add_rows, insert_new, is_among, oldest
 
 STRAY_AFTER = timedelta(seconds=30)
 """A push that was not processed this long after it came has lost its task, and gets a new one."""
@@ -64,12 +64,12 @@ def add(connection: Connection, body: bytes, *, source: str, received_at: dateti
     return push_id
 
 
-def cost(size: int) -> int:
+def stored_bytes(size: int) -> int:
     """Returns the bytes that a push of that size takes up, with its row and the row's indexes."""
     return size + OVERHEAD
 
 
-def taken_in(connection: Connection, *, since: datetime) -> int:
+def stored_since(connection: Connection, *, since: datetime) -> int:
     """Returns the bytes that pushes take up which came since then and still have their bodies."""
     taken: int = connection.execute(_TAKEN_IN, {"since": since}).scalar_one()
     return taken
@@ -114,8 +114,8 @@ def replay(
     return list(connection.execute(again.returning(t.pushes.c.id)).scalars())
 
 
-def later(connection: Connection, push_id: int) -> Iterator[tuple[int, bytes]]:
-    """Yields id and body of each push that was read and did not come before that one."""
+def received_after(connection: Connection, push_id: int) -> Iterator[tuple[int, bytes]]:
+    """Yields id and body of each push that did not come before that one, was read and was not revoked."""
     since = select(t.pushes.c.received_at).where(t.pushes.c.id == push_id).scalar_subquery()
     were_read = t.pushes.c.state != RECEIVED, t.pushes.c.revoked_at.is_(None), t.HAS_BODY
     pages = select(t.pushes.c.id, t.pushes.c.body).where(
@@ -179,7 +179,7 @@ def add_replies(
     return {reply_id: Reply(*values) for reply_id, *values in added}
 
 
-def which_repeat_none(connection: Connection, reply_ids: Collection[int], *, received_at: datetime) -> list[int]:
+def find_first_replies(connection: Connection, reply_ids: Collection[int], *, received_at: datetime) -> list[int]:
     """Returns those of these replies, which came at that time, that do not repeat an earlier reply that counted.
 
     A reply counts if it came after its account first had a message for the mobile, by a push that was not undone.
@@ -208,7 +208,7 @@ def _which_repeat_none(dialect: str) -> Select[Any]:
         earlier.c.received_at >= first_message,
         ~undone,
     )
-    return select(t.replies.c.id).where(among(dialect, t.replies.c.id, "ids"), ~repeated.exists())
+    return select(t.replies.c.id).where(is_among(dialect, t.replies.c.id, "ids"), ~repeated.exists())
 
 
 def _digest(account_id: int, reply: Reply) -> bytes:

@@ -29,7 +29,7 @@ from worker.domain.submission import Claimed
 from worker.ledger import tables as t
 from worker.ledger.sending.gates import OPEN, open_accounts, probed_accounts, take_probe
 from worker.ledger.sending.leave_out import leave_out_opted_out
-from worker.ledger.sending.submissions import OVER, REPORTED, TO_BE_SENT, split_off
+from worker.ledger.sending.submissions import FINAL_STATE, REPORTED, TO_BE_SENT, split_off
 from worker.ledger.tables import UtcTime
 
 MOST_ATTEMPTS = 2**15 - 1
@@ -144,10 +144,10 @@ def lock_due(
 
 
 _NOW = bindparam("now", type_=t.submissions.c.updated_at.type)
-_LATE = t.submissions.c.expires_at <= _NOW
+_IS_EXPIRED = t.submissions.c.expires_at <= _NOW
 # It was to be resent, and has been reported since: the gateway took it the first time.
 _TAKEN = and_(t.submissions.c.resent, REPORTED)
-_OVER = _TAKEN | _LATE
+_MUST_NOT_BE_CALLED = _TAKEN | _IS_EXPIRED
 
 
 def _claiming(*conditions: ColumnElement[bool]) -> Update:
@@ -160,12 +160,12 @@ def _claiming(*conditions: ColumnElement[bool]) -> Update:
             *conditions,
         )
         .values(
-            state=case((_TAKEN, State.ACCEPTED), (_LATE, OVER), else_=State.SUBMITTING),
-            due_at=case((_OVER, null()), else_=bindparam("until", type_=t.submissions.c.due_at.type)),
+            state=case((_TAKEN, State.ACCEPTED), (_IS_EXPIRED, FINAL_STATE), else_=State.SUBMITTING),
+            due_at=case((_MUST_NOT_BE_CALLED, null()), else_=bindparam("until", type_=t.submissions.c.due_at.type)),
             attempt=t.submissions.c.attempt
-            + case((_OVER, 0), (t.submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
+            + case((_MUST_NOT_BE_CALLED, 0), (t.submissions.c.attempt == MOST_ATTEMPTS, -HALF), else_=1),
             updated_at=_NOW,
-            called_at=case((_OVER, t.submissions.c.called_at), else_=_NOW),
+            called_at=case((_MUST_NOT_BE_CALLED, t.submissions.c.called_at), else_=_NOW),
         )
         .returning(
             t.submissions.c.id,

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, exists, func, se
 from worker.domain.evidence import LEAST_SILENCE, Neighbour, neighbours, probably_not_taken
 from worker.domain.status import State
 from worker.ledger import tables as t
-from worker.ledger.dialect import ROWS, chunks, insert_new, literally
+from worker.ledger.dialect import ROWS, chunks, inlined, insert_new
 from worker.ledger.engine import reading
 from worker.ledger.sending.submissions import EACH_REPORTED
 from worker.ledger.sending.unknown import may_be_resent, resend_probable
@@ -49,7 +49,7 @@ Call = tuple[datetime, int]
 """The time of a call that the gateway took, and the id of its submission."""
 
 
-def probable(engine: Engine, *, now: datetime) -> list[int]:
+def find_probably_not_taken(engine: Engine, *, now: datetime) -> list[int]:
     """Returns the unknown submissions that were probably not taken, however many. It goes page by page, and gives the
     connection back after each.
     """
@@ -93,7 +93,7 @@ def _page(
     Both are bounded, however many there are and however few of them may be judged.
     """
     judged = and_(t.submissions.c.called_at <= now - LEAST_SILENCE, *conditions)
-    unknown = t.submissions.c.state == literally(State.UNKNOWN), t.submissions.c.id > after
+    unknown = t.submissions.c.state == inlined(State.UNKNOWN), t.submissions.c.id > after
     rows = connection.execute(
         select(t.submissions.c.id, judged).where(*unknown).order_by(t.submissions.c.id).limit(ROWS)
     ).all()
@@ -116,7 +116,7 @@ def _judged(connection: Connection, submission_ids: Sequence[int], now: datetime
         t.submissions.c.id, t.submissions.c.account_id, t.submissions.c.msg_id, t.submissions.c.called_at
     ).where(
         t.submissions.c.id.in_(submission_ids),
-        t.submissions.c.state == literally(State.UNKNOWN),
+        t.submissions.c.state == inlined(State.UNKNOWN),
         t.submissions.c.called_at.is_not(None),
         ~EACH_REPORTED,
     )

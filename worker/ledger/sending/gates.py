@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Exists, Select, exists, select
 from worker.domain.gate import Gate
 from worker.domain.status import State
 from worker.ledger import tables as t
-from worker.ledger.dialect import literally
+from worker.ledger.dialect import inlined
 
 OPEN, CLOSED = "open", "closed"
 
@@ -58,7 +58,7 @@ def was_accepted_since(connection: Connection, account_id: int, since: datetime)
 
 def _accepted_since(account_id: int, since: datetime) -> Exists:
     return exists().where(
-        t.submissions.c.state == literally(State.ACCEPTED),
+        t.submissions.c.state == inlined(State.ACCEPTED),
         t.submissions.c.updated_at >= since,
         t.submissions.c.account_id == account_id,
     )

@@ -23,8 +23,9 @@ from sqlalchemy import (
 
 from worker.domain.optout import is_optout
 from worker.ledger import tables as t
-from worker.ledger.dialect import ROWS, add_rows, among, insert_new, listed
-from worker.ledger.inbound.pushes import which_repeat_none
+from worker.ledger.dialect import add_rows, bound_values, insert_new, is_among
+from worker.ledger.inbound.pushes import find_first_replies
+from worker.ledger.pages import paged
 
 REPLY = "reply"
 """The value of `said_by` for an opt-out by reply."""
@@ -108,7 +109,7 @@ def find_new_replies(connection: Connection, reply_ids: Collection[int], *, rece
     them came at `received_at`. Holds a lock until the transaction ends.
     """
     _lock_list(connection, shared=True)
-    return which_repeat_none(connection, reply_ids, received_at=received_at)
+    return find_first_replies(connection, reply_ids, received_at=received_at)
 
 
 def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -> set[str]:
@@ -174,7 +175,7 @@ def _replies_of(dialect: str) -> Select[Any]:
     replies = select(
         t.replies.c.mobile, t.replies.c.content, t.replies.c.msg_id, t.replies.c.push_id, t.replies.c.received_at
     )
-    by_account = t.replies.c.account_id == bindparam("of_account"), among(dialect, t.replies.c.mobile, "mobiles")
+    by_account = t.replies.c.account_id == bindparam("of_account"), is_among(dialect, t.replies.c.mobile, "mobiles")
     undone = (
         select(t.pushes.c.id).where(t.pushes.c.id == t.replies.c.push_id, t.pushes.c.undone_at.is_not(None)).exists()
     )
@@ -194,7 +195,7 @@ def _detach_from_pushes(dialect: str) -> Update:
 @cache
 def _sent_to(dialect: str) -> Select[Any]:
     # The first row of a mobile is enough: somebody may have had thousands of messages.
-    wanted = listed(dialect, t.recipients.c.mobile, "mobiles")
+    wanted = bound_values(dialect, t.recipients.c.mobile, "mobiles")
     sent = select(t.recipients.c.mobile).join(t.submissions, t.submissions.c.id == t.recipients.c.submission_id)
     by_account = t.recipients.c.mobile == wanted.c.value, t.submissions.c.account_id == bindparam("of_account")
     return select(wanted.c.value).where(sent.where(*by_account).correlate(wanted).exists())
@@ -211,7 +212,7 @@ def _remove(dialect: str) -> Delete:
 
 
 def _these(dialect: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return t.optouts.c.account_id == bindparam("of_account"), among(dialect, t.optouts.c.mobile, "mobiles")
+    return t.optouts.c.account_id == bindparam("of_account"), is_among(dialect, t.optouts.c.mobile, "mobiles")
 
 
 _OPTOUTS = select(
@@ -260,13 +261,9 @@ def count_by_reply(connection: Connection, *, since: datetime, until: datetime) 
 def every(connection: Connection, *, account: str | None = None) -> Iterator[OptOut]:
     """Returns all opt-outs, by account and mobile. It reads them in pages, however many there are."""
     key = t.optouts.c.account_id, t.optouts.c.mobile
-    query = (
-        _OPTOUTS.add_columns(t.optouts.c.account_id).where(*_narrowed(account, None, None)).order_by(*key).limit(ROWS)
-    )
-    page = connection.execute(query).all()
-    while page:
+    query = _OPTOUTS.add_columns(t.optouts.c.account_id).where(*_narrowed(account, None, None)).order_by(*key)
+    for page in paged(connection, query, lambda row: tuple_(*key) > (row.account_id, row.mobile)):
         yield from (OptOut(*row[:-1]) for row in page)
-        page = connection.execute(query.where(tuple_(*key) > (page[-1].account_id, page[-1].mobile))).all()
 
 
 def _narrowed(account: str | None, mobile: str | None, since: datetime | None) -> Iterator[ColumnElement[bool]]:

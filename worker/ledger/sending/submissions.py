@@ -26,9 +26,9 @@ from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.domain.submission import NewSubmission, Recorded
 from worker.ledger import tables as t
-from worker.ledger.dialect import ROWS, add_rows, literally, oldest
+from worker.ledger.dialect import ROWS, add_rows, inlined, oldest
 
-TO_BE_SENT = t.submissions.c.state.in_([literally(State.HELD), literally(State.QUEUED)])
+TO_BE_SENT = t.submissions.c.state.in_([inlined(State.HELD), inlined(State.QUEUED)])
 """The condition of the partial indexes over the submissions that wait to be sent."""
 # A recipient of the submission was reported: the gateway took the call. A person's word that it failed says nothing of
 # the kind.
@@ -51,7 +51,7 @@ EACH_REPORTED = (
     .is_not(None)
 )
 # A submission past its validity was never taken, unless it was to be resent.
-OVER = case((t.submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
+FINAL_STATE = case((t.submissions.c.resent, State.UNKNOWN), else_=State.EXPIRED)
 
 
 _INSERT = insert(t.submissions)
@@ -225,7 +225,7 @@ def record(connection: Connection, outcomes: Iterable[Recorded], *, now: datetim
 def expire(connection: Connection, *, now: datetime, most: int = 10 * ROWS) -> int:
     """Ends the wait of submissions that wait to be sent and are past their validity. Returns how many."""
     statement = oldest(t.submissions.c.id, t.submissions.c.expires_at, now, most, TO_BE_SENT)
-    expired = statement.values(state=OVER, due_at=null(), updated_at=now).returning(t.submissions.c.id)
+    expired = statement.values(state=FINAL_STATE, due_at=null(), updated_at=now).returning(t.submissions.c.id)
     return len(connection.execute(expired).all())
 
 
@@ -244,7 +244,7 @@ def expire_leases(
         ~t.submissions.c.called_off,
         t.submissions.c.expires_at > resend_at,
     )
-    is_submitting = t.submissions.c.state == literally(State.SUBMITTING)
+    is_submitting = t.submissions.c.state == inlined(State.SUBMITTING)
     statement = oldest(t.submissions.c.id, t.submissions.c.due_at, now, most, is_submitting).values(
         state=case((is_resent, State.HELD), else_=State.UNKNOWN),
         due_at=case((is_resent, literal(resend_at, t.submissions.c.due_at.type)), else_=null()),
@@ -262,7 +262,7 @@ def unreport(connection: Connection, *, before: datetime, now: datetime, most: i
     """Ends the wait for reports of submissions that the gateway took before that time, as far as any are missing.
     Returns how many.
     """
-    is_accepted = t.submissions.c.state == literally(State.ACCEPTED)
+    is_accepted = t.submissions.c.state == inlined(State.ACCEPTED)
     statement = oldest(t.submissions.c.id, t.submissions.c.updated_at, before, most, is_accepted)
     unreported = statement.values(state=State.UNREPORTED, updated_at=now).returning(t.submissions.c.id)
     return len(connection.execute(unreported).all())

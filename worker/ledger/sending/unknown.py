@@ -28,12 +28,12 @@ from sqlalchemy import (
 from worker.domain.lane import Lane
 from worker.domain.status import Report, State
 from worker.ledger import tables as t
-from worker.ledger.dialect import chunks, insert_new, literally
+from worker.ledger.dialect import chunks, inlined, insert_new
 from worker.ledger.sending.submissions import EACH_REPORTED
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class UnknownFilter:
     """Selects unknown recipients: those of these messages and these (message, mobile) pairs, or all without either. The
     other fields narrow them.
     """
@@ -63,7 +63,7 @@ class UnknownView:
     tips: str | None
 
 
-def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownView]:
+def newest(connection: Connection, which: UnknownFilter, *, limit: int) -> list[UnknownView]:
     """Returns the newest of the unknown submissions, the last first."""
     columns = (
         t.submissions.c.id,
@@ -81,14 +81,14 @@ def newest(connection: Connection, which: Which, *, limit: int) -> list[UnknownV
     return [UnknownView(*row) for row in connection.execute(query.order_by(t.submissions.c.id.desc()).limit(limit))]
 
 
-def count(connection: Connection, which: Which) -> tuple[int, int]:
+def count(connection: Connection, which: UnknownFilter) -> tuple[int, int]:
     """Returns how many submissions are unknown, and how many recipients."""
     query = _unknown(select(func.count(distinct(t.submissions.c.id)), func.count()), which)
     submissions, recipients = connection.execute(query).one()
     return submissions, recipients
 
 
-def resend(connection: Connection, which: Which, lanes: Mapping[str, Lane], *, now: datetime) -> int:
+def resend(connection: Connection, which: UnknownFilter, lanes: Mapping[str, Lane], *, now: datetime) -> int:
     """Holds the submissions to be resent at once, under the same msgId. Returns how many. Those of cancelled campaigns
     are left out.
 
@@ -139,7 +139,7 @@ def resend_probable(connection: Connection, submission_ids: Collection[int], *, 
 
 
 LOOKED_AT_ONCE = 20_000
-_UNKNOWN = t.submissions.c.state == literally(State.UNKNOWN)
+_UNKNOWN = t.submissions.c.state == inlined(State.UNKNOWN)
 _MARK = t.marks.c.name == "settle"
 
 
@@ -163,7 +163,7 @@ def accept_reported(connection: Connection, *, now: datetime, most: int = LOOKED
     return connection.execute(reported.values(state=State.ACCEPTED, updated_at=now)).rowcount
 
 
-def settle(connection: Connection, which: Which, report: Report, *, set_by: str, now: datetime) -> int:
+def resolve(connection: Connection, which: UnknownFilter, report: Report, *, set_by: str, now: datetime) -> int:
     """Adds a report for each of the recipients, on a person's word. Returns how many. A later report of the gateway is
     kept beside it.
     """
@@ -183,7 +183,7 @@ def settle(connection: Connection, which: Which, report: Report, *, set_by: str,
     return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount
 
 
-def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any, ...]]:
+def _unknown(query: Select[*tuple[Any, ...]], which: UnknownFilter) -> Select[*tuple[Any, ...]]:
     reported = exists().where(
         t.reports.c.account_id == t.submissions.c.account_id,
         t.reports.c.msg_id == t.submissions.c.msg_id,
@@ -199,7 +199,7 @@ def _unknown(query: Select[*tuple[Any, ...]], which: Which) -> Select[*tuple[Any
         .join(t.messages, t.messages.c.id == t.recipients.c.message_id)
         .join(t.accounts, t.accounts.c.id == t.submissions.c.account_id)
         .where(
-            t.submissions.c.state == literally(State.UNKNOWN),
+            t.submissions.c.state == inlined(State.UNKNOWN),
             ~reported,
             or_(*is_named) if which.ids or which.pairs else true(),
             t.submissions.c.lane == which.lane if which.lane else true(),

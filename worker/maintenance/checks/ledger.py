@@ -10,12 +10,12 @@ from sqlalchemy.exc import OperationalError
 
 from worker.domain.gate import Gate
 from worker.domain.status import WAITING, State
-from worker.ledger import backlog, roles, schema
+from worker.ledger import backlog, health, roles, schema
 from worker.ledger.backlog import Backlog
 from worker.ledger.engine import NO_LOCK, NOT_PERMITTED
 from worker.ledger.sending import gates
 from worker.maintenance.checks.check import LOOK, OK, PATIENCE, WRONG, Check, judge, judge_backlog
-from worker.present.reasons import closed, opens
+from worker.present.reasons import closed_since, how_it_opens
 
 RECENT = timedelta(days=1)
 LEAST_FREE_BYTES = 16_000_000
@@ -38,7 +38,7 @@ def check_write(engine: Engine) -> Check:
     place = file or f"PostgreSQL on {engine.url.host or 'this machine'}"
     remedy = f"make room on the disk of {place}, or make it writable; accepted messages wait meanwhile"
     try:
-        backlog.write(engine)
+        health.check_writable(engine)
     except OperationalError as why:
         state, remedy = _judge_failed_write(getattr(why.orig, "sqlstate", None), remedy)
         return Check("ledger: a write", state, f"{place} takes none: {why.orig}".strip(), remedy)
@@ -92,8 +92,8 @@ def _check_gate(gate: Gate, known: Collection[str] | None) -> Check:
         remedy = (
             "nothing: no worker has this account any more; if one gets it again, `sms account resume` opens the gate"
         )
-        return Check(name, LOOK, closed(gate), remedy)
-    return Check(name, WRONG, closed(gate), f"put that right; {opens(gate)}")
+        return Check(name, LOOK, closed_since(gate), remedy)
+    return Check(name, WRONG, closed_since(gate), f"put that right; {how_it_opens(gate)}")
 
 
 def check_account_clocks(connection: Connection) -> Iterator[Check]:

@@ -29,7 +29,7 @@ def check_budget(connection: Connection, hourly_mib: int, now: datetime) -> Chec
 
     The callback app enforces it, by its own setting.
     """
-    taken = pushes.taken_in(connection, since=now - HOUR)
+    taken = pushes.stored_since(connection, since=now - HOUR)
     found = f"{taken / MIB:,.0f} MiB of {hourly_mib:,} in an hour"
     remedy = "see `sms pushes` for who sends them; beyond it pushes get 503; raise SMS_PUSH_HOURLY_MIB if they are the gateway's"
     return judge("pushes: budget", taken < NEARLY * hourly_mib * MIB, found, remedy, LOOK)

@@ -15,7 +15,7 @@ from openpyxl import Workbook
 from worker.campaigns.files.archive import Bounds
 from worker.campaigns.files.sheet_rows import sheet_rows
 from worker.campaigns.files.table import open_table
-from worker.domain.campaigns.audience import NoAudience, Row
+from worker.domain.campaigns.audience import AudienceError, Row
 
 FIRST = "13800138000"
 moment = datetime.fromisoformat
@@ -145,13 +145,13 @@ def test_the_first_sheet_is_read_unless_one_is_named(path: Path) -> None:
     workbook.save(path)
     assert read(path) == [(2, [FIRST, "一月"])]
     assert read(path, "二月") == [(2, [FIRST, "二月"])]
-    with pytest.raises(NoAudience, match="has no sheet '三月'; give --sheet one of: 一月, 二月"):
+    with pytest.raises(AudienceError, match="has no sheet '三月'; give --sheet one of: 一月, 二月"):
         read(path, "三月")
 
 
 def test_a_csv_file_has_no_sheets(path: Path) -> None:
     path.write_text(f"m\n{FIRST}\n")
-    with pytest.raises(NoAudience, match="is not an Excel workbook and has no sheets"):
+    with pytest.raises(AudienceError, match="is not an Excel workbook and has no sheets"):
         read(path, "一月")
 
 
@@ -183,7 +183,7 @@ def test_a_broken_or_hostile_workbook_is_refused_in_words(
     path: Path, part: str, change: Callable[[bytes], bytes]
 ) -> None:
     changed(written(path, ["m"], [FIRST]), part, change)
-    with pytest.raises(NoAudience, match="is not an Excel workbook that can be read"):
+    with pytest.raises(AudienceError, match="is not an Excel workbook that can be read"):
         read(path)
 
 
@@ -191,7 +191,7 @@ def test_what_a_sheet_unpacks_to_is_counted_as_it_unpacks(path: Path) -> None:
     written(path, ["m"], [FIRST])
     changed(path, SHEET, lambda xml: xml.replace(b"<row ", b" " * (20 << 20) + b"<row ", 1))
     with pytest.raises(
-        NoAudience, match="unpacks to more than 16 MiB, which no list of people in a file of its size does"
+        AudienceError, match="unpacks to more than 16 MiB, which no list of people in a file of its size does"
     ):
         read(path)
     assert read_within(path, Bounds(least_unpacked=32 << 20)) == [(1, ["m"]), (2, [FIRST])]
@@ -200,7 +200,7 @@ def test_what_a_sheet_unpacks_to_is_counted_as_it_unpacks(path: Path) -> None:
 def test_a_large_file_may_unpack_to_a_hundred_times_its_size_but_to_no_more_than_bound(path: Path) -> None:
     written(path, ["m"], [FIRST], [FIRST])
     assert len(read_within(path, Bounds(least_unpacked=0))) == 3
-    with pytest.raises(NoAudience, match="unpacks to more than"):
+    with pytest.raises(AudienceError, match="unpacks to more than"):
         read_within(path, Bounds(least_unpacked=0, most_unpacked=1000))
 
 
@@ -211,7 +211,7 @@ def test_the_texts_that_cells_share_have_a_number_and_a_size(path: Path, bounds:
     space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     changed(path, STRINGS, lambda _: f"<sst xmlns='{space}'>{texts}</sst>".encode())
     assert read(path) == [(2, [FIRST])]
-    with pytest.raises(NoAudience, match="in its sheets; save the one that you need as CSV"):
+    with pytest.raises(AudienceError, match="in its sheets; save the one that you need as CSV"):
         read_within(path, bounds)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 
 from worker.campaigns.files.table import open_table
-from worker.domain.campaigns.audience import NoAudience, Row
+from worker.domain.campaigns.audience import AudienceError, Row
 from worker.domain.formula import of_cell
 
 FIRST, SECOND = "13800138000", "13900139000"
@@ -160,7 +160,7 @@ def test_a_table_tells_how_much_of_its_file_has_been_read(path: Path) -> None:
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused_with_what_to_do(path: Path, content: bytes, said: str) -> None:
-    with pytest.raises(NoAudience) as caught:
+    with pytest.raises(AudienceError) as caught:
         read(path, content)
     assert str(caught.value).startswith(f"{path} ")
     assert said in str(caught.value)
@@ -169,7 +169,7 @@ def test_a_file_that_is_not_a_table_is_refused_with_what_to_do(path: Path, conte
 def test_a_row_that_is_not_csv_raises_when_it_is_reached(path: Path) -> None:
     content = b"m\n" + f"{FIRST}\n".encode() * 1000 + b'"a"b\n'
     path.write_bytes(content)
-    with open_table(path) as table, pytest.raises(NoAudience, match="in the row on line 1002"):
+    with open_table(path) as table, pytest.raises(AudienceError, match="in the row on line 1002"):
         list(table.rows)
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_is_missing_or_cannot_be_read_twice_is_refused(tmp_path: Pat
         (tmp_path, "Is a directory"),
         (Path(f"/dev/fd/{reads}"), "not seekable"),
     ):
-        with pytest.raises(NoAudience, match=f"cannot be read: .*{said}.*; give the path of a CSV or Excel file"):
+        with pytest.raises(AudienceError, match=f"cannot be read: .*{said}.*; give the path of a CSV or Excel file"):
             read(path)
     os.close(reads)
     os.close(writes)

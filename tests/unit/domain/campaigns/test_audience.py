@@ -5,7 +5,7 @@ import pytest
 from worker.domain.campaigns.audience import (
     MAX_COLUMNS,
     MAX_ROW,
-    NoAudience,
+    AudienceError,
     Refusal,
     Row,
     RowFault,
@@ -54,7 +54,7 @@ def test_of_several_columns_that_are_named_so_it_is_the_one_that_mostly_has_mobi
 def test_where_none_or_several_may_be_it_the_columns_are_named(
     header: tuple[str, ...], rows: list[Row], wanted: str | None, said: str
 ) -> None:
-    with pytest.raises(NoAudience) as caught:
+    with pytest.raises(AudienceError) as caught:
         mobile_column(header, rows, wanted)
     assert said in str(caught.value)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.domain.campaigns.campaign import KNOWN_ENOUGH, Missed, Window, is_missed, too_many_bad, window
+from worker.domain.campaigns.campaign import LEAST_KNOWN, Missed, Window, is_missed, too_many_bad, window
 from worker.domain.hours import Hours, earliest, read_hours
 
 SHANGHAI, BERLIN, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
@@ -87,9 +87,9 @@ def test_a_run_that_is_late_is_missed_where_late_ones_are_skipped(late: int, mis
 @pytest.mark.parametrize(
     ("bad", "known", "most", "is_so"),
     [
-        (50, KNOWN_ENOUGH - 1, 0.05, False),
-        (5, KNOWN_ENOUGH, 0.05, False),
-        (6, KNOWN_ENOUGH, 0.05, True),
+        (50, LEAST_KNOWN - 1, 0.05, False),
+        (5, LEAST_KNOWN, 0.05, False),
+        (6, LEAST_KNOWN, 0.05, True),
         (100, 100, None, False),
     ],
 )

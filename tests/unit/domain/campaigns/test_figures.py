@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.domain.campaigns.campaign import CampaignState, RunState
-from worker.domain.campaigns.figures import Calls, Figures, Walk, figures, walked
+from worker.domain.campaigns.figures import CallTimes, Figures, Walk, figures, walked
 from worker.domain.status import STATUSES
 
 GOOD = 50
-NO_CALLS = Calls(None, None, 0)
+NO_CALLS = CallTimes(None, None, 0)
 # Of each run so many members were made recipients, and so many refused; the rest is still to come, or never will.
 WALKS = st.lists(
     st.builds(

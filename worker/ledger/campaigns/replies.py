@@ -22,12 +22,12 @@ from sqlalchemy import (
 
 from worker.domain.campaigns.campaign import Campaign, Run, caller_of
 from worker.ledger import tables as t
-from worker.ledger.campaigns.pages import paged
 from worker.ledger.campaigns.span import Span, between, span_of
+from worker.ledger.pages import paged
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CampaignReply:
     """What a person wrote back to a message of a campaign. `optout` says whether they opted out with it."""
 
     received_at: datetime
@@ -37,9 +37,9 @@ class Answer:
     optout: bool
 
 
-def answers(
+def find_replies(
     connection: Connection, campaign: Campaign, runs: Sequence[Run], *, report_wait: timedelta, now: datetime
-) -> Iterator[Answer]:
+) -> Iterator[CampaignReply]:
     """Yields what people wrote back to these runs, the newest first, however much it is."""
     if not runs:
         return
@@ -49,7 +49,7 @@ def answers(
         sent = _sent_under(connection, {int(row.msg_id) for row in page}, campaign.account_id, span)
         for row in page:
             if message := sent.get((row.msg_id, row.mobile)):
-                yield Answer(row.received_at, row.mobile, row.content, message, row.opted_out)
+                yield CampaignReply(row.received_at, row.mobile, row.content, message, row.opted_out)
 
 
 _REPLY = t.first_replies.c
@@ -67,7 +67,7 @@ _REPLIES = select(
 ).order_by(*(column.desc() for column in _NEWEST))
 
 
-def answer_counts(connection: Connection, account_id: int, runs: Sequence[Run], span: Span) -> tuple[int, int]:
+def count_replies(connection: Connection, account_id: int, runs: Sequence[Run], span: Span) -> tuple[int, int]:
     """Returns how many replies answer these runs, and how many opt-outs."""
     if not runs:
         return 0, 0

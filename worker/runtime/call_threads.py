@@ -8,7 +8,7 @@ from threading import Condition, Thread
 log = logging.getLogger(__name__)
 
 
-class Calls:
+class CallThreads:
     """Makes up to `most` calls at the same time. It starts a thread when a call needs one more, and keeps it.
 
     Unlike an executor it never lets a call wait for a thread: if the process ends, a claimed call that waits becomes

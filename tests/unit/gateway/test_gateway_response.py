@@ -10,7 +10,7 @@ from requests.structures import CaseInsensitiveDict
 
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.codes import Code
-from worker.gateway.reply import MAX_BODY_BYTES, MAX_TIPS, read
+from worker.gateway.response import MAX_BODY_BYTES, MAX_TIPS, read_response
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 DATE = format_datetime(NOW, usegmt=True)
@@ -19,7 +19,7 @@ DATE = format_datetime(NOW, usegmt=True)
 def outcome(body: bytes | str, status: int = 200, hide: dict[str, str] | None = None, **headers: str) -> Outcome:
     named = CaseInsensitiveDict({name.replace("_", "-"): text for name, text in headers.items()})
     raw = body.encode() if isinstance(body, str) else body
-    return read(status, named, raw, now=NOW, hide=hide or {})
+    return read_response(status, named, raw, now=NOW, hide=hide or {})
 
 
 DOCUMENT = [
@@ -266,7 +266,7 @@ def test_hiding_does_not_touch_the_code() -> None:
 def test_which_statuses_say_that_a_call_was_not_taken_is_for_the_account_to_say(
     status: int, not_taken: set[int], verdict: Verdict
 ) -> None:
-    assert read(status, {}, b"", now=NOW, hide={}, not_taken=not_taken).verdict is verdict
+    assert read_response(status, {}, b"", now=NOW, hide={}, not_taken=not_taken).verdict is verdict
 
 
 HEADERS = st.dictionaries(st.sampled_from(["Date", "Retry-After", "Content-Type"]), st.text(max_size=40))
@@ -285,7 +285,7 @@ BODIES = st.one_of(
 @example(429, {"Retry-After": "9" * 5000}, b"")
 @example(200, {}, b"\x00<")
 def test_no_status_headers_or_body_make_it_raise(status: int, headers: dict[str, str], body: bytes) -> None:
-    got = read(status, CaseInsensitiveDict(headers), body, now=NOW, hide={})
+    got = read_response(status, CaseInsensitiveDict(headers), body, now=NOW, hide={})
 
     assert got.tips is None or (len(got.tips) <= MAX_TIPS and got.tips.isprintable())
     assert got.retry_after is None or timedelta(0) <= got.retry_after <= timedelta(hours=1)

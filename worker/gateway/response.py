@@ -1,4 +1,4 @@
-"""Reads a reply of the gateway: status, headers and body become an Outcome. It is pure, and no reply makes it raise."""
+"""Reads a response of the gateway: status, headers and body become an Outcome. It is pure, and no response makes it raise."""
 
 import json
 import re
@@ -12,11 +12,11 @@ from typing import Any
 
 from lxml import etree
 
-from worker.domain.outcome import NOT_TAKEN, Outcome, Verdict, plausible_skew
+from worker.domain.outcome import NOT_TAKEN_STATUSES, Outcome, Verdict, plausible_skew
 from worker.gateway.codes import BY_NUMBER
 
 MAX_BODY_BYTES = 64 * 1024
-"""A reply has about a hundred bytes. A longer body than this is not a reply, and is not read to its end."""
+"""A response has about a hundred bytes. A longer body than this is not a response, and is not read to its end."""
 MAX_TIPS = 500
 MAX_RETRY_AFTER = timedelta(hours=1)
 
@@ -31,21 +31,21 @@ _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^<>]*>", re.IGNORECASE | re.D
 
 
 class _Unreadable(ValueError):
-    """The body is not a reply as the vendor's document describes it."""
+    """The body is not a response as the vendor's document describes it."""
 
 
-def read(
+def read_response(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
     *,
     now: datetime,
     hide: Mapping[str, str],
-    not_taken: Collection[int] = NOT_TAKEN,
+    not_taken: Collection[int] = NOT_TAKEN_STATUSES,
 ) -> Outcome:
-    """Returns what is known after a reply, by the table of docs/architecture.md.
+    """Returns what is known after a response, by the table of docs/architecture.md.
 
-    `headers` finds names in any case. `now` (aware) is when the reply came. `hide` maps each secret that the body may
+    `headers` finds names in any case. `now` (aware) is when the response came. `hide` maps each secret that the body may
     repeat to the text that the tips show instead. `not_taken` has the statuses, from 400 on, that say that the gateway
     did not take the call.
     """
@@ -61,7 +61,7 @@ def read(
 
 
 def _outcome_of_body(status: int, text: str, *, is_too_long: bool) -> Outcome:
-    """The outcome of a reply with a status of 200 to 299: its body decides."""
+    """The outcome of a response with a status of 200 to 299: its body decides."""
     try:
         if is_too_long:
             raise _Unreadable("too long")
@@ -75,7 +75,7 @@ def _outcome_of_body(status: int, text: str, *, is_too_long: bool) -> Outcome:
 
 
 def _outcome_of_status(status: int, text: str, not_taken: Collection[int]) -> Outcome:
-    """The outcome of a reply with any other status: the status decides."""
+    """The outcome of a response with any other status: the status decides."""
     tips = f"HTTP {status}: {_words(text)}"
     if status in not_taken:
         return Outcome(Verdict.BUSY, tips=tips)
@@ -107,12 +107,12 @@ def _fields(text: str) -> tuple[int, str | None]:
 
 def _from_json(text: str) -> tuple[Any, Any]:
     try:
-        reply = json.loads(text)
+        response = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _Unreadable("neither JSON nor XML") from error
-    if not isinstance(reply, dict):
+    if not isinstance(response, dict):
         raise _Unreadable("not a JSON object")
-    return reply.get("result"), reply.get("tips")
+    return response.get("result"), response.get("tips")
 
 
 def _from_xml(text: str) -> tuple[Any, Any]:

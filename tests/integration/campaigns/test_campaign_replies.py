@@ -27,14 +27,14 @@ def test_replies_belong_to_the_run_whose_message_they_answer(people: Campaigns) 
         )
     )
     assert (people.figures().replies, people.figures().optouts) == (2, 1)
-    answers = people.answers()
-    assert {(answer.mobile, answer.content, answer.optout) for answer in answers} == {
+    replies = people.replies()
+    assert {(reply.mobile, reply.content, reply.optout) for reply in replies} == {
         (to, "好的", False),
         (second.mobiles[0], "T", True),
     }
     with people.engine.connect() as connection:
         ids = dict(connection.execute(select(t.recipients.c.mobile, t.messages.c.public_id).join(t.messages)).all())
-    assert all(answer.message == ids[answer.mobile] for answer in answers)
+    assert all(reply.message == ids[reply.mobile] for reply in replies)
 
 
 def test_the_newest_reply_comes_first_and_a_repeated_one_comes_once(people: Campaigns) -> None:
@@ -43,7 +43,7 @@ def test_the_newest_reply_comes_first_and_a_repeated_one_comes_once(people: Camp
     for minutes, content in ((1, "一"), (2, "二"), (3, "一"), (4, "三")):
         at = NOW + timedelta(minutes=minutes)
         people.ledger.push(reply_push((call.mobiles[0], str(call.msg_id), content)), received_at=at)
-    assert [answer.content for answer in people.answers()] == ["三", "二", "一"]
+    assert [reply.content for reply in people.replies()] == ["三", "二", "一"]
 
 
 def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -> None:
@@ -53,9 +53,9 @@ def test_replies_and_recipients_come_in_pages_without_a_gap(people: Campaigns) -
     people.tick()
     claimed = people.ledger.pull(NOW, lane="marketing").claimed
     people.ledger.push(reply_push(*((to, str(call.msg_id), "好") for call in claimed for to in call.mobiles)))
-    answerers = [answer.mobile for answer in people.answers()]
+    senders = [reply.mobile for reply in people.replies()]
     runs = people.runs()
     with reading(people.engine) as connection:
         rows = [row.mobile for row in recipient_rows(connection, runs)]
     everybody = sorted(map(mobile, range(many)))
-    assert sorted(answerers) == sorted(rows) == everybody
+    assert sorted(senders) == sorted(rows) == everybody

@@ -6,11 +6,11 @@ import sys
 import textwrap
 from threading import Barrier, Event, get_ident
 
-from worker.runtime.calls import Calls
+from worker.runtime.call_threads import CallThreads
 
 
 def test_so_many_calls_as_are_allowed_are_made_at_the_same_time() -> None:
-    calls = Calls(3, name="call")
+    calls = CallThreads(3, name="call")
     together = Barrier(4)
     for _ in range(3):
         calls.begin(together.wait)
@@ -21,7 +21,7 @@ def test_so_many_calls_as_are_allowed_are_made_at_the_same_time() -> None:
 
 
 def test_whoever_asks_for_a_place_waits_until_one_is_free() -> None:
-    calls = Calls(1, name="call")
+    calls = CallThreads(1, name="call")
     go_on = Event()
     calls.begin(go_on.wait)
     assert calls.free(wait_seconds=0.01) == 0
@@ -30,7 +30,7 @@ def test_whoever_asks_for_a_place_waits_until_one_is_free() -> None:
 
 
 def test_whoever_asks_for_several_places_waits_for_them_but_not_for_more_than_there_ever_are() -> None:
-    calls = Calls(2, name="call")
+    calls = CallThreads(2, name="call")
     first, second = Event(), Event()
     calls.begin(first.wait)
     calls.begin(second.wait)
@@ -42,7 +42,7 @@ def test_whoever_asks_for_several_places_waits_for_them_but_not_for_more_than_th
 
 
 def test_threads_are_kept_for_the_calls_to_come() -> None:
-    calls = Calls(2, name="call")
+    calls = CallThreads(2, name="call")
     threads: set[int] = set()
     for _ in range(20):
         calls.begin(lambda: threads.add(get_ident()))
@@ -55,11 +55,11 @@ def test_a_call_for_which_there_is_no_thread_is_made_by_whoever_begins_it() -> N
     program = textwrap.dedent("""
         import logging, resource, sys
         from threading import Event, get_ident
-        from worker.runtime.calls import Calls
+        from worker.runtime.call_threads import CallThreads
         logging.basicConfig(stream=sys.stdout, format="%(message)s")
         in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (in_use + 100 * 2**20, -1))
-        calls, callers, go_on, here = Calls(1000, name="call-otp"), [], Event(), get_ident()
+        calls, callers, go_on, here = CallThreads(1000, name="call-otp"), [], Event(), get_ident()
         def call():
             if get_ident() != here:
                 go_on.wait()
