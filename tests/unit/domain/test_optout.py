@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.domain.optout import OPTOUT_WORDS, normalised, is_optout
+from worker.domain.optout import OPTOUT_WORDS, is_optout, normalised
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from worker.ledger.engine import open_engine
 from worker.ledger.errors import is_away, retried
-from worker.runtime.retry import PAUSES
-from worker.runtime.retry import retried as retried_while
+from worker.runtime.retry import PAUSES, retried_while
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 

@@ -1,4 +1,4 @@
-from worker.devstack.postgres import memory_folder
+from memory_folder import memory_folder
 
 MORE_THAN_ANY_MACHINE_HAS_MB = 10**9
 
