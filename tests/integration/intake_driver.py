@@ -22,7 +22,7 @@ def taken_in(
 ) -> bool:
     return take_in(
         redis,
-        accept or (lambda some: ledger.accept(*some)),
+        accept or (lambda messages: ledger.accept(*messages)),
         partial(refuse, ledger.engine),
         LANES[lane],
         accounts,

@@ -16,11 +16,10 @@ from worker.domain.rate import Rate
 from worker.domain.read_message import read_message
 from worker.domain.submission import Claimed, Recorded
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts, claims, submissions
 from worker.ledger.sending.accounts import MsgIds
-from worker.ledger.tables import messages, recipient_status, recipients
-from worker.ledger.tables import submissions as submissions_table
 from worker.redis_store.rate import Grant
 from worker.sending.accept import Count, Reception, Room, accept
 from worker.sending.pull import NO_LOOK, Allow, Look, Pulled, Terms, pull
@@ -75,18 +74,20 @@ class Ledger:
         count: Count = len,
     ) -> dict[str, list[int]]:
         """The numbers of the submissions made, under the id of each message that was not there before."""
-        before = {row["public_id"] for row in self.rows(messages)}
+        before = {row["public_id"] for row in self.rows(t.messages)}
         rules = policy(self.account_ids, max_mobiles=max_mobiles, lanes=lanes)
         accept(Reception(self.engine, self.msg_ids, rules, room, count), new, now=now)
-        made: dict[str, list[int]] = {}
-        of = select(messages.c.public_id, recipients.c.submission_id).join(
-            recipients, recipients.c.message_id == messages.c.id
+        submission_ids: dict[str, list[int]] = {}
+        query = select(t.messages.c.public_id, t.recipients.c.submission_id).join(
+            t.recipients, t.recipients.c.message_id == t.messages.c.id
         )
         with self.engine.connect() as connection:
-            for message_id, submission_id in connection.execute(of.distinct().order_by(recipients.c.submission_id)):
+            for message_id, submission_id in connection.execute(
+                query.distinct().order_by(t.recipients.c.submission_id)
+            ):
                 if message_id not in before and submission_id is not None:
-                    made.setdefault(message_id, []).append(submission_id)
-        return made
+                    submission_ids.setdefault(message_id, []).append(submission_id)
+        return submission_ids
 
     def sent_to(self, *mobiles: str) -> None:
         """The account had a notice for each of them."""
@@ -152,10 +153,10 @@ class Ledger:
             return [dict(row) for row in connection.execute(select(table)).mappings()]  # type: ignore[call-overload]
 
     def states(self) -> Counter[str]:
-        return Counter(str(row["state"]) for row in self.rows(submissions_table))
+        return Counter(str(row["state"]) for row in self.rows(t.submissions))
 
     def statuses(self) -> dict[str, str]:
-        return {str(row["mobile"]): str(row["status"]) for row in self.rows(recipient_status)}
+        return {str(row["mobile"]): str(row["status"]) for row in self.rows(t.recipient_status)}
 
 
 def status_push(*items: tuple[str, int, int], kind: int = 1) -> str:
@@ -171,8 +172,8 @@ def status_push(*items: tuple[str, int, int], kind: int = 1) -> str:
 def reply_push(*items: tuple[str, str, str]) -> str:
     """A push of replies: (mobile, msgId, content) each, as in the vendor's document."""
     forms = "".join(
-        f"<pushSmsForm><eprId>1</eprId><mobile>{of}</mobile><msgId>{msg_id}</msgId>"
+        f"<pushSmsForm><eprId>1</eprId><mobile>{to}</mobile><msgId>{msg_id}</msgId>"
         f"<content>{content}</content><userId>sword123</userId></pushSmsForm>"
-        for of, msg_id, content in items
+        for to, msg_id, content in items
     )
     return f"<returnForm><type>2</type><count>{len(items)}</count><list>{forms}</list></returnForm>"

@@ -132,10 +132,10 @@ def test_of_many_messages_none_is_enqueued_if_the_key_of_one_is_anothers(redis: 
     client = SmsClient(redis_url)
     client.send("13800138000", "一", key="k7")
     many = [{"to": "13800138000", "content": f"第 {n} 条", "key": f"k{n}"} for n in range(PUT_AT_ONCE + 10)]
-    for some in (many[:10], [many[8], many[9], *many[20:], many[7]]):
+    for batch in (many[:10], [many[8], many[9], *many[20:], many[7]]):
         with pytest.raises(KeyUsed) as raised:
-            client.send_many(some)
-        assert [fault.field for fault in raised.value.faults] == [f"[{some.index(many[7])}].key"]
+            client.send_many(batch)
+        assert [fault.field for fault in raised.value.faults] == [f"[{batch.index(many[7])}].key"]
     with pytest.raises(KeyUsed) as raised:
         client.send_many([*many[10:], many[11] | {"content": "别的"}])
     assert [fault.field for fault in raised.value.faults] == [f"[{PUT_AT_ONCE}].key"]
@@ -150,28 +150,28 @@ def test_a_key_that_is_kept_no_longer_is_free_again(redis: Redis) -> None:
         for content in ("一", "二")
     )
     now = datetime.now(UTC)
-    [one] = intake.put(redis, [first], now=now)
+    [first_id] = intake.put(redis, [first], now=now)
     with pytest.raises(KeyUsed):
         intake.put(redis, [later], now=now + timedelta(days=3))
     # As if the days had passed: that of the first use is before the last that is kept.
     intake.keep_keys(redis, -1)
-    [two] = intake.put(redis, [later], now=now + timedelta(days=3))
-    assert one != two
+    [later_id] = intake.put(redis, [later], now=now + timedelta(days=3))
+    assert first_id != later_id
     intake.keep_keys(redis, 7)
-    assert intake.put(redis, [later], now=now + timedelta(days=4)) == [two]
+    assert intake.put(redis, [later], now=now + timedelta(days=4)) == [later_id]
 
 
 def test_a_hundred_thousand_keys_take_less_than_80_bytes_of_redis_each(redis: Redis) -> None:
     before = redis.info("memory")["used_memory"]
     now, count = datetime.now(UTC), 100_000
     for start in range(0, count, 500):
-        some = [
+        messages = [
             read_message(
                 {"to": "13800138000", "content": "一", "key": f"order-{n}"}, now=now, default_id="", accounts=None
             )
             for n in range(start, start + 500)
         ]
-        intake.remove(redis, "notice", intake.put(redis, some, now=now))
+        intake.remove(redis, "notice", intake.put(redis, messages, now=now))
     assert (redis.info("memory")["used_memory"] - before) / count < 80
     buckets = list(redis.scan_iter("sms:keys:*", count=1000))
     assert len(buckets) > 1000
@@ -246,7 +246,7 @@ def test_of_a_message_that_a_silent_redis_was_given_the_error_says_that_it_is_pe
         assert time.monotonic() - started < 5
     assert raised.value.enqueued == ()
     # And so it was, once Redis went on.
-    assert [intake.find(redis, one) is not None for one in raised.value.perhaps] == [True]
+    assert [intake.find(redis, message_id) is not None for message_id in raised.value.perhaps] == [True]
 
 
 def test_of_a_message_that_a_silent_redis_was_not_given_the_error_says_that_nothing_was_enqueued(
@@ -277,7 +277,7 @@ def test_of_many_messages_the_error_says_which_are_enqueued_and_which_perhaps(re
         stops.send_many(messages())
     client.send("13800138000", "您好")
     assert (len(raised.value.enqueued), len(raised.value.perhaps)) == (PUT_AT_ONCE, 7)
-    assert all(intake.find(redis, one) for one in (*raised.value.enqueued, *raised.value.perhaps))
+    assert all(intake.find(redis, message_id) for message_id in (*raised.value.enqueued, *raised.value.perhaps))
 
 
 @pytest.mark.parametrize("user", [":wrong@", "nobody:wrong@", ""])
@@ -360,10 +360,10 @@ def test_the_memory_of_redis_is_looked_at_once_a_second_or_for_a_thousand_messag
     def looks() -> int:
         return int(redis.info("commandstats")["cmdstat_info"]["calls"])
 
-    def looks_of(*messages: int) -> int:
+    def looks_of(*counts: int) -> int:
         before = looks()
-        for some in messages:
-            headroom.share_if_full(some)
+        for count in counts:
+            headroom.share_if_full(count)
         return looks() - before - 1
 
     assert looks_of(1, 1, 400, 500) == 1

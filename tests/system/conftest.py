@@ -11,8 +11,8 @@ from stack_probe import refused_rights
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import submissions
 from worker.redis_store import intake
 from worker.redis_store.celery_connection import UNACKED_KEY
 
@@ -71,7 +71,7 @@ def _on_its_way(engine: Engine, redis: Redis) -> int:
     if ahead:
         return ahead
     with reading(engine) as connection:
-        underway = submissions.c.state.in_([State.QUEUED, State.SUBMITTING])
+        underway = t.submissions.c.state.in_([State.QUEUED, State.SUBMITTING])
         return connection.execute(select(func.count()).where(underway)).scalar_one()
 
 

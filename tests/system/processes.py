@@ -46,12 +46,12 @@ def sms(*args: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
 
 def running_in(directory: Path) -> list[psutil.Process]:
     """The processes that work in a directory or below it: those of a stack, whoever their parent is by now."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
             # That of a directory that is gone has a remark behind it.
             if process.cwd().startswith(str(directory)) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                processes.append(process)
         except psutil.Error:
             continue
-    return found
+    return processes

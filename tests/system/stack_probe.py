@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy import make_url, select, text
 
 from worker.devstack.stack import Stack
+from worker.ledger import tables as t
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
-from worker.ledger.tables import submissions
 
 
 def simulator(stack: Stack, what: str) -> int:
@@ -19,9 +19,9 @@ def states(stack: Stack) -> Counter[str]:
     """How many submissions stand in each state."""
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
-        found = Counter(connection.execute(select(submissions.c.state)).scalars())
+        counts = Counter(connection.execute(select(t.submissions.c.state)).scalars())
     engine.dispose()
-    return found
+    return counts
 
 
 def refused_rights(ledger_url: str) -> list[str]:

@@ -15,11 +15,10 @@ from sqlalchemy import Engine, func, select
 
 from callback_app.body import MAX_BODY_BYTES
 from worker.devstack.stack import Stack
+from worker.ledger import tables as t
 from worker.ledger.engine import reading
-from worker.ledger.inbound import push_queries
-from worker.ledger.inbound import pushes as inbox
+from worker.ledger.inbound import push_queries, pushes
 from worker.ledger.inbound.push_queries import PushView
-from worker.ledger.tables import first_replies, pushes, reports
 
 pytestmark = pytest.mark.beside
 
@@ -76,13 +75,13 @@ class Kept:
     def __init__(self, stack: Stack, ledger: Engine) -> None:
         self._stack, self._ledger = stack, ledger
         with reading(ledger) as connection:
-            self._before = connection.execute(select(func.coalesce(func.max(pushes.c.id), 0))).scalar_one()
+            self._before = connection.execute(select(func.coalesce(func.max(t.pushes.c.id), 0))).scalar_one()
 
     def count(self) -> int:
         with reading(self._ledger) as connection:
             return int(
                 connection.execute(
-                    select(func.count()).where(pushes.c.id > self._before).select_from(pushes)
+                    select(func.count()).where(t.pushes.c.id > self._before).select_from(t.pushes)
                 ).scalar_one()
             )
 
@@ -91,28 +90,30 @@ class Kept:
 
         def done() -> list[PushView] | None:
             with reading(self._ledger) as connection:
-                found = [push for push in push_queries.newest(connection, limit=100) if push.id > self._before]
-            return None if any(push.state == "received" for push in found) else found
+                newest = [push for push in push_queries.newest(connection, limit=100) if push.id > self._before]
+            return None if any(push.state == "received" for push in newest) else newest
 
         return [] if not self.count() else self._stack.wait_for("pushes processed", done, seconds=20)
 
     def bodies(self) -> list[bytes]:
         with reading(self._ledger) as connection:
-            rows = connection.execute(select(pushes.c.body).where(pushes.c.id > self._before).order_by(pushes.c.id))
+            rows = connection.execute(
+                select(t.pushes.c.body).where(t.pushes.c.id > self._before).order_by(t.pushes.c.id)
+            )
             return list(rows.scalars())
 
     def effect(self, msg_id: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
         """The reports and the replies that there are for a msgId."""
         with reading(self._ledger) as connection:
-            told = connection.execute(
-                select(reports.c.mobile, reports.c.status).where(reports.c.msg_id == int(msg_id))
+            reports = connection.execute(
+                select(t.reports.c.mobile, t.reports.c.status).where(t.reports.c.msg_id == int(msg_id))
             ).all()
-            said = connection.execute(
-                select(first_replies.c.mobile, first_replies.c.content)
-                .where(first_replies.c.msg_id == msg_id)
-                .order_by(first_replies.c.id)
+            replies = connection.execute(
+                select(t.first_replies.c.mobile, t.first_replies.c.content)
+                .where(t.first_replies.c.msg_id == msg_id)
+                .order_by(t.first_replies.c.id)
             ).all()
-        return [(row[0], row[1]) for row in told], [(row[0], row[1]) for row in said]
+        return [(row[0], row[1]) for row in reports], [(row[0], row[1]) for row in replies]
 
 
 @pytest.fixture
@@ -250,5 +251,5 @@ def test_a_quarantined_push_that_is_replayed_is_read_again(stack: Stack, kept: K
     assert post(stack, "您好".encode()) == SUCCESS
     [push] = kept.processed()
     with ledger.begin() as connection:
-        assert inbox.replay(connection, push_ids=[push.id], now=datetime.now(UTC)) == [push.id]
-    assert [one.state for one in kept.processed()] == ["quarantined"]
+        assert pushes.replay(connection, push_ids=[push.id], now=datetime.now(UTC)) == [push.id]
+    assert [push.state for push in kept.processed()] == ["quarantined"]

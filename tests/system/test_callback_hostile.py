@@ -179,7 +179,7 @@ def test_clients_that_stall_hold_up_the_others_for_seconds_and_are_cut_off(stack
         began = time.monotonic()
         assert post(stack, STATUS) == SUCCESS
         assert time.monotonic() - began < ARRIVAL_SECONDS + 2 * GRACE_SECONDS + 2
-        answers = [received(one) for one in stalled]
+        answers = [received(connection) for connection in stalled]
     assert {answer[:12] for answer in answers} == {b"", b"HTTP/1.1 400"}
     assert kept.count() == 1
 

@@ -57,11 +57,11 @@ def test_in_bad_company_otps_pushes_and_ticks_are_in_time_and_nothing_is_lost_do
         check=False,
     )
     assert figures_in.exists(), ran.stdout + ran.stderr
-    told = json.loads(figures_in.read_text())
-    figures = told["figures"]
-    assert told["poison given"] >= 20
-    assert told["spells of a bad gateway"] == 1
-    assert told["of them, counted (the gateway well)"] >= 50
+    results = json.loads(figures_in.read_text())
+    figures = results["figures"]
+    assert results["poison given"] >= 20
+    assert results["spells of a bad gateway"] == 1
+    assert results["of them, counted (the gateway well)"] >= 50
     late = {
         name: figures[name]["value"] for name, most in SECONDS.items() if not (figures[name]["value"] or 1e9) <= most
     }

@@ -20,9 +20,9 @@ from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.campaigns.audience import Member, Origin
 from worker.domain.lane import LANES, QUEUES
+from worker.ledger import tables as t
 from worker.ledger.campaigns import audiences, campaigns
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import reports, submissions
 from worker.redis_store import bells, heartbeat
 
 pytestmark = pytest.mark.long("measures how long codes and pushes wait behind 20,000 messages")
@@ -114,11 +114,11 @@ def test_a_flood_keeps_no_otp_no_push_and_no_tick_waiting_and_few_bells_wait(flo
 
 def is_applied(engine: Engine, msg_id: int) -> bool:
     with reading(engine) as connection:
-        return connection.execute(select(reports.c.msg_id).where(reports.c.msg_id == msg_id)).first() is not None
+        return connection.execute(select(t.reports.c.msg_id).where(t.reports.c.msg_id == msg_id)).first() is not None
 
 
 def waits(engine: Engine) -> int:
-    queued = select(func.count()).where(submissions.c.lane == LANES["notice"].name, submissions.c.state == "queued")
+    queued = select(func.count()).where(t.submissions.c.lane == LANES["notice"].name, t.submissions.c.state == "queued")
     with reading(engine) as connection:
         return connection.execute(queued).scalar_one()
 
@@ -129,9 +129,9 @@ def test_forty_campaigns_that_begin_at_once_keep_no_push_waiting_with_one_thread
     with running_stack(tmp_path, ledger_url=postgres_url, concurrency=1, settings=SETTINGS) as stack:
         engine = open_engine(stack.ledger_url)
         start_campaigns(engine)
-        stack.wait_for("the first messages", lambda: made(engine) > 0)
+        stack.wait_for("the first messages", lambda: submission_count(engine) > 0)
         number = 0
-        while made(engine) < CAMPAIGNS * AHEAD:
+        while submission_count(engine) < CAMPAIGNS * AHEAD:
             number += 1
             post_push(stack, number)
             stack.wait_for("the push applied", lambda number=number: is_applied(engine, number), seconds=SOON_SECONDS)
@@ -164,6 +164,6 @@ def post_push(stack: Stack, msg_id: int) -> None:
     build_opener().open(Request(url, PUSH.format(msg_id).encode()), timeout=10).close()
 
 
-def made(engine: Engine) -> int:
+def submission_count(engine: Engine) -> int:
     with reading(engine) as connection:
-        return connection.execute(select(func.count()).select_from(submissions)).scalar_one()
+        return connection.execute(select(func.count()).select_from(t.submissions)).scalar_one()

@@ -18,9 +18,9 @@ from worker.client import SmsClient
 from worker.devstack.errors import StackError
 from worker.devstack.stack import Stack
 from worker.domain.message import id_of
+from worker.ledger import tables as t
 from worker.ledger.engine import reading
 from worker.ledger.sending import message_queries
-from worker.ledger.tables import messages, refused
 from worker.redis_store import bells, heartbeat
 
 pytestmark = pytest.mark.beside
@@ -33,7 +33,7 @@ def kept(stack: Stack, ledger: Engine, message_id: str) -> Any:
 
     def row() -> Any:
         with reading(ledger) as connection:
-            return connection.execute(select(refused).where(refused.c.id == message_id)).first()
+            return connection.execute(select(t.refused).where(t.refused.c.id == message_id)).first()
 
     return stack.wait_for(f"{message_id} refused", row, seconds=20)
 
@@ -104,13 +104,13 @@ NO_TASKS: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("made", NO_TASKS.values(), ids=NO_TASKS)
+@pytest.mark.parametrize("make_task", NO_TASKS.values(), ids=NO_TASKS)
 def test_a_task_that_cannot_be_done_is_kept_as_refused_and_its_text_is_in_no_log(
-    stack: Stack, ledger: Engine, made: Callable[[str], dict[str, Any]]
+    stack: Stack, ledger: Engine, make_task: Callable[[str], dict[str, Any]]
 ) -> None:
     task_id = str(uuid4())
     with Redis.from_url(stack.redis_url) as redis:
-        redis.lpush("sms.notice", json.dumps(made(task_id)))
+        redis.lpush("sms.notice", json.dumps(make_task(task_id)))
     row = kept(stack, ledger, task_id)
     assert row.faults != "[]"
     goes_on(stack, ledger)
@@ -143,7 +143,7 @@ OPTIONS = ("callbacks", "errbacks", "chain", "chord", "id", "origin", "delivery_
 
 
 @pytest.mark.parametrize(
-    ("option", "time", "told"),
+    ("option", "time", "fault"),
     [
         ("eta", "9999-12-31T23:59:59-08:00", "whose eta is more than 366 days from now"),
         ("eta", "0001-01-01T00:00:00+08:00", "whose eta is more than 366 days from now"),
@@ -154,12 +154,12 @@ OPTIONS = ("callbacks", "errbacks", "chain", "chord", "id", "origin", "delivery_
     ids=["at the end of time", "at its beginning", "at the end, without a zone", "expires never", "has expired"],
 )
 def test_a_task_with_a_time_that_celery_drops_or_holds_for_ever_is_refused_and_no_log_has_its_text(
-    stack: Stack, ledger: Engine, option: str, time: str, told: str
+    stack: Stack, ledger: Engine, option: str, time: str, fault: str
 ) -> None:
     frame = task(headers=task()["headers"] | {option: time})
     with Redis.from_url(stack.redis_url) as redis:
         redis.lpush("sms.notice", json.dumps(frame))
-    assert told in kept(stack, ledger, frame["headers"]["id"]).faults
+    assert fault in kept(stack, ledger, frame["headers"]["id"]).faults
     assert TEXT not in stack.log("worker").read_text()
 
 
@@ -169,11 +169,11 @@ def odd_frames() -> dict[str, dict[str, Any]]:
     for odd in ODD:
         properties = task()["properties"]
         where = properties["delivery_info"]
-        made = [task(headers=task()["headers"] | {name: odd}) for name in HEADERS]
-        made += [task(properties=task()["properties"] | {name: odd}) for name in PROPERTIES]
-        made += [task(properties=task()["properties"] | {"delivery_info": where | {name: odd}}) for name in WHERE]
-        made += [task(body=[[], {"message": {"to": [MOBILE], "content": TEXT}}, {name: odd}]) for name in OPTIONS]
-        frames |= {frame["headers"]["id"]: frame for frame in made}
+        tasks = [task(headers=task()["headers"] | {name: odd}) for name in HEADERS]
+        tasks += [task(properties=task()["properties"] | {name: odd}) for name in PROPERTIES]
+        tasks += [task(properties=task()["properties"] | {"delivery_info": where | {name: odd}}) for name in WHERE]
+        tasks += [task(body=[[], {"message": {"to": [MOBILE], "content": TEXT}}, {name: odd}]) for name in OPTIONS]
+        frames |= {frame["headers"]["id"]: frame for frame in tasks}
     return frames
 
 
@@ -187,7 +187,7 @@ def test_whatever_stands_in_a_field_of_a_task_it_is_sent_or_refused_and_never_va
 
     def lost() -> list[str]:
         with reading(ledger) as connection:
-            ids = select(refused.c.id).union_all(select(messages.c.public_id))
+            ids = select(t.refused.c.id).union_all(select(t.messages.c.public_id))
             there = set(connection.execute(ids).scalars())
         return [text for name, text in texts.items() if not {name, id_of(text.encode())} & there]
 

@@ -21,9 +21,9 @@ from worker.client import SmsClient
 from worker.config import Settings
 from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import gates
-from worker.ledger.tables import submissions
 from worker.sending.reachability import IN_A_ROW
 
 pytestmark = [
@@ -42,13 +42,13 @@ PROBES = 3
 
 def states(ledger: Engine) -> Counter[str]:
     with reading(ledger) as connection:
-        rows = connection.execute(select(submissions.c.state, func.count()).group_by(submissions.c.state))
+        rows = connection.execute(select(t.submissions.c.state, func.count()).group_by(t.submissions.c.state))
         return Counter(dict(rows.all()))
 
 
 def attempts(ledger: Engine) -> int:
     with reading(ledger) as connection:
-        return int(connection.execute(select(func.sum(submissions.c.attempt))).scalar_one())
+        return int(connection.execute(select(func.sum(t.submissions.c.attempt))).scalar_one())
 
 
 def is_open(ledger: Engine) -> bool:
@@ -129,7 +129,7 @@ def test_a_worker_with_a_proxy_that_answers_for_the_gateway_stops_itself_and_the
 
         def stops() -> bool:
             """Sends on, for the worker finds out by its own calls."""
-            client.send_many({"to": f"139{next(numbers):08}", "content": f"第 {one} 条"} for one in range(3))
+            client.send_many({"to": f"139{next(numbers):08}", "content": f"第 {n} 条"} for n in range(3))
             return "takes nothing until it does" in stack.log("sick").read_text()
 
         stack.wait_for("it stops", stops, seconds=60)
@@ -144,7 +144,11 @@ def sick_in_doctor(stack: Stack) -> list[str]:
     done = subprocess.run(
         [*SMS, "doctor", "--json"], cwd=stack.directory, env=stack.environment, capture_output=True, check=False
     )
-    return [one["name"] for one in json.loads(done.stdout) if one["name"].startswith(f"worker {socket.gethostname()}/")]
+    return [
+        check["name"]
+        for check in json.loads(done.stdout)
+        if check["name"].startswith(f"worker {socket.gethostname()}/")
+    ]
 
 
 @contextmanager
@@ -161,8 +165,8 @@ def no_way_yet(stack: Stack) -> Iterator[tuple[str, Callable[[], None]]]:
                 except OSError:
                     return
                 there = socket.create_connection((gateway.hostname, gateway.port))
-                for one, other in ((here, there), (there, here)):
-                    Thread(target=_copy, args=(one, other), daemon=True).start()
+                for source, target in ((here, there), (there, here)):
+                    Thread(target=_copy, args=(source, target), daemon=True).start()
 
         def let_out() -> None:
             listener.listen()
@@ -172,10 +176,10 @@ def no_way_yet(stack: Stack) -> Iterator[tuple[str, Callable[[], None]]]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def _copy(one: socket.socket, other: socket.socket) -> None:
+def _copy(source: socket.socket, target: socket.socket) -> None:
     try:
-        while data := one.recv(65536):
-            other.sendall(data)
-        other.shutdown(socket.SHUT_WR)
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
     except OSError:
         pass  # closed by either side

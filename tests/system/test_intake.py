@@ -15,8 +15,8 @@ from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import CALLS_AT_ONCE, LANES
 from worker.domain.status import State
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import messages, recipients, submissions
 from worker.redis_store.celery_connection import UNACKED_KEY
 
 pytestmark = pytest.mark.beside
@@ -46,23 +46,23 @@ def ledger(stack: Stack) -> Iterator[Engine]:
 def states(ledger: Engine) -> dict[str, int]:
     """How many submissions are in each state."""
     with reading(ledger) as connection:
-        counted = select(submissions.c.state, func.count()).group_by(submissions.c.state)
+        counted = select(t.submissions.c.state, func.count()).group_by(t.submissions.c.state)
         return {state: count for state, count in connection.execute(counted)}  # noqa: C416 - mypy needs it spelt out
 
 
 def ids(ledger: Engine) -> set[str]:
     with reading(ledger) as connection:
-        return set(connection.execute(select(messages.c.public_id)).scalars())
+        return set(connection.execute(select(t.messages.c.public_id)).scalars())
 
 
 def submissions_in(ledger: Engine, state: State) -> set[int]:
     with reading(ledger) as connection:
-        return set(connection.execute(select(submissions.c.id).where(submissions.c.state == state)).scalars())
+        return set(connection.execute(select(t.submissions.c.id).where(t.submissions.c.state == state)).scalars())
 
 
 def mobiles_of(ledger: Engine, submission_ids: set[int]) -> set[str]:
     with reading(ledger) as connection:
-        rows = connection.execute(select(recipients.c.submission_id, recipients.c.mobile))
+        rows = connection.execute(select(t.recipients.c.submission_id, t.recipients.c.mobile))
         return {mobile for submission_id, mobile in rows if submission_id in submission_ids}
 
 
@@ -99,8 +99,8 @@ def test_a_saturated_worker_is_killed_again_and_again_and_takes_no_message_with_
     assert called
 
     def settled() -> bool:
-        found = states(ledger)
-        return sum(found.values()) == MESSAGES and found.keys() <= {State.ACCEPTED, State.UNKNOWN}
+        counts = states(ledger)
+        return sum(counts.values()) == MESSAGES and counts.keys() <= {State.ACCEPTED, State.UNKNOWN}
 
     stack.wait_for("all of them at their end", settled, seconds=LEASE_SECONDS + 20)
     assert ids(ledger) == set(sent)
@@ -137,4 +137,4 @@ def test_a_message_outlives_its_task_where_one_that_is_sent_by_name_does_not(sta
 
 def _popped(redis: Redis) -> int:
     """Tasks that Valkey has handed to the suspended worker, which cannot read them: one for each BRPOP that waited."""
-    return sum(one["cmd"] == "brpop" and one["flags"] != "b" for one in redis.client_list())
+    return sum(client["cmd"] == "brpop" and client["flags"] != "b" for client in redis.client_list())

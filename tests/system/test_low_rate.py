@@ -10,9 +10,9 @@ from sqlalchemy import func, select
 
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import gates
-from worker.ledger.tables import submissions
 
 pytestmark = pytest.mark.long("measures how long codes wait at one call a second")
 
@@ -35,11 +35,11 @@ def largest_calls(stack: Stack) -> dict[str, int]:
     """The most mobiles of a call that waits or was made, by caller."""
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
-        found = connection.execute(
-            select(submissions.c.caller, func.max(submissions.c.mobiles)).group_by(submissions.c.caller)
+        rows = connection.execute(
+            select(t.submissions.c.caller, func.max(t.submissions.c.mobiles)).group_by(t.submissions.c.caller)
         ).all()
     engine.dispose()
-    return {caller: int(mobiles) for caller, mobiles in found}
+    return {caller: int(mobiles) for caller, mobiles in rows}
 
 
 @pytest.mark.timeout(240)

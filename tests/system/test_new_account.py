@@ -14,8 +14,8 @@ from test_send_by_name import arrives, send_by_name
 from worker.devstack.stack import Stack, running_stack, start_worker
 from worker.domain.lane import UPKEEP_QUEUE
 from worker.domain.read_message import read_message
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import refused
 from worker.redis_store import bells, intake, intake_keys, intake_parked
 
 pytestmark = pytest.mark.beside
@@ -69,5 +69,5 @@ def test_a_worker_with_old_settings_refuses_no_message_of_a_new_account(stack: S
             arrives(stack, ledger, message_id)
         assert intake.depth(redis) == NOTHING
     with reading(ledger) as connection:
-        assert connection.execute(select(func.count()).select_from(refused)).scalar_one() == 0
+        assert connection.execute(select(func.count()).select_from(t.refused)).scalar_one() == 0
     ledger.dispose()

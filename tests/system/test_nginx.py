@@ -88,8 +88,8 @@ def until(true: Callable[[], object], seconds: float = 15) -> None:
 
 
 def listens(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def conf(folder: Path, port: int, tls_port: int, health: int, callback: int) -> str:
@@ -167,21 +167,21 @@ def test_a_push_by_tls_is_taken_by_its_certificate_and_no_version_that_is_out_of
 
 
 def test_a_push_in_chunks_is_taken_and_a_strangers_refused(door: Door) -> None:
-    for path, told in ((f"/push/{TOKEN}", 200), ("/push/0123456789abcdeX", 404)):
+    for path, answer in ((f"/push/{TOKEN}", 200), ("/push/0123456789abcdeX", 404)):
         request = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {GATEWAY}\r\nTransfer-Encoding: chunked\r\n\r\n"
         with door.connected(request.encode() + b"7\r\n<push/>\r\n0\r\n\r\n") as connection:
-            assert status(connection) == told
+            assert status(connection) == answer
 
 
 def test_a_push_by_get_has_its_query_still(door: Door) -> None:
     with door.connected(
         f"GET /push/{TOKEN}?<push/> HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {GATEWAY}\r\n\r\n".encode()
-    ) as one:
-        assert status(one) == 200
+    ) as connection:
+        assert status(connection) == 200
 
 
 @pytest.mark.parametrize(
-    ("path", "sender", "told"),
+    ("path", "sender", "answer"),
     [
         ("/push/0123456789abcdeX", STRANGER, 404),
         ("/push/0123456789abcdeX", GATEWAY, 404),
@@ -189,15 +189,17 @@ def test_a_push_by_get_has_its_query_still(door: Door) -> None:
     ],
     ids=["no token", "no token, and the gateway's address", "the token, and another address"],
 )
-def test_uploads_of_a_stranger_are_not_read_and_keep_no_push_out(door: Door, path: str, sender: str, told: int) -> None:
+def test_uploads_of_a_stranger_are_not_read_and_keep_no_push_out(
+    door: Door, path: str, sender: str, answer: int
+) -> None:
     began = time.monotonic()
     with ExitStack() as opened:
         slow = [opened.enter_context(door.connected(head(path, LIMIT, sender) + b"x")) for _ in range(200)]
         assert [door.asked(f"/push/{TOKEN}") for _ in range(20)] == [200] * 20
         assert door.buffered() == 0
-        assert {status(one) for one in slow} == {told}
+        assert {status(connection) for connection in slow} == {answer}
         # And their connections are free again.
-        assert {status(one) for one in slow} == {0}
+        assert {status(connection) for connection in slow} == {0}
     assert time.monotonic() - began < 5
 
 
@@ -217,9 +219,9 @@ def test_one_address_of_the_gateway_leaves_places_to_the_others_and_all_bodies_f
         until(lambda: door.buffered() > 31 * LIMIT)
         assert door.asked(f"/push/{TOKEN}") == 503
         assert door.asked(f"/push/{TOKEN}", sender=OTHER) == 200
-        for one in slow:
-            one.sendall(b"x")
-        assert {status(one) for one in slow} == {200}
+        for connection in slow:
+            connection.sendall(b"x")
+        assert {status(connection) for connection in slow} == {200}
     until(lambda: door.asked(f"/push/{TOKEN}") == 200)
 
 

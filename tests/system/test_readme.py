@@ -66,5 +66,5 @@ def test_the_readmes_client_sends_a_message(stack: Stack, ledger: Engine) -> Non
 
 def has(ledger: Engine, message_id: str) -> bool:
     with ledger.connect() as connection:
-        found = connection.execute(text("SELECT 1 FROM messages WHERE public_id = :id"), {"id": message_id})
-        return found.first() is not None
+        rows = connection.execute(text("SELECT 1 FROM messages WHERE public_id = :id"), {"id": message_id})
+        return rows.first() is not None

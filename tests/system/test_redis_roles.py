@@ -24,7 +24,7 @@ def test_an_app_that_may_only_put_sends_by_client_and_by_name(stack: Stack) -> N
 def test_a_process_is_known_to_redis_by_its_role_alone(stack: Stack, role: str) -> None:
     first = psutil.Process(stack.processes[role].pid)
     with Redis.from_url(stack.redis_url) as redis:
-        users = {int(one["addr"].rpartition(":")[2]): one["user"] for one in redis.client_list()}
+        users = {int(client["addr"].rpartition(":")[2]): client["user"] for client in redis.client_list()}
     ports = [
         link.laddr.port for process in (first, *first.children(recursive=True)) for link in process.net_connections()
     ]

@@ -18,8 +18,8 @@ from worker.client import SmsClient
 from worker.devstack.postgres import new_database, running_postgres
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import pushes, refused
 
 pytestmark = pytest.mark.beside
 
@@ -66,18 +66,18 @@ def test_no_log_of_a_system_in_trouble_shows_a_secret_a_text_or_a_whole_mobile(s
     stack.wait_for(
         "all settled", lambda: set(states(stack)) <= {"accepted", "unknown"} and sum(states(stack).values()) >= MESSAGES
     )
-    stack.wait_for("the strange ones kept", lambda: rows(stack, refused) >= 3)
-    stack.wait_for("the push kept", lambda: rows(stack, pushes))
+    stack.wait_for("the strange ones kept", lambda: rows(stack, t.refused) >= 3)
+    stack.wait_for("the push kept", lambda: rows(stack, t.pushes))
     logs = {path.name: path.read_text(errors="replace") for path in stack.directory.glob("*.log")}
     assert "DEBUG" in logs["worker.log"]
     passwords = [*stack.ledger_passwords.values(), *stack.redis_passwords.values()]
-    assert {name: found for name, said in logs.items() if (found := shown(said, passwords))} == {}
+    assert {name: leaks for name, said in logs.items() if (leaks := shown(said, passwords))} == {}
 
 
 def shown(said: str, passwords: list[str]) -> list[str]:
     """What of all that was planted is in that log, or of the passwords of the roles."""
     planted = (PASSWORD, LEDGER, TOKEN, "验证码", "%E9%AA%8C%E8%AF%81%E7%A0%81", "a-wrong-token-4715")
-    secrets = [one for one in (*planted, *passwords) if one in said]
+    secrets = [secret for secret in (*planted, *passwords) if secret in said]
     return secrets + re.findall(r"Q\d{4}Z", said)[:3] + re.findall(r"1381234\d{4}|13911112222", said)[:3]
 
 

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import Engine, select
 
 from worker.devstack.stack import Stack
+from worker.ledger import tables as t
 from worker.ledger.engine import reading
 from worker.ledger.sending import message_queries
-from worker.ledger.tables import refused
 
 pytestmark = pytest.mark.beside
 
@@ -102,7 +102,7 @@ def test_a_bad_one_is_kept_with_its_reason_and_the_queue_goes_on(
 
     def kept() -> Any:
         with reading(ledger) as connection:
-            return connection.execute(select(refused).where(refused.c.id == bad_id)).first()
+            return connection.execute(select(t.refused).where(t.refused.c.id == bad_id)).first()
 
     row = stack.wait_for("it is refused", kept, seconds=3)
     assert reason in " ".join(json.loads(row.faults))
@@ -117,7 +117,7 @@ def test_fields_that_are_not_in_a_message_are_refused_with_how_to_write_them(
 
     def kept() -> Any:
         with reading(ledger) as connection:
-            return connection.execute(select(refused).where(refused.c.id == task_id)).first()
+            return connection.execute(select(t.refused).where(t.refused.c.id == task_id)).first()
 
     row = stack.wait_for("it is refused", kept, seconds=20)
     [fault] = json.loads(row.faults)

@@ -31,15 +31,15 @@ def run(command: list[str], stack: Stack) -> str:
 def shown(stack: Stack, message_id: str, status: str) -> dict[str, Any]:
     """What `sms show` says once the message has recipients of that status alone."""
 
-    def found() -> Any:
+    def answer() -> Any:
         command = [*SMS, "show", message_id, "--json"]
         done = subprocess.run(command, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
         # One by name is nowhere until a worker has taken its task.
-        told = json.loads(done.stdout or "{}")
-        return told if list(told.get("counts", ())) == [status] else None
+        message = json.loads(done.stdout or "{}")
+        return message if list(message.get("counts", ())) == [status] else None
 
-    told: dict[str, Any] = stack.wait_for(f"message {message_id} to be {status}", found, seconds=20)
-    return told
+    message: dict[str, Any] = stack.wait_for(f"message {message_id} to be {status}", answer, seconds=20)
+    return message
 
 
 def test_the_many_of_the_docs_are_sent_now_and_later(stack: Stack) -> None:
@@ -60,5 +60,5 @@ def test_the_task_of_the_docs_is_sent_in_the_lane_of_its_queue(stack: Stack) -> 
 
 
 def test_the_task_of_the_docs_with_more_fields_is_sent_with_all_of_them(stack: Stack) -> None:
-    told = shown(stack, sent_by_name(WITH_MORE_FIELDS, stack), "delivered")
-    assert (told["lane"], told["caller"], told["metadata"]) == ("notice", "shop", {"order": 4712})
+    message = shown(stack, sent_by_name(WITH_MORE_FIELDS, stack), "delivered")
+    assert (message["lane"], message["caller"], message["metadata"]) == ("notice", "shop", {"order": 4712})

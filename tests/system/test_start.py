@@ -35,18 +35,18 @@ def run(command: list[str], tmp_path: Path, **settings: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize(("command", "told"), COMMANDS.values(), ids=COMMANDS)
+@pytest.mark.parametrize(("command", "gaps"), COMMANDS.values(), ids=COMMANDS)
 def test_a_process_without_settings_lists_what_is_missing_and_ends(
-    tmp_path: Path, command: list[str], told: list[str]
+    tmp_path: Path, command: list[str], gaps: list[str]
 ) -> None:
     done = run(command, tmp_path)
     assert done.returncode != 0
-    for gap in told:
+    for gap in gaps:
         assert gap in done.stderr
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [one for one, _ in COMMANDS.values()], ids=COMMANDS)
+@pytest.mark.parametrize("command", [command for command, _ in COMMANDS.values()], ids=COMMANDS)
 @pytest.mark.parametrize(
     ("name", "address"), [("SMS_LEDGER_URL", "mysql://sms:pa55word@h/sms"), ("SMS_REDIS_URL", "localhost:6379")]
 )

@@ -19,8 +19,8 @@ from stack_probe import simulator, states
 from worker.client import SmsClient
 from worker.devstack.stack import Stack, running_stack
 from worker.domain.lane import QUEUES
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import messages, pushes
 from worker.redis_store import intake
 
 AN_HOUR_AHEAD = "+3600"
@@ -69,8 +69,8 @@ def start_worker_on_another_machine(stack: Stack) -> None:
 def clocks(stack: Stack) -> tuple[str, str]:
     """What doctor says of clocks: its state, and what it found."""
     run = subprocess.run([*SMS, "doctor", "--json"], env=stack.environment, capture_output=True, text=True, check=False)
-    (found,) = [check for check in json.loads(run.stdout) if check["name"] == "clocks"]
-    return found["state"], found["found"]
+    (clock_check,) = [check for check in json.loads(run.stdout) if check["name"] == "clocks"]
+    return clock_check["state"], clock_check["found"]
 
 
 def test_a_worker_an_hour_ahead_leaves_everything_alone_until_its_clock_is_right(stack: Stack) -> None:
@@ -124,7 +124,7 @@ def test_what_an_app_sends_whose_clock_is_wrong_is_worth_sending_for_as_long_as_
     stack.wait_for("the call", lambda: simulator(stack, "mobiles_taken") == 1, seconds=30)
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
-        created_at = connection.execute(select(func.max(messages.c.created_at))).scalar_one()
+        created_at = connection.execute(select(func.max(t.messages.c.created_at))).scalar_one()
     engine.dispose()
     assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
 
@@ -132,7 +132,7 @@ def test_what_an_app_sends_whose_clock_is_wrong_is_worth_sending_for_as_long_as_
 def test_a_push_that_comes_to_a_callback_app_whose_clock_is_wrong_carries_the_right_time(stack: Stack) -> None:
     set_clock(stack, AN_HOUR_AHEAD)
     stack.stop("callback")
-    variables = dict(one.split("=", 1) for one in other_clock(stack))
+    variables = dict(variable.split("=", 1) for variable in other_clock(stack))
     stack.environment |= variables
     stack.start("callback")
     for name in variables:
@@ -143,7 +143,7 @@ def test_a_push_that_comes_to_a_callback_app_whose_clock_is_wrong_carries_the_ri
 
     def received_at() -> datetime | None:
         with reading(engine) as connection:
-            newest: datetime | None = connection.execute(select(func.max(pushes.c.received_at))).scalar_one()
+            newest: datetime | None = connection.execute(select(func.max(t.pushes.c.received_at))).scalar_one()
         return newest
 
     newest = stack.wait_for(

@@ -12,9 +12,9 @@ from worker.client import SmsClient
 from worker.devstack.stack import ACCOUNT, Stack, running_stack, start_worker
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.domain.outcome import BACKOFF_FIRST
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import gates
-from worker.ledger.tables import accounts, submissions
 
 pytestmark = pytest.mark.beside
 
@@ -25,7 +25,7 @@ AT_ONCE = CONCURRENCY * CALLS_AT_ONCE
 
 def states(ledger: Engine) -> Counter[str]:
     with reading(ledger) as connection:
-        rows = connection.execute(select(submissions.c.state, func.count()).group_by(submissions.c.state))
+        rows = connection.execute(select(t.submissions.c.state, func.count()).group_by(t.submissions.c.state))
         return Counter(dict(rows.all()))
 
 
@@ -37,7 +37,7 @@ def is_open(ledger: Engine) -> bool:
 def let_a_minute_pass(ledger: Engine) -> None:
     """The gate may be probed now."""
     with ledger.begin() as connection:
-        connection.execute(update(accounts).where(accounts.c.gate == "closed").values(gate_until=datetime.now(UTC)))
+        connection.execute(update(t.accounts).where(t.accounts.c.gate == "closed").values(gate_until=datetime.now(UTC)))
 
 
 @pytest.mark.timeout(180)
@@ -79,8 +79,8 @@ def test_all_messages_wait_and_go_out_once_the_password_is_right(tmp_path: Path)
 
 
 def _waiting(ledger: Engine) -> int:
-    found = states(ledger)
-    return found["held"] + found["queued"]
+    counts = states(ledger)
+    return counts["held"] + counts["queued"]
 
 
 def _each_was_taken_once(stack: Stack) -> None:

@@ -16,9 +16,9 @@ from callback_app.app import create_app
 from callback_app.inbox import open_inbox
 from worker.domain.lane import PUSHES_QUEUED
 from worker.inbound.process_push import keep_pushes
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
-from worker.ledger.inbound import pushes as pushes_kept
-from worker.ledger.tables import pushes
+from worker.ledger.inbound import pushes
 from worker.redis_store import intake_pushes
 from worker.redis_store.bells import FEW
 
@@ -43,7 +43,7 @@ def no_ledger() -> Iterator[Engine]:
 def test_a_push_is_in_the_ledger_when_it_is_acknowledged(ledger: Ledger, redis: Redis, redis_url: str) -> None:
     answer = client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY)
     assert (answer.status_code, answer.data, answer.mimetype) == (200, b"SUCCESS", "text/plain")
-    (row,) = ledger.rows(pushes)
+    (row,) = ledger.rows(t.pushes)
     assert (row["body"], row["state"], row["source"]) == (BODY, "received", "127.0.0.1")
     assert redis.llen("sms.push") == 1
 
@@ -53,7 +53,7 @@ def test_the_body_is_kept_as_it_came_whatever_its_content_type(
     ledger: Ledger, redis_url: str, content_type: str
 ) -> None:
     client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY, content_type=content_type)
-    assert [row["body"] for row in ledger.rows(pushes)] == [BODY]
+    assert [row["body"] for row in ledger.rows(t.pushes)] == [BODY]
 
 
 @pytest.mark.parametrize("text", [reply_push((mobile(1), "7", "1+1 是 2")), BODY.decode()])
@@ -61,7 +61,7 @@ def test_a_push_by_get_has_the_xml_as_its_query(ledger: Ledger, redis_url: str, 
     app = client(ledger.engine, redis_url)
     for query in (quote(text), quote_plus(text), quote(text, safe="<>/=+\"'")):
         assert app.get(f"/push/{TOKEN}", query_string=query).data == b"SUCCESS"
-    assert [row["body"].decode() for row in ledger.rows(pushes)] == [text] * 3
+    assert [row["body"].decode() for row in ledger.rows(t.pushes)] == [text] * 3
 
 
 def test_while_the_token_is_changed_the_new_and_the_old_are_as_good(ledger: Ledger, redis_url: str) -> None:
@@ -73,7 +73,7 @@ def test_while_the_token_is_changed_the_new_and_the_old_are_as_good(ledger: Ledg
 @pytest.mark.parametrize("path", ["/push/0123456789abcdeX", "/push/", "/push/x/y", "/push/令牌", "/"])
 def test_whoever_does_not_know_the_path_finds_nothing(ledger: Ledger, redis_url: str, path: str) -> None:
     assert client(ledger.engine, redis_url).post(path, data=BODY).status_code == 404
-    assert ledger.rows(pushes) == []
+    assert ledger.rows(t.pushes) == []
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_nginx_is_told_who_may_push_and_whose_push_it_is(
     app = client(ledger.engine, redis_url, allow=[ip_network("203.0.113.0/24")], trusted_proxies=1)
     answer = app.get(f"/may-push/{path}", headers={"X-Forwarded-For": forwarded})
     assert (answer.status_code, answer.headers.get("X-Sender"), answer.data) == (status, sender, b"")
-    assert ledger.rows(pushes) == []
+    assert ledger.rows(t.pushes) == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_push_is_taken_from_the_addresses_on_the_list(
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
     answer = app.post(f"/push/{TOKEN}", data=BODY, headers=headers, environ_overrides={"REMOTE_ADDR": address})
     assert answer.status_code == status
-    assert len(ledger.rows(pushes)) == (1 if status == 200 else 0)
+    assert len(ledger.rows(t.pushes)) == (1 if status == 200 else 0)
 
 
 def test_a_forwarded_address_counts_from_this_machine_alone_unless_the_proxies_are_named(
@@ -149,7 +149,7 @@ def test_while_the_ledger_is_away_a_push_goes_to_redis(no_ledger: Engine, redis:
 def test_while_redis_is_away_a_push_goes_to_the_ledger(ledger: Ledger) -> None:
     started = time.monotonic()
     assert client(ledger.engine, NOWHERE).post(f"/push/{TOKEN}", data=BODY).data == b"SUCCESS"
-    assert len(ledger.rows(pushes)) == 1
+    assert len(ledger.rows(t.pushes)) == 1
     # kombu would try for six seconds to connect, and the gateway waits.
     assert time.monotonic() - started < 3
 
@@ -185,7 +185,7 @@ def test_pushes_beyond_the_hours_bytes_get_503_and_the_next_hour_takes_them(
     ledger: Ledger, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ledger.engine.begin() as connection:
-        pushes_kept.add(connection, bytes(900_000), source="x", received_at=datetime.now(UTC) - timedelta(minutes=61))
+        pushes.add(connection, bytes(900_000), source="x", received_at=datetime.now(UTC) - timedelta(minutes=61))
     app = client(ledger.engine, redis_url, hourly_bytes=1_000_000)
     sizes = 900_000, 90_000, 8_000, 6_000
     assert [app.post(f"/push/{TOKEN}", data=b"x" * size).status_code for size in sizes] == [200, 200, 503, 200]
@@ -193,7 +193,7 @@ def test_pushes_beyond_the_hours_bytes_get_503_and_the_next_hour_takes_them(
     # Another process has its own count, and looks at what all have kept.
     assert client(ledger.engine, redis_url, hourly_bytes=1_000_000).post(f"/push/{TOKEN}", data=BODY).status_code == 503
     with ledger.engine.begin() as connection:
-        connection.execute(update(pushes).values(received_at=datetime.now(UTC) - timedelta(hours=1)))
+        connection.execute(update(t.pushes).values(received_at=datetime.now(UTC) - timedelta(hours=1)))
     assert client(ledger.engine, redis_url, hourly_bytes=1_000_000).post(f"/push/{TOKEN}", data=BODY).status_code == 200
 
 
@@ -208,7 +208,7 @@ def test_pushes_fill_their_share_of_redis_and_messages_have_the_rest_while_the_l
     while keep_pushes(ledger.engine, redis, now=datetime.now(UTC)):
         pass
     assert intake_pushes.size(redis) == 0
-    assert len(ledger.rows(pushes)) == 12
+    assert len(ledger.rows(t.pushes)) == 12
     assert app.post(f"/push/{TOKEN}", data=bytes(4 * 1024**2 - 1) + b"x").status_code == 200
 
 
@@ -232,7 +232,7 @@ def test_a_flood_of_pushes_is_no_flood_of_tasks(
     redis.lpush("sms.push", *["x"] * PUSHES_QUEUED)
     assert client(ledger.engine, redis_url).post(f"/push/{TOKEN}", data=BODY).status_code == 200
     assert redis.llen("sms.push") == FEW + PUSHES_QUEUED
-    assert len(ledger.rows(pushes)) == 1
+    assert len(ledger.rows(t.pushes)) == 1
 
 
 def test_a_count_of_bytes_that_somebody_spoilt_keeps_no_push_out_of_an_empty_redis(redis: Redis) -> None:

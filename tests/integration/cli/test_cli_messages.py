@@ -85,7 +85,7 @@ def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Le
 @pytest.mark.parametrize(
     ("state", "said", "sentence"),
     [
-        (State.UNKNOWN, {"tips": "no response came"}, "nobody knows whether the gateway took it (no reply came)"),
+        (State.UNKNOWN, {"tips": "no response came"}, "nobody knows whether the gateway took it (no response came)"),
         (State.REJECTED, {"result": "-8", "tips": "签名不对"}, "refused it for good: result -8 签名不对"),
     ],
 )

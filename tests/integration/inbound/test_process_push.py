@@ -19,7 +19,7 @@ from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
 from worker.ledger import tables as t
 from worker.ledger.engine import LOCK_WAIT, open_engine
-from worker.ledger.inbound import pushes as kept
+from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts
 from worker.runtime import log_filter
 
@@ -69,10 +69,10 @@ def test_a_report_keeps_the_time_of_the_earliest_push_that_brought_it(ledger: Le
 
 def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> None:
     due = {"held", "queued", "submitting"}
-    cases = [(state, some) for state in State for some in ([], [1], [-1], [1, -1])]
-    for number, (state, some) in enumerate(cases):
+    cases = [(state, statuses) for state in State for statuses in ([], [1], [-1], [1, -1])]
+    for number, (state, statuses) in enumerate(cases):
         msg_id = accepted(ledger, mobile(number), message_id=f"m{number}")
-        for status in some:
+        for status in statuses:
             ledger.push(status_push((mobile(number), msg_id, status)))
         with ledger.engine.begin() as connection:
             connection.execute(
@@ -85,9 +85,9 @@ def test_the_view_and_the_domain_say_the_same_of_a_recipient(ledger: Ledger) -> 
     ledger.accept(message("left-out", *left_out, lane="otp"), lanes=with_caps, room=lambda all_: dict.fromkeys(all_, 0))
     word = {1: Report.DELIVERED, -1: Report.UNDELIVERED}
     assert ledger.statuses() == {
-        mobile(number): recipient_status(state, [word[status] for status in some])
-        for number, (state, some) in enumerate(cases)
-    } | {of: recipient_status(why, []) for of, why in left_out.items()}
+        mobile(number): recipient_status(state, [word[status] for status in statuses])
+        for number, (state, statuses) in enumerate(cases)
+    } | {to: recipient_status(why, []) for to, why in left_out.items()}
     (suppressed,) = (row for row in ledger.rows(t.recipient_status) if row["status"] == "suppressed")
     assert (suppressed["suppressed"], suppressed["updated_at"]) == ("cap", NOW)
 
@@ -217,19 +217,19 @@ def test_a_thousand_items_are_a_handful_of_statements(
     statements.clear()
     ledger.push(body)
     assert len(ledger.rows(table)) == 1000
-    assert len([one for one in statements if not one.startswith("BEGIN")]) <= 9
+    assert len([statement for statement in statements if not statement.startswith("BEGIN")]) <= 9
 
 
 def test_an_unprocessed_push_is_given_out_again_until_it_is_processed(engine: Engine) -> None:
     with engine.begin() as connection:
-        push_id = kept.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
-        assert kept.overdue(connection, now=NOW + timedelta(seconds=29)) == []
-        assert kept.overdue(connection, now=NOW + timedelta(seconds=30)) == [push_id]
-        assert kept.overdue(connection, now=NOW + timedelta(seconds=31)) == []
-        assert kept.overdue(connection, now=NOW + timedelta(seconds=60)) == [push_id]
+        push_id = pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=NOW)
+        assert pushes.overdue(connection, now=NOW + timedelta(seconds=29)) == []
+        assert pushes.overdue(connection, now=NOW + timedelta(seconds=30)) == [push_id]
+        assert pushes.overdue(connection, now=NOW + timedelta(seconds=31)) == []
+        assert pushes.overdue(connection, now=NOW + timedelta(seconds=60)) == [push_id]
     process_push(engine, push_id, {}, optout_words=OPTOUT_WORDS)
     with engine.begin() as connection:
-        assert kept.overdue(connection, now=NOW + timedelta(days=1)) == []
+        assert pushes.overdue(connection, now=NOW + timedelta(days=1)) == []
         assert connection.execute(select(t.pushes.c.state)).scalar_one() == "quarantined"
 
 
@@ -247,7 +247,7 @@ def test_while_somebody_locks_the_reports_a_push_is_left_to_the_tick_and_applied
         f"push {push_id} is put back and read again within 30 s"
     ]
     with engine.begin() as connection:
-        assert kept.overdue(connection, now=NOW + kept.STRAY_AFTER) == [push_id]
+        assert pushes.overdue(connection, now=NOW + pushes.STRAY_AFTER) == [push_id]
     process_push(engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert [row["state"] for row in ledger.rows(t.pushes)] == ["processed"]
     engine.dispose()

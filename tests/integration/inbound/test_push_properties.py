@@ -18,7 +18,7 @@ from worker.domain.push import REPEAT_WINDOW, Reply
 from worker.domain.push import first_replies as domain_first_replies
 from worker.inbound.process_push import process_push
 from worker.ledger import tables as t
-from worker.ledger.inbound import pushes as kept
+from worker.ledger.inbound import pushes
 
 Item = tuple[str, int, int] | tuple[str, str, str]
 
@@ -55,11 +55,11 @@ def comings(draw: st.DrawFn) -> tuple[list[Coming], Comings]:
     lists = st.one_of(st.lists(REPORT, min_size=1, max_size=6), st.lists(REPLY, min_size=1, max_size=6))
     originals = [Coming(draw(TIME), tuple(items)) for items in draw(st.lists(lists, min_size=1, max_size=5))]
     others = []
-    for one in originals:
-        part_of = {item: draw(st.integers(0, 2)) for item in sorted(set(one.items))}
+    for original in originals:
+        part_of = {item: draw(st.integers(0, 2)) for item in sorted(set(original.items))}
         for part in sorted(set(part_of.values())):
-            items = draw(st.permutations([item for item in one.items if part_of[item] == part]))
-            others += [(Coming(one.at, tuple(items)), draw(st.integers(1, 2)))] * draw(st.integers(1, 2))
+            items = draw(st.permutations([item for item in original.items if part_of[item] == part]))
+            others += [(Coming(original.at, tuple(items)), draw(st.integers(1, 2)))] * draw(st.integers(1, 2))
     return originals, draw(st.permutations(others))
 
 
@@ -68,7 +68,9 @@ def left_by(ledger: Ledger, come: Comings) -> tuple[object, ...]:
     with ledger.engine.begin() as connection:
         for table in (t.reports, t.replies, t.optouts, t.pushes):
             connection.execute(delete(table))
-        push_ids = [kept.add(connection, one.body, source="127.0.0.1", received_at=one.at) for one, _ in come]
+        push_ids = [
+            pushes.add(connection, coming.body, source="127.0.0.1", received_at=coming.at) for coming, _ in come
+        ]
     # Those that are processed again are so after all others.
     for turn in (1, 2):
         for push_id, (_, times) in zip(reversed(push_ids), reversed(come), strict=True):
@@ -90,7 +92,7 @@ def _reply(row: dict[str, object]) -> Reply:
 
 
 def once(come: Sequence[Coming]) -> Comings:
-    return [(one, 1) for one in come]
+    return [(coming, 1) for coming in come]
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -111,22 +113,22 @@ def test_every_report_and_optout_is_there_with_its_earliest_push_and_the_replies
     ledger: Ledger, come: tuple[list[Coming], Comings]
 ) -> None:
     ledger.sent_to(mobile(1), mobile(2))
-    told: dict[tuple[object, ...], datetime] = {}
+    reports: dict[tuple[object, ...], datetime] = {}
     said: list[tuple[datetime, list[Reply]]] = []
     opted_out: dict[str, tuple[datetime, str, str]] = {}
-    for one in come[0]:
-        if isinstance(one.items[0][2], str):
-            said.append((one.at, [Reply(*item) for item in one.items]))  # type: ignore[arg-type]
+    for coming in come[0]:
+        if isinstance(coming.items[0][2], str):
+            said.append((coming.at, [Reply(*item) for item in coming.items]))  # type: ignore[arg-type]
             for reply in said[-1][1]:
                 if reply.content != "好":
-                    first = (one.at, reply.content, reply.msg_id)
+                    first = (coming.at, reply.content, reply.msg_id)
                     opted_out[reply.mobile] = min(first, opted_out.get(reply.mobile, first))
             continue
-        for to, msg_id, status in one.items:
+        for to, msg_id, status in coming.items:
             key = (msg_id, to, "delivered" if status == 1 else "undelivered")
-            told[key] = min(one.at, told.get(key, one.at))
+            reports[key] = min(coming.at, reports.get(key, coming.at))
     assert left_by(ledger, come[1])[1:] == (
-        {(*key, at) for key, at in told.items()},
+        {(*key, at) for key, at in reports.items()},
         domain_first_replies(said),
         opted_out,
     )

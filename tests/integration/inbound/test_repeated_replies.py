@@ -40,7 +40,7 @@ def test_replies_that_repeat_each_other_are_one_reply_however_long_it_goes_on(le
 
 def test_the_view_and_the_domain_say_the_same_of_replies_to_the_microsecond(ledger: Ledger) -> None:
     micro = timedelta(microseconds=1)
-    gaps = [timedelta(0), micro, *(REPEAT_WINDOW + some * micro for some in (-600, -1, 0, 1, 600))]
+    gaps = [timedelta(0), micro, *(REPEAT_WINDOW + offset * micro for offset in (-600, -1, 0, 1, 600))]
     begins = [NOW + fraction * micro for fraction in (0, 1, 499_999, 500_000, 999_500, 999_999)]
     came = [
         (at, [Reply(mobile(number), "7", "T")])

@@ -13,11 +13,11 @@ from worker.campaigns.feed import FeedOutcome
 from worker.campaigns.start_due import start_due
 from worker.domain.push import StatusReport
 from worker.domain.status import Report
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts
 from worker.ledger.sending.accounts import RenamedAccount
-from worker.ledger.tables import campaigns, messages, metadata, submissions
 
 Keys = dict[str, tuple[int, str]]
 
@@ -57,7 +57,7 @@ def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(post
     ledger = Ledger(postgres)
     ledger.accept(message("m"))
     with postgres.begin() as accepting:
-        for table, other in ((messages, {"public_id": "n"}), (submissions, {"msg_id": 7})):
+        for table, other in ((t.messages, {"public_id": "n"}), (t.submissions, {"msg_id": 7})):
             row = ledger.rows(table)[0] | other
             del row["id"]
             accepting.execute(table.insert(), row)
@@ -68,7 +68,9 @@ def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(post
 def test_no_row_that_comes_by_the_thousand_refers_to_one_that_all_of_them_share() -> None:
     """Each insert would lock that row, and of a row that many lock at once PostgreSQL keeps a list: the numbers of those run out."""
     references = {
-        (key.parent.table.name, key.column.table.name) for t in metadata.tables.values() for key in t.foreign_keys
+        (key.parent.table.name, key.column.table.name)
+        for table in t.metadata.tables.values()
+        for key in table.foreign_keys
     }
     assert references == {
         ("recipients", "messages"),
@@ -127,34 +129,34 @@ def test_starting_again_with_the_same_accounts_writes_nothing(engine: Engine, st
     started(engine, {"a": (1, "u")})
     statements.clear()
     started(engine, {"a": (1, "u")})
-    assert not [one for one in statements if one.startswith("UPDATE")]
+    assert not [statement for statement in statements if statement.startswith("UPDATE")]
 
 
 def test_a_campaign_whose_account_no_worker_has_is_paused_with_the_reason(ledger: Ledger) -> None:
-    of = Campaigns(ledger)
-    of.audience(3)
-    of.start()
-    start_due(of.engine, window=window_of, now=NOW)
-    [run] = of.runs()
-    assert of.feed(run.id, own_accounts={"shop"}, known_accounts={"shop"}) is FeedOutcome.ENOUGH
-    [row] = ledger.rows(campaigns)
+    campaign = Campaigns(ledger)
+    campaign.audience(3)
+    campaign.start()
+    start_due(campaign.engine, window=window_of, now=NOW)
+    [run] = campaign.runs()
+    assert campaign.feed(run.id, own_accounts={"shop"}, known_accounts={"shop"}) is FeedOutcome.ENOUGH
+    [row] = ledger.rows(t.campaigns)
     assert row["state"] == "paused"
     assert "no worker has the account 'default': put it back into the settings, then resume" in str(row["reason"])
-    assert ledger.rows(messages) == []
-    of.resume()
-    of.feed(run.id, NOW + timedelta(seconds=1))
-    assert len(ledger.rows(messages)) == 1
+    assert ledger.rows(t.messages) == []
+    campaign.resume()
+    campaign.feed(run.id, NOW + timedelta(seconds=1))
+    assert len(ledger.rows(t.messages)) == 1
 
 
 @pytest.mark.parametrize("anywhere", [None, {"shop", "default"}])
 def test_a_campaign_whose_account_only_other_workers_have_is_left_to_them(
     ledger: Ledger, anywhere: set[str] | None
 ) -> None:
-    of = Campaigns(ledger)
-    of.audience(3)
-    of.start()
-    start_due(of.engine, window=window_of, now=NOW)
-    [run] = of.runs()
-    assert of.feed(run.id, own_accounts={"shop"}, known_accounts=anywhere) is FeedOutcome.NOT_HERE
-    assert [row["state"] for row in ledger.rows(campaigns)] == ["active"]
-    assert ledger.rows(messages) == []
+    campaign = Campaigns(ledger)
+    campaign.audience(3)
+    campaign.start()
+    start_due(campaign.engine, window=window_of, now=NOW)
+    [run] = campaign.runs()
+    assert campaign.feed(run.id, own_accounts={"shop"}, known_accounts=anywhere) is FeedOutcome.NOT_HERE
+    assert [row["state"] for row in ledger.rows(t.campaigns)] == ["active"]
+    assert ledger.rows(t.messages) == []

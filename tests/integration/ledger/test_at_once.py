@@ -9,10 +9,10 @@ from sqlalchemy import Engine
 
 from worker.domain.optout import OPTOUT_WORDS
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import claims
-from worker.ledger.tables import first_replies, replies, reports
 
 PROCESSES = 5
 
@@ -68,12 +68,12 @@ def test_a_push_that_eight_process_at_once_takes_effect_once(ledger: Ledger) -> 
     twice = reply_push((mobile(1), "7", "T"), (mobile(1), "7", "T"))
     for push_id in kept(ledger.engine, status_push((mobile(1), 7, 1), (mobile(1), 7, -1)), twice):
         process_at_once(ledger, [push_id] * 8)
-    assert (len(ledger.rows(reports)), len(ledger.rows(replies)), len(ledger.rows(first_replies))) == (2, 2, 2)
+    assert (len(ledger.rows(t.reports)), len(ledger.rows(t.replies)), len(ledger.rows(t.first_replies))) == (2, 2, 2)
 
 
 def test_copies_of_a_push_that_are_processed_at_once_take_effect_once(ledger: Ledger) -> None:
     process_at_once(ledger, kept(ledger.engine, *[reply_push((mobile(1), "7", "T"), (mobile(2), "7", "T"))] * 8))
-    assert len(ledger.rows(first_replies)) == 2
+    assert len(ledger.rows(t.first_replies)) == 2
 
 
 def test_pushes_with_the_same_items_in_opposite_order_do_not_block_each_other(ledger: Ledger) -> None:
@@ -81,4 +81,4 @@ def test_pushes_with_the_same_items_in_opposite_order_do_not_block_each_other(le
     said = [(mobile(n), "7", "T") for n in range(2500)]
     there, back = (status_push(*items), reply_push(*said)), (status_push(*items[::-1]), reply_push(*said[::-1]))
     process_at_once(ledger, kept(ledger.engine, *there, *back, *there, *back))
-    assert (len(ledger.rows(reports)), len(ledger.rows(first_replies))) == (2500, 2500)
+    assert (len(ledger.rows(t.reports)), len(ledger.rows(t.first_replies))) == (2500, 2500)

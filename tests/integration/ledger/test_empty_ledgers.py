@@ -5,8 +5,8 @@ from empty_ledgers import EmptyLedgers
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import audiences, marks
 
 ADD = text(
     "INSERT INTO audiences (name, source, header, mobile_column, ready, good, repeats, refused, created_at, created_by)"
@@ -28,8 +28,8 @@ def test_the_next_test_finds_nothing_of_the_last_but_what_the_migrations_put_the
     with empty_ledgers.ledger_url() as second:
         engine = open_engine(second)
         with engine.begin() as connection:
-            assert not connection.execute(select(audiences)).all()
-            assert connection.execute(select(marks)).all()
+            assert not connection.execute(select(t.audiences)).all()
+            assert connection.execute(select(t.marks)).all()
             assert connection.execute(ADD).scalar_one() == 1, "the numbers begin anew"
         engine.dispose()
     assert first != second

@@ -48,7 +48,7 @@ def test_what_else_may_be_away_is_waited_for_where_it_is_told(caplog: pytest.Log
         ask, _no_end, is_away=lambda error: isinstance(error, ConnectionRefusedError), store="the oracle"
     )
     assert asked() == "there"
-    assert [one.getMessage() for one in caplog.records] == ["the oracle is away, tasks wait for it: "]
+    assert [record.getMessage() for record in caplog.records] == ["the oracle is away, tasks wait for it: "]
 
 
 def test_a_ledger_that_takes_no_writes_is_waited_for(ledger_url: str, engine: Engine) -> None:
@@ -155,8 +155,8 @@ def test_what_was_ended_for_its_process_was_frozen_is_done_again(postgres_url: s
     tries.clear()
     assert retried(write, _no_end)() == 1
     assert len(tries) == 2
-    for one in (engine, other):
-        one.dispose()
+    engine.dispose()
+    other.dispose()
 
 
 def _no_end(_: float) -> bool:

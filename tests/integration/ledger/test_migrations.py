@@ -19,7 +19,6 @@ from worker.ledger import schema
 from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
 from worker.ledger.sending import accounts
-from worker.ledger.tables import BUILT_BESIDE, metadata
 
 Row = tuple[int, datetime, str]
 """A reply in a ledger: the number of its push, when that came, and what it says."""
@@ -32,7 +31,7 @@ def go_back(engine: Engine, version: str) -> None:
     with engine.begin() as connection:
         for view in ("recipient_status", "first_replies"):
             connection.execute(text(f"DROP VIEW {view}"))
-        metadata.drop_all(connection)
+        t.metadata.drop_all(connection)
         connection.execute(text("DROP TABLE alembic_version"))
         config.attributes["connection"] = connection
         command.upgrade(config, version)
@@ -41,14 +40,14 @@ def go_back(engine: Engine, version: str) -> None:
 def keep_as_0001_did(connection: Connection, rows: Iterable[Row]) -> None:
     """Pushes with replies, in the order in which version 0001 kept them."""
     zone = "+00" if connection.dialect.name == "postgresql" else ""
-    some = [(no, f"{at:%Y-%m-%d %H:%M:%S.%f}{zone}", content) for no, at, content in rows]
+    replies = [(push_no, f"{at:%Y-%m-%d %H:%M:%S.%f}{zone}", content) for push_no, at, content in rows]
     connection.execute(
         text("INSERT INTO accounts (id, name, next_msg_id, gate, gate_since) VALUES (1, 'default', 100, 'open', :now)"),
-        {"now": some[0][1]},
+        {"now": replies[0][1]},
     )
     connection.execute(
         text("INSERT INTO pushes (no, received_at, source, body, state) VALUES (:no, :at, 's', '', 'processed')"),
-        [{"no": no, "at": at} for no, at in sorted({(no, at) for no, at, _ in some})],
+        [{"no": push_no, "at": at} for push_no, at in sorted({(push_no, at) for push_no, at, _ in replies})],
     )
     if zone:  # PostgreSQL has not counted those numbers
         connection.execute(text("SELECT setval('pushes_no_seq', 100)"))
@@ -57,7 +56,7 @@ def keep_as_0001_did(connection: Connection, rows: Iterable[Row]) -> None:
             "INSERT INTO replies (account_id, mobile, msg_id, content, push_no, received_at)"
             " VALUES (1, :mobile, '7', :content, :no, :at)"
         ),
-        [{"mobile": mobile(1), "content": content, "no": no, "at": at} for no, at, content in some],
+        [{"mobile": mobile(1), "content": content, "no": push_no, "at": at} for push_no, at, content in replies],
     )
 
 
@@ -78,7 +77,7 @@ def test_replies_of_version_0001_are_all_there_and_still_known_when_they_come_ag
     schema.migrate(engine)
     schema.check(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), t.metadata) == []
     ledger = Ledger(engine)
     before = shown(ledger)
     assert [(row["push_id"], row["received_at"], row["content"]) for row in before] == rows
@@ -107,7 +106,7 @@ def test_recipients_of_version_0003_keep_their_submissions_and_others_may_have_n
     schema.migrate(engine)
     schema.check(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), t.metadata) == []
         assert {index["name"] for index in inspect(connection).get_indexes("recipients")} == {
             "ix_recipients_mobile",
             "ix_recipients_submission_id",
@@ -174,7 +173,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
 ) -> None:
     engine, other, third = (open_engine(postgres_url) for _ in range(3))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for _, index in BUILT_BESIDE:
+        for _, index in t.BUILT_BESIDE:
             connection.execute(text(f"DROP INDEX {index.name}"))
         connection.execute(text("SET statement_timeout = '1s'"))
         with other.begin() as writing:
@@ -196,9 +195,10 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
         migrated.result()
     with engine.connect() as connection:
         query = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid"
-        assert {index.name for _, index in BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
-    for one in (engine, other, third):
-        one.dispose()
+        assert {index.name for _, index in t.BUILT_BESIDE} <= set(connection.execute(text(query)).scalars())
+    engine.dispose()
+    other.dispose()
+    third.dispose()
 
 
 def test_a_migration_that_finds_the_ledger_in_use_says_by_whom_and_changes_nothing(postgres_url: str) -> None:

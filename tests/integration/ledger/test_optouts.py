@@ -19,12 +19,11 @@ from worker.domain.push import Reply
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.engine import reading
-from worker.ledger.inbound import pushes as kept
+from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts, gates, leave_out, message_queries, optouts
 from worker.ledger.sending.optouts import OptOut, Undone
-from worker.ledger.tables import messages, recipients, replies, submissions
-from worker.ledger.tables import optouts as table
 
 MINUTE = timedelta(minutes=1)
 
@@ -35,23 +34,25 @@ def sale(message_id: str, *to: str, **fields: object) -> Message:
 
 def opt_out(ledger: Ledger, *mobiles: str, account: str = "default", now: datetime = NOW) -> None:
     with ledger.engine.begin() as connection:
-        said = [(one, "by phone", None) for one in mobiles]
+        said = [(to, "by phone", None) for to in mobiles]
         optouts.add(connection, ledger.account_ids[account], said, since=now, set_by="operator:alice")
 
 
 def opted_out(ledger: Ledger) -> dict[str, tuple[object, ...]]:
-    return {str(row["mobile"]): (row["since"], row["said_by"], row["why"], row["msg_id"]) for row in ledger.rows(table)}
+    return {
+        str(row["mobile"]): (row["since"], row["said_by"], row["why"], row["msg_id"]) for row in ledger.rows(t.optouts)
+    }
 
 
 def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
-    ids = [str(row["public_id"]) for row in ledger.rows(messages)]
+    ids = [str(row["public_id"]) for row in ledger.rows(t.messages)]
     with reading(ledger.engine) as connection:
         return message_queries.counts_by_id(connection, ids)
 
 
 def reasons(ledger: Ledger) -> dict[str, object]:
     """Why each recipient is left out that is."""
-    return {str(row["mobile"]): row["suppressed"] for row in ledger.rows(recipients) if row["suppressed"]}
+    return {str(row["mobile"]): row["suppressed"] for row in ledger.rows(t.recipients) if row["suppressed"]}
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_the_words_are_those_of_the_settings(ledger: Ledger) -> None:
     ledger.sent_to(mobile(1), mobile(2))
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "1", "TD"), (mobile(2), "1", "QX")).encode()
-        push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
+        push_id = pushes.add(connection, body, source="127.0.0.1", received_at=NOW)
     process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words={normalised("qx")})
     assert list(opted_out(ledger)) == [mobile(2)]
 
@@ -90,7 +91,7 @@ def test_a_reply_of_a_mobile_that_the_account_never_sent_to_opts_nobody_out(two_
     body = reply_push(*((mobile(n), "100", "TD") for n in range(1, 5)))
     two_accounts.push(body)
     assert list(opted_out(two_accounts)) == [mobile(1)]
-    assert len(two_accounts.rows(replies)) == 4
+    assert len(two_accounts.rows(t.replies)) == 4
 
 
 def test_a_forged_reply_before_the_first_message_makes_no_later_one_a_repeat(ledger: Ledger) -> None:
@@ -109,7 +110,7 @@ def test_after_a_push_was_undone_who_says_so_himself_opts_out_at_once(ledger: Le
     with ledger.engine.begin() as connection:
         optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW)
     ledger.push(body, NOW + MINUTE)
-    assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {mobile(1): NOW + MINUTE}
+    assert {to: since for to, (since, *_) in opted_out(ledger).items()} == {mobile(1): NOW + MINUTE}
 
 
 def test_what_a_person_said_before_the_push_was_read_stays_when_that_is_undone(ledger: Ledger) -> None:
@@ -118,7 +119,7 @@ def test_what_a_person_said_before_the_push_was_read_stays_when_that_is_undone(l
     push_id = ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
     with ledger.engine.begin() as connection:
         assert optouts.undo(connection, [push_id], OPTOUT_WORDS, now=NOW) == Undone(0, 0)
-    assert {said_by for _, said_by, *_ in opted_out(ledger).values()} == {"operator:alice"}
+    assert {set_by for _, set_by, *_ in opted_out(ledger).values()} == {"operator:alice"}
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)
@@ -127,7 +128,7 @@ def test_who_undoes_a_push_waits_for_a_reply_that_was_found_to_repeat_it(ledger:
     body = reply_push((mobile(1), "100", "TD"))
     forged = ledger.push(body)
     with ThreadPoolExecutor(1) as pool, ledger.engine.begin() as processing:
-        [reply] = kept.add_replies(
+        [reply] = pushes.add_replies(
             processing,
             ledger.account_ids["default"],
             [Reply(mobile(1), "100", "TD")],
@@ -174,9 +175,9 @@ def test_a_push_that_opts_out_very_many_is_told_with_the_way_back(
     with ledger.engine.begin() as connection:
         assert optouts.undo(connection, [usual], OPTOUT_WORDS, now=NOW) == Undone(100, 0)
     push_id = ledger.push(reply_push(*((mobile(n), "101", "退订") for n in range(101))), NOW + MINUTE)
-    (told,) = caplog.messages
-    assert f"push {push_id}, from 127.0.0.1, opted 101 mobiles out" in told
-    assert f"`sms optout undo --push {push_id}`" in told
+    (warning,) = caplog.messages
+    assert f"push {push_id}, from 127.0.0.1, opted 101 mobiles out" in warning
+    assert f"`sms optout undo --push {push_id}`" in warning
 
 
 def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_or_a_person_does(
@@ -190,7 +191,7 @@ def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_
     with ledger.engine.begin() as connection:
         assert optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW) == Undone(back=2, kept=1)
         assert optouts.undo(connection, [forged], OPTOUT_WORDS, now=NOW) == Undone(back=0, kept=0)
-    assert {one: since for one, (since, *_) in opted_out(ledger).items()} == {
+    assert {to: since for to, (since, *_) in opted_out(ledger).items()} == {
         mobile(0): NOW - MINUTE,
         mobile(2): NOW + MINUTE,
         mobile(3): NOW,
@@ -198,7 +199,7 @@ def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_
     # Nor does it come back by itself.
     process_push(ledger.engine, forged, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert mobile(4) not in opted_out(ledger)
-    assert {row["push_id"] for row in ledger.rows(table)} == {1, later, None}
+    assert {row["push_id"] for row in ledger.rows(t.optouts)} == {1, later, None}
 
 
 def test_who_said_so_several_times_did_so_when_they_first_did(ledger: Ledger) -> None:
@@ -216,8 +217,8 @@ def test_of_two_replies_of_the_same_moment_the_same_one_is_kept_in_whatever_orde
     ledger.sent_to(mobile(1), mobile(2))
     # In an order of a language, which PostgreSQL would sort by, a small letter comes before a capital one.
     said = [(mobile(1), "100", "TD"), (mobile(1), "100", "td"), (mobile(1), "099", "td"), (mobile(1), "1", "退")]
-    for one in said[::-1] if turned else said:
-        ledger.push(reply_push(one))
+    for reply in said[::-1] if turned else said:
+        ledger.push(reply_push(reply))
     ledger.push(reply_push(*said))
     assert opted_out(ledger) == {mobile(1): (NOW, "reply", "TD", "100")}
 
@@ -228,7 +229,7 @@ def test_an_optout_that_a_person_removed_does_not_come_back_with_an_old_push(led
     push_id = ledger.push(body)
     with ledger.engine.begin() as connection:
         optouts.remove(connection, ledger.account_ids["default"], [mobile(1)])
-        kept.replay(connection, push_ids=[push_id], now=NOW + MINUTE)
+        pushes.replay(connection, push_ids=[push_id], now=NOW + MINUTE)
     process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     ledger.push(body, NOW + 10 * MINUTE)
     ledger.push(body, NOW + 39 * MINUTE)
@@ -242,7 +243,7 @@ def test_a_push_that_could_not_be_read_before_opts_out_once_it_can(ledger: Ledge
     other = {("1", "nobody"): ledger.account_ids["default"]}
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "100", "TD")).encode()
-        push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
+        push_id = pushes.add(connection, body, source="127.0.0.1", received_at=NOW)
     process_push(ledger.engine, push_id, other, optout_words=OPTOUT_WORDS)
     assert opted_out(ledger) == {}
     process_push(ledger.engine, push_id, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
@@ -253,7 +254,7 @@ def test_a_push_whose_commit_fails_opts_nobody_out_until_it_is_tried_again(ledge
     ledger.sent_to(mobile(1), mobile(2))
     with ledger.engine.begin() as connection:
         body = reply_push((mobile(1), "100", "TD")).encode()
-        push_id = kept.add(connection, body, source="127.0.0.1", received_at=NOW)
+        push_id = pushes.add(connection, body, source="127.0.0.1", received_at=NOW)
     account = {ACCOUNT_KEYS: ledger.account_ids["default"]}
     with ledger.engine.begin() as connection:
         connection.execute(text("ALTER TABLE optouts RENAME TO elsewhere"))
@@ -273,21 +274,21 @@ def test_who_opted_out_is_left_out_of_marketing_and_the_others_are_sent_to(ledge
     ledger.accept(sale("m", mobile(1), mobile(2)))
     assert fates(ledger) == {"m": {"queued": 1, "suppressed": 1}}
     assert reasons(ledger) == {mobile(1): "optout"}
-    assert [one.mobiles for one in ledger.pull(lane="marketing").claimed] == [(mobile(2),)]
+    assert [call.mobiles for call in ledger.pull(lane="marketing").claimed] == [(mobile(2),)]
 
 
 def test_codes_and_notices_are_sent_to_who_opted_out_of_marketing(ledger: Ledger) -> None:
     opt_out(ledger, mobile(1))
     for lane in ("otp", "notice"):
         ledger.accept(message(lane, mobile(1), lane=lane))
-        assert [one.mobiles for one in ledger.pull(lane=lane).claimed] == [(mobile(1),)]
+        assert [call.mobiles for call in ledger.pull(lane=lane).claimed] == [(mobile(1),)]
     assert reasons(ledger) == {}
 
 
 def test_a_message_to_none_but_those_who_opted_out_makes_no_call(ledger: Ledger) -> None:
     opt_out(ledger, mobile(1), mobile(2))
     ledger.accept(sale("m", mobile(1), mobile(2)))
-    assert ledger.rows(submissions) == []
+    assert ledger.rows(t.submissions) == []
     assert fates(ledger) == {"m": {"suppressed": 2}}
 
 
@@ -304,10 +305,10 @@ def test_who_opted_out_counts_towards_no_cap_and_finds_none_full(ledger: Ledger)
     ledger.accept(
         sale("m", mobile(1), mobile(2), mobile(3), mobile(4)),
         lanes=lanes,
-        room=lambda wanted: {one: 0 if one.mobile in (mobile(2), mobile(4)) else 1 for one in wanted},
+        room=lambda wanted: {capped: 0 if capped.mobile in (mobile(2), mobile(4)) else 1 for capped in wanted},
         count=counted.extend,
     )
-    assert [one.mobile for one in counted] == [mobile(3)]
+    assert [capped.mobile for capped in counted] == [mobile(3)]
     assert reasons(ledger) == {mobile(1): "optout", mobile(2): "optout", mobile(4): "cap"}
 
 
@@ -320,11 +321,11 @@ def test_optouts_cost_acceptance_one_statement_for_each_account_and_other_lanes_
     two_accounts.accept(
         *(sale(f"m{n}", *many, content=f"第{n}") for n in range(2)), sale("n", *many[:5], account="shop")
     )
-    assert len([one for one in statements if "optouts" in one]) == 2
+    assert len([statement for statement in statements if "optouts" in statement]) == 2
     assert fates(two_accounts) == {"n": {"queued": 5}} | {f"m{n}": {"queued": 2000, "suppressed": 1000} for n in (0, 1)}
     statements.clear()
     two_accounts.accept(message("o", *many), message("p", mobile(1), lane="otp"))
-    assert [one for one in statements if "optouts" in one] == []
+    assert [statement for statement in statements if "optouts" in statement] == []
 
 
 # The moment of sending.
@@ -337,16 +338,16 @@ def test_an_optout_while_a_submission_waits_takes_that_mobile_alone_out_of_the_c
     assert sorted(claimed.mobiles) == [mobile(1), mobile(3)]
     assert fates(ledger) == {"m": {"submitting": 2, "suppressed": 1}}
     assert reasons(ledger) == {mobile(2): "optout"}
-    assert [row["mobiles"] for row in ledger.rows(submissions)] == [2]
+    assert [row["mobiles"] for row in ledger.rows(t.submissions)] == [2]
 
 
 def test_when_the_last_of_its_recipients_opted_out_a_submission_is_cancelled(ledger: Ledger) -> None:
     ledger.accept(sale("m", mobile(1), mobile(2)), sale("n", mobile(3), content="别的"))
     opt_out(ledger, mobile(1), mobile(2))
     later = NOW + MINUTE
-    assert [one.mobiles for one in ledger.pull(later, "marketing").claimed] == [(mobile(3),)]
+    assert [call.mobiles for call in ledger.pull(later, "marketing").claimed] == [(mobile(3),)]
     assert fates(ledger) == {"m": {"suppressed": 2}, "n": {"submitting": 1}}
-    (cancelled,) = (row for row in ledger.rows(submissions) if row["state"] == "cancelled")
+    (cancelled,) = (row for row in ledger.rows(t.submissions) if row["state"] == "cancelled")
     assert (cancelled["mobiles"], cancelled["due_at"], cancelled["updated_at"]) == (0, None, later)
 
 
@@ -363,7 +364,7 @@ def test_an_optout_before_the_next_try_takes_its_mobile_out_of_that(ledger: Ledg
     (claimed,) = ledger.pull(lane="marketing").claimed
     ledger.record(Recorded(claimed.id, 1, State.HELD, NOW + MINUTE, None, "no connection"))
     opt_out(ledger, mobile(1))
-    assert [one.mobiles for one in ledger.pull(NOW + MINUTE, "marketing").claimed] == [(mobile(2),)]
+    assert [call.mobiles for call in ledger.pull(NOW + MINUTE, "marketing").claimed] == [(mobile(2),)]
 
 
 def test_what_is_resent_may_have_been_taken_and_keeps_its_recipients(ledger: Ledger) -> None:
@@ -389,8 +390,8 @@ def test_who_opted_out_hears_codes_and_notices_that_waited(ledger: Ledger, state
         ledger.accept(message(lane, mobile(1), lane=lane))
         opt_out(ledger, mobile(1))
         statements.clear()
-        assert [one.mobiles for one in ledger.pull(lane=lane).claimed] == [(mobile(1),)]
-        assert [one for one in statements if "optouts" in one] == []
+        assert [call.mobiles for call in ledger.pull(lane=lane).claimed] == [(mobile(1),)]
+        assert [statement for statement in statements if "optouts" in statement] == []
 
 
 def test_optouts_cost_a_pull_of_marketing_one_statement_where_nobody_opted_out(
@@ -400,7 +401,7 @@ def test_optouts_cost_a_pull_of_marketing_one_statement_where_nobody_opted_out(
     opt_out(ledger, mobile(999))
     statements.clear()
     assert len(ledger.pull(lane="marketing").claimed) == 100
-    assert len([one for one in statements if "optouts" in one]) == 1
+    assert len([statement for statement in statements if "optouts" in statement]) == 1
 
 
 def test_a_closed_gate_is_probed_by_the_first_submission_that_has_somebody_left(ledger: Ledger) -> None:
@@ -424,8 +425,8 @@ def test_who_opts_out_while_submissions_are_pulled_is_either_called_or_left_out_
     began = Event()
 
     def pull(_: int) -> None:
-        for one in ledger.pull(lane="marketing", most=5).claimed:
-            called.extend(one.mobiles)
+        for call in ledger.pull(lane="marketing", most=5).claimed:
+            called.extend(call.mobiles)
         began.set()
 
     def reply(n: int) -> None:
@@ -435,10 +436,10 @@ def test_who_opts_out_while_submissions_are_pulled_is_either_called_or_left_out_
     with ThreadPoolExecutor(6) as threads:
         # In turns, so that neither is done before the other begins.
         work = [threads.submit(job, n) for n in range(0, 300, 10) for job in (pull, reply)]
-        for one in work:
-            one.result()
+        for future in work:
+            future.result()
     while more := ledger.pull(lane="marketing").claimed:
-        called.extend(each for one in more for each in one.mobiles)
+        called.extend(to for call in more for to in call.mobiles)
     left_out = set(reasons(ledger))
     assert sorted([*called, *left_out]) == mobiles
     assert left_out <= set(opted_out(ledger))
@@ -456,7 +457,7 @@ def test_who_opted_out_is_found_by_the_indexes_however_many_opted_out(ledger: Le
     ledger.accept(*(sale(f"m{n}", *(mobile(50 * n + k) for k in range(50)), content=f"第{n}") for n in range(100)))
     with ledger.engine.begin() as connection:
         row = {"account_id": ledger.account_ids["default"], "since": NOW, "said_by": "x", "why": "x"}
-        connection.execute(insert(table), [row | {"mobile": mobile(10_000 + n)} for n in range(30_000)])
+        connection.execute(insert(t.optouts), [row | {"mobile": mobile(10_000 + n)} for n in range(30_000)])
         connection.execute(text("ANALYZE"))
     plan = explained(ledger.engine, leave_out._WITH_OPTOUTS, ids=list(range(1, 51)))
     gone_through = [step for step in plan if "Seq Scan" in step or step.startswith("SCAN")]
@@ -474,12 +475,12 @@ def test_the_optouts_are_listed_the_newest_first_counted_and_gone_through(two_ac
     first = OptOut("default", mobile(1), NOW, "operator:alice", "by phone", None)
     with reading(two_accounts.engine) as connection:
         newest = optouts.newest(connection, limit=2)
-        assert [one.mobile for one in newest] == [mobile(3), mobile(2)]
+        assert [optout.mobile for optout in newest] == [mobile(3), mobile(2)]
         assert optouts.newest(connection, limit=9, account="default") == [first]
         assert optouts.newest(connection, limit=9, mobile=mobile(1)) == [first]
         assert len(optouts.newest(connection, limit=9, since=NOW + MINUTE)) == 2
         assert [optouts.count(connection), optouts.count(connection, account="shop")] == [3, 2]
-        assert [one.mobile for one in optouts.every(connection)] == [mobile(1), mobile(2), mobile(3)]
+        assert [optout.mobile for optout in optouts.every(connection)] == [mobile(1), mobile(2), mobile(3)]
         assert list(optouts.every(connection, account="default")) == [first]
 
 
@@ -487,8 +488,8 @@ def test_thousands_of_optouts_are_gone_through_in_pages_each_once(ledger: Ledger
     opt_out(ledger, *map(mobile, range(2500)))
     statements.clear()
     with reading(ledger.engine) as connection:
-        assert [one.mobile for one in optouts.every(connection)] == [mobile(n) for n in range(2500)]
-    assert len(statements) == 4
+        assert [optout.mobile for optout in optouts.every(connection)] == [mobile(n) for n in range(2500)]
+    assert len(statements) == 3
     with ledger.engine.begin() as connection:
         account_id = ledger.account_ids["default"]
         asked = [mobile(n) for n in range(1250, 20_000)]

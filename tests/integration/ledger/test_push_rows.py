@@ -8,8 +8,8 @@ from worker.ledger import tables as t
 
 def test_more_reports_than_go_into_one_statement_are_each_kept_once(ledger: Ledger) -> None:
     items = [(mobile(number % 50), 1 + number // 50, -1 if number % 7 == 0 else 1) for number in range(2500)]
-    for some in (items, items[::-1], items[1200:] + items[:1300]):
-        ledger.push(status_push(*some))
+    for pushed_items in (items, items[::-1], items[1200:] + items[:1300]):
+        ledger.push(status_push(*pushed_items))
     said = {1: "delivered", -1: "undelivered"}
     assert sorted((row["mobile"], row["msg_id"], row["status"]) for row in ledger.rows(t.reports)) == sorted(
         (to, msg_id, said[status]) for to, msg_id, status in items

@@ -12,7 +12,7 @@ from worker.domain.submission import Recorded
 from worker.ledger import retention
 from worker.ledger import tables as t
 from worker.ledger.inbound import pushes
-from worker.ledger.sending import messages as kept_messages
+from worker.ledger.sending import messages
 from worker.maintenance.retention import forget as forget_old
 
 DAY = timedelta(days=1)
@@ -40,8 +40,8 @@ def test_the_text_of_a_code_is_wiped_once_nothing_of_it_can_be_sent_any_more(led
 
 
 def test_a_code_with_one_call_that_may_be_made_keeps_its_text(ledger: Ledger) -> None:
-    made = ledger.accept(message("code", mobile(1), mobile(2), lane="otp", content="123456"), max_mobiles=1)
-    first, _ = made["code"]
+    submission_ids = ledger.accept(message("code", mobile(1), mobile(2), lane="otp", content="123456"), max_mobiles=1)
+    first, _ = submission_ids["code"]
     ledger.claim([first])
     assert ledger.record(Recorded(first, 1, State.ACCEPTED, None, "1", None)) == 1
     forget(ledger)
@@ -65,12 +65,12 @@ def test_a_code_that_is_sent_again_under_its_id_is_the_same_message_though_its_t
         connection.execute(update(t.submissions).values(state=State.ACCEPTED, due_at=None))
     forget(ledger)
     with ledger.engine.connect() as connection:
-        assert kept_messages.others(connection, [code]) == []
+        assert messages.others(connection, [code]) == []
         others = (
             message("code", mobile(2), lane="otp", content="123456"),
             message("code", mobile(1), lane="otp", content="654321"),
         )
-        assert [len(kept_messages.others(connection, [one])) for one in others] == [1, 1]
+        assert [len(messages.others(connection, [other])) for other in others] == [1, 1]
     assert ledger.accept(code) == {}
 
 
@@ -84,7 +84,7 @@ def test_bodies_of_pushes_and_refused_messages_are_kept_for_their_days(ledger: L
     with ledger.engine.begin() as connection:
         unread = pushes.add(connection, b"x", source="s", received_at=NOW - KEEP - DAY)
         for name, at in (("old", NOW - KEEP - DAY), ("new", NOW - KEEP + DAY)):
-            kept_messages.refuse(connection, name, ["bad"], "payload", now=at)
+            messages.refuse(connection, name, ["bad"], "payload", now=at)
     forget(ledger)
     assert {row["id"]: row["size"] for row in ledger.rows(t.pushes)} == {
         old: 0, quarantined: 0, new: len(body.encode()), unread: 1,
@@ -116,7 +116,7 @@ def test_a_text_that_was_wiped_is_shown_as_such(ledger: Ledger) -> None:
     assert "content    (wiped: the text of a code)" in sms("show", "code").stdout
     assert "(wiped: the text of a code)" in " ".join(sms("messages").stdout.split())
     assert sms_json("show", "code")["content"] is None
-    assert [one["content"] for one in sms_json("messages")] == [None]
+    assert [row["content"] for row in sms_json("messages")] == [None]
 
 
 @pytest.fixture

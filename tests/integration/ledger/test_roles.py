@@ -28,8 +28,7 @@ from worker.ledger.campaigns import audiences, campaigns, runs
 from worker.ledger.campaigns.figures import campaign_figures, walks
 from worker.ledger.campaigns.recipients import recipient_rows
 from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
-from worker.ledger.inbound import push_queries
-from worker.ledger.inbound import pushes as results_of
+from worker.ledger.inbound import push_queries, pushes
 from worker.ledger.roles import RIGHTS, SEQUENCES
 from worker.ledger.sending import accounts, gates, message_queries, optouts, unknown
 
@@ -56,9 +55,9 @@ def url(postgres_uri: str) -> Iterator[str]:
 def fill(engine: Engine) -> None:
     """What a worker and `sms` do in a day: each statement is one that the role `worker` has to be allowed."""
     ledger = Ledger(engine)
-    made = ledger.accept(message("a", mobile(1), mobile(2)), message("b", mobile(3), lane="otp"))
+    ids_by_message = ledger.accept(message("a", mobile(1), mobile(2)), message("b", mobile(3), lane="otp"))
     for claimed in ledger.claim(
-        [submission_id for submission_ids in made.values() for submission_id in submission_ids]
+        [submission_id for submission_ids in ids_by_message.values() for submission_id in submission_ids]
     ):
         ledger.record(Recorded(claimed.id, claimed.attempt, State.ACCEPTED, None, "1", None))
         ledger.push(status_push(*((to, claimed.msg_id, 1) for to in claimed.mobiles)))
@@ -66,10 +65,10 @@ def fill(engine: Engine) -> None:
     ledger.push("<none")
     revoked = ledger.push(reply_push((mobile(4), "9", "hello")))
     ledger.expire(NOW + timedelta(days=3))
-    of = Campaigns(ledger)
-    of.audience(3)
-    of.start()
-    of.tick()
+    campaign = Campaigns(ledger)
+    campaign.audience(3)
+    campaign.start()
+    campaign.tick()
     with engine.begin() as connection:
         optouts.add(connection, 1, [(mobile(9), "by phone", None)], since=NOW, set_by="alice")
         optouts.remove(connection, 1, [mobile(9)])
@@ -78,7 +77,7 @@ def fill(engine: Engine) -> None:
         retention.wipe_bodies(connection, before=NOW)
         retention.wipe_quarantined(connection, most_bytes=10**9, before=NOW)
         retention.forget_refused(connection, before=NOW)
-        assert results_of.revoke(connection, revoked, by="alice", now=NOW) == (set(), 1)
+        assert pushes.revoke(connection, revoked, by="alice", now=NOW) == (set(), 1)
         gates.close(connection, 1, "wrong password", until=NOW, now=NOW)
 
 
@@ -106,21 +105,21 @@ Right = tuple[str, str, str, str]
 
 def written() -> set[Right]:
     """What RIGHTS says, in the same form."""
-    found: set[Right] = set()
+    grants: set[Right] = set()
     for table, rights in RIGHTS.items():
         for role, said in asdict(rights).items():
             for right, columns in re.findall(r"([A-Z]+)(?: \(([^)]*)\))?", said):
-                found |= {(table, column, right, role) for column in columns.split(", ")}
+                grants |= {(table, column, right, role) for column in columns.split(", ")}
             if "INSERT" in said and table in SEQUENCES:
-                found.add((SEQUENCES[table], "", "USAGE", role))
-    return found
+                grants.add((SEQUENCES[table], "", "USAGE", role))
+    return grants
 
 
 def test_each_role_has_the_rights_that_are_written_and_no_others(admin: Engine) -> None:
     with reading(admin) as connection:
         names = {name: role for role, name in roles.current_role_names(connection).items()}
-        found = {(*which, names.get(who, who)) for *which, who in connection.execute(EXPLODED).all()}
-    assert {right for right in found if right[-1] != "owner"} == written()
+        grants = {(*which, names.get(who, who)) for *which, who in connection.execute(EXPLODED).all()}
+    assert {right for right in grants if right[-1] != "owner"} == written()
 
 
 def test_every_table_view_and_sequence_has_its_line_and_is_the_owners(admin: Engine) -> None:
@@ -277,11 +276,11 @@ def test_a_console_shows_messages_replies_pushes_and_campaigns(url: str) -> None
     with as_role(url, "web") as engine:
         schema.check(engine)
         with reading(engine) as connection:
-            found = message_queries.find(connection, "a")
-            assert found is not None
-            assert (found.content, found.counts) == ("您好", {"delivered": 2})
-            assert len(message_queries.recipients(connection, found.row_id)) == 2
-            assert message_queries.sent_with(connection, found.row_id).caller is None
+            view = message_queries.find(connection, "a")
+            assert view is not None
+            assert (view.content, view.counts) == ("您好", {"delivered": 2})
+            assert len(message_queries.recipients(connection, view.row_id)) == 2
+            assert message_queries.sent_with(connection, view.row_id).caller is None
             assert message_queries.newest(connection, limit=10)
             assert {reply.content for reply in push_queries.newest_replies(connection, limit=10)} == {"退订", "谢谢"}
             assert push_queries.newest(connection, limit=10, state="quarantined")

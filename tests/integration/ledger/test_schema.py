@@ -6,13 +6,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
 from worker.ledger import schema
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
-from worker.ledger.tables import metadata
 
 
 def test_the_migrated_schema_is_the_one_that_the_tables_describe(engine: Engine) -> None:
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), t.metadata) == []
 
 
 def test_migrating_twice_changes_nothing(engine: Engine) -> None:

@@ -11,9 +11,9 @@ from worker.domain.lane import LANES
 from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import Report, State
 from worker.domain.submission import Claimed, Recorded
+from worker.ledger import tables as t
 from worker.ledger.sending import unknown
 from worker.ledger.sending.unknown import UnknownFilter
-from worker.ledger.tables import reports, submissions
 from worker.maintenance.settle import settle as settle_reported
 
 LOST = NOW + LEASE
@@ -28,9 +28,9 @@ def called(ledger: Ledger, message_id: str, *to: str, **fields: object) -> Claim
 
 
 def made_unknown(ledger: Ledger, message_id: str, *to: str, **fields: object) -> Claimed:
-    one = called(ledger, message_id, *to, **fields)
-    ledger.record(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, "no reply"))
-    return one
+    call = called(ledger, message_id, *to, **fields)
+    ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, "no reply"))
+    return call
 
 
 def resend(ledger: Ledger, which: UnknownFilter = EVERYTHING, now: datetime = NOW) -> int:
@@ -66,16 +66,16 @@ def test_a_worker_lost_in_the_call_has_it_made_once_more_with_the_same_msg_id_an
 
 @pytest.mark.parametrize("said", [State.ACCEPTED, State.REJECTED])
 def test_what_the_gateway_said_still_counts_when_it_is_recorded_after_the_lease(ledger: Ledger, said: State) -> None:
-    one = called(ledger, "m")
+    call = called(ledger, "m")
     ledger.expire_leases(LOST)
-    assert ledger.record(Recorded(one.id, one.attempt, said, None, "1", None)) == 1
+    assert ledger.record(Recorded(call.id, call.attempt, said, None, "1", None)) == 1
     assert ledger.states() == {said: 1}
 
 
 def test_that_it_was_not_sent_comes_too_late_after_the_lease_to_have_it_sent(ledger: Ledger) -> None:
-    one = called(ledger, "m")
+    call = called(ledger, "m")
     ledger.expire_leases(LOST)
-    assert ledger.record(Recorded(one.id, one.attempt, State.HELD, AGAIN, None, "no route")) == 0
+    assert ledger.record(Recorded(call.id, call.attempt, State.HELD, AGAIN, None, "no route")) == 0
     assert ledger.states() == {"unknown": 1}
 
 
@@ -83,18 +83,18 @@ def test_that_it_was_not_sent_comes_too_late_after_the_lease_to_have_it_sent(led
 def test_what_the_gateway_said_after_the_lease_keeps_the_second_call_from_being_made(
     ledger: Ledger, said: State
 ) -> None:
-    one = called(ledger, "m")
+    call = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
-    assert ledger.record(Recorded(one.id, one.attempt, said, None, "1", None)) == 1
+    assert ledger.record(Recorded(call.id, call.attempt, said, None, "1", None)) == 1
     assert claimed_again(ledger, AGAIN) == []
     assert ledger.states() == {said: 1}
 
 
 def test_that_the_first_call_was_not_sent_makes_the_second_an_ordinary_one(ledger: Ledger) -> None:
-    one = called(ledger, "m")
+    first = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
     later = AGAIN + timedelta(seconds=1)
-    assert ledger.record(Recorded(one.id, one.attempt, State.HELD, later, None, "no route")) == 1
+    assert ledger.record(Recorded(first.id, first.attempt, State.HELD, later, None, "no route")) == 1
     assert claimed_again(ledger, AGAIN) == []
     [second] = claimed_again(ledger, later)
     assert (second.attempt, second.resent) == (2, False)
@@ -103,12 +103,12 @@ def test_that_the_first_call_was_not_sent_makes_the_second_an_ordinary_one(ledge
 def test_that_the_second_call_was_not_sent_says_nothing_of_the_first_when_a_person_has_it_made_again(
     ledger: Ledger,
 ) -> None:
-    one = called(ledger, "m")
+    first = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
     [second] = claimed_again(ledger, AGAIN)
     ledger.expire_leases(AGAIN + LEASE)
     resend(ledger, now=AGAIN + LEASE)
-    assert ledger.record(Recorded(one.id, second.attempt, State.HELD, AGAIN + LEASE, None, None, resent=True)) == 1
+    assert ledger.record(Recorded(first.id, second.attempt, State.HELD, AGAIN + LEASE, None, None, resent=True)) == 1
     assert [third.resent for third in claimed_again(ledger, AGAIN + LEASE)] == [True]
 
 
@@ -117,15 +117,15 @@ def test_that_the_first_call_was_taken_counts_while_the_second_is_made_and_whate
 ) -> None:
     taken = [called(ledger, message_id) for message_id in ("m", "n", "o")]
     ledger.expire_leases(LOST, resend={"notice"})
-    again = {one.id: one for one in claimed_again(ledger, AGAIN)}
+    again = {call.id: call for call in claimed_again(ledger, AGAIN)}
     _, held, unknown = taken
     ledger.record(Recorded(held.id, 2, State.HELD, AGAIN + LEASE, None, "no route", resent=True))
     ledger.record(Recorded(unknown.id, 2, State.UNKNOWN, None, None, "no reply", resent=True))
-    assert ledger.record(*(Recorded(one.id, 1, State.ACCEPTED, None, "1", None) for one in taken)) == 3
+    assert ledger.record(*(Recorded(call.id, 1, State.ACCEPTED, None, "1", None) for call in taken)) == 3
     assert ledger.states() == {"accepted": 3}
     late = (
-        Recorded(submission_id, one.attempt, State.HELD, AGAIN, None, None, resent=True)
-        for submission_id, one in again.items()
+        Recorded(submission_id, call.attempt, State.HELD, AGAIN, None, None, resent=True)
+        for submission_id, call in again.items()
     )
     assert ledger.record(*late) == 0
     assert claimed_again(ledger, AGAIN + LEASE) == []
@@ -134,10 +134,10 @@ def test_that_the_first_call_was_taken_counts_while_the_second_is_made_and_whate
 def test_what_is_said_of_a_first_call_that_was_refused_does_not_end_a_second_that_may_have_been_taken(
     ledger: Ledger,
 ) -> None:
-    one = called(ledger, "m")
+    first = called(ledger, "m")
     ledger.expire_leases(LOST, resend={"notice"})
     [_] = claimed_again(ledger, AGAIN)
-    assert ledger.record(Recorded(one.id, 1, State.REJECTED, None, "-8", None)) == 0
+    assert ledger.record(Recorded(first.id, 1, State.REJECTED, None, "-8", None)) == 0
     assert ledger.states() == {"submitting": 1}
 
 
@@ -145,19 +145,19 @@ def test_what_is_said_of_a_first_call_that_was_refused_does_not_end_a_second_tha
 def test_a_report_of_one_recipient_shows_that_the_call_was_taken_and_the_others_wait_for_theirs(
     ledger: Ledger, report_first: bool
 ) -> None:
-    one = called(ledger, "m", mobile(1), mobile(2))
+    call = called(ledger, "m", mobile(1), mobile(2))
     other = made_unknown(ledger, "n", mobile(3))
-    body = status_push((mobile(1), one.msg_id, -1))
+    body = status_push((mobile(1), call.msg_id, -1))
     if report_first:
         ledger.push(body)
-    ledger.record(Recorded(one.id, one.attempt, State.UNKNOWN, None, None, "no reply"))
+    ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, "no reply"))
     if not report_first:
         ledger.push(body)
     settle_reported(ledger.engine, now=LOST)
     assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): "accepted", mobile(3): "unknown"}
     resolve(ledger, Report.UNDELIVERED, UnknownFilter(ids=["n"]))
     settle_reported(ledger.engine, now=LOST)
-    assert {row["id"]: row["state"] for row in ledger.rows(submissions)} == {one.id: "accepted", other.id: "unknown"}
+    assert {row["id"]: row["state"] for row in ledger.rows(t.submissions)} == {call.id: "accepted", other.id: "unknown"}
 
 
 def test_only_the_lanes_that_say_so_have_it_made_again(ledger: Ledger) -> None:
@@ -174,36 +174,36 @@ def test_it_is_not_made_again_when_that_would_be_late(ledger: Ledger) -> None:
 
 
 def test_an_outcome_that_is_to_be_made_again_is_remembered_as_such(ledger: Ledger) -> None:
-    one = called(ledger, "m")
-    ledger.record(Recorded(one.id, 1, State.HELD, AGAIN, None, "no reply", resent=True))
+    first = called(ledger, "m")
+    ledger.record(Recorded(first.id, 1, State.HELD, AGAIN, None, "no reply", resent=True))
     [second] = claimed_again(ledger, AGAIN)
-    ledger.record(Recorded(one.id, 2, State.HELD, AGAIN + LEASE, None, "no connection"))
-    assert [second.resent, *(one.resent for one in claimed_again(ledger, AGAIN + LEASE))] == [True, True]
+    ledger.record(Recorded(first.id, 2, State.HELD, AGAIN + LEASE, None, "no connection"))
+    assert [second.resent, *(third.resent for third in claimed_again(ledger, AGAIN + LEASE))] == [True, True]
 
 
 @pytest.mark.parametrize("status", [1, -1])
 def test_what_is_reported_before_it_was_made_again_was_taken_and_is_not_called(ledger: Ledger, status: int) -> None:
-    one = called(ledger, "m", mobile(1), mobile(2))
+    call = called(ledger, "m", mobile(1), mobile(2))
     ledger.expire_leases(LOST, resend={"notice"})
-    ledger.push(status_push((mobile(2), one.msg_id, status)), received_at=LOST)
+    ledger.push(status_push((mobile(2), call.msg_id, status)), received_at=LOST)
     assert claimed_again(ledger, AGAIN) == []
     assert ledger.statuses() == {mobile(1): "accepted", mobile(2): "delivered" if status == 1 else "undelivered"}
-    [row] = ledger.rows(submissions)
+    [row] = ledger.rows(t.submissions)
     assert (row["attempt"], row["due_at"]) == (1, None)
 
 
 def test_a_report_of_somebody_elses_mobile_under_that_msg_id_does_not_keep_it_from_being_made_again(
     ledger: Ledger,
 ) -> None:
-    one = called(ledger, "m", mobile(1))
+    call = called(ledger, "m", mobile(1))
     ledger.expire_leases(LOST, resend={"notice"})
-    ledger.push(status_push((mobile(9), one.msg_id, 1)))
+    ledger.push(status_push((mobile(9), call.msg_id, 1)))
     assert len(claimed_again(ledger, AGAIN)) == 1
 
 
 def test_a_report_that_is_there_does_not_keep_a_first_call_from_being_made(ledger: Ledger) -> None:
     [submission_ids] = ledger.accept(message("m", mobile(1))).values()
-    [row] = ledger.rows(submissions)
+    [row] = ledger.rows(t.submissions)
     ledger.push(status_push((mobile(1), int(str(row["msg_id"])), 1)))
     assert len(ledger.claim(submission_ids)) == 1
 
@@ -230,8 +230,8 @@ def test_a_person_may_have_it_sent_again_more_than_once(ledger: Ledger) -> None:
     made_unknown(ledger, "m")
     for attempt in (2, 3):
         assert resend(ledger) == 1
-        [one] = claimed_again(ledger, NOW)
-        assert ledger.record(Recorded(one.id, attempt, State.UNKNOWN, None, None, None)) == 1
+        [call] = claimed_again(ledger, NOW)
+        assert ledger.record(Recorded(call.id, attempt, State.UNKNOWN, None, None, None)) == 1
 
 
 @pytest.mark.parametrize(
@@ -247,34 +247,34 @@ def test_what_a_person_has_sent_again_is_valid_for_as_long_as_a_new_one_of_its_l
 ) -> None:
     made_unknown(ledger, "m", lane=lane, **({"valid_for": valid_for} if valid_for else {}))
     resend(ledger, now=NOW + later)
-    [one] = claimed_again(ledger, NOW + later, lane)
-    assert one.expires_at - (NOW + later) == expires_after
+    [call] = claimed_again(ledger, NOW + later, lane)
+    assert call.expires_at - (NOW + later) == expires_after
 
 
 @pytest.mark.parametrize("report", list(Report))
 def test_a_persons_word_is_the_report_of_those_that_have_none(ledger: Ledger, report: Report) -> None:
-    one = made_unknown(ledger, "m", mobile(1), mobile(2), mobile(3))
-    ledger.push(status_push((mobile(1), one.msg_id, -1)))
+    call = made_unknown(ledger, "m", mobile(1), mobile(2), mobile(3))
+    ledger.push(status_push((mobile(1), call.msg_id, -1)))
     assert count(ledger) == (1, 2)
     assert resolve(ledger, report) == 2
     assert ledger.statuses() == {mobile(1): "undelivered", mobile(2): report, mobile(3): report}
-    assert {row["said_by"] for row in ledger.rows(reports)} == {None, "operator:alice"}
+    assert {row["said_by"] for row in ledger.rows(t.reports)} == {None, "operator:alice"}
     assert (count(ledger), resolve(ledger, report), resend(ledger)) == ((0, 0), 0, 0)
 
 
 def test_the_gateways_report_of_the_same_is_kept_whichever_came_first(ledger: Ledger) -> None:
-    one = made_unknown(ledger, "m", mobile(1))
+    call = made_unknown(ledger, "m", mobile(1))
     resolve(ledger, Report.DELIVERED, now=NOW)
     for seconds in (1, -1):
-        ledger.push(status_push((mobile(1), one.msg_id, 1)), received_at=NOW + timedelta(seconds=seconds))
-    [row] = ledger.rows(reports)
+        ledger.push(status_push((mobile(1), call.msg_id, 1)), received_at=NOW + timedelta(seconds=seconds))
+    [row] = ledger.rows(t.reports)
     assert (row["said_by"], row["received_at"]) == (None, NOW - timedelta(seconds=1))
 
 
 def test_what_a_person_called_failed_is_delivered_when_the_gateway_says_so(ledger: Ledger) -> None:
-    one = made_unknown(ledger, "m", mobile(1))
+    call = made_unknown(ledger, "m", mobile(1))
     resolve(ledger, Report.UNDELIVERED)
-    ledger.push(status_push((mobile(1), one.msg_id, 1)))
+    ledger.push(status_push((mobile(1), call.msg_id, 1)))
     assert ledger.statuses() == {mobile(1): "delivered"}
 
 
@@ -288,8 +288,8 @@ def test_that_a_person_called_one_failed_does_not_keep_the_rest_from_being_sent_
 def test_nothing_but_what_is_unknown_is_touched(ledger: Ledger) -> None:
     called(ledger, "calling")
     ledger.accept(message("queued"), message("held", at=NOW + timedelta(hours=1)))
-    one = called(ledger, "accepted")
-    ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None))
+    call = called(ledger, "accepted")
+    ledger.record(Recorded(call.id, 1, State.ACCEPTED, None, "1", None))
     assert (resend(ledger), resolve(ledger, Report.DELIVERED)) == (0, 0)
     assert ledger.states() == {"submitting": 1, "queued": 1, "held": 1, "accepted": 1}
 
@@ -298,22 +298,22 @@ def test_the_filters_narrow_what_is_meant(ledger: Ledger) -> None:
     made_unknown(ledger, "m", mobile(1), mobile(2))
     made_unknown(ledger, "n", lane="marketing")
 
-    def of(**which: object) -> tuple[int, int]:
+    def counts(**which: object) -> tuple[int, int]:
         return count(ledger, UnknownFilter(**which))  # type: ignore[arg-type]
 
-    assert of() == (2, 3)
-    assert of(lane="marketing") == of(ids=["n"]) == (1, 1)
-    assert of(ids=["m"], pairs=[("n", mobile(0))]) == (2, 3)
-    assert of(pairs=[("m", mobile(1))]) == (1, 1)
-    assert of(account="default", since=NOW) == (2, 3)
-    assert of(account="other") == of(since=NOW + timedelta(seconds=1)) == of(ids=["x"]) == (0, 0)
+    assert counts() == (2, 3)
+    assert counts(lane="marketing") == counts(ids=["n"]) == (1, 1)
+    assert counts(ids=["m"], pairs=[("n", mobile(0))]) == (2, 3)
+    assert counts(pairs=[("m", mobile(1))]) == (1, 1)
+    assert counts(account="default", since=NOW) == (2, 3)
+    assert counts(account="other") == counts(since=NOW + timedelta(seconds=1)) == counts(ids=["x"]) == (0, 0)
 
 
 def test_what_was_accepted_long_ago_is_unreported_the_oldest_first(ledger: Ledger) -> None:
     for number in range(3):
-        one = called(ledger, f"m{number}", mobile(number))
+        call = called(ledger, f"m{number}", mobile(number))
         at = NOW + timedelta(minutes=number)
-        ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None), now=at)
+        ledger.record(Recorded(call.id, 1, State.ACCEPTED, None, "1", None), now=at)
     assert ledger.unreport(NOW + timedelta(minutes=1), most=1) == 1
     assert ledger.unreport(NOW + timedelta(minutes=1)) == 1
     assert ledger.unreport(NOW + timedelta(minutes=1)) == 0
@@ -321,10 +321,10 @@ def test_what_was_accepted_long_ago_is_unreported_the_oldest_first(ledger: Ledge
 
 
 def test_a_report_that_comes_after_the_wait_still_counts(ledger: Ledger) -> None:
-    one = called(ledger, "m", mobile(1))
-    ledger.record(Recorded(one.id, 1, State.ACCEPTED, None, "1", None))
+    call = called(ledger, "m", mobile(1))
+    ledger.record(Recorded(call.id, 1, State.ACCEPTED, None, "1", None))
     ledger.unreport(NOW)
-    ledger.push(status_push((mobile(1), one.msg_id, 1)), received_at=NOW + timedelta(days=9))
+    ledger.push(status_push((mobile(1), call.msg_id, 1)), received_at=NOW + timedelta(days=9))
     assert ledger.statuses() == {mobile(1): "delivered"}
 
 

@@ -11,9 +11,9 @@ from sqlalchemy import event, select, text, update
 
 from worker.domain.status import State
 from worker.domain.submission import Recorded
-from worker.ledger.inbound import pushes as kept
+from worker.ledger import tables as t
+from worker.ledger.inbound import pushes
 from worker.ledger.sending import evidence
-from worker.ledger.tables import reports, submissions
 from worker.maintenance.settle import resend_probable, settle
 
 LATER = NOW + timedelta(minutes=10)
@@ -23,9 +23,9 @@ def call(ledger: Ledger, n: int, state: State, *, lane: str = "notice", at: date
     """A call that ended so, a second for each after NOW; the number of its submission and its msgId."""
     at = at or NOW + timedelta(seconds=n)
     [submission_ids] = ledger.accept(message(f"m{n}", mobile(2 * n), mobile(2 * n + 1), lane=lane), now=at).values()
-    [one] = ledger.claim(submission_ids, at)
-    ledger.record(Recorded(one.id, one.attempt, state, None, None, None), now=at + timedelta(seconds=30))
-    return one.id, one.msg_id
+    [claimed] = ledger.claim(submission_ids, at)
+    ledger.record(Recorded(claimed.id, claimed.attempt, state, None, None, None), now=at + timedelta(seconds=30))
+    return claimed.id, claimed.msg_id
 
 
 def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
@@ -57,7 +57,7 @@ def test_many_unknown_in_a_row_have_the_calls_around_all_of_them_as_neighbours(l
 
 def test_a_report_of_one_recipient_shows_that_the_call_was_taken(ledger: Ledger) -> None:
     calls(ledger, "aaauaaa")
-    [row] = (row for row in ledger.rows(submissions) if row["state"] == "unknown")
+    [row] = (row for row in ledger.rows(t.submissions) if row["state"] == "unknown")
     ledger.push(status_push((mobile(7), int(str(row["msg_id"])), -1)), LATER)
     assert probable(ledger, LATER + timedelta(hours=1)) == []
 
@@ -71,7 +71,7 @@ def test_where_the_neighbours_say_nothing_it_is_open(ledger: Ledger, states: str
 def test_while_a_push_waits_to_be_read_it_is_open(ledger: Ledger) -> None:
     unknown = calls(ledger, "aaauaaa")
     with ledger.engine.begin() as connection:
-        kept.add(connection, b"<x/>", source="127.0.0.1", received_at=LATER - timedelta(seconds=11))
+        pushes.add(connection, b"<x/>", source="127.0.0.1", received_at=LATER - timedelta(seconds=11))
     assert probable(ledger) == []
     with ledger.engine.begin() as connection:
         connection.execute(text("UPDATE pushes SET state = 'processed', due_at = NULL"))
@@ -81,7 +81,7 @@ def test_while_a_push_waits_to_be_read_it_is_open(ledger: Ledger) -> None:
 def test_what_an_older_version_called_has_no_time_of_its_call_and_is_open(ledger: Ledger) -> None:
     calls(ledger, "aaauaaa")
     with ledger.engine.begin() as connection:
-        connection.execute(update(submissions).values(called_at=None))
+        connection.execute(update(t.submissions).values(called_at=None))
     assert probable(ledger) == []
 
 
@@ -109,7 +109,7 @@ def test_the_neighbours_are_found_by_an_index_however_large_the_ledger_is(
     calls(ledger, "aaauaaa")
     statements.clear()
     probable(ledger)
-    assert len([one for one in statements if one.startswith(("SELECT", "WITH"))]) <= 6
+    assert len([statement for statement in statements if statement.startswith(("SELECT", "WITH"))]) <= 6
 
 
 def many_unknown(ledger: Ledger, number: int) -> list[int]:
@@ -117,16 +117,16 @@ def many_unknown(ledger: Ledger, number: int) -> list[int]:
     unknown = list(calls(ledger, "aaa" + "u" * number + "aaa").values())
     with ledger.engine.begin() as connection:
         rows = connection.execute(
-            select(submissions.c.id, submissions.c.msg_id).order_by(submissions.c.id.desc())
+            select(t.submissions.c.id, t.submissions.c.msg_id).order_by(t.submissions.c.id.desc())
         ).all()
         for submission_id, msg_id in rows:
-            far = submissions.c.msg_id + 2 * evidence.CLOSE * (submission_id - unknown[0])
+            far = t.submissions.c.msg_id + 2 * evidence.CLOSE * (submission_id - unknown[0])
             if submission_id in unknown:
-                connection.execute(update(submissions).where(submissions.c.id == submission_id).values(msg_id=far))
+                connection.execute(update(t.submissions).where(t.submissions.c.id == submission_id).values(msg_id=far))
             elif submission_id > unknown[-1]:
                 last = msg_id + 2 * evidence.CLOSE * number
-                connection.execute(update(submissions).where(submissions.c.id == submission_id).values(msg_id=last))
-                connection.execute(update(reports).where(reports.c.msg_id == msg_id).values(msg_id=last))
+                connection.execute(update(t.submissions).where(t.submissions.c.id == submission_id).values(msg_id=last))
+                connection.execute(update(t.reports).where(t.reports.c.msg_id == msg_id).values(msg_id=last))
     return unknown
 
 
@@ -140,10 +140,10 @@ def test_one_settle_judges_what_it_has_time_for_and_the_next_goes_on_after_it(
         statements.clear()
         resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
         # Three walks for each, and a few for the page.
-        assert len([one for one in statements if one.startswith("SELECT")]) <= 3 * evidence.PAGE + 10
+        assert len([statement for statement in statements if statement.startswith("SELECT")]) <= 3 * evidence.PAGE + 10
         sent_again.append(ledger.states()["held"])
     assert sent_again == [evidence.PAGE, 2 * evidence.PAGE, number]
-    assert {row["id"] for row in ledger.rows(submissions) if row["state"] == "held"} == set(unknown)
+    assert {row["id"] for row in ledger.rows(t.submissions) if row["state"] == "held"} == set(unknown)
 
 
 def test_after_the_last_unknown_one_it_begins_anew_and_finds_what_was_open_before(ledger: Ledger) -> None:
@@ -158,10 +158,10 @@ def test_after_the_last_unknown_one_it_begins_anew_and_finds_what_was_open_befor
 def test_those_that_cannot_be_sent_again_take_nothing_of_its_time(ledger: Ledger, statements: list[str]) -> None:
     many_unknown(ledger, 2 * evidence.PAGE)
     with ledger.engine.begin() as connection:
-        connection.execute(update(submissions).values(expires_at=LATER))
+        connection.execute(update(t.submissions).values(expires_at=LATER))
     statements.clear()
     resend_probable(ledger.engine, ["notice"], now=LATER, clock=count().__next__)
-    assert len([one for one in statements if one.startswith("SELECT")]) == 2
+    assert len([statement for statement in statements if statement.startswith("SELECT")]) == 2
     assert ledger.states()["held"] == 0
 
 
@@ -182,8 +182,8 @@ def command(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 @pytest.mark.usefixtures("command")
 def test_the_list_says_which_were_probably_not_taken_and_why(ledger: Ledger) -> None:
     calls(ledger, "aaauaaa")
-    [one] = sms_json("unknown", "list")
-    assert "those of 6 calls made just before and after it came within 5 s" in one["probably_not_taken"]
+    [row] = sms_json("unknown", "list")
+    assert "those of 6 calls made just before and after it came within 5 s" in row["probably_not_taken"]
     assert "m3 was probably not taken: no report in " in sms("unknown", "list").stdout
 
 
@@ -195,7 +195,7 @@ def test_what_was_probably_not_taken_is_sent_again_after_a_count_and_a_question_
     assert refused.exit_code == 1
     assert "2 recipients of 1 calls are unknown, and were probably not taken: send again?" in refused.stderr
     assert sms_json("unknown", "resolve", "--resend", "--probable", "--yes") == {"submissions": 1}
-    [held] = (row["id"] for row in ledger.rows(submissions) if row["state"] == "held")
+    [held] = (row["id"] for row in ledger.rows(t.submissions) if row["state"] == "held")
     assert [held] == list(unknown.values())
     assert sms("unknown", "resolve", "--delivered", "--probable", "--yes").exit_code == 2
 
@@ -208,5 +208,5 @@ def test_what_is_sent_again_is_valid_for_as_long_as_its_lane_is_set_to(
     (tmp_path / "sms.toml").write_text("[lanes.otp]\nvalidity = 3600")
     monkeypatch.setenv("SMS_CONFIG", str(tmp_path / "sms.toml"))
     assert json.loads(sms("unknown", "resolve", "--all", "--resend", "--yes", "--json").stdout) == {"submissions": 1}
-    [row] = ledger.rows(submissions)
+    [row] = ledger.rows(t.submissions)
     assert row["expires_at"] - row["due_at"] == timedelta(hours=1)

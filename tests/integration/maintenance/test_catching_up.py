@@ -12,12 +12,11 @@ from sqlalchemy import Connection, insert, update
 from worker.domain.read_message import read_message
 from worker.domain.status import State
 from worker.domain.submission import Recorded
+from worker.ledger import tables as t
 from worker.ledger.dialect import ROWS
 from worker.ledger.engine import BATCHES_SECONDS, in_batches
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import submissions, unknown
-from worker.ledger.tables import pushes as pushes_table
-from worker.ledger.tables import submissions as table
 from worker.maintenance import tick
 from worker.redis_store import intake
 
@@ -37,7 +36,7 @@ def fill(ledger: Ledger, state: State, rows: int = MANY, *, due_at: datetime | N
         "due_at": due_at, "expires_at": NOW + HOUR, "attempt": 1, "resent": False, "called_off": False, "updated_at": NOW,
     }  # fmt: skip
     with ledger.engine.begin() as connection:
-        connection.execute(insert(table), [row | {"msg_id": msg_id} for msg_id in range(first, first + rows)])
+        connection.execute(insert(t.submissions), [row | {"msg_id": msg_id} for msg_id in range(first, first + rows)])
 
 
 def test_all_that_waits_for_its_reports_too_long_is_unreported(ledger: Ledger) -> None:
@@ -62,7 +61,7 @@ def test_all_pushes_that_lost_their_tasks_get_others_until_their_queue_is_long(l
     late = NOW + pushes.STRAY_AFTER
     row = {"body": b"", "source": "", "received_at": NOW, "state": pushes.RECEIVED, "due_at": late}
     with ledger.engine.begin() as connection:
-        connection.execute(insert(pushes_table), [row] * (tick.PUSHES_QUEUED + MANY))
+        connection.execute(insert(t.pushes), [row] * (tick.PUSHES_QUEUED + MANY))
     published: list[int] = []
     for more in (tick.PUSHES_QUEUED, MANY):
         before = len(published)
@@ -78,8 +77,11 @@ def test_all_pushes_that_lost_their_tasks_get_others_until_their_queue_is_long(l
 
 
 def test_all_that_was_given_to_workers_that_were_lost_waits_again(redis: Redis) -> None:
-    some = [{"to": "13800000000", "content": "您好", "id": f"m{number}", "lane": "notice"} for number in range(MANY)]
-    intake.put(redis, [read_message(one, now=NOW, default_id="", accounts=None) for one in some], now=NOW)
+    payloads = (
+        {"to": "13800000000", "content": "您好", "id": f"m{number}", "lane": "notice"} for number in range(MANY)
+    )
+    messages = [read_message(payload, now=NOW, default_id="", accounts=None) for payload in payloads]
+    intake.put(redis, messages, now=NOW)
     while intake.take(redis, "notice", now=NOW):
         pass
     assert intake.requeue_lost(redis, "notice", now=NOW + intake.LOST_AFTER) == MANY
@@ -109,7 +111,7 @@ def test_what_one_batch_has_changed_stays_changed_if_the_next_one_fails(ledger: 
 
     def change(connection: Connection) -> int:
         if next(batches):
-            connection.execute(update(table).values(state="none"))
+            connection.execute(update(t.submissions).values(state="none"))
         return submissions.unreport(connection, before=NOW, now=NOW, most=10)
 
     with pytest.raises(Exception, match="ck_submissions_state"):

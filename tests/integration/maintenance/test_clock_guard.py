@@ -130,6 +130,6 @@ def test_where_nobody_can_be_asked_a_clock_is_as_right_or_wrong_as_it_was(machin
 
 def test_only_postgresql_has_a_clock_of_its_own(redis: Redis, engine: Engine, machine: Machine) -> None:
     names = {"sqlite": {"Redis"}, "postgresql": {"Redis", "the ledger"}}[engine.dialect.name]
-    found = skews(redis, engine, machine.clock)
-    assert found.keys() == names
-    assert all(abs(one) < timedelta(seconds=1) for one in found.values())
+    offsets = skews(redis, engine, machine.clock)
+    assert offsets.keys() == names
+    assert all(abs(offset) < timedelta(seconds=1) for offset in offsets.values())

@@ -21,11 +21,10 @@ from worker.domain.outcome import BACKOFF_FIRST
 from worker.domain.status import State
 from worker.domain.submission import Recorded
 from worker.inbound.process_push import keep_pushes
+from worker.ledger import tables as t
 from worker.ledger.inbound import pushes
 from worker.ledger.sending import accounts as ledger_accounts
 from worker.ledger.sending import gates
-from worker.ledger.tables import messages, refused
-from worker.ledger.tables import pushes as pushes_table
 from worker.maintenance import tick
 from worker.redis_store import bells, intake, intake_parked, intake_pushes
 
@@ -126,7 +125,7 @@ def test_a_worker_that_was_lost_in_the_call_has_it_sent_once_more_in_a_lane_that
     beat.ledger.claim(submission_ids)
     assert beat.tick(NOW + LEASE) == []
     assert beat.tick(NOW + LEASE + BACKOFF_FIRST) == [("work", "marketing")]
-    assert [one.id for one in beat.ledger.pull(NOW + LEASE + BACKOFF_FIRST, "marketing").claimed] == submission_ids
+    assert [call.id for call in beat.ledger.pull(NOW + LEASE + BACKOFF_FIRST, "marketing").claimed] == submission_ids
 
 
 def test_what_was_accepted_three_days_ago_waits_for_its_report_no_longer(beat: Published) -> None:
@@ -157,7 +156,7 @@ def test_a_push_that_went_to_redis_is_moved_to_the_ledger_with_its_time(beat: Pu
     intake_pushes.put(beat.redis, "p", body, source="10.0.0.1", now=NOW)
     assert beat.tick(NOW) == [("keep_pushes", None)]
     (push_id,) = keep_pushes(beat.ledger.engine, beat.redis, now=NOW)
-    (row,) = beat.ledger.rows(pushes_table)
+    (row,) = beat.ledger.rows(t.pushes)
     assert (row["id"], row["body"], row["source"], row["received_at"]) == (push_id, body, "10.0.0.1", NOW)
     assert keep_pushes(beat.ledger.engine, beat.redis, now=NOW) == []
     assert intake.depth(beat.redis)["push"] == 0
@@ -180,13 +179,13 @@ def test_a_message_of_an_account_that_this_worker_does_not_know_waits_for_one_th
     # It is not taken again: whoever takes in goes on until there is nothing more.
     assert not taken_in(beat.ledger, beat.redis)
     assert not taken_in(beat.ledger, beat.redis, now=NOW + timedelta(seconds=30))
-    assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["n"]
+    assert [row["public_id"] for row in beat.ledger.rows(t.messages)] == ["n"]
     assert intake_parked.counts(beat.redis) == {"shop": 1}
     assert ("work", "notice") in beat.tick(NOW + timedelta(seconds=6))
     beat.ledger.account_ids |= known
     taken_in(beat.ledger, beat.redis, accounts={"default", "shop"})
-    assert [row["public_id"] for row in beat.ledger.rows(messages)] == ["n", "m"]
-    assert beat.ledger.rows(refused) == []
+    assert [row["public_id"] for row in beat.ledger.rows(t.messages)] == ["n", "m"]
+    assert beat.ledger.rows(t.refused) == []
     assert intake.depth(beat.redis)["notice"] == 0
     assert intake_parked.counts(beat.redis) == {}
 

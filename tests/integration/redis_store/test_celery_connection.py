@@ -29,15 +29,15 @@ def popped(redis: Redis, connection: Connection, count: int = 1) -> list[Any]:
     app = Celery(broker=connection.as_uri(include_password=True), set_as_current=False)
     for number in range(count):
         app.send_task("sms.send", kwargs={"message": {"to": "13800138000", "content": f"{number}"}}, queue=NAME)
-    found: list[Any] = []
+    tasks: list[Any] = []
     channel = connection.channel()
     channel.basic_qos(0, count, False)
-    Consumer(channel, [QUEUE], on_message=found.append, accept=["json"]).consume()
+    Consumer(channel, [QUEUE], on_message=tasks.append, accept=["json"]).consume()
     redis.config_set("maxmemory", 1)
-    while len(found) < count:
+    while len(tasks) < count:
         connection.drain_events(timeout=5)
     assert redis.llen(NAME) == redis.hlen(UNACKED_KEY) == 0
-    return found
+    return tasks
 
 
 def test_a_task_that_a_full_redis_did_not_note_goes_back_into_its_queue_when_it_is_rejected(
@@ -74,9 +74,9 @@ def test_a_task_that_was_noted_goes_back_into_its_queue_when_it_is_rejected(redi
     app.conf.broker_transport_options = OPTIONS
     app.send_task("sms.send", queue=NAME)
     with app.connection_for_read() as connection:
-        found: list[Any] = []
-        Consumer(connection.channel(), [QUEUE], on_message=found.append, accept=["json"]).consume()
+        tasks: list[Any] = []
+        Consumer(connection.channel(), [QUEUE], on_message=tasks.append, accept=["json"]).consume()
         connection.drain_events(timeout=5)
         assert (redis.llen(NAME), redis.hlen(UNACKED_KEY)) == (0, 1)
-        found[0].reject(requeue=True)
+        tasks[0].reject(requeue=True)
         assert (redis.llen(NAME), redis.hlen(UNACKED_KEY)) == (1, 0)

@@ -23,8 +23,8 @@ ONE = CapKey("default", "otp", mobile(1))
 LADDER = Cap(1, 60), Cap(5, 3600), Cap(10, 86_400)
 
 
-def left(redis: Redis, caps: Sequence[Cap], *, one: CapKey = ONE, now: datetime = NOW) -> int:
-    return room(redis, {one.lane: replace(OTP, caps=tuple(caps))}, [one], now=now)[one]
+def left(redis: Redis, caps: Sequence[Cap], *, capped: CapKey = ONE, now: datetime = NOW) -> int:
+    return room(redis, {capped.lane: replace(OTP, caps=tuple(caps))}, [capped], now=now)[capped]
 
 
 def counted(redis: Redis, caps: Sequence[Cap], *sent: CapKey, now: datetime = NOW) -> int:
@@ -57,7 +57,7 @@ def test_a_mobile_is_counted_for_each_account_and_lane_apart(redis: Redis) -> No
     cap = Cap(1, 60)
     counted(redis, [cap], ONE)
     others = [CapKey("shop", "otp", mobile(1)), CapKey("default", "otp", mobile(2))]
-    assert [left(redis, [cap], one=one) for one in (ONE, *others)] == [0, 1, 1]
+    assert [left(redis, [cap], capped=capped) for capped in (ONE, *others)] == [0, 1, 1]
     notice = ONE._replace(lane="notice")
     assert room(redis, {"notice": replace(OTP, caps=(cap,))}, [notice], now=NOW) == {notice: 1}
 
@@ -106,7 +106,7 @@ def test_a_redis_that_has_forgotten_the_scripts_is_given_them_again(redis: Redis
 
 def test_many_windows_are_one_round_trip_and_no_caps_are_none(redis: Redis) -> None:
     lanes = {"otp": replace(OTP, caps=LADDER)}
-    some = [CapKey("default", "otp", mobile(n)) for n in range(AT_ONCE // len(LADDER))]
+    capped = [CapKey("default", "otp", mobile(n)) for n in range(AT_ONCE // len(LADDER))]
     trips: list[int] = []
 
     class Counting(Redis):
@@ -115,15 +115,15 @@ def test_many_windows_are_one_round_trip_and_no_caps_are_none(redis: Redis) -> N
             return super().pipeline(*args, **kwargs)
 
     mine = Counting(connection_pool=redis.connection_pool)
-    room(mine, lanes, some, now=NOW)
+    room(mine, lanes, capped, now=NOW)
     assert len(trips) == 1
-    count(mine, lanes, some, now=NOW)
+    count(mine, lanes, capped, now=NOW)
     assert len(trips) == 2
-    room(mine, lanes, some * 2, now=NOW)
+    room(mine, lanes, capped * 2, now=NOW)
     assert len(trips) == 4
     none = {"otp": replace(OTP, caps=())}
-    assert room(mine, none, some, now=NOW) == {}
-    assert count(mine, none, some, now=NOW) == 0
+    assert room(mine, none, capped, now=NOW) == {}
+    assert count(mine, none, capped, now=NOW) == 0
     assert len(trips) == 4
 
 

@@ -418,7 +418,7 @@ def test_no_second_sees_more_than_the_rate_and_what_the_bucket_holds(
         clocked.now += pause
         count = granted(clocked, rate, sizes, floor=floor)
         taken.append((clocked.now, count, sum(sizes[:count])))
-        window = [one for one in taken if one[0] > clocked.now - 1_000_000]
+        window = [grant for grant in taken if grant[0] > clocked.now - 1_000_000]
         passed = (clocked.now - window[0][0]) / 1_000_000
         if rate.calls:
             assert sum(calls for _, calls, _ in window) <= rate.calls * passed + capacity(rate.calls) + 1e-6

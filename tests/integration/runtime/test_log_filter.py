@@ -52,24 +52,24 @@ SAY = """
 import logging, sys, threading
 said = sys.argv[1:]
 
-def fail(one):
+def fail(text):
     try:
-        raise ValueError(f"the first: {one}")
+        raise ValueError(f"the first: {text}")
     except ValueError as why:
-        raise RuntimeError(f"the second: {one}") from why
+        raise RuntimeError(f"the second: {text}") from why
 
 def speak():
     for name in ("", "worker.sending.submit", "celery.task", "celery.redirected", "gunicorn.error", "urllib3.util", "other"):
         log = logging.getLogger(name)
         for level in range(logging.DEBUG, logging.CRITICAL + 1, 10):
-            for one in said:
-                log.log(level, "as it is: " + one.replace("%", "%%") + " %s", "x")
-                log.log(level, "put in: %s and %r", one, {"of": [one]})
-                log.log(level, "by name: %(one)s", {"one": one})
-                log.log(level, "it does not fit: %d %d", one)
+            for text in said:
+                log.log(level, "as it is: " + text.replace("%", "%%") + " %s", "x")
+                log.log(level, "put in: %s and %r", text, {"of": [text]})
+                log.log(level, "by name: %(text)s", {"text": text})
+                log.log(level, "it does not fit: %d %d", text)
                 log.log(level, "with a stack", stack_info=True)
                 try:
-                    fail(one)
+                    fail(text)
                 except RuntimeError:
                     log.log(level, "it failed", exc_info=True)
     print("printed", *said, file=sys.stderr if sys.stderr is not sys.__stderr__ else open("/dev/null", "w"))

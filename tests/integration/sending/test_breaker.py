@@ -13,9 +13,8 @@ from worker.domain.gate import MAX_PROBE_WAIT, PROBE_AFTER, PROBE_AGAIN, Gate, n
 from worker.domain.outcome import BACKOFF_FIRST, Outcome, Verdict
 from worker.domain.status import State
 from worker.domain.submission import Claimed, Recorded
+from worker.ledger import tables as t
 from worker.ledger.sending import accounts, claims, gates
-from worker.ledger.tables import recipients
-from worker.ledger.tables import submissions as table
 from worker.sending.breaker import FORGOTTEN, InARow, unknown_in_a_row, update_gate
 
 MINUTE = timedelta(minutes=1)
@@ -24,8 +23,8 @@ WRONG_PASSWORD = Outcome(Verdict.ACCOUNT, "-3", "Key验证失败")
 
 def gate(ledger: Ledger) -> Gate:
     with ledger.engine.connect() as connection:
-        (found,) = gates.gates(connection)
-    return found
+        (default_gate,) = gates.gates(connection)
+    return default_gate
 
 
 NOT_IN_A_ROW = InARow(count=lambda _claimed, _now: None, end=lambda _account_id: None)
@@ -68,14 +67,14 @@ def test_the_log_names_a_gate_by_its_account_as_the_commands_do(
 
 
 def test_a_wrong_password_closes_the_gate_and_the_others_wait_behind_it(ledger: Ledger, closed: list[int]) -> None:
-    found = gate(ledger)
-    assert (found.is_open, found.by, found.since, found.until) == (False, "gateway", NOW, NOW + MINUTE)
-    assert found.reason == "account: -3 Key验证失败"
+    gate_now = gate(ledger)
+    assert (gate_now.is_open, gate_now.by, gate_now.since, gate_now.until) == (False, "gateway", NOW, NOW + MINUTE)
+    assert gate_now.reason == "account: -3 Key验证失败"
     assert ledger.claim(closed[1:]) == ledger.pull().claimed == []
     assert ledger.states() == {"held": 1, "queued": 4}
 
 
-def test_before_its_time_a_closed_gate_is_not_probed(ledger: Ledger, closed: list[int]) -> None:
+def test_before_its_time_a_gate_now_is_not_probed(ledger: Ledger, closed: list[int]) -> None:
     soon = NOW + MINUTE - timedelta(seconds=1)
     assert ledger.pull(soon).claimed == to_be_probed(ledger, soon) == ledger.claim_probe(soon) == []
 
@@ -95,12 +94,12 @@ def test_after_a_minute_one_submission_probes_it_and_each_minute_another(ledger:
 
 def test_the_most_urgent_of_what_waits_probes_the_gate(ledger: Ledger, closed: list[int]) -> None:
     (submission_id,) = ledger.accept(message("o", lane="otp"))["o"]
-    assert [one.id for one in ledger.claim_probe(NOW + MINUTE)] == [submission_id]
+    assert [probe.id for probe in ledger.claim_probe(NOW + MINUTE)] == [submission_id]
 
 
 def test_no_advertisement_probes_a_gate_at_night(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).values(lane="marketing"))
+        connection.execute(update(t.submissions).values(lane="marketing"))
     night = NOW + timedelta(hours=12)
     assert to_be_probed(ledger, night) == ledger.claim_probe(night) == []
     assert len(ledger.claim_probe(NOW + timedelta(hours=20))) == 1
@@ -108,7 +107,7 @@ def test_no_advertisement_probes_a_gate_at_night(ledger: Ledger, closed: list[in
 
 def test_a_gate_behind_which_nothing_is_due_is_not_probed(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).values(due_at=NOW + timedelta(hours=1)))
+        connection.execute(update(t.submissions).values(due_at=NOW + timedelta(hours=1)))
     assert to_be_probed(ledger, NOW + MINUTE) == ledger.claim_probe(NOW + MINUTE) == []
     assert gate(ledger).until == NOW + MINUTE
 
@@ -130,9 +129,9 @@ def test_a_probe_whose_worker_is_lost_is_followed_by_another(ledger: Ledger, clo
     assert len(ledger.claim_probe(later)) == 1
 
 
-def test_what_waits_behind_a_closed_gate_for_too_long_expires(ledger: Ledger, closed: list[int]) -> None:
+def test_what_waits_behind_a_gate_now_for_too_long_expires(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).values(expires_at=NOW + MINUTE))
+        connection.execute(update(t.submissions).values(expires_at=NOW + MINUTE))
     assert ledger.expire(NOW + 2 * MINUTE) == 5
     assert ledger.states() == {"expired": 5}
 
@@ -154,16 +153,16 @@ def test_one_account_behind_its_gate_is_no_trouble_of_anothers(ledger: Ledger, c
     with ledger.engine.begin() as connection:
         ledger.account_ids |= accounts.register(connection, ["shop"], first_msg_id=1, now=NOW)
     (submission_id,) = ledger.accept(message("n", account="shop"))["n"]
-    assert [one.id for one in ledger.claim([closed[1], submission_id])] == [submission_id]
+    assert [call.id for call in ledger.claim([closed[1], submission_id])] == [submission_id]
 
 
 @pytest.mark.parametrize("verdict", sorted(set(Verdict) - {Verdict.ACCOUNT, Verdict.CLOCK, Verdict.UNKNOWN}))
 def test_no_other_outcome_closes_a_gate(ledger: Ledger, verdict: Verdict) -> None:
     [submission_ids] = ledger.accept(message("m")).values()
-    for one in ledger.claim(submission_ids):
+    for call in ledger.claim(submission_ids):
         update_gate(
             ledger.engine,
-            one,
+            call,
             Outcome(verdict, "-7"),
             in_a_row=replace(NOT_IN_A_ROW, count=lambda _claimed, now: now),
             now=NOW,
@@ -215,10 +214,10 @@ def counted(ledger: Ledger, redis: Redis) -> InARow:
     return unknown_in_a_row(ledger.engine, redis, names, most=FEW, lease=LEASE)
 
 
-def ends(ledger: Ledger, count: InARow, one: Claimed, now: datetime, outcome: Outcome = NO_REPLY) -> None:
+def ends(ledger: Ledger, count: InARow, call: Claimed, now: datetime, outcome: Outcome = NO_REPLY) -> None:
     state = State(outcome.verdict)
-    ledger.record(Recorded(one.id, one.attempt, state, None, outcome.result, outcome.tips), now=now)
-    update_gate(ledger.engine, one, outcome, in_a_row=count, now=now)
+    ledger.record(Recorded(call.id, call.attempt, state, None, outcome.result, outcome.tips), now=now)
+    update_gate(ledger.engine, call, outcome, in_a_row=count, now=now)
 
 
 def calls(ledger: Ledger, number: int, now: datetime = NOW) -> list[Claimed]:
@@ -231,12 +230,12 @@ def calls(ledger: Ledger, number: int, now: datetime = NOW) -> list[Claimed]:
 def test_a_few_unknown_in_a_row_close_the_gate_whichever_processes_made_the_calls(
     ledger: Ledger, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for number, one in enumerate(calls(ledger, FEW + 5)):
+    for number, call in enumerate(calls(ledger, FEW + 5)):
         assert gate(ledger).is_open is (number < FEW)
-        ends(ledger, counted(ledger, redis), one, NOW + number * SECOND)
-    found = gate(ledger)
+        ends(ledger, counted(ledger, redis), call, NOW + number * SECOND)
+    gate_now = gate(ledger)
     closed_at = NOW + (FEW - 1) * SECOND
-    assert (found.since, found.until, found.reason) == (
+    assert (gate_now.since, gate_now.until, gate_now.reason) == (
         closed_at, closed_at + PROBE_AFTER[Verdict.UNKNOWN], "unknown: no reply"
     )  # fmt: skip
     assert [record.levelno for record in caplog.records] == [logging.ERROR], "told once, not for each that follows"
@@ -245,9 +244,9 @@ def test_a_few_unknown_in_a_row_close_the_gate_whichever_processes_made_the_call
 def test_refusals_by_http_status_alone_close_the_gate_as_calls_without_a_reply_do(ledger: Ledger, redis: Redis) -> None:
     count = counted(ledger, redis)
     *few, under_way = calls(ledger, FEW + 1)
-    for one in few:
+    for call in few:
         assert gate(ledger).is_open
-        ends(ledger, count, one, NOW, NOT_FOUND)
+        ends(ledger, count, call, NOW, NOT_FOUND)
     assert gate(ledger).reason == "rejected: HTTP 404: not found"
     assert gate(ledger).until == NOW + PROBE_AFTER[Verdict.UNKNOWN]
     assert next_probe(NOT_FOUND, timedelta(seconds=6)) == timedelta(seconds=6)
@@ -257,11 +256,11 @@ def test_refusals_by_http_status_alone_close_the_gate_as_calls_without_a_reply_d
 
 def test_whether_a_call_was_accepted_since_some_time_is_known_for_each_account(ledger: Ledger, redis: Redis) -> None:
     count = counted(ledger, redis)
-    [one] = calls(ledger, 1)
-    account_id = one.account_id
+    [call] = calls(ledger, 1)
+    account_id = call.account_id
     with ledger.engine.connect() as connection:
         assert not gates.was_accepted_since(connection, account_id, NOW)
-    ends(ledger, count, one, NOW + SECOND, Outcome(Verdict.ACCEPTED, "1"))
+    ends(ledger, count, call, NOW + SECOND, Outcome(Verdict.ACCEPTED, "1"))
     with ledger.engine.connect() as connection:
         assert gates.was_accepted_since(connection, account_id, NOW + SECOND)
         assert not gates.was_accepted_since(connection, account_id, NOW + 2 * SECOND)
@@ -270,11 +269,11 @@ def test_whether_a_call_was_accepted_since_some_time_is_known_for_each_account(l
 
 def test_a_success_anywhere_in_the_account_begins_the_count_anew(ledger: Ledger, redis: Redis) -> None:
     count, other = counted(ledger, redis), counted(ledger, redis)
-    for number, one in enumerate(calls(ledger, 4 * FEW)):
+    for number, call in enumerate(calls(ledger, 4 * FEW)):
         if number % FEW == FEW - 1:
-            ends(ledger, other, one, NOW + number * SECOND, Outcome(Verdict.ACCEPTED, "1"))
+            ends(ledger, other, call, NOW + number * SECOND, Outcome(Verdict.ACCEPTED, "1"))
         else:
-            ends(ledger, count, one, NOW + number * SECOND)
+            ends(ledger, count, call, NOW + number * SECOND)
     assert gate(ledger).is_open
 
 
@@ -286,11 +285,11 @@ def test_an_answer_for_a_message_begins_the_count_anew(
     redis = Redis.from_url("redis://127.0.0.1:1/0") if "away" in whose else redis
     count = counted(ledger, redis)
     other = counted(ledger, redis) if "another" in whose else count
-    for number, one in enumerate(calls(ledger, 4 * FEW)):
+    for number, call in enumerate(calls(ledger, 4 * FEW)):
         if number % FEW == FEW - 1:
-            update_gate(ledger.engine, one, Outcome(verdict, "-7"), in_a_row=other, now=NOW + number * SECOND)
+            update_gate(ledger.engine, call, Outcome(verdict, "-7"), in_a_row=other, now=NOW + number * SECOND)
         else:
-            ends(ledger, count, one, NOW + number * SECOND)
+            ends(ledger, count, call, NOW + number * SECOND)
     assert gate(ledger).is_open
 
 
@@ -299,25 +298,25 @@ def test_a_call_that_the_gateway_did_not_take_does_not_begin_the_count_anew(
     ledger: Ledger, redis: Redis, verdict: Verdict
 ) -> None:
     count = counted(ledger, redis)
-    for number, one in enumerate(calls(ledger, FEW)):
-        ends(ledger, count, one, NOW + number * SECOND)
-        update_gate(ledger.engine, one, Outcome(verdict), in_a_row=count, now=NOW + number * SECOND)
+    for number, call in enumerate(calls(ledger, FEW)):
+        ends(ledger, count, call, NOW + number * SECOND)
+        update_gate(ledger.engine, call, Outcome(verdict), in_a_row=count, now=NOW + number * SECOND)
     assert not gate(ledger).is_open
 
 
 def test_calls_that_are_accepted_ask_redis_nothing(ledger: Ledger, redis: Redis) -> None:
     count = counted(ledger, redis)
     before = redis.info("stats")["total_commands_processed"]
-    for one in calls(ledger, 5):
-        ends(ledger, count, one, NOW, Outcome(Verdict.ACCEPTED, "1"))
+    for call in calls(ledger, 5):
+        ends(ledger, count, call, NOW, Outcome(Verdict.ACCEPTED, "1"))
     assert redis.info("stats")["total_commands_processed"] == before + 1
 
 
 def test_while_redis_is_away_each_process_counts_its_own(ledger: Ledger) -> None:
     count = counted(ledger, Redis.from_url("redis://127.0.0.1:1/0"))
-    for one in calls(ledger, FEW):
+    for call in calls(ledger, FEW):
         assert gate(ledger).is_open
-        ends(ledger, count, one, NOW)
+        ends(ledger, count, call, NOW)
     assert not gate(ledger).is_open
 
 
@@ -334,16 +333,16 @@ def test_calls_that_began_before_the_gate_was_opened_again_do_not_close_it_when_
 ) -> None:
     count = counted(ledger, redis)
     under_way = calls(ledger, 3 * FEW)
-    for one in under_way[:FEW]:
-        ends(ledger, count, one, NOW)
+    for call in under_way[:FEW]:
+        ends(ledger, count, call, NOW)
     with ledger.engine.begin() as connection:
         gates.resume(connection, "default", by="operator:alice", now=NOW + SECOND)
-    for one in under_way[FEW:]:
-        ends(ledger, count, one, NOW + 30 * SECOND)
+    for call in under_way[FEW:]:
+        ends(ledger, count, call, NOW + 30 * SECOND)
     assert gate(ledger).is_open
-    for one in calls(ledger, FEW, NOW + 31 * SECOND):
+    for call in calls(ledger, FEW, NOW + 31 * SECOND):
         assert gate(ledger).is_open
-        ends(ledger, count, one, NOW + 32 * SECOND)
+        ends(ledger, count, call, NOW + 32 * SECOND)
     assert not gate(ledger).is_open
 
 
@@ -351,16 +350,16 @@ def test_what_one_account_cannot_know_closes_no_other_ones_gate(ledger: Ledger, 
     with ledger.engine.begin() as connection:
         ledger.account_ids |= accounts.register(connection, ["shop"], first_msg_id=1, now=NOW)
     count = counted(ledger, redis)
-    for one in calls(ledger, FEW):
-        ends(ledger, count, one, NOW)
+    for call in calls(ledger, FEW):
+        ends(ledger, count, call, NOW)
     with ledger.engine.connect() as connection:
-        assert {one.account: one.is_open for one in gates.gates(connection)} == {"default": False, "shop": True}
+        assert {gate.account: gate.is_open for gate in gates.gates(connection)} == {"default": False, "shop": True}
 
 
 def test_a_probe_that_is_unknown_keeps_the_gate_closed_and_the_next_is_later(ledger: Ledger, redis: Redis) -> None:
     count, now, waits = counted(ledger, redis), NOW, []
-    for one in calls(ledger, FEW):
-        ends(ledger, count, one, NOW)
+    for call in calls(ledger, FEW):
+        ends(ledger, count, call, NOW)
     ledger.accept(message("more", *map(mobile, range(50))))
     for _ in range(4):
         until = gate(ledger).until
@@ -376,18 +375,22 @@ def test_a_probe_that_is_unknown_keeps_the_gate_closed_and_the_next_is_later(led
 
 def test_a_probe_has_one_recipient_and_the_others_of_its_call_wait(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.id.in_(closed)).values(state="cancelled", due_at=None))
+        connection.execute(
+            update(t.submissions).where(t.submissions.c.id.in_(closed)).values(state="cancelled", due_at=None)
+        )
     (submission_id,) = ledger.accept(message("n", mobile(11), mobile(12)), message("o", mobile(13)))["n"]
     (probe,) = ledger.claim_probe(NOW + MINUTE)
     assert (probe.mobiles, probe.id != submission_id) == ((mobile(11),), True)
-    rows = {row["id"]: row for row in ledger.rows(table)}
+    rows = {row["id"]: row for row in ledger.rows(t.submissions)}
     assert rows[probe.id]["msg_id"] != rows[submission_id]["msg_id"]
-    assert [(rows[of]["state"], rows[of]["mobiles"]) for of in (submission_id, probe.id)] == [
+    assert [(row["state"], row["mobiles"]) for row in (rows[submission_id], rows[probe.id])] == [
         ("queued", 2),
         ("submitting", 1),
     ]
-    of = {row["mobile"]: row["submission_id"] for row in ledger.rows(recipients) if row["submission_id"] not in closed}
-    assert of == {mobile(11): probe.id, mobile(12): submission_id, mobile(13): submission_id}
+    submission_ids = {
+        row["mobile"]: row["submission_id"] for row in ledger.rows(t.recipients) if row["submission_id"] not in closed
+    }
+    assert submission_ids == {mobile(11): probe.id, mobile(12): submission_id, mobile(13): submission_id}
     ends(ledger, NOT_IN_A_ROW, probe, NOW + MINUTE, Outcome(Verdict.ACCEPTED, "1"))
     (rest,) = ledger.pull(NOW + MINUTE).claimed
     assert set(rest.mobiles) == {mobile(12), mobile(13)}
@@ -395,10 +398,12 @@ def test_a_probe_has_one_recipient_and_the_others_of_its_call_wait(ledger: Ledge
 
 def test_what_may_have_been_taken_is_probed_with_whole(ledger: Ledger, closed: list[int]) -> None:
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.id.in_(closed)).values(state="cancelled", due_at=None))
+        connection.execute(
+            update(t.submissions).where(t.submissions.c.id.in_(closed)).values(state="cancelled", due_at=None)
+        )
     (submission_id,) = ledger.accept(message("n", mobile(11), mobile(12)))["n"]
     with ledger.engine.begin() as connection:
-        connection.execute(update(table).where(table.c.id == submission_id).values(resent=True))
+        connection.execute(update(t.submissions).where(t.submissions.c.id == submission_id).values(resent=True))
     (probe,) = ledger.claim_probe(NOW + MINUTE)
     assert (probe.id, set(probe.mobiles)) == (submission_id, {mobile(11), mobile(12)})
 

@@ -8,7 +8,7 @@ from ledger_driver import NOW, Ledger, mobile
 from redis import Redis
 
 from worker.domain.lane import LANES
-from worker.ledger.tables import messages, refused, submissions
+from worker.ledger import tables as t
 from worker.redis_store import intake
 from worker.sending.by_name import put_by_name
 
@@ -30,12 +30,12 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
 ) -> None:
     fields = {"to": ["13800138000"], "content": "您好"}
     assert by_name(ledger, redis, fields) == by_name(ledger, redis, fields) == "notice"
-    assert [row["public_id"] for row in ledger.rows(messages)] == [TASK_ID]
-    assert [row["caller"] for row in ledger.rows(submissions)] == ["shop"]
+    assert [row["public_id"] for row in ledger.rows(t.messages)] == [TASK_ID]
+    assert [row["caller"] for row in ledger.rows(t.submissions)] == ["shop"]
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "starts"),
     [
         ({"to": ["138"], "content": ""}, ["to[0] '138' is too short", "content is empty"]),
         ("13800138000", ["message is a str and not a mapping"]),
@@ -46,13 +46,13 @@ def test_a_message_by_name_is_named_by_its_task_so_that_the_task_again_is_the_sa
     ],
 )
 def test_a_bad_message_by_name_is_kept_as_refused_with_its_faults_and_payload(
-    ledger: Ledger, redis: Redis, fields: object, told: list[str]
+    ledger: Ledger, redis: Redis, fields: object, starts: list[str]
 ) -> None:
     assert by_name(ledger, redis, fields) == by_name(ledger, redis, fields) == "otp"
-    (row,) = ledger.rows(refused)
+    (row,) = ledger.rows(t.refused)
     assert row["id"] == TASK_ID
     assert json.loads(str(row["payload"])) == fields
-    for fault, start in zip(json.loads(str(row["faults"])), told, strict=True):
+    for fault, start in zip(json.loads(str(row["faults"])), starts, strict=True):
         assert fault.startswith(start)
 
 
@@ -61,14 +61,14 @@ def test_what_comes_by_name_and_cannot_be_written_as_json_is_refused_too(
     ledger: Ledger, redis: Redis, fields: object
 ) -> None:
     assert by_name(ledger, redis, fields) == "otp"
-    assert len(ledger.rows(refused)) == 1
+    assert len(ledger.rows(t.refused)) == 1
 
 
 def test_a_machine_of_any_name_may_send_by_name(ledger: Ledger, redis: Redis) -> None:
     fields = {"to": "13800138000", "content": "您好"}
     for number, machine in enumerate(["\0", "\ud83d", "x" * 300, "campaign/7"]):
         assert by_name(ledger, redis, fields, task_id=f"t{number}", caller=machine) == "notice"
-    assert {row["caller"] for row in ledger.rows(submissions)} == {"?", "x" * 64, "?campaign/7"}
+    assert {row["caller"] for row in ledger.rows(t.submissions)} == {"?", "x" * 64, "?campaign/7"}
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -76,13 +76,13 @@ def test_a_message_by_name_is_of_the_lane_whose_queue_it_came_by(ledger: Ledger,
     fields = {"to": "13800138000", "content": "您好"}
     assert by_name(ledger, redis, fields, queue=LANES[lane].queue) == lane
     assert by_name(ledger, redis, fields | {"lane": lane}, task_id="named", queue=LANES[lane].queue) == lane
-    assert [row["lane"] for row in ledger.rows(messages)] == [lane, lane]
+    assert [row["lane"] for row in ledger.rows(t.messages)] == [lane, lane]
 
 
 def test_a_message_by_name_whose_lane_is_not_that_of_its_queue_is_refused(ledger: Ledger, redis: Redis) -> None:
     fields = {"to": "13800138000", "content": "您好", "lane": "notice"}
     assert by_name(ledger, redis, fields, queue="sms.otp") == "otp"
-    (row,) = ledger.rows(refused)
+    (row,) = ledger.rows(t.refused)
     assert "lane 'notice' came by the queue sms.otp; send it to sms.notice, or name no lane" in str(row["faults"])
 
 
@@ -91,7 +91,7 @@ def test_a_message_by_name_that_came_by_no_queue_of_a_lane_is_refused_unless_it_
 ) -> None:
     fields = {"to": "13800138000", "content": "您好"}
     by_name(ledger, redis, fields, queue="sms.upkeep")
-    (row,) = ledger.rows(refused)
+    (row,) = ledger.rows(t.refused)
     assert "lane is missing, and the queue sms.upkeep is that of no lane; send it to one of sms.otp," in str(
         row["faults"]
     )
@@ -104,7 +104,7 @@ def test_a_message_by_name_of_an_account_that_this_worker_does_not_know_waits_in
     fields = {"to": "13800138000", "content": "您好", "account": "x"}
     assert put_by_name(redis, fields, TASK_ID, caller="shop", queue="sms.otp", now=NOW) == "otp"
     taken_in(ledger, redis, "otp")
-    assert ledger.rows(refused) == ledger.rows(messages) == []
+    assert ledger.rows(t.refused) == ledger.rows(t.messages) == []
     waiting = intake.find(redis, TASK_ID)
     assert waiting
     assert (waiting.account, waiting.caller) == ("x", "shop")
@@ -113,7 +113,7 @@ def test_a_message_by_name_of_an_account_that_this_worker_does_not_know_waits_in
 def test_a_task_id_that_is_no_id_of_ours_still_names_one_message(ledger: Ledger, redis: Redis) -> None:
     for _ in range(2):
         by_name(ledger, redis, {"to": "13800138000", "content": "您好"}, task_id="订单 " * 100)
-    assert len(ledger.rows(messages)) == 1
+    assert len(ledger.rows(t.messages)) == 1
 
 
 def test_a_key_that_another_message_has_by_name_is_refused_under_the_id_of_the_task(
@@ -124,8 +124,8 @@ def test_a_key_that_another_message_has_by_name_is_refused_under_the_id_of_the_t
     by_name(ledger, redis, fields, task_id="again")
     by_name(ledger, redis, fields | {"content": "您的验证码是 654321"}, task_id="another")
     by_name(ledger, redis, fields | {"content": "您的验证码是 654321", "caller": "web"}, task_id="of-another-caller")
-    assert len(ledger.rows(messages)) == 2
-    (row,) = ledger.rows(refused)
+    assert len(ledger.rows(t.messages)) == 2
+    (row,) = ledger.rows(t.refused)
     assert row["id"] == "another"
     assert "key was used for another message on 2026-11-22: first notice to ****8000" in str(row["faults"])
 

@@ -22,17 +22,17 @@ LATER = NOW + timedelta(minutes=1)
 
 
 @pytest.fixture
-def of(ledger: Ledger) -> Campaigns:
+def campaign(ledger: Ledger) -> Campaigns:
     return Campaigns(ledger)
 
 
 @pytest.fixture
-def call(of: Campaigns) -> Claimed:
+def call(campaign: Campaigns) -> Claimed:
     """The one call of a campaign, under way."""
-    of.audience(1)
-    of.start()
-    of.tick()
-    (claimed,) = of.ledger.pull(lane="marketing").claimed
+    campaign.audience(1)
+    campaign.start()
+    campaign.tick()
+    (claimed,) = campaign.ledger.pull(lane="marketing").claimed
     return claimed
 
 
@@ -41,89 +41,91 @@ def held(call: Claimed, *, resent: bool = False) -> Recorded:
     return Recorded(call.id, call.attempt, State.HELD, LATER, None, None, resent)
 
 
-def test_a_call_that_was_not_taken_is_cancelled_if_its_campaign_was_meanwhile(of: Campaigns, call: Claimed) -> None:
-    of.cancel()
-    of.ledger.record(held(call))
-    assert of.ledger.states() == {"cancelled": 1}
-    assert of.ledger.pull(LATER, lane="marketing").claimed == []
+def test_a_call_that_was_not_taken_is_cancelled_if_its_campaign_was_meanwhile(
+    campaign: Campaigns, call: Claimed
+) -> None:
+    campaign.cancel()
+    campaign.ledger.record(held(call))
+    assert campaign.ledger.states() == {"cancelled": 1}
+    assert campaign.ledger.pull(LATER, lane="marketing").claimed == []
 
 
 def test_a_call_that_may_have_been_taken_is_unknown_if_its_campaign_was_cancelled_meanwhile(
-    of: Campaigns, call: Claimed
+    campaign: Campaigns, call: Claimed
 ) -> None:
-    of.cancel()
-    of.ledger.record(held(call, resent=True))
-    assert of.ledger.states() == {"unknown": 1}
+    campaign.cancel()
+    campaign.ledger.record(held(call, resent=True))
+    assert campaign.ledger.states() == {"unknown": 1}
 
 
 @pytest.mark.parametrize("state", [State.ACCEPTED, State.REJECTED, State.UNKNOWN])
 def test_what_a_call_comes_to_is_kept_though_its_campaign_was_cancelled(
-    of: Campaigns, call: Claimed, state: State
+    campaign: Campaigns, call: Claimed, state: State
 ) -> None:
-    of.cancel()
-    of.ledger.record(Recorded(call.id, call.attempt, state, None, None, None))
-    assert of.ledger.states() == {str(state): 1}
+    campaign.cancel()
+    campaign.ledger.record(Recorded(call.id, call.attempt, state, None, None, None))
+    assert campaign.ledger.states() == {str(state): 1}
 
 
 def test_a_lost_call_of_a_cancelled_campaign_is_not_made_again_in_a_lane_that_resends(
-    of: Campaigns, call: Claimed
+    campaign: Campaigns, call: Claimed
 ) -> None:
-    of.cancel()
-    assert of.ledger.expire_leases(NOW + LEASE, resend=["marketing"]) == [call.id]
-    assert of.ledger.states() == {"unknown": 1}
+    campaign.cancel()
+    assert campaign.ledger.expire_leases(NOW + LEASE, resend=["marketing"]) == [call.id]
+    assert campaign.ledger.states() == {"unknown": 1}
 
 
 @pytest.mark.parametrize("cancelled_first", [True, False])
 def test_who_resends_what_is_unknown_leaves_out_what_was_cancelled(
-    of: Campaigns, call: Claimed, cancelled_first: bool
+    campaign: Campaigns, call: Claimed, cancelled_first: bool
 ) -> None:
     steps: list[Callable[[], object]] = [
-        of.cancel,
-        lambda: of.ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, None)),
+        campaign.cancel,
+        lambda: campaign.ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, None)),
     ]
     for step in steps if cancelled_first else reversed(steps):
         step()
-    with of.engine.begin() as connection:
+    with campaign.engine.begin() as connection:
         assert unknown.resend(connection, UnknownFilter(), LANES, now=LATER) == 0
-    assert of.ledger.states() == {"unknown": 1}
+    assert campaign.ledger.states() == {"unknown": 1}
 
 
-def test_another_campaign_goes_on(of: Campaigns, call: Claimed) -> None:
-    of.ledger.record(held(call))
-    assert of.ledger.states() == {"held": 1}
+def test_another_campaign_goes_on(campaign: Campaigns, call: Claimed) -> None:
+    campaign.ledger.record(held(call))
+    assert campaign.ledger.states() == {"held": 1}
 
 
 # What happens at the same time: the first of the two has done its work and has not committed when the second begins.
 @pytest.mark.parametrize("cancelled_first", [True, False])
 def test_a_call_that_ends_while_its_campaign_is_being_cancelled_is_cancelled(
-    of: Campaigns, call: Claimed, cancelled_first: bool
+    campaign: Campaigns, call: Claimed, cancelled_first: bool
 ) -> None:
     def cancel(connection: Connection) -> object:
-        return campaigns.cancel(connection, of_campaign, reason="closed", by="alice", now=NOW)
+        return campaigns.cancel(connection, campaign_id, reason="closed", by="alice", now=NOW)
 
     def record(connection: Connection) -> object:
         return submissions.record(connection, [held(call)], now=NOW)
 
-    of_campaign = of.find().id
-    at_once(of.engine, *((cancel, record) if cancelled_first else (record, cancel)))
-    assert of.ledger.states() == {"cancelled": 1}
+    campaign_id = campaign.find().id
+    at_once(campaign.engine, *((cancel, record) if cancelled_first else (record, cancel)))
+    assert campaign.ledger.states() == {"cancelled": 1}
 
 
-def test_what_is_claimed_while_its_campaign_is_being_cancelled_is_called_once_at_most(of: Campaigns) -> None:
-    of.audience(1)
-    of.start()
-    of.tick()
-    (submission_id,) = (row["id"] for row in of.ledger.rows(t.submissions))
-    of_campaign = of.find().id
+def test_what_is_claimed_while_its_campaign_is_being_cancelled_is_called_once_at_most(campaign: Campaigns) -> None:
+    campaign.audience(1)
+    campaign.start()
+    campaign.tick()
+    (submission_id,) = (row["id"] for row in campaign.ledger.rows(t.submissions))
+    campaign_id = campaign.find().id
     claimed: list[Claimed] = []
     at_once(
-        of.engine,
+        campaign.engine,
         lambda connection: claimed.extend(claims.claim(connection, [submission_id], now=NOW, lease=LEASE)),
-        lambda connection: campaigns.cancel(connection, of_campaign, reason="closed", by="alice", now=NOW),
+        lambda connection: campaigns.cancel(connection, campaign_id, reason="closed", by="alice", now=NOW),
     )
-    assert of.ledger.states() == {"submitting": 1}
-    of.ledger.record(held(claimed[0]))
-    assert of.ledger.states() == {"cancelled": 1}
+    assert campaign.ledger.states() == {"submitting": 1}
+    campaign.ledger.record(held(claimed[0]))
+    assert campaign.ledger.states() == {"cancelled": 1}
 
 
 def at_once(engine: Engine, first: Callable[[Connection], object], second: Callable[[Connection], object]) -> None:

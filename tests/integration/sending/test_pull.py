@@ -10,9 +10,9 @@ from ledger_driver import NOW, Ledger, message, mobile
 from sqlalchemy import text
 
 from worker.domain.lane import Lane
+from worker.ledger import tables as t
 from worker.ledger.sending import accounts, claims, gates
 from worker.ledger.sending.claims import _QUEUES
-from worker.ledger.tables import submissions
 from worker.redis_store.rate import Grant
 from worker.sending.pull import LOOK_AGAIN, NO_LOOK, Pulled
 
@@ -30,8 +30,8 @@ def many(ledger: Ledger, name: str, count: int, **fields: object) -> None:
 
 
 def by_caller(ledger: Ledger, pulled: Pulled) -> Counter[str]:
-    caller = {row["id"]: str(row["caller"]) for row in ledger.rows(submissions)}
-    return Counter(caller[one.id] for one in pulled.claimed)
+    caller = {row["id"]: str(row["caller"]) for row in ledger.rows(t.submissions)}
+    return Counter(caller[call.id] for call in pulled.claimed)
 
 
 def test_one_callers_many_messages_do_not_keep_anothers_few_waiting(ledger: Ledger) -> None:
@@ -46,7 +46,7 @@ def test_accounts_have_equal_shares_however_many_callers_each_has(two_accounts: 
         many(two_accounts, caller, 20, caller=caller)
     many(two_accounts, "shop", 20, caller="s", account="shop")
     pulled = two_accounts.pull(most=12)
-    of_account = Counter(one.account_id for one in pulled.claimed)
+    of_account = Counter(call.account_id for call in pulled.claimed)
     assert of_account == {two_accounts.account_ids["default"]: 6, two_accounts.account_ids["shop"]: 6}
     assert by_caller(two_accounts, pulled) == {"a": 2, "b": 2, "c": 2, "s": 6}
 
@@ -62,7 +62,7 @@ def test_the_oldest_of_a_caller_go_first(ledger: Ledger) -> None:
     for n in (2, 0, 1):
         ledger.accept(message(f"m{n}", mobile(n), content=f"{n}"), now=NOW + timedelta(seconds=n))
     pulled = ledger.pull(NOW + timedelta(minutes=1), most=2)
-    assert sorted(one.content for one in pulled.claimed) == ["0", "1"]
+    assert sorted(call.content for call in pulled.claimed) == ["0", "1"]
 
 
 def test_whether_more_is_due_is_told(ledger: Ledger) -> None:
@@ -107,7 +107,7 @@ def test_an_account_whose_rate_is_used_up_is_no_trouble_of_anothers(two_accounts
         return Grant(len(sizes), 0) if account_id == two_accounts.account_ids["shop"] else Grant(0, 0.5)
 
     pulled = two_accounts.pull(most=10, allow=allow)
-    assert {one.account_id for one in pulled.claimed} == {two_accounts.account_ids["shop"]}
+    assert {call.account_id for call in pulled.claimed} == {two_accounts.account_ids["shop"]}
     assert (pulled.more, pulled.wait) == (True, 0.5)
     assert sorted(asked) == sorted(two_accounts.account_ids.values()), "asked once for each account"
 
@@ -116,7 +116,7 @@ def test_pullers_side_by_side_share_the_rows(ledger: Ledger) -> None:
     many(ledger, "m", 200)
     with ThreadPoolExecutor(4) as threads:
         pulled = list(threads.map(lambda _: ledger.pull(most=20), range(30)))
-    submission_ids = [one.id for each in pulled for one in each.claimed]
+    submission_ids = [call.id for each in pulled for call in each.claimed]
     assert len(submission_ids) == len(set(submission_ids)) == 200
 
 
@@ -138,8 +138,10 @@ def test_the_queues_of_a_lane_are_found_by_the_index_however_much_waits_in_them(
 
 
 def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn(two_accounts: Ledger) -> None:
-    some = 5 * claims.MOST_QUEUES // 2
-    two_accounts.accept(*(message(f"m{n:04}", mobile(n), content=f"{n}", caller=f"u{n:04}") for n in range(some)))
+    caller_count = 5 * claims.MOST_QUEUES // 2
+    two_accounts.accept(
+        *(message(f"m{n:04}", mobile(n), content=f"{n}", caller=f"u{n:04}") for n in range(caller_count))
+    )
     many(two_accounts, "later", 3, caller="zz")
     many(two_accounts, "shop", 20, caller="a", account="shop")
     look, got = NO_LOOK, Counter[str]()
@@ -156,7 +158,7 @@ def test_of_a_caller_for_each_message_some_are_looked_at_and_all_have_their_turn
         looks += 1
         if not pulled.more:
             break
-    assert got == Counter({f"u{n:04}": 1 for n in range(some)} | {"zz": 3, "a": 20})
+    assert got == Counter({f"u{n:04}": 1 for n in range(caller_count)} | {"zz": 3, "a": 20})
     assert looks < 40
 
 
@@ -183,7 +185,7 @@ def test_a_backlog_is_claimed_from_one_look_and_who_comes_meanwhile_has_their_tu
     statements.clear()
     pulled = ledger.pull(NOW + LOOK_AGAIN / 2, most=10, last=pulled.look)
     assert by_caller(ledger, pulled) == {"campaign": 10}
-    assert not [one for one in statements if "RECURSIVE" in one]
+    assert not [statement for statement in statements if "RECURSIVE" in statement]
     pulled = ledger.pull(NOW + LOOK_AGAIN, most=10, last=pulled.look)
     assert by_caller(ledger, pulled) == {"campaign": 5, "shop": 5}
 
@@ -197,9 +199,9 @@ def test_what_was_claimed_is_not_gone_past_again_and_what_is_due_for_longer_has_
     pulled = ledger.pull(late, most=10)
     ledger.accept(message("old", mobile(99), content="old"), now=NOW)
     pulled = ledger.pull(late, most=10, last=pulled.look)
-    assert sorted(one.content for one in pulled.claimed) == [str(n) for n in range(10, 20)]
+    assert sorted(call.content for call in pulled.claimed) == [str(n) for n in range(10, 20)]
     pulled = ledger.pull(late + LOOK_AGAIN, most=10, last=pulled.look)
-    assert "old" in [one.content for one in pulled.claimed]
+    assert "old" in [call.content for call in pulled.claimed]
 
 
 def test_a_look_of_which_no_queue_is_left_says_that_there_may_be_more(ledger: Ledger) -> None:
@@ -218,7 +220,7 @@ def test_a_queue_that_runs_out_does_not_end_the_look_for_the_others(ledger: Ledg
     pulled = ledger.pull(most=10)
     statements.clear()
     assert by_caller(ledger, ledger.pull(most=10, last=pulled.look)) == {"campaign": 10}
-    assert not [one for one in statements if "RECURSIVE" in one]
+    assert not [statement for statement in statements if "RECURSIVE" in statement]
 
 
 def test_looks_that_are_kept_give_accounts_equal_shares_however_many_callers_each_has(two_accounts: Ledger) -> None:
@@ -229,7 +231,7 @@ def test_looks_that_are_kept_give_accounts_equal_shares_however_many_callers_eac
     for _ in range(5):
         pulled = two_accounts.pull(most=10, last=look)
         look = pulled.look
-        of_account.update(one.account_id for one in pulled.claimed)
+        of_account.update(call.account_id for call in pulled.claimed)
     assert set(of_account.values()) == {25}
 
 
@@ -244,7 +246,7 @@ def test_what_the_rate_did_not_allow_is_claimed_from_the_same_look(ledger: Ledge
     many(ledger, "m", 20)
     pulled = ledger.pull(most=10, allow=lambda *_: Grant(3, 0.1))
     pulled = ledger.pull(most=17, last=pulled.look)
-    assert len({one.content for one in pulled.claimed}) == 17
+    assert len({call.content for call in pulled.claimed}) == 17
 
 
 def test_a_gate_that_closes_ends_the_look(ledger: Ledger) -> None:

@@ -25,7 +25,7 @@ class Process:
 
     def __init__(self) -> None:
         self.why: str | Exception | None = "no connection: ConnectionRefusedError"
-        self.told: list[Sick | None] = []
+        self.reports: list[Sick | None] = []
         self.looked = 0
         self.now = self.chance = 0.0
         self.mute = False
@@ -41,7 +41,7 @@ class Process:
     def _tell(self, sick: Sick | None) -> None:
         if self.mute:
             raise OSError("no more files")
-        self.told.append(sick)
+        self.reports.append(sick)
 
     def _connect(self) -> str | None:
         self.looked += 1
@@ -95,11 +95,11 @@ def test_it_says_so_once_and_once_that_it_is_well_again(process: Process, caplog
     process.why = None
     process.let_a_pause_end()
     eventually(process.is_well)
-    eventually(lambda: process.told[-1] is None)
+    eventually(lambda: process.reports[-1] is None)
     eventually(lambda: len(caplog.records) == 2)
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
     assert "SMS_GATEWAY_URL" in caplog.messages[0]
-    assert [sick.reason for sick in process.told if sick] == [NO_WAY.tips] * 4
+    assert [sick.reason for sick in process.reports if sick] == [NO_WAY.tips] * 4
     assert process.looked == 4
 
 
@@ -109,8 +109,8 @@ def test_whatever_goes_wrong_when_it_looks_is_told_and_it_looks_again(process: P
     for looks in (1, 2):
         process.let_a_pause_end()
         process.wait_for_look(looks)
-    eventually(lambda: len(process.told) == 3)
-    assert [sick.reason for sick in process.told if sick][1:] == [
+    eventually(lambda: len(process.reports) == 3)
+    assert [sick.reason for sick in process.reports if sick][1:] == [
         "it cannot look for a connection: OSError: no more files"
     ] * 2
     process.why = None
@@ -159,7 +159,7 @@ def test_a_process_that_alone_is_not_answered_stops_and_tries_with_one_call_at_a
     process.reach.note(Outcome(Verdict.ACCEPTED, "1"), NOW)
     assert process.reach.take_call_allowance() == ALL
     process.let_a_pause_end()
-    eventually(lambda: process.told[-1] is None)
+    eventually(lambda: process.reports[-1] is None)
     assert process.looked == 0
 
 
@@ -167,7 +167,7 @@ def test_a_process_whose_calls_nobody_answers_goes_on_for_that_is_the_gates_affa
     for _ in range(3 * IN_A_ROW):
         process.reach.note(BAD_GATEWAY, NOW)
     assert process.reach.take_call_allowance() == 1
-    assert process.told == []
+    assert process.reports == []
 
 
 def test_a_process_whose_calls_were_not_answered_makes_one_a_second_until_one_is(process: Process) -> None:
@@ -216,7 +216,7 @@ def test_an_answer_in_between_shows_that_the_way_is_free(process: Process) -> No
 def test_a_process_that_ends_is_sick_no_more_and_looks_no_more(process: Process) -> None:
     fails(process)
     process.let_a_pause_end(ending=True)
-    eventually(lambda: process.told[-1:] == [None])
+    eventually(lambda: process.reports[-1:] == [None])
     assert process.looked == 0
 
 
@@ -226,29 +226,32 @@ def test_of_many_threads_that_find_it_out_at_once_one_looks(process: Process) ->
         thread.start()
     for thread in threads:
         thread.join()
-    eventually(lambda: process.told)
-    assert len(process.told) == 1
+    eventually(lambda: process.reports)
+    assert len(process.reports) == 1
 
 
 def test_who_is_sick_is_known_to_all_with_how_long_until_it_is_well(redis: Redis) -> None:
     sick, other = Sick(process_name(), "no connection", timedelta(hours=1)), Sick("b/2", "no name", timedelta(0))
     report_health(redis, sick)
     report_health(redis, other)
-    found = {one.worker: one for one in sick_workers(redis)}
-    assert {worker: one.reason for worker, one in found.items()} == {process_name(): "no connection", "b/2": "no name"}
-    assert timedelta(hours=1) <= found[process_name()].lasts < timedelta(hours=1, seconds=30)
+    by_worker = {entry.worker: entry for entry in sick_workers(redis)}
+    assert {worker: entry.reason for worker, entry in by_worker.items()} == {
+        process_name(): "no connection",
+        "b/2": "no name",
+    }
+    assert timedelta(hours=1) <= by_worker[process_name()].lasts < timedelta(hours=1, seconds=30)
     assert 0 < redis.ttl("sms:sick") <= SEEN_FOR.total_seconds()
     report_health(redis, None)
-    assert [one.worker for one in sick_workers(redis)] == ["b/2"]
+    assert [entry.worker for entry in sick_workers(redis)] == ["b/2"]
 
 
 def test_who_says_nothing_more_is_forgotten_and_the_next_who_tells_removes_it(redis: Redis) -> None:
     seconds = redis.time()[0]
     redis.hset("sms:sick", "gone/1", f"{seconds - SEEN_FOR.total_seconds()} 5 no name")
     redis.hset("sms:sick", "here/2", f"{seconds - SEEN_FOR.total_seconds() / 2} 5 no name")
-    [one] = sick_workers(redis)
-    assert one.worker == "here/2"
-    assert timedelta(seconds=35) <= one.lasts < timedelta(seconds=5) + SEEN_FOR
+    [sick] = sick_workers(redis)
+    assert sick.worker == "here/2"
+    assert timedelta(seconds=35) <= sick.lasts < timedelta(seconds=5) + SEEN_FOR
     assert redis.hlen("sms:sick") == 2
     report_health(redis, Sick("b/2", "no name \udcff", timedelta(0)))
     assert set(redis.hkeys("sms:sick")) == {b"here/2", b"b/2"}

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, select
 
 from worker.domain.status import State
 from worker.domain.submission import Claimed, Recorded
+from worker.ledger import tables as t
 from worker.ledger.engine import open_engine
-from worker.ledger.tables import submissions
 from worker.sending.record import recorder
 
 DEADLINE = 10
@@ -22,18 +22,20 @@ DEADLINE = 10
 def held(engine: Engine, submission_id: int) -> Iterator[None]:
     """Somebody has changed the row of that submission, or is about to, and does not commit."""
     with engine.connect() as connection:
-        connection.execute(select(submissions.c.id).where(submissions.c.id == submission_id).with_for_update())
+        connection.execute(select(t.submissions.c.id).where(t.submissions.c.id == submission_id).with_for_update())
         yield
         connection.rollback()
 
 
-def accepted(one: Claimed) -> Recorded:
-    return Recorded(one.id, one.attempt, State.ACCEPTED, None, "1", "成功")
+def accepted(call: Claimed) -> Recorded:
+    return Recorded(call.id, call.attempt, State.ACCEPTED, None, "1", "成功")
 
 
 def claimed(ledger: Ledger, many: int) -> list[Claimed]:
-    made = ledger.accept(*(message(f"m{number}", content=f"您好 {number}") for number in range(many)))
-    return ledger.claim([submission_id for submission_ids in made.values() for submission_id in submission_ids])
+    ids_by_message = ledger.accept(*(message(f"m{number}", content=f"您好 {number}") for number in range(many)))
+    return ledger.claim(
+        [submission_id for submission_ids in ids_by_message.values() for submission_id in submission_ids]
+    )
 
 
 def test_a_locked_row_keeps_no_other_outcome_waiting_and_has_its_own_recorded_once_it_is_free(
@@ -52,8 +54,8 @@ def test_a_locked_row_keeps_no_other_outcome_waiting_and_has_its_own_recorded_on
     with ThreadPoolExecutor(20) as threads:
         with held(engine, locked.id):
             late = threads.submit(record, accepted(locked))
-            for one in [threads.submit(record, accepted(one)) for one in others]:
-                one.result(DEADLINE)
+            for future in [threads.submit(record, accepted(call)) for call in others]:
+                future.result(DEADLINE)
             assert waits.wait(DEADLINE)
             assert ledger.states() == {State.SUBMITTING: 1, State.ACCEPTED: 19}
             assert not late.done()
@@ -66,27 +68,27 @@ def test_a_locked_row_keeps_no_other_outcome_waiting_and_has_its_own_recorded_on
 def test_who_holds_a_row_for_long_is_told_of_once(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
     engine = open_engine(postgres_url, connections=3)
     ledger = Ledger(engine)
-    [one] = claimed(ledger, 1)
+    [call] = claimed(ledger, 1)
     with ExitStack() as holding:
         pauses: list[float] = []
-        holding.enter_context(held(engine, one.id))
+        holding.enter_context(held(engine, call.id))
 
         def pause(seconds: float) -> None:
             pauses.append(seconds)
             if len(pauses) == 9:
                 holding.close()
 
-        recorder(engine, clock=lambda: NOW, pause=pause)(accepted(one))
+        recorder(engine, clock=lambda: NOW, pause=pause)(accepted(call))
     assert ledger.states() == {State.ACCEPTED: 1}
-    assert [line.getMessage().partition(":")[0] for line in caplog.records] == [f"submission {one.id}, attempt 1"]
+    assert [line.getMessage().partition(":")[0] for line in caplog.records] == [f"submission {call.id}, attempt 1"]
     engine.dispose()
 
 
 def test_an_outcome_that_no_longer_counts_is_recorded_by_nobody_and_ends(ledger: Ledger) -> None:
-    [one] = claimed(ledger, 1)
+    [call] = claimed(ledger, 1)
     record = recorder(ledger.engine, clock=lambda: NOW, pause=_never)
-    record(accepted(one))
-    record(Recorded(one.id, one.attempt, State.REJECTED, None, "-8", None))
+    record(accepted(call))
+    record(Recorded(call.id, call.attempt, State.REJECTED, None, "-8", None))
     assert ledger.states() == {State.ACCEPTED: 1}
 
 

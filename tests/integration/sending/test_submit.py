@@ -20,8 +20,8 @@ from worker.domain.read_message import read_message
 from worker.domain.status import State
 from worker.gateway.client import endpoint
 from worker.inbound.process_push import process_push
+from worker.ledger import tables as t
 from worker.ledger.inbound import pushes
-from worker.ledger.tables import recipient_status, submissions
 from worker.sending.pull import Pulled
 from worker.sending.submit import submit
 from worker.wiring import Parts
@@ -82,7 +82,7 @@ def send(worker: Parts, message_id: str = "m") -> int:
     )
     worker.sending.accept([message])
     with worker.base.engine.connect() as connection:
-        submission_id = connection.execute(select(func.max(submissions.c.id))).scalar_one()
+        submission_id = connection.execute(select(func.max(t.submissions.c.id))).scalar_one()
     again(worker)
     return submission_id
 
@@ -97,19 +97,21 @@ def again(worker: Parts) -> None:
 def later(worker: Parts) -> None:
     """Submits what is held, as if its time had come."""
     with worker.base.engine.begin() as connection:
-        held = update(submissions).where(submissions.c.state == "held")
+        held = update(t.submissions).where(t.submissions.c.state == "held")
         connection.execute(held.values(due_at=datetime.now(UTC)))
     again(worker)
 
 
 def row(worker: Parts, submission_id: int) -> dict[str, object]:
     with worker.base.engine.connect() as connection:
-        return dict(connection.execute(select(submissions).where(submissions.c.id == submission_id)).mappings().one())
+        return dict(
+            connection.execute(select(t.submissions).where(t.submissions.c.id == submission_id)).mappings().one()
+        )
 
 
 def status(worker: Parts) -> str:
     with worker.base.engine.connect() as connection:
-        return connection.execute(select(recipient_status.c.status)).scalar_one()
+        return connection.execute(select(t.recipient_status.c.status)).scalar_one()
 
 
 def report(worker: Parts, submission_id: int) -> None:
@@ -323,7 +325,7 @@ def test_a_submission_whose_lease_has_no_time_left_for_a_call_is_held_without_on
 
     def pull_slowly(lane: Lane, places: int) -> Pulled:
         claimed = parts.sending.pull(lane, places).claimed
-        return Pulled([replace(one, until=datetime.now(UTC)) for one in claimed])
+        return Pulled([replace(submission, until=datetime.now(UTC)) for submission in claimed])
 
     submission_id = send(replace(parts, sending=replace(parts.sending, pull=pull_slowly)))
     assert (row(parts, submission_id)["state"], simulator.taken()) == ("held", [])

@@ -21,9 +21,9 @@ from worker.domain.caps import Cap
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message
 from worker.ledger import backlog
+from worker.ledger import tables as t
 from worker.ledger.engine import reading
 from worker.ledger.sending import message_queries, unknown
-from worker.ledger.tables import messages, recipients, submissions
 from worker.redis_store import caps
 from worker.redis_store.caps import counter
 from worker.redis_store.connect import open_redis
@@ -45,7 +45,7 @@ def accept(
 
 
 def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
-    ids = [str(row["public_id"]) for row in ledger.rows(messages)]
+    ids = [str(row["public_id"]) for row in ledger.rows(t.messages)]
     with reading(ledger.engine) as connection:
         return message_queries.counts_by_id(connection, ids)
 
@@ -59,7 +59,7 @@ def test_who_is_over_the_cap_is_left_out_and_the_others_are_sent_to(ledger: Ledg
     accept(ledger, redis, message("n", mobile(1), mobile(2), content="别的"), now=NOW + timedelta(seconds=59))
     accept(ledger, redis, message("o", mobile(1), content="晚的"), now=NOW + timedelta(seconds=61))
     assert fates(ledger) == {"m": {"queued": 1}, "n": {"queued": 1, "suppressed": 1}, "o": {"queued": 1}}
-    assert [len(one.mobiles) for one in ledger.pull().claimed] == [1, 1, 1]
+    assert [len(call.mobiles) for call in ledger.pull().claimed] == [1, 1, 1]
 
 
 def test_a_message_whose_recipients_are_all_left_out_makes_no_call_and_is_complete(
@@ -67,7 +67,7 @@ def test_a_message_whose_recipients_are_all_left_out_makes_no_call_and_is_comple
 ) -> None:
     accept(ledger, redis, code("m"))
     accept(ledger, redis, code("n"))
-    assert len(ledger.rows(submissions)) == 1
+    assert len(ledger.rows(t.submissions)) == 1
     fate = wait_for(ledger.engine, ["n"], 0)
     assert (fate.counts, fate.final) == ({"suppressed": 1}, True)
 
@@ -93,7 +93,7 @@ def test_a_batch_of_the_same_text_leaves_out_the_right_ones_and_fills_its_calls(
     accept(ledger, redis, message("first", *map(mobile, range(30))))
     accept(ledger, redis, *(message(f"m{n}", mobile(n), content="别的") for n in range(80)))
     claimed = ledger.pull().claimed
-    assert sorted(len(one.mobiles) for one in claimed) == [30, 50]
+    assert sorted(len(call.mobiles) for call in claimed) == [30, 50]
     assert ledger.statuses() == {mobile(n): "submitting" for n in range(30, 80)} | {
         mobile(n): "suppressed" for n in range(30)
     }
@@ -160,16 +160,16 @@ def worker(ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     settings = {"LEDGER_URL": ledger_url, "EPR_ID": "1", "USER_ID": "u", "PASSWORD": "p"}
     for name, value in (settings | {"CONFIG": str(tmp_path / "sms.toml")}).items():
         monkeypatch.setenv(f"SMS_{name}", value)
-    made: list[Parts] = []
+    workers: list[Parts] = []
 
     def make(url: str) -> Parts:
         monkeypatch.setenv("SMS_REDIS_URL", url)
-        made.append(build_parts.__wrapped__(1))
-        return made[-1]
+        workers.append(build_parts.__wrapped__(1))
+        return workers[-1]
 
     yield make
-    for one in made:
-        one.base.engine.dispose()
+    for parts in workers:
+        parts.base.engine.dispose()
 
 
 def test_a_worker_holds_the_caps_of_its_settings(
@@ -196,10 +196,10 @@ def test_a_report_from_elsewhere_changes_nothing_for_who_was_left_out(ledger: Le
 @pytest.mark.parametrize("both", [True, False])
 def test_a_recipient_has_either_a_submission_or_a_reason(ledger: Ledger, both: bool) -> None:
     [[submission_id]] = ledger.accept(message("m", mobile(1))).values()
-    [row] = ledger.rows(messages)
+    [row] = ledger.rows(t.messages)
     values = {"submission_id": submission_id, "suppressed": "cap"} if both else {}
     with pytest.raises(IntegrityError), ledger.engine.begin() as connection:
-        connection.execute(insert(recipients).values(message_id=row["id"], mobile=mobile(2), **values))
+        connection.execute(insert(t.recipients).values(message_id=row["id"], mobile=mobile(2), **values))
 
 
 def test_show_says_why_and_messages_counts_them(
@@ -220,4 +220,4 @@ def test_show_says_why_and_messages_counts_them(
         "updated_at": NOW.isoformat(),
     }
     assert f"{mobile(1)}   suppressed" in sms("show", "n").stdout
-    assert [one["id"] for one in sms_json("messages", "--status", "suppressed")] == ["n"]
+    assert [row["id"] for row in sms_json("messages", "--status", "suppressed")] == ["n"]

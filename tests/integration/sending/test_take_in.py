@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from worker.domain.message import Message, is_id
 from worker.domain.message_json import to_json
-from worker.ledger.tables import messages, refused
+from worker.ledger import tables as t
 from worker.redis_store import intake
 from worker.sending.take_in import accept_each, refuse
 
@@ -41,7 +41,7 @@ def test_what_the_ledger_has_is_taken_out_of_the_intake(ledger: Ledger, redis: R
     intake.put(redis, [message("m"), message("n")], now=NOW)
     taken_in(ledger, redis)
     assert intake.depth(redis)["notice"] == 0
-    assert {row["public_id"] for row in ledger.rows(messages)} == {"m", "n"}
+    assert {row["public_id"] for row in ledger.rows(t.messages)} == {"m", "n"}
 
 
 def test_a_message_that_the_ledger_did_not_get_stays_in_the_intake(ledger: Ledger, redis: Redis) -> None:
@@ -59,9 +59,9 @@ def test_what_lies_in_the_intake_and_cannot_be_sent_is_kept_as_refused(ledger: L
     intake.put(redis, [message("broken")], now=NOW)
     redis.hset("sms:intake:notice", "broken", "{")
     taken_in(ledger, redis)
-    assert ledger.rows(messages) == []
-    told = {row["id"]: json.loads(str(row["faults"]))[0] for row in ledger.rows(refused)}
-    assert "is not JSON" in told["broken"]
+    assert ledger.rows(t.messages) == []
+    faults = {row["id"]: json.loads(str(row["faults"]))[0] for row in ledger.rows(t.refused)}
+    assert "is not JSON" in faults["broken"]
     assert intake.depth(redis)["notice"] == 0
 
 
@@ -92,18 +92,18 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize(("item", "told", "kept"), BY_HAND.values(), ids=BY_HAND)
+@pytest.mark.parametrize(("item", "reason", "kept"), BY_HAND.values(), ids=BY_HAND)
 def test_whatever_somebody_puts_into_the_intake_is_refused_with_its_reason_and_its_neighbours_go_on(
-    ledger: Ledger, redis: Redis, item: bytes, told: str, kept: str | None
+    ledger: Ledger, redis: Redis, item: bytes, reason: str, kept: str | None
 ) -> None:
     put_by_hand(redis, b"m", item)
     intake.put(redis, [message("good")], now=NOW)
     assert intake.find(redis, "m") is None
     taken_in(ledger, redis)
-    assert [row["public_id"] for row in ledger.rows(messages)] == ["good"]
-    (row,) = ledger.rows(refused)
+    assert [row["public_id"] for row in ledger.rows(t.messages)] == ["good"]
+    (row,) = ledger.rows(t.refused)
     assert row["id"] == "m"
-    assert told in str(row["faults"]).replace("\\\\", "\\")
+    assert reason in str(row["faults"]).replace("\\\\", "\\")
     assert row["payload"] == (item.decode() if kept is None else kept)
     assert intake.depth(redis)["notice"] == 0
     assert not redis.zcard("sms:intake:notice:taken")
@@ -113,8 +113,8 @@ def test_what_lies_in_the_intake_under_no_id_is_refused_under_one(ledger: Ledger
     for item_id in (b"", b"\xff\0", b"x" * 100):
         put_by_hand(redis, item_id, as_item())
     taken_in(ledger, redis)
-    assert len({str(row["id"]) for row in ledger.rows(refused)}) == 3
-    assert all(is_id(str(row["id"])) for row in ledger.rows(refused))
+    assert len({str(row["id"]) for row in ledger.rows(t.refused)}) == 3
+    assert all(is_id(str(row["id"])) for row in ledger.rows(t.refused))
     assert intake.depth(redis)["notice"] == 0
 
 
@@ -126,16 +126,16 @@ def test_one_message_that_the_ledger_cannot_hold_is_refused_and_the_400_beside_i
 ) -> None:
     tries = []
 
-    def accept(some: Sequence[Message]) -> None:
-        tries.append(len(some))
-        ledger.accept(*some)
+    def accept(messages: Sequence[Message]) -> None:
+        tries.append(len(messages))
+        ledger.accept(*messages)
 
     # As a fault of ours would have it: what is read could not become such a message.
     bad = replace(message("bad"), **fault)
-    some = [message(f"m{n}") for n in range(400)]
-    accept_each(accept, partial(refuse, ledger.engine), [*some[:200], bad, *some[200:]], now=NOW)
-    assert len(ledger.rows(messages)) == 400
-    (row,) = ledger.rows(refused)
+    good = [message(f"m{n}") for n in range(400)]
+    accept_each(accept, partial(refuse, ledger.engine), [*good[:200], bad, *good[200:]], now=NOW)
+    assert len(ledger.rows(t.messages)) == 400
+    (row,) = ledger.rows(t.refused)
     assert row["id"] == "bad"
     assert (
         json.loads(str(row["payload"])).items()
@@ -152,7 +152,7 @@ def test_a_ledger_that_is_away_refuses_nothing(ledger: Ledger, redis: Redis) -> 
     intake.put(redis, [message("m")], now=NOW)
     with pytest.raises(OperationalError):
         taken_in(ledger, redis, accept=ledger_is_away)
-    assert ledger.rows(refused) == []
+    assert ledger.rows(t.refused) == []
     assert intake.depth(redis)["notice"] == 1
 
 
@@ -162,9 +162,9 @@ def test_a_message_whose_account_no_worker_knows_is_refused_when_it_is_past_its_
 ) -> None:
     intake.put(redis, [message("m", account="other", lane=lane, **fields)], now=NOW)
     taken_in(ledger, redis, lane, now=NOW + timedelta(seconds=valid - 1))
-    assert ledger.rows(refused) == []
+    assert ledger.rows(t.refused) == []
     taken_in(ledger, redis, lane, now=NOW + timedelta(seconds=valid + 6))
-    (row,) = ledger.rows(refused)
+    (row,) = ledger.rows(t.refused)
     assert json.loads(str(row["faults"])) == [
         "account 'other' was unknown for as long as it was valid; the accounts are: default"
     ]
@@ -180,9 +180,9 @@ def test_a_message_whose_id_the_ledger_has_for_another_one_is_refused_and_one_th
     for lane, fields in (("notice", {}), ("notice", {"content": "别的"}), ("otp", {"lane": "otp"})):
         intake.put(redis, [message("m", **fields)], now=NOW)
         taken_in(ledger, redis, lane)
-        assert len(ledger.rows(refused)) == (1 if fields else 0)
+        assert len(ledger.rows(t.refused)) == (1 if fields else 0)
     intake.put(redis, [message("n"), message("o", mobile(1))], now=NOW)
     taken_in(ledger, redis)
-    accept_each(lambda some: ledger.accept(*some), partial(refuse, ledger.engine), [message("o")], now=NOW)
-    assert {row["id"] for row in ledger.rows(refused)} == {"m", "o"}
-    assert "its id or key is that of another message" in str(ledger.rows(refused)[0]["faults"])
+    accept_each(lambda messages: ledger.accept(*messages), partial(refuse, ledger.engine), [message("o")], now=NOW)
+    assert {row["id"] for row in ledger.rows(t.refused)} == {"m", "o"}
+    assert "its id or key is that of another message" in str(ledger.rows(t.refused)[0]["faults"])
