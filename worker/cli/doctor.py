@@ -1,7 +1,6 @@
 """`sms doctor`: makes every check that can be made, whatever became of the others."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import typer
@@ -32,14 +31,18 @@ def doctor(as_json: AsJson = False) -> None:
     """
     results = list(_check_all(datetime.now(UTC)))
     if as_json:
-        print_json([asdict(check) for check in results])
+        print_json([_as_json(check) for check in results])
     else:
         listed = table("check", "state", "what was found, and what to do", fixed={"check": 22, "state": 5})
         for check in results:
-            text = "\n→ ".join(filter(None, (check.found, check.remedy)))
+            text = "\n→ ".join(filter(None, (check.finding, check.remedy)))
             listed.add_row(check.name, styled(check.state), clean(text))
         console().print(listed)
     raise typer.Exit(1 if any(check.state == WRONG for check in results) else 0)
+
+
+def _as_json(check: Check) -> dict[str, str | None]:
+    return {"name": check.name, "state": check.state, "found": check.finding, "remedy": check.remedy}
 
 
 def _check_all(now: datetime) -> Iterator[Check]:

@@ -82,7 +82,7 @@ class KeyRecord:
     lane: str
 
     @classmethod
-    def of(cls, message: Message, day: int) -> Self:
+    def for_message(cls, message: Message, day: int) -> Self:
         """The record of a message with a key. `day` is the day of its first use, in days since 1970."""
         secret = blake2b("\0".join(message.key or ()).encode()).digest()
         identity = "\0".join((message.lane, message.content, *sorted(message.to)))
@@ -122,7 +122,7 @@ def reused_key_faults(messages: Iterable[Message], day: int) -> dict[int, Fault]
     faults = {}
     for position, message in enumerate(messages):
         if message.key:
-            record = KeyRecord.of(message, day)
+            record = KeyRecord.for_message(message, day)
             if (first := firsts.setdefault(message.key, record)).digest != record.digest:
                 faults[position] = reused_key_fault(message.key, first, record)
     return faults

@@ -69,7 +69,7 @@ def _put_or_check(redis: Redis, messages: Sequence[Message], now: datetime, *, s
     faults = {
         position: reused_key_fault(message.key, first, this)
         for position, (message, first) in enumerate(zip(messages, firsts, strict=True))
-        if message.key and first and first.digest != (this := KeyRecord.of(message, day)).digest
+        if message.key and first and first.digest != (this := KeyRecord.for_message(message, day)).digest
     }
     if faults:
         raise KeyUsed(faults)
@@ -83,7 +83,7 @@ def _key_args(message: Message, day: int) -> tuple[str | bytes, ...]:
     if message.key is None:
         return "", "", ""
     bucket, name = bucket_and_name(message.key)
-    return f"{_KEYS}:{bucket}", name, KeyRecord.of(message, day).pack()
+    return f"{_KEYS}:{bucket}", name, KeyRecord.for_message(message, day).pack()
 
 
 def keep_keys(redis: Redis, days: int) -> None:

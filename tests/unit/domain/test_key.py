@@ -36,7 +36,7 @@ def read(**fields: object) -> Message:
     ids=str,
 )
 def test_another_text_recipient_or_lane_is_another_message(other: dict[str, object]) -> None:
-    assert KeyRecord.of(read(), DAY).digest != KeyRecord.of(read(**other), DAY).digest
+    assert KeyRecord.for_message(read(), DAY).digest != KeyRecord.for_message(read(**other), DAY).digest
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_another_text_recipient_or_lane_is_another_message(other: dict[str, obje
     ids=str,
 )
 def test_what_is_reckoned_anew_when_it_is_sent_again_makes_no_other_message(other: dict[str, object]) -> None:
-    assert KeyRecord.of(read(), DAY).digest == KeyRecord.of(read(**other), DAY).digest
+    assert KeyRecord.for_message(read(), DAY).digest == KeyRecord.for_message(read(**other), DAY).digest
 
 
 def test_what_was_enqueued_before_a_key_was_met_that_another_process_had_used_is_told() -> None:
@@ -64,15 +64,15 @@ def test_the_order_of_recipients_makes_no_other_message() -> None:
 
 @given(st.integers(0, 9999), st.sampled_from(sorted(LANES)), st.integers(1, 500))
 def test_what_is_kept_is_read_back_and_takes_no_more_than_a_few_bytes(number: int, lane: str, length: int) -> None:
-    record = KeyRecord.of(read(to=f"1380000{number:04}", lane=lane, content="字" * length), DAY)
+    record = KeyRecord.for_message(read(to=f"1380000{number:04}", lane=lane, content="字" * length), DAY)
     assert KeyRecord.unpack(record.pack()) == record
     assert len(record.pack()) + len(bucket_and_name(MessageKey("default", "", "k"))[1]) <= 32
 
 
 def test_the_fault_shows_both_messages_and_neither_a_text_nor_a_mobile() -> None:
     first, now = (
-        KeyRecord.of(read(), DAY),
-        KeyRecord.of(read(to=["13900139001", "13900139002"], content="您好", lane="otp"), DAY),
+        KeyRecord.for_message(read(), DAY),
+        KeyRecord.for_message(read(to=["13900139001", "13900139002"], content="您好", lane="otp"), DAY),
     )
     fault = str(reused_key_fault(MessageKey("default", "", "k"), first, now))
     assert "on 2026-11-22: first notice to ****8000, 13 characters, now" in fault
@@ -109,7 +109,7 @@ def test_of_messages_that_are_sent_together_each_that_has_anothers_key_is_told()
 
 
 def test_what_is_kept_of_a_code_tells_it_to_nobody_who_does_not_know_its_key() -> None:
-    ours = KeyRecord.of(read(content="您的验证码是 123456", key="a1b2"), DAY)
-    guessed = KeyRecord.of(read(content="您的验证码是 123456", key="another"), DAY)
+    ours = KeyRecord.for_message(read(content="您的验证码是 123456", key="a1b2"), DAY)
+    guessed = KeyRecord.for_message(read(content="您的验证码是 123456", key="another"), DAY)
     assert ours.digest != guessed.digest
-    assert ours.digest == KeyRecord.of(read(content="您的验证码是 123456", key="a1b2"), DAY).digest
+    assert ours.digest == KeyRecord.for_message(read(content="您的验证码是 123456", key="a1b2"), DAY).digest

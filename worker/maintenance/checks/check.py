@@ -21,16 +21,16 @@ class Check:
 
     name: str
     state: str
-    found: str
+    finding: str
     remedy: str | None = None
 
 
-def judge(name: str, good: bool, found: str, remedy: str, otherwise: str = WRONG) -> Check:
+def judge(name: str, good: bool, finding: str, remedy: str, otherwise: str = WRONG) -> Check:
     """`ok` where it is good; else the state `otherwise`, with the remedy."""
-    return Check(name, OK, found) if good else Check(name, otherwise, found, remedy)
+    return Check(name, OK, finding) if good else Check(name, otherwise, finding, remedy)
 
 
 def judge_backlog(name: str, backlog: Backlog, remedy: str = IDLE, otherwise: str = WRONG) -> Check:
     """`ok` where nothing is overdue."""
-    found = f"{backlog.count}" + (f", {backlog.overdue} of them overdue" if backlog.overdue else "")
-    return judge(name, backlog.overdue == 0, found, remedy, otherwise)
+    finding = f"{backlog.count}" + (f", {backlog.overdue} of them overdue" if backlog.overdue else "")
+    return judge(name, backlog.overdue == 0, finding, remedy, otherwise)

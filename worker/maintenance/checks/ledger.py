@@ -45,8 +45,8 @@ def check_write(engine: Engine) -> Check:
     if file is None:
         return Check("ledger: a write", OK, f"{place} took a megabyte")
     free = shutil.disk_usage(Path(file).parent).free
-    found = f"{place} took one, {free / 1e6:,.0f} MB of its disk are free"
-    return judge("ledger: a write", free >= LEAST_FREE_BYTES, found, remedy)
+    finding = f"{place} took one, {free / 1e6:,.0f} MB of its disk are free"
+    return judge("ledger: a write", free >= LEAST_FREE_BYTES, finding, remedy)
 
 
 def _judge_failed_write(sqlstate: str | None, otherwise: str) -> tuple[str, str]:
@@ -100,9 +100,9 @@ def check_account_clocks(connection: Connection) -> Iterator[Check]:
     """How far the workers' clocks differ from the gateway's, by account."""
     for account, skew in gates.skews(connection).items():
         side = "behind" if skew > timedelta(0) else "ahead of"
-        found = f"{abs(skew.total_seconds()):.0f} s {side} the gateway's, when last seen"
+        finding = f"{abs(skew.total_seconds()):.0f} s {side} the gateway's, when last seen"
         remedy = "set this machine's clock (NTP); calls are signed with the gateway's time meanwhile"
-        yield judge(f"clock, by {account}", abs(skew) < PATIENCE, found, remedy, LOOK)
+        yield judge(f"clock, by {account}", abs(skew) < PATIENCE, finding, remedy, LOOK)
 
 
 def check_unknown(connection: Connection) -> Check:
@@ -122,6 +122,6 @@ def check_removed_accounts(connection: Connection, known: Collection[str] | None
     """Submissions that wait for accounts that no worker has."""
     waiting = {} if known is None else backlog.waiting_by_account(connection)
     removed = {account: count for account, count in waiting.items() if account not in (known or ())}
-    found = ", ".join(f"{count} submissions of {account}" for account, count in sorted(removed.items()))
+    finding = ", ".join(f"{count} submissions of {account}" for account, count in sorted(removed.items()))
     remedy = "put the account back into the settings of the workers, or let them expire: no worker can send them"
-    return judge("accounts removed", not removed, found or "0", remedy, LOOK)
+    return judge("accounts removed", not removed, finding or "0", remedy, LOOK)

@@ -48,8 +48,8 @@ def check_memory(redis: Redis, info: Mapping[str, Any]) -> Check:
 def check_tick(redis: Redis, now: datetime) -> Check:
     """Whether beat and a worker are at work: their tick runs every second."""
     tick = heartbeat.last_tick(redis)
-    found = f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat has run yet"
-    return judge("worker and beat", tick is not None and now - tick < PATIENCE, found, _why_idle(redis))
+    finding = f"the last tick was {(now - tick).total_seconds():.0f} s ago" if tick else "no tick of beat has run yet"
+    return judge("worker and beat", tick is not None and now - tick < PATIENCE, finding, _why_idle(redis))
 
 
 def check_workers(redis: Redis) -> Iterator[Check]:
@@ -99,11 +99,11 @@ def check_intake(redis: Redis, now: datetime) -> Check:
 def check_unknown_accounts(redis: Redis) -> Check:
     """Messages in the intake that wait for a worker that has their account."""
     parked = intake_parked.counts(redis)
-    found = ", ".join(f"{count} messages for {account}" for account, count in sorted(parked.items())[:ACCOUNTS_NAMED])
+    finding = ", ".join(f"{count} messages for {account}" for account, count in sorted(parked.items())[:ACCOUNTS_NAMED])
     if len(parked) > ACCOUNTS_NAMED:
-        found += f" and {len(parked) - ACCOUNTS_NAMED} other accounts"
+        finding += f" and {len(parked) - ACCOUNTS_NAMED} other accounts"
     remedy = "start a worker whose settings have that account; a message that is past its validity is refused"
-    return judge("accounts unknown", not parked, found or "0", remedy, LOOK)
+    return judge("accounts unknown", not parked, finding or "0", remedy, LOOK)
 
 
 def _why_idle(redis: Redis) -> str:
