@@ -14,7 +14,7 @@ pytestmark = pytest.mark.beside
 
 def test_an_app_that_may_only_put_sends_by_client_and_by_name(stack: Stack) -> None:
     url = stack.redis_url_of("producer")
-    SmsClient(url, caller="shop").send("13800138000", "您的验证码是 123456", lane="otp", key="login-4711")
+    SmsClient(url, caller="shop").send("13800138002", "您的验证码是 123456", lane="otp", key="login-4711")
     message = {"to": ["13800138001"], "content": "您的订单已发货"}
     Celery(broker=url, set_as_current=False).send_task("sms.send", kwargs={"message": message}, queue="sms.notice")
     stack.wait_for("both at the gateway", lambda: simulator(stack, "mobiles_taken") == 2)
