@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The everyday commands, for a machine that has nothing but Python: they make `.venv` and go on in it.
 
-What is in `.venv` is said by requirements.lock alone; what a command does, by the program it becomes.
+requirements.lock decides what `.venv` contains. Most commands replace this process with another program.
 """
 
 # Annotations stay text, so that a Python too old for this project still gets as far as telling so.
@@ -29,7 +29,7 @@ usage: python3 run.py COMMAND [ARGS]
   audit   asks OSV for known vulnerabilities of what production installs; ARGS go to pip-audit. Exit code 3: not audited
   bench   the benchmarks
   chaos   the whole system under fire: things break at random, and what is lost or doubled is counted
-  attack  what was once tried with success, against a stack of its own, and whether it is held
+  attack  attacks that once succeeded, tried again against a stack of its own: is each of them held?
   fuzz    a million pushes that are nearly right for the parser, 20,000 over HTTP (`fuzz --help`)
   sms     any command of the `sms` CLI
   lock    make the lock files and the SBOM anew from pyproject.toml (needs uv; `lock --upgrade` takes newer versions)"""
@@ -41,7 +41,7 @@ STAMP = VENV / "complete"
 LOCK = REPO / "requirements.lock"
 PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
 
-# What each kind of test is, and what the marks mean, is told in docs/testing.md.
+# docs/testing.md describes the kinds of tests and the marks.
 SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4")
 # Whole systems wait for one another now and then: one process more than there are cores keeps these busy.
 WITH_ONE_MORE = ("-n", str(min((os.cpu_count() or 1) + 1, 5)))
@@ -65,11 +65,11 @@ LINTERS = (
     ("lint-imports",),
     ("python", "-m", "deploy.sbom", "--check"),
 )
-# Run in the repo, so that no path of this machine gets into the files.
+# This runs in the repo, so that no path of this machine gets into the files.
 COMPILE = "uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml"
-# What some dependency of ours asks for and production never imports. What production does import, it imports at its start,
-# if only for others: celery's command click-repl (and that prompt-toolkit and wcwidth), pydantic-settings python-dotenv,
-# typer shellingham. tests/unit/deploy/test_production_lock.py holds both.
+# Some dependencies ask for packages that production never imports; we leave these out. Other packages stay, because
+# production imports them at its start: celery's command imports click-repl (and that imports prompt-toolkit and
+# wcwidth), pydantic-settings python-dotenv, typer shellingham. tests/unit/deploy/test_production_lock.py tests both.
 LEFT_OUT = {
     "colorama": "for Windows alone",
     "et-xmlfile": "openpyxl takes lxml where it is there, and it is",
@@ -81,11 +81,11 @@ LEFT_OUT = {
 
 
 class Stop(Exception):
-    """Nothing can be run until the user has done what this says."""
+    """No command can run until the user has done what the text says."""
 
 
 def main(args: list[str]) -> int:
-    """Returns for `lint`, `lock` and `test` without arguments for pytest only: the others become another program, whose signals and exit code are its own."""
+    """Returns the exit code of `lint`, `lock` and the standard tests. Any other command replaces this process."""
     command, rest = (args[0], args[1:]) if args else ("", [])
     if command not in ("demo", "test", "lint", "bench", "chaos", "attack", "fuzz", "sms", "lock", "audit"):
         asked = command in ("-h", "--help")
@@ -124,7 +124,7 @@ def supported(version: tuple[int, ...]) -> bool:
 
 
 def other_python() -> str:
-    """A supported Python on PATH. Each is tried, for a pyenv shim stands there for versions that do not run."""
+    """A supported Python on PATH. Each is run first, because a pyenv shim may stand for a version that is not there."""
     probe = "import sys; print(*sys.version_info[:2], sys.executable)"
     for path in filter(None, map(shutil.which, ("python3.13", "python3.12", "python3.11", "python3.14"))):
         said = subprocess.run([path, "-I", "-c", probe], capture_output=True, text=True, check=False)
@@ -139,7 +139,7 @@ def other_python() -> str:
 
 
 def newer_than_tested(version: tuple[int, ...]) -> str:
-    """What to say to whoever has a Python that the tests have not run on; nothing for the others."""
+    """The remark for a user whose Python is newer than those of the tests; empty for other users."""
     if version[:2] <= NEWEST_TESTED:
         return ""
     newest = ".".join(map(str, NEWEST_TESTED))
@@ -147,7 +147,7 @@ def newer_than_tested(version: tuple[int, ...]) -> str:
 
 
 def stamp() -> str:
-    """What a complete `.venv` was made from: it is made anew when any of this changes, and if the repo was moved."""
+    """What a complete `.venv` was made from. Where any of this changes, or the repo is moved, `.venv` is made anew."""
     digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()
     return f"{digest}\n{platform.python_version()} {sysconfig.get_platform()}\n{VENV}\n"
 
@@ -206,7 +206,7 @@ def make_venv(uv: str | None) -> None:
 def link_project() -> None:
     """Puts the project in `.venv` by a path file and a launcher.
 
-    All that an editable install comes to, without a build backend, which the lock would have to carry for this alone.
+    An editable install does the same, but it needs a build backend, which the lock would have to carry for this alone.
     """
     packages = sysconfig.get_path("purelib", "venv", {"base": str(VENV)})
     Path(packages, "sms-worker.pth").write_text(f"{REPO}\n")
@@ -234,7 +234,9 @@ def lint() -> int:
     codes = [subprocess.run([VENV / "bin" / name, *args], check=False).returncode for name, *args in LINTERS]
     for path in (LOCK, PRODUCTION_LOCK):
         if "://" in path.read_text():
-            print(f"{path}: holds an address, and where packages come from is for each user to say", file=sys.stderr)
+            print(
+                f"{path}: holds an address; each user chooses where packages come from, so remove it", file=sys.stderr
+            )
             codes.append(1)
     return next(filter(None, codes), 0)
 

@@ -66,7 +66,7 @@ class Figures:
     calls_a_second: float = 0
     pause_seconds: float = 0
     last_call_after_pause: float = 0
-    """From the return of `sms campaign pause` to the last call; negative if the call came before."""
+    """The time from the return of `sms campaign pause` to the last call; negative if the call came before."""
     resume_to_first_call: float = 0
     show_seconds: float = 0
     cancel_seconds: float = 0

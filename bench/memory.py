@@ -56,7 +56,7 @@ class Look:
 
     messages: int
     seconds: float
-    """Since the start, including the rests."""
+    """The seconds since the start, including the rests."""
     memory: Mapping[str, Memory]
 
 

@@ -74,13 +74,13 @@ class Figures:
     applied: int
     """Reports of the load in the ledger. Without all of them there are no figures."""
     p50_ms: float
-    """Until a push was acknowledged; for a paced push from its fixed time on."""
+    """The time until a push was acknowledged; for a paced push from its fixed time on."""
     p99_ms: float
     longest_ms: float
     pushed_seconds: float
-    """From the first push until all were acknowledged."""
+    """The time from the first push until all were acknowledged."""
     applied_seconds: float
-    """From the first push until all reports were in the ledger."""
+    """The time from the first push until all reports were in the ledger."""
     applied_per_second: float
     client_cpu: float
     """The share of a core that the pushing client used. Near 1, the client would be the limit."""

@@ -71,11 +71,11 @@ class Figures:
     """Messages that the gateway's log has just once. Without all of them there are no figures."""
     enqueue_seconds: float
     seconds: float
-    """From the first call to the last outcome."""
+    """The time from the first call to the last outcome."""
     calls_per_second: float
     mobiles_per_second: float
     settled_seconds: float
-    """From the first call until the ledger had all outcomes, and with pushes all reports."""
+    """The time from the first call until the ledger had all outcomes, and with pushes all reports."""
     used: dict[str, Use]
     """What each process used from when the sender went on until then. `worker` is the sender."""
 

@@ -13,7 +13,7 @@ from time import monotonic
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 ARRIVAL_SECONDS = 5
-"""From the connection, or from the first byte of its next request, to the last byte of the body: 4 MiB at 1 MB/s."""
+"""The time from the connection, or the first byte of a later request, to the last byte of the body: 4 MiB at 1 MB/s."""
 
 GRACE_SECONDS = 1
 """The least time that a thread has to read a request, also where the request waited long for the thread."""

@@ -1,7 +1,7 @@
-"""Asks OSV (through pip-audit) which known vulnerabilities are in what production installs, deploy/requirements.lock.
+"""Asks OSV, through pip-audit, for known vulnerabilities of what production installs (deploy/requirements.lock).
 
-Exit code 0: all was asked for and nothing is known. 1: something is known. 2: pip-audit failed.
-3: not audited, for the service could not be asked, or did not know what it must know.
+Exit code 0: every package was checked, and none has a known vulnerability. 1: a package has one. 2: pip-audit failed.
+3: not audited, because the service gave no answer, or did not know a vulnerability that it must know.
 `PIP_AUDIT_OSV_URL` is pip-audit's setting for another address of the service.
 """
 
@@ -17,15 +17,15 @@ import typer
 
 from deploy.sbom import LOCK, REPO, Pin, pins
 
-# OSV, not PyPI: a mirror of PyPI mostly has no advisories, and pip-audit takes that for good news.
+# OSV, not PyPI: most mirrors of PyPI have no advisories, and pip-audit takes that for good news.
 PIP_AUDIT = [sys.executable, "-m", "pip_audit", "--vulnerability-service", "osv", "--format", "json"]
 PLAIN = ["--output", "stdout", "--progress-spinner", "off", "--aliases", "on", "--desc", "off"]
-# The pins are asked for as they stand: nothing is resolved, nothing is installed.
+# pip-audit checks the pins as they stand. It resolves nothing and installs nothing.
 FROZEN = ["--no-deps", "--disable-pip"]
 
-# Asked for with ours: a service that does not know its vulnerabilities (CVE-2019-12308 and others) knows none.
+# This package is checked with ours. A service without its vulnerabilities (CVE-2019-12308 and others) may have none.
 CANARY = ("django", "2.2.1")
-# How pip-audit ends when it has no use for what the service said, or heard nothing. All else is a fault on our side.
+# The error of pip-audit if the service gave no answer, or an unusable one. Any other error is a fault on our side.
 UNREACHED = re.compile(r"^(?:requests\.exceptions\.|pip_audit\._service\.|.*Could not connect to ).*", re.MULTILINE)
 
 
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """`known`: name, version and vulnerability. `gaps`: why something was not audited, if so."""
+    """`known` has name, version and vulnerability. `gaps` has the reasons why a package was not audited."""
 
     known: list[tuple[str, str, dict[str, Any]]]
     gaps: list[str]
@@ -57,8 +57,9 @@ def main(options: list[str]) -> int:
     gaps = dict.fromkeys(gap for judgement in judgements for gap in judgement.gaps)  # each once, in order
     for name, version, vulnerability in known:
         names = ", ".join([vulnerability["id"], *vulnerability["aliases"]])
-        mended = ", ".join(vulnerability["fix_versions"]) or "no version yet"
-        typer.echo(f"{name:<20} {version:<12} {names}; mended in {mended}")
+        fixes = ", ".join(vulnerability["fix_versions"])
+        fixed = f"fixed in {fixes}" if fixes else "no fixed version yet"
+        typer.echo(f"{name:<20} {version:<12} {names}; {fixed}")
     for gap in gaps:
         typer.echo(f"NOT AUDITED: {gap}.", err=True)
     if not gaps:
@@ -67,7 +68,10 @@ def main(options: list[str]) -> int:
 
 
 def rounds(asked: list[Pin]) -> list[list[tuple[str, str]]]:
-    """Each with one version of a package, for pip-audit takes no two: the lock has another version for another Python."""
+    """Returns the packages in rounds. A round has one version of a package, because pip-audit takes no two.
+
+    The lock has another version of some packages for another Python.
+    """
     by_round: list[list[tuple[str, str]]] = []
     for pin in asked:
         packages = next((each for each in by_round if pin.name not in dict(each)), None)
@@ -78,7 +82,7 @@ def rounds(asked: list[Pin]) -> list[list[tuple[str, str]]]:
 
 
 def ask(packages: list[tuple[str, str]], options: list[str]) -> Answer:
-    """Without the markers of the lock: what is for another Python than this one is asked for too."""
+    """Checks packages without the markers of the lock, so that it also checks packages for another Python."""
     with tempfile.TemporaryDirectory() as folder:
         asked = Path(folder, "requirements.txt")
         asked.write_text("".join(f"{name}=={version}\n" for name, version in [*packages, CANARY]))

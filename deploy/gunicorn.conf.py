@@ -1,7 +1,7 @@
 """Gunicorn for the callback app, behind nginx.
 
-A thread is held by a request that is slow to arrive, for seconds at the most (callback_app/server.py). Its client should
-all the same be a proxy that hands requests over whole: nginx.conf does.
+A slow request holds a thread for a few seconds at most (callback_app/server.py). All the same, its client should be a
+proxy that hands over whole requests, as deploy/nginx.conf does.
 """
 
 from worker.runtime import log_filter

@@ -1,8 +1,8 @@
 """Writes the SBOM of production, deploy/sbom.json (CycloneDX 1.6), from deploy/requirements.lock.
 
-Our own lines, for it is made by a bare Python beside the lock, and a library would need all of them but the last to be
-told what the lock says. `uv export` has names, versions and hashes too, but of a lock of its own, with the addresses of
-the files and the time in it. Licences are not in it: no lock says them.
+A bare Python makes it beside the lock, so it uses no library. An SBOM library would replace only the last lines here:
+the others read the lock. `uv export` writes names, versions and hashes too, but from a lock of its own. Its output also
+has the addresses of the files, and the time. The SBOM names no licences, because no lock has them.
 """
 
 import json
@@ -24,7 +24,7 @@ VIA = re.compile(r"^    # +(?:via )?(?!via$|-c )([\w.-]+)", re.MULTILINE)
 
 
 class Pin(NamedTuple):
-    """A version of a package in the lock. `via`: the names of what asks for it, be it packages or the project."""
+    """A version of a package in the lock. `via` has the names of the packages that ask for it, or of the project."""
 
     name: str
     version: str
@@ -47,7 +47,7 @@ def pins(lock: str) -> Iterator[Pin]:
 
 
 def sbom(lock: str, project: dict[str, Any]) -> str:
-    """The same text for the same lock and project: no time is in it, and its serial number is made from the rest."""
+    """The SBOM. The same lock and project give the same text: it has no time, and the rest makes its serial number."""
     locked = list(pins(lock))
     name, version = project["name"], project["version"]
     root = f"{name}@{version}"
@@ -65,7 +65,7 @@ def sbom(lock: str, project: dict[str, Any]) -> str:
 
 
 def component(pin: Pin) -> dict[str, Any]:
-    """Its hashes are those of all the files that it may be installed from: one for each platform, and the source."""
+    """The package as CycloneDX has it, with the hashes of all its files: one for each platform, and the source."""
     said: dict[str, Any] = {"type": "library", "bom-ref": pin.purl, "name": pin.name, "version": pin.version}
     said |= {"purl": pin.purl, "hashes": [{"alg": "SHA-256", "content": digest} for digest in pin.hashes]}
     if pin.marker:  # uv's own name for it: where the package is installed at all
@@ -73,16 +73,16 @@ def component(pin: Pin) -> dict[str, Any]:
     return said
 
 
-def main(args: list[str]) -> str | None:
-    """What is wrong, or None. With `--check` the file is compared, not written."""
+def main(args: list[str], path: Path = SBOM) -> str | None:
+    """Writes the SBOM to the file, or compares the file with `--check`. Returns what is wrong, or None."""
     if args not in ([], ["--check"]):
-        return f"there is no {' '.join(args)}; without anything it writes {SBOM}, with --check it compares"
+        return f"unknown arguments: {' '.join(args)}; give none to write {path}, or --check to compare it"
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     text = sbom(LOCK.read_text(), project)
     if args != ["--check"]:
-        SBOM.write_text(text)
-    elif not SBOM.exists() or SBOM.read_text() != text:
-        return f"{SBOM}: is not what the lock says: `python3 run.py lock` makes it anew"
+        path.write_text(text)
+    elif not path.exists() or path.read_text() != text:
+        return f"{path} does not match the lock: `python3 run.py lock` makes it anew"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The Celery tasks. Each is one call to a verb; the verbs are in the modules of that name."""
+"""The Celery tasks. Each calls one function of `sending`, `inbound`, `campaigns` or `maintenance`."""
 
 import logging
 from functools import partial

@@ -18,7 +18,7 @@ RECOVERY_SECONDS = 20.0
 BELLS = 20
 """A few, however many messages are sent."""
 SHUT_SECONDS = 1.0
-"""How long the gate may be shut while the gateway is well: as long as a look at it may be wrong."""
+"""How long the gate may be closed while the gateway is well: as long as a look at it may be wrong."""
 PROBES = 2
 """Calls with which a closed gate is probed in a spell. Each of them may be lost."""
 NEVER = math.inf
@@ -67,7 +67,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
         Figure("oldest push", max((look.push for look in looks), default=NEVER), most=PUSH_SECONDS, unit="s"),
         Figure("oldest tick", max((look.tick for look in looks), default=NEVER), most=TICK_SECONDS, unit="s"),
         Figure("tasks in a lane's queue", max((look.bells for look in looks), default=NEVER), most=BELLS),
-        Figure("gate shut, the gateway well", _shut_seconds(evidence), most=SHUT_SECONDS, unit="s"),
+        Figure("gate closed, the gateway well", _shut_seconds(evidence), most=SHUT_SECONDS, unit="s"),
         Figure("lost", lost, most=0),
         Figure("twice", sum(times > 1 for times in taken.values()), most=0),
         Figure("burnt: unknown, never taken", burnt(evidence), most=burnt_at_most(evidence.spells, bounds)),

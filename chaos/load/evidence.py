@@ -33,7 +33,7 @@ class Rows:
     """Recipients of the campaign."""
     reports: int
     foreign_reports: int
-    """Those of the extra pushes."""
+    """Reports of the extra pushes."""
     unread_reports: int
     """Reports in pushes that are kept and not processed yet. They are not lost."""
 

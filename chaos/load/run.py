@@ -97,7 +97,7 @@ class _Parts:
     otps: Otps
     pushes: Pushes
     members: int = 0
-    """Of the campaign, once it has started."""
+    """The members of the campaign, once it has started."""
 
     def start_campaign(self) -> None:
         start_campaign(self.engine, "您的账单 {{ name }}", self.options.messages)

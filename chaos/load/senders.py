@@ -140,9 +140,9 @@ class Pushes:
 
     stack: Stack
     every: float
-    """Seconds."""
+    """The seconds between two pushes."""
     reports: int = 0
-    """Acknowledged so far."""
+    """The reports acknowledged so far."""
     slowest: float = 0
     """The longest time until a push was acknowledged in seconds, repeats included."""
 

@@ -1,6 +1,6 @@
 """A short run of `python3 run.py chaos load`: a flood, pushes, a campaign, poison, a sick worker and a bad gateway at once.
 
-The times are held against bounds that a busy machine of two cores keeps; the command's own are tighter.
+The bounds for times are those that a busy machine of two cores keeps. The command's own bounds are tighter.
 """
 
 import json
@@ -28,10 +28,10 @@ OPTIONS = (
     "90",
 )
 SECONDS = {"OTP p50": 2, "taken again after a bad gateway": 40, "oldest push": 15, "oldest tick": 15}
-"""A few times the bounds of the command; where a queue starves, it is tens of seconds."""
+"""Bounds of a few times those of the command. Where a queue starves, it takes tens of seconds."""
 AS_IT_SAYS = (
     "tasks in a lane's queue",
-    "gate shut, the gateway well",
+    "gate closed, the gateway well",
     "lost",
     "twice",
     "burnt: unknown, never taken",
@@ -43,7 +43,7 @@ AS_IT_SAYS = (
     "still waiting",
     "faults of `send`",
 )
-"""No machine is too slow for these."""
+"""The figures with the bounds of the command: no machine is too slow for these."""
 
 
 @pytest.mark.timeout(300)

@@ -1,4 +1,4 @@
-"""What each process does that cannot start: it says everything that is missing, once, and ends."""
+"""A process that cannot start names everything that is missing, once, and ends."""
 
 import os
 import subprocess
@@ -64,7 +64,7 @@ def test_a_process_with_an_address_that_is_none_says_so_and_ends(
     }
     done = run(command, tmp_path, **settings | {name: address})
     assert done.returncode != 0
-    assert f"the settings are not complete:\n  - {name} is no" in done.stderr
+    assert f"these settings are missing or wrong; correct them and start again:\n  - {name} is no" in done.stderr
     assert "pa55word" not in done.stderr
     assert "Traceback" not in done.stderr
 

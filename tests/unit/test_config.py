@@ -285,7 +285,9 @@ def test_what_is_unknown_is_sent_again_only_in_a_lane_that_says_so(
 def test_a_section_of_the_file_that_is_no_table_is_told(environment, tmp_path: Path) -> None:
     (tmp_path / "sms.toml").write_text("lanes = 3")
     environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
-    assert gaps("worker") == [f"SMS_CONFIG: {tmp_path / 'sms.toml'}: [lanes] means nothing here"]
+    assert gaps("worker") == [
+        f"SMS_CONFIG: {tmp_path / 'sms.toml'}: [lanes] is not a section; use [accounts.NAME] or [lanes.NAME]"
+    ]
 
 
 def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: Path) -> None:
@@ -307,8 +309,8 @@ def test_everything_wrong_with_the_file_is_told_at_once(environment, tmp_path: P
     )
     environment(**ALL, SMS_CONFIG=str(tmp_path / "sms.toml"))
     sentences = gaps("worker")
-    assert "[otp] means nothing here" in sentences[0]
-    assert "[lanes.sms] means nothing here; the lanes are otp, notice, marketing" in sentences[1]
+    assert "[otp] is not a section; use" in sentences[0]
+    assert "[lanes.sms] is not a lane; the lanes are otp, notice, marketing" in sentences[1]
     assert "[lanes.otp] resend_unknown: Input should be 'never', 'once' or 'probable'" in sentences[2]
     assert "[lanes.otp] resent: is not a setting; the settings are: resend_unknown, validity" in sentences[3]
     assert [gap.split("[accounts.shop] ")[1].split(":")[0] for gap in sentences[4:-1]] == [
@@ -475,7 +477,7 @@ def test_keep_text_is_an_option_of_otp_alone(environment, tmp_path: Path) -> Non
     (tmp_path / "sms.toml").write_text("[lanes]\notp = 5\nnotice = {keep_text = false}\nopt = {keep_text = false}")
     text = " ".join(gaps("worker"))
     assert "[lanes.notice] keep_text is an option of otp alone" in text
-    assert "[lanes.opt] means nothing here; the lanes are otp" in text
+    assert "[lanes.opt] is not a lane; the lanes are otp" in text
     assert "[lanes.otp]" in text
 
 

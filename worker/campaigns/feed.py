@@ -43,7 +43,7 @@ AHEAD = 2000
 MEMBERS_OF_ONE_TEXT, MEMBERS_OF_MANY = 10_000, 1_000
 """Members that are expanded in one transaction. One text for all goes in full calls; each personal text is a call."""
 RECIPIENTS = 1_000
-"""Of one message at most."""
+"""The most recipients of one message."""
 CHECK_AGAIN = timedelta(seconds=5)
 """How often the results of a run are checked, where too many bad ones pause it."""
 MAX_FEED_TIME = timedelta(seconds=0.2)
@@ -55,10 +55,10 @@ Then the other runs of the process have their turn.
 LOST_SECONDS = 10
 """A transaction of feeding never takes this long.
 
-After it another worker goes on with the run of one that was killed.
+After this time another worker goes on with the run of a killed worker.
 """
 PASSED_ON_MS = 200
-"""Between two bells for the workers that have a run's account: where no worker has it, the run comes back at once."""
+"""The time between bells for the workers that have a run's account. Where none has it, the run comes back at once."""
 
 Accept = Callable[[Sequence[Message], Callable[[Connection], bool]], bool]
 """Keeps the messages in one transaction with what the function does, if the function returns True."""

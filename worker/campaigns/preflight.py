@@ -33,7 +33,7 @@ from worker.ledger.campaigns import audiences
 from worker.ledger.sending import optouts
 
 PAGE = 1000
-"""Members that are looked at at a time.
+"""The members of one page.
 
 `feed` takes as many of a personal text: those with the same text share calls.
 """

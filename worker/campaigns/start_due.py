@@ -49,7 +49,7 @@ def _start(engine: Engine, campaign: Campaign, due_at: datetime, window: Window 
 
 def _skip_reason(campaign: Campaign, due_at: datetime, window: Window | None, now: datetime) -> str | None:
     if is_missed(due_at, now, campaign.missed):
-        return "nobody was there to start it at its time"
+        return "beat or the workers were down, or the campaign was paused, when it was due"
     if window is None:
         return "its hours and those of its lane have no moment in common"
     return None

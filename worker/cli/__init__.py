@@ -25,7 +25,7 @@ COMMANDS = {
     "audience": "Imports lists of people for campaigns from CSV and Excel files, shows and removes them.",
     "campaign": "Sends a text to an audience, once or again and again; shows how it goes, and stops it.",
     "replies": "Lists what people wrote back, the newest first.",
-    "optout": "Lists the people who want no marketing, puts mobiles on that list and takes them off it.",
+    "optout": "Lists the people who want no marketing, adds mobiles to that list and removes them from it.",
     "account": "Shows whether accounts may send, and pauses and resumes them.",
     "unknown": "Lists calls that the gateway may or may not have taken, and settles them by your word.",
     "pushes": "Lists what the gateway pushed to us, the newest first, and shows one in full.",

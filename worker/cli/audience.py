@@ -24,6 +24,7 @@ FIRST = 5
 """How many members `show` shows."""
 SHOWN = 200
 """How many characters of a member's row the table shows; JSON has all of it."""
+NOT_READY = "not ready: an import or removal is under way or broke off; run `sms audience import` again"
 
 audience = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The audience, as the list names it.", show_default=False)]
@@ -170,4 +171,4 @@ def _now() -> datetime:
 
 
 def _people(audience: Audience) -> str:
-    return f"{audience.good:,}" if audience.ready else "not whole: being imported or removed, or that broke off"
+    return f"{audience.good:,}" if audience.ready else NOT_READY

@@ -42,7 +42,7 @@ _LEDGER_REMEDIES: dict[str | None, str] = {
 
 
 def in_words(error: Any) -> str:
-    """An expected error in words. What it quotes from strangers is safe for a terminal."""
+    """An expected error in words. Untrusted text in it is safe for a terminal."""
     return clean(_sentence(error))
 
 

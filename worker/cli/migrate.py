@@ -16,7 +16,8 @@ from worker.ledger.engine import reading
 from worker.ledger.roles import OWNER, current_role_names, is_superuser
 
 LONGEST_NAME = 63
-"""In bytes; PostgreSQL cuts off the rest of a longer name."""
+"""The longest name, in bytes. PostgreSQL cuts off the rest of a longer name."""
+URL = "write postgresql+psycopg://USER:PASSWORD@HOST:5432/DATABASE"
 
 
 def migrate(
@@ -62,17 +63,25 @@ def _migrate(engine: Engine) -> None:
 
 def _make_roles(engine: Engine, directory: Path) -> None:
     if engine.dialect.name == "sqlite":
-        raise Failed("SQLite has no users, so it has no roles: whoever may write the file may do everything")
+        raise Failed(
+            "SQLite has no users, so it has no roles: whoever may write the file may do everything; leave out --roles"
+        )
     with reading(engine) as connection:
         named = current_role_names(connection)
         if not is_superuser(connection):
-            raise Failed("the user in SMS_LEDGER_URL is not a superuser of PostgreSQL; --roles needs one")
+            raise Failed(
+                "the user in SMS_LEDGER_URL is not a superuser of PostgreSQL; --roles needs one:"
+                " set the URL of a superuser"
+            )
     if max(len(name.encode()) for name in named.values()) > LONGEST_NAME:
-        raise Failed("the name of the database is too long: with the name of a role it may have 63 bytes")
+        raise Failed(
+            "the name of the database is too long: with the name of a role it may have 63 bytes; choose a shorter name"
+        )
     passwords = _passwords(directory, named)
     if not passwords:
         raise Failed(
-            f"{directory} has none of the files ledger_url_{', ledger_url_'.join(named)}; without a password nobody could connect"
+            f"{directory} has none of the files ledger_url_{', ledger_url_'.join(named)};"
+            " without a password nobody could connect; `deploy/make-secrets` writes such files"
         )
     schema.make_roles(engine, passwords)
     for role, name in named.items():
@@ -91,8 +100,8 @@ def _passwords(directory: Path, named: Mapping[str, str]) -> dict[str, str]:
             url = make_url(path.read_text(encoding="utf-8").strip())
         except (ArgumentError, ValueError, OSError) as why:
             # Not chained: the cause may quote the file.
-            raise Failed(f"{path} cannot be read as the URL of a database ({type(why).__name__})") from None
+            raise Failed(f"{path} cannot be read as the URL of a database ({type(why).__name__}); {URL}") from None
         if url.username != name or not url.password:
-            raise Failed(f"{path} has to name the user {name} and a password")
+            raise Failed(f"{path} has to name the user {name} and a password; {URL}")
         passwords[role] = url.password
     return passwords

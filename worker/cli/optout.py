@@ -1,4 +1,4 @@
-"""`sms optout`: lists the people who want no marketing, puts mobiles on that list and takes them off it."""
+"""`sms optout`: lists the people who want no marketing, adds mobiles to that list and removes them from it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, fields
@@ -41,12 +41,12 @@ optout = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_hel
 _Mobiles = Annotated[
     list[str], typer.Argument(metavar="MOBILE...", help="Mobiles, in any usual writing.", show_default=False)
 ]
-_Account = Annotated[str, typer.Option(help="The account whose marketing they get or do not get.")]
+_Account = Annotated[str, typer.Option(help="The account whose list it is.")]
 
 
 @optout.callback()
 def about() -> None:
-    """Lists the people who want no marketing, puts mobiles on that list and takes them off it.
+    """Lists the people who want no marketing, adds mobiles to that list and removes them from it.
 
     Replying TD, T, 退订 or the like (SMS_OPTOUT_WORDS) adds the sender to the list. Codes and notices still go to them.
 
@@ -98,7 +98,7 @@ def add(
     reason: Annotated[str, typer.Option(help="Why, for those who see it in the list.", show_default=False)],
     account: _Account = "default",
 ) -> None:
-    """Takes mobiles off marketing. Waiting messages are not sent to them; a call that is under way is.
+    """Adds mobiles to the opt-out list. Waiting marketing is not sent to them; a call that is under way is.
 
     \b
     Example:
@@ -112,7 +112,7 @@ def add(
 
 @optout.command("remove")
 def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
-    """Puts mobiles back on marketing, because they asked for it.
+    """Removes mobiles from the opt-out list, so that they get marketing again.
 
     Messages that left them out are not sent to them later.
 
@@ -126,9 +126,12 @@ def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
         with engine.begin() as connection:
             opted_out = optouts.opted_out(connection, account_id, wanted)
             if others := [mobile for mobile in wanted if mobile not in opted_out]:
-                raise Failed(f"{', '.join(others)} did not opt out of {clean(account)}; nothing was changed")
+                raise Failed(
+                    f"{', '.join(others)} did not opt out of {clean(account)}; nothing was changed;"
+                    " `sms optout list --mobile MOBILE` shows who did"
+                )
             optouts.remove(connection, account_id, wanted)
-    typer.echo(f"{len(wanted):,} back on the marketing of {clean(account)}")
+    typer.echo(f"{_mobiles(len(wanted))} removed from the opt-out list of {clean(account)}")
 
 
 @optout.command("undo")
@@ -143,7 +146,7 @@ def undo(
 ) -> None:  # fmt: skip
     """Takes back the opt-outs that these pushes brought, such as forged ones.
 
-    A mobile that opted out again later, by a reply or through a person, stays off marketing.
+    A mobile that opted out again later, by a reply or through a person, stays on the list.
 
     \b
     Example:
@@ -161,8 +164,8 @@ def undo(
 
 def undone_in_words(undone: Undone) -> str:
     """What became of the opt-outs of a push."""
-    kept = f"; {undone.kept:,} opted out again later and stay off it" if undone.kept else ""
-    return f"{undone.back:,} back on marketing{kept}"
+    kept = f"; {_mobiles(undone.kept)} opted out again later and stayed on it" if undone.kept else ""
+    return f"{_mobiles(undone.back)} removed from the opt-out list{kept}"
 
 
 @optout.command("import")
@@ -174,7 +177,7 @@ def import_file(
         str | None, typer.Option(help="Why, for those who see it in the list; by default the name of the file.")
     ] = None,
 ) -> None:
-    """Takes the mobiles in a file off marketing.
+    """Adds the mobiles in a file to the opt-out list.
 
     Its first line must name the columns. Values that are not mobiles are left out and listed. If it breaks off, repeat
     it: mobiles that are on the list already stay as they are.
@@ -249,4 +252,8 @@ def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -
 
 def _added_in_words(new: int, given: int, account: str) -> str:
     before = f"; {given - new:,} had opted out before" if given > new else ""
-    return f"{new:,} taken off the marketing of {clean(account)}{before}"
+    return f"{_mobiles(new)} added to the opt-out list of {clean(account)}{before}"
+
+
+def _mobiles(count: int) -> str:
+    return "1 mobile" if count == 1 else f"{count:,} mobiles"

@@ -81,7 +81,7 @@ def table(*columns: str, fixed: Mapping[str, int] | None = None, least: Mapping[
 
 
 def clean(text: str) -> str:
-    """Text from strangers, safe for a terminal: control characters are escaped, for they would be commands to it."""
+    """Untrusted text, safe for a terminal: control characters are escaped, because a terminal obeys them."""
     return escaped(text, keep="\n\t")
 
 

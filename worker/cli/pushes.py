@@ -137,8 +137,8 @@ def replay(
     elif again or state:
         console().print(f"{_pushes(len(again))} read again at the next tick of beat")
     if left := sorted({*(push_ids or ())} - {*again}):
-        why = "it waits to be read already, it is revoked, or its body was deleted"
-        raise Failed(f"there is no push {', '.join(map(str, left))}, or {why}")
+        needs = "A push must exist, be read, not revoked, and still have its body; see `sms pushes show ID`"
+        raise Failed(f"not replayed: {', '.join(map(str, left))}. {needs}")
 
 
 @pushes.command("revoke")

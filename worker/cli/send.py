@@ -22,7 +22,7 @@ from worker.ledger.sending import message_queries
 from worker.present.reasons import reason
 
 SHOWN = 50
-"""Up to how many recipients each status is printed by itself."""
+"""Up to this many recipients, each status is printed by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def send(  # noqa: PLR0913 - its options are the command's
     at: Annotated[str | None, typer.Option(help="Not before this time: ISO 8601 with a zone.")] = None,
     valid_for: Annotated[float | None, typer.Option(metavar="SECONDS", help="How long it is worth sending.")] = None,
     wait: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait so long for what becomes of it.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait for the result.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -25,8 +25,6 @@ from worker.ledger.sending.unknown import UnknownFilter, UnknownView
 from worker.present.unknown import unknown_call_json
 
 ID_WIDTH = 36
-RESENT = "calls that are made again at the next tick of beat: {submissions:,}"
-SETTLED = "recipients {status}, as {said_by} said: {recipients:,}"
 
 unknown = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -138,7 +136,20 @@ def resolve(  # noqa: PLR0913 - its options are the command's
     if as_json:
         print_json(done)
     else:
-        typer.echo(clean((SETTLED if report else RESENT).format(**done)))
+        typer.echo(clean(_in_words(done)))
+
+
+def _in_words(done: Mapping[str, Any]) -> str:
+    if "submissions" in done:
+        return f"{_counted(done['submissions'], 'call')} will be queued again within a second"
+    count = done["recipients"]
+    return (
+        f"{_counted(count, 'recipient')} {'is' if count == 1 else 'are'} now {done['status']}, set by {done['said_by']}"
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _named(engine: Engine, names: Sequence[str], resend: bool) -> UnknownFilter:

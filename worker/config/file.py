@@ -26,7 +26,7 @@ class ConfigFile:
         self._place = f"{NAME}: {path}"
         for section, tables in ({} if path is None else self._content(path)).items():
             if section not in ("accounts", "lanes") or not isinstance(tables, dict):
-                self._add(f"[{section}] means nothing here")
+                self._add(f"[{section}] is not a section; use [accounts.NAME] or [lanes.NAME]")
                 continue
             for name, values in tables.items():
                 (self._read_account if section == "accounts" else self._read_lane)(name, values)
@@ -47,7 +47,7 @@ class ConfigFile:
     def _read_lane(self, name: str, values: Any) -> None:
         where = f"[lanes.{name}]"
         if name not in LANES:
-            self._add(f"{where} means nothing here; the lanes are {', '.join(LANES)}")
+            self._add(f"{where} is not a lane; the lanes are {', '.join(LANES)}")
             return
         try:
             options = LaneOptions.model_validate(values)

@@ -22,7 +22,10 @@ class ConfigError(ValueError):
     """Settings are missing or wrong. `gaps` has all of them; the text lists them, one on each line."""
 
     def __init__(self, gaps: Sequence[Gap]) -> None:
-        super().__init__("the settings are not complete:\n" + "\n".join(f"  - {gap.text}" for gap in gaps))
+        super().__init__(
+            "these settings are missing or wrong; correct them and start again:\n"
+            + "\n".join(f"  - {gap.text}" for gap in gaps)
+        )
         self.gaps = tuple(gaps)
 
 

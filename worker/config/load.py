@@ -34,9 +34,11 @@ def load_settings(*roles: Role) -> Settings:
 
 
 def revealed(secret: SecretStr | None) -> str:
-    """The secret in the clear, for the code that uses it. Only for settings that the role needs: those are there."""
+    """The secret in the clear, for the code that uses it. Only settings that the role needs are sure to be there."""
     if secret is None:
-        raise ConfigError([Gap("", "a setting was used that this process has not asked for")])
+        raise ConfigError(
+            [Gap("", "a secret was used that this process did not ask for; this is a fault of the program; report it")]
+        )
     return secret.get_secret_value()
 
 

@@ -23,7 +23,7 @@ REMEDIES = {
     "push_token": "the secret in the path of the callback URL, 16 characters or more; while you change it, both with a comma between them",
     "push_allow": "the networks that the gateway pushes from, as CIDRs with commas between them; 0.0.0.0/0,::/0 allows everybody",
 }
-"""What to give for each of them; of an account says NO_ACCOUNT."""
+"""What to give for each setting. NO_ACCOUNT says the same for an account."""
 
 NO_ACCOUNT = Gap(
     "accounts",

@@ -55,7 +55,10 @@ class Account(BaseModel):
 
 
 class LaneOptions(BaseModel):
-    """What the operator decides about a lane."""
+    """What the operator sets for a lane.
+
+    `apply_to` uses only the fields that are set. The real defaults are in `domain.lane.LANES`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -148,7 +151,7 @@ ACCOUNT_OPTIONS = (*Account.model_fields, "password_file")
 """What the file of SMS_CONFIG may say of an account."""
 CREDENTIALS = ("epr_id", "user_id", "password")
 OPTIONS = ("rate", "mobile_rate", "signature", "not_taken")
-"""What else of the account of SMS_EPR_ID has a variable of its own."""
+"""The other options of the account of SMS_EPR_ID, each with a variable of its own."""
 SECRETS = ("redis_url", "ledger_url", "password", "push_token")
 """Settings that may also be given as the path of a file, in SMS_…_FILE."""
 

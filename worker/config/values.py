@@ -28,7 +28,12 @@ def read_secret(path: str) -> str:
 
 
 def read_networks(value: Any) -> Any:
-    return tuple(ip_network(part.strip()) for part in value.split(",")) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(part.strip()) for part in value.split(","))
+    except ValueError as why:
+        raise ValueError(f"{why}; write CIDRs with commas between them, like 203.0.113.0/24") from why
 
 
 def check_tokens(value: SecretStr) -> SecretStr:

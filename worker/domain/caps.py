@@ -32,7 +32,7 @@ class CapKey(NamedTuple):
 
 
 Room = Callable[[Collection[CapKey]], dict[CapKey, int]]
-"""Returns how often each of these may still be sent to. Raises redis' exceptions or WrongClock where that cannot be
+"""Returns how often each mobile may still be sent to. Raises redis' exceptions or WrongClock where that cannot be
 known.
 """
 

@@ -12,7 +12,7 @@ LOOKED_AT = 20
 LEAST_REPORTED = 3
 """The least number of neighbours with reports, on each side: fewer say little of how reports come."""
 SEVERAL = 5
-"""A call must be silent for so many times the longest delay of the neighbours' reports."""
+"""A call must be silent for this many times the longest delay of the neighbours' reports."""
 LEAST_SILENCE = timedelta(minutes=2)
 MOST_SILENT_SHARE = 0.05
 """The largest share of neighbours without a report. Beyond it reports are missing, and silence says nothing."""

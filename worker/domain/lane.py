@@ -61,7 +61,7 @@ def lane_of_queue(queue: str | None) -> str | None:
 
 PUSH_QUEUE = "sms.push"
 PUSHES_QUEUED = 5000
-"""With so many tasks in the queue of pushes, the workers have enough to do until the next tick."""
+"""With this many tasks in the queue of pushes, the workers have enough to do until the next tick."""
 UPKEEP_QUEUE = "sms.upkeep"
 
 QUEUES = (*(lane.queue for lane in LANES.values()), PUSH_QUEUE, UPKEEP_QUEUE)

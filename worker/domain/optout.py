@@ -21,9 +21,9 @@ def is_optout(content: str, words: Collection[str] = OPTOUT_WORDS) -> bool:
 
 
 USUAL_OPTOUTS = 100
-"""So many opt-outs by one push, or in an hour, are usual: gateways gather replies, and a campaign causes many."""
+"""This many opt-outs by one push, or in an hour, are usual: gateways gather replies, and a campaign causes many."""
 
 
 def is_unusual(last_hour: int, week_before: int) -> bool:
-    """Whether so many opt-outs in an hour need a look: they are more than ten times the average of the week before."""
+    """Whether this many opt-outs in an hour need a look: more than ten times the average of the week before."""
     return last_hour > max(USUAL_OPTOUTS, 10 * week_before / (7 * 24))

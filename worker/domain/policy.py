@@ -31,9 +31,9 @@ class Policy:
     """The rules of one process. It leaves accounts that are not in it to other processes."""
 
     lanes: Mapping[str, Lane]
-    """By name."""
+    """The lanes, by name."""
     accounts: Mapping[str, AccountPolicy]
-    """By name."""
+    """The accounts, by name."""
     max_mobiles: int
     """The mobiles of one call, also where the rate of its account allows more."""
 

@@ -23,8 +23,9 @@ class Rate:
     def largest_call(self, most: int, floor: float) -> int:
         """How many mobiles a call of a lane with that floor may have, up to `most`.
 
-        The bucket always holds so many tokens, so no call leaves a debt. The call leaves the tokens below the floor to
-        other lanes. It does not where the limit of calls is so low that smaller calls would waste that of mobiles.
+        The bucket always holds the tokens of such a call, so none leaves a debt. The call leaves the tokens below the
+        floor to other lanes. It does not where the limit of calls is so low that smaller calls would waste that of
+        mobiles.
         """
         if self.mobiles is None:
             return most

@@ -17,7 +17,7 @@ MAX_UNITS = 1000
 carry 1,000 (15 segments) as one long message (长短信)."""
 
 _NAMED, _SHOWN = 3, 40
-"""A warning names so many pieces of text at most, and shows so many characters of each."""
+"""The most pieces of text that a warning names, and the most characters that it shows of each."""
 
 _BREAKS = "\t\n\r"
 """The hidden characters that a text may have."""

@@ -155,8 +155,8 @@ def _opt_out(
 ) -> int:
     """Opts out the senders of these new replies, given by id. Returns how many.
 
-    A reply that repeats an earlier one does not count: a person may have put its mobile back on meanwhile. Nor does a
-    mobile that the account never sent to: a forged push could name any.
+    A reply that repeats an earlier one does not count: a person may have removed its mobile from the opt-out list
+    meanwhile. Nor does a mobile that the account never sent to: a forged push could name any.
     """
     mobiles = {reply.mobile for reply in asking.values()}
     ours = optouts.sent_to(connection, account_id, mobiles)
@@ -164,7 +164,8 @@ def _opt_out(
     first = [asking[reply_id] for reply_id in counts if asking[reply_id].mobile in ours]
     if strange := mobiles - ours:
         log.info(
-            "push %d: %d mobiles that were never sent to do not opt out by it; `sms replies` has them, `sms optout add` takes them off",
+            "push %d: %d mobiles that were never sent to do not opt out by it;"
+            " `sms replies` has them, `sms optout add` opts them out",
             push_id, len(strange),
         )  # fmt: skip
     rows = ((reply.mobile, reply.content, reply.msg_id) for reply in first)
@@ -175,7 +176,8 @@ def _opt_out(
 def _warn(push_id: int, source: str, push: Push, opted_out: int) -> None:
     if opted_out > USUAL_OPTOUTS:
         log.warning(
-            "push %d, from %s, opted %d mobiles out; if nobody asked for that, `sms optout undo --push %d` puts them back",
+            "push %d, from %s, opted %d mobiles out; if nobody asked for that,"
+            " `sms optout undo --push %d` removes them from the opt-out list",
             push_id, source, opted_out, push_id,
         )  # fmt: skip
     if push.faults:

@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 60.0
 CHECK_SECONDS_WRONG = 5.0
-"""Shorter, so that a clock that was put right is soon of use."""
+"""The time until a wrong clock is compared again. It is shorter, so that a corrected clock soon counts as right."""
 NOTABLE_JUMP = timedelta(seconds=5)
-"""A difference between our clock and the time that passed. Somebody has set the clock, so it is compared at once."""
+"""If our clock and the time that passed differ by more, somebody has set the clock. It is compared at once."""
 
 _WRONG = "sms:wrong_clocks"
 _KEPT = timedelta(minutes=2)

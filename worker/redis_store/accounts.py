@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 _ACCOUNTS = "sms:accounts:known"
 """A sorted set: each account by the time of its last announcement."""
 FORGOTTEN_AFTER = timedelta(minutes=10)
-"""An account that no worker has announced for so long is removed."""
+"""An account that no worker has announced for this long is removed."""
 _TOLD_SINCE = "sms:accounts:since"
 ANNOUNCE_SECONDS = 60.0
 """The time between two announcements of one worker."""

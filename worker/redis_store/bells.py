@@ -15,7 +15,7 @@ from redis import Redis
 from worker.domain.lane import Lane
 
 FEW = 10
-"""With so many tasks in a queue, one more starts no work sooner."""
+"""With this many tasks in a queue, one more starts no work sooner."""
 
 # A full Redis runs this too (allow-oom): the work that a bell starts makes room.
 _RING = """#!lua flags=allow-oom

@@ -13,7 +13,7 @@ The rest is for data that nobody refuses: pushes while the ledger is away, tasks
 """
 CHECK_SECONDS = 1.0
 CHECK_MESSAGES = 1000
-"""One look is good for so many seconds and so many messages: of an ordinary size, these take a megabyte."""
+"""One look counts for this many seconds and messages. So many messages of an ordinary size take a megabyte."""
 
 
 def memory_share(redis: Redis) -> float | None:

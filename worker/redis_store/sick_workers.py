@@ -13,7 +13,7 @@ from worker.runtime.process import process_name
 log = logging.getLogger(__name__)
 
 SEEN_FOR = timedelta(minutes=1)
-"""A worker that has not reported itself for so long has ended, or is well."""
+"""A worker that has not reported itself for this long has ended, or is well."""
 
 _SICK = "sms:sick"
 

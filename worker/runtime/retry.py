@@ -26,8 +26,8 @@ def retried_while(
 ) -> Callable[P, R]:
     """Returns a function that calls `run` again while `is_away` recognises its error. It raises any other error.
 
-    `pause` waits so many seconds. If it returns True (as a set `Event.wait` does), the error is raised instead.
-    `store` is the name of the store in the log.
+    `pause` waits for the given number of seconds. If it returns True (as a set `Event.wait` does), the error is raised
+    instead. `store` is the name of the store in the log.
     """
 
     def run_until_done(*args: P.args, **kwargs: P.kwargs) -> R:

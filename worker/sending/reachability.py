@@ -41,8 +41,8 @@ class Reachability:
     nothing.
 
     `connect` opens a connection to the gateway, and returns the reason why it cannot, or None. `tell` tells the other
-    processes that this one is sick, or well (None). `pause` waits so many seconds, and returns True where it is time to
-    end. `monotonic` counts seconds. `random` returns 0 to 1.
+    processes that this one is sick, or well (None). `pause` waits for the given number of seconds, and returns True
+    where it is time to end. `monotonic` counts seconds. `random` returns 0 to 1.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class Reachability:
         try:
             self._tell(sick)
         except Exception:
-            log.exception("`sms doctor` cannot be told how this worker is")
+            log.exception("cannot report this worker's state to `sms doctor`")
 
     def _look(self) -> str | None:
         try:

@@ -23,7 +23,7 @@ def recorder(
     engine: Engine, *, clock: Callable[[], datetime], pause: Callable[[float], None]
 ) -> Callable[[Recorded], None]:
     """Returns the function that records an outcome, together with those of other threads. It returns once the outcome
-    is in the ledger. `pause` waits so many seconds.
+    is in the ledger. `pause` waits for the given number of seconds.
     """
 
     def record_free(outcomes: Sequence[Recorded]) -> list[bool]:

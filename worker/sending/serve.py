@@ -50,7 +50,7 @@ class Verbs:
     take_in: Callable[[], bool]
     """Accepts some of what waits in the intake. Returns whether there may be more."""
     pull: Callable[[int], Pulled]
-    """Claims up to so many calls."""
+    """Claims up to that many calls."""
     submit: Callable[[Claimed], object]
     """Makes a claimed call, and records its outcome."""
     ring: Callable[[], object]

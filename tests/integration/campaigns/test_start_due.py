@@ -62,7 +62,7 @@ def test_a_run_that_was_due_while_beat_was_down_is_skipped_where_that_is_the_cho
     people.start(replace(SPEC, cron="0 9 * * *", missed="skip"))
     people.tick(AT_0800 + HOUR + 2 * MINUTE)
     assert [(run.state, run.reason) for run in people.runs()] == [
-        (RunState.SKIPPED, "nobody was there to start it at its time")
+        (RunState.SKIPPED, "beat or the workers were down, or the campaign was paused, when it was due")
     ]
     people.tick(AT_0800 + 25 * HOUR + SECOND)
     assert [run.state for run in people.runs()] == ["running", "skipped"]

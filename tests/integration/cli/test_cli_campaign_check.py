@@ -77,7 +77,7 @@ def test_check_tells_people_what_would_happen_in_80_columns(ledger: Ledger) -> N
 
 
 def width(line: str) -> int:
-    """Columns of a terminal: a Chinese character takes two."""
+    """The columns that the line takes on a terminal: a Chinese character takes two."""
     return sum(2 if ord(char) > 0x2E7F else 1 for char in line)
 
 
@@ -188,7 +188,7 @@ def test_a_campaign_that_would_send_to_nobody_is_a_failure(
     ("content", "ready", "name", "said"),
     [
         (TEXT, True, "summer", "there is no campaign 'summer'; the campaigns are: spring"),
-        (TEXT, False, "spring", "is not whole; import it again"),
+        (TEXT, False, "spring", "is not ready: an import"),
         ("{{ 姓 }}\n{{ x.y }}", True, "spring", "did you mean 姓名?"),
     ],
 )

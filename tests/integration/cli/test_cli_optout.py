@@ -1,4 +1,4 @@
-"""`sms optout`: the list of who wants no marketing."""
+"""`sms optout`: the list of people who want no marketing."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def listed(*args: object) -> dict[str, str]:
 
 def test_who_is_added_is_listed_with_who_said_so_and_why(ledger: Ledger) -> None:
     done = sms("optout", "add", "+86 138-0000-0001", mobile(2), mobile(2), "--reason", "by phone")
-    assert (done.exit_code, done.stdout) == (0, "2 taken off the marketing of default\n")
+    assert (done.exit_code, done.stdout) == (0, "2 mobiles added to the opt-out list of default\n")
     [second, first] = sms_json("optout", "list")
     assert (first["account"], first["mobile"], first["why"], first["msg_id"]) == (
         "default",
@@ -45,7 +45,7 @@ def test_who_opted_out_before_stays_as_he_was_and_is_told(ledger: Ledger) -> Non
     ledger.sent_to(mobile(1), mobile(2), mobile(3))
     ledger.push(reply_push((mobile(1), "100", "TD")), NOW)
     done = sms("optout", "add", mobile(1), mobile(2), "--reason", "by phone")
-    assert done.stdout == "1 taken off the marketing of default; 1 had opted out before\n"
+    assert done.stdout == "1 mobile added to the opt-out list of default; 1 had opted out before\n"
     assert listed() == {mobile(1): "TD", mobile(2): "by phone"}
 
 
@@ -64,7 +64,7 @@ def test_a_reason_is_asked_for(ledger: Ledger) -> None:
 def test_who_is_removed_is_sent_to_again(ledger: Ledger) -> None:
     sms("optout", "add", mobile(1), mobile(2), "--reason", "x")
     done = sms("optout", "remove", mobile(1))
-    assert (done.exit_code, done.stdout) == (0, "1 back on the marketing of default\n")
+    assert (done.exit_code, done.stdout) == (0, "1 mobile removed from the opt-out list of default\n")
     assert list(listed()) == [mobile(2)]
     ledger.accept(message("m", mobile(1), mobile(2), lane="marketing"))
     assert ledger.statuses() == {mobile(1): "queued", mobile(2): "suppressed"}
@@ -114,18 +114,18 @@ def test_a_file_is_imported_and_what_is_no_mobile_in_it_is_told(ledger: Ledger, 
     file.write_text(f"name,手机\n王,{mobile(1)}\n李,+86 {mobile(2)}\n张,123\n赵,{mobile(1)}\n")
     done = sms("optout", "import", file)
     assert done.exit_code == 0, done.output
-    assert done.stdout.endswith("2 taken off the marketing of default\n")
+    assert done.stdout.endswith("2 mobiles added to the opt-out list of default\n")
     assert "line 4: 123" in done.stdout
     assert listed() == dict.fromkeys([mobile(2), mobile(1)], "from old.csv")
     again = sms("optout", "import", file, "--column", "手机", "--reason", "again")
-    assert again.stdout.endswith("0 taken off the marketing of default; 2 had opted out before\n")
+    assert again.stdout.endswith("0 mobiles added to the opt-out list of default; 2 had opted out before\n")
     assert set(listed().values()) == {"from old.csv"}
 
 
 def test_a_large_file_is_imported_in_parts(ledger: Ledger, tmp_path: Path) -> None:
     file = tmp_path / "many.csv"
     file.write_text("mobile\n" + "".join(f"{mobile(n)}\n" for n in range(12_000)))
-    assert sms("optout", "import", file).stdout == "12,000 taken off the marketing of default\n"
+    assert sms("optout", "import", file).stdout == "12,000 mobiles added to the opt-out list of default\n"
     assert len(ledger.rows(t.optouts)) == 12_000
 
 
@@ -170,7 +170,7 @@ def test_what_is_exported_can_be_imported(ledger: Ledger, tmp_path: Path) -> Non
     assert file.read_bytes().startswith(b"\xef\xbb\xbfaccount,mobile,")
     assert len(list(csv.reader(io.StringIO(sms("optout", "export", "--account", "shop").stdout)))) == 1
     sms("optout", "remove", mobile(1), mobile(2))
-    assert sms("optout", "import", file).stdout == "2 taken off the marketing of default\n"
+    assert sms("optout", "import", file).stdout == "2 mobiles added to the opt-out list of default\n"
 
 
 def test_a_file_that_cannot_be_written_is_told(ledger: Ledger, tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_the_optouts_of_a_push_are_undone_and_those_of_others_stay(ledger: Ledge
         mobile(3): forged + 1,
     }
     done = sms("optout", "undo", "--push", str(forged))
-    assert done.stdout == "1 back on marketing; 1 opted out again later and stay off it\n"
+    assert done.stdout == "1 mobile removed from the opt-out list; 1 mobile opted out again later and stayed on it\n"
     assert {optout["mobile"] for optout in sms_json("optout", "list")} == {mobile(2), mobile(3)}
     missing = sms("optout", "undo", "--push", "99")
     assert (missing.exit_code, "there is no push 99" in missing.stderr) == (1, True)
@@ -244,8 +244,8 @@ def test_a_push_that_was_forged_again_and_again_is_undone_in_any_order_and_told_
     forged = reply_push((mobile(1), "100", "TD"), (mobile(2), "100", "TD"))
     push_ids = [ledger.push(forged, NOW + timedelta(minutes=n)) for n in range(3)]
     done = sms("optout", "undo", *(option for push_id in reversed(push_ids) for option in ("--push", str(push_id))))
-    assert done.stdout == "2 back on marketing\n"
+    assert done.stdout == "2 mobiles removed from the opt-out list\n"
     assert sms_json("optout", "list") == []
     ledger.push(reply_push((mobile(2), "100", "T")), NOW + timedelta(minutes=9))
-    assert sms("optout", "undo", "--push", str(push_ids[0])).stdout == "0 back on marketing\n"
+    assert sms("optout", "undo", "--push", str(push_ids[0])).stdout == "0 mobiles removed from the opt-out list\n"
     assert [optout["mobile"] for optout in sms_json("optout", "list")] == [mobile(2)]

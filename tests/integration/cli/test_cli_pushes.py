@@ -19,7 +19,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 
 
 def sent(ledger: Ledger, message_id: str, *to: str) -> int:
-    """A message that the gateway was called with; its msgId."""
+    """Adds a message that the gateway was called with. Returns its msgId."""
     [submission_ids] = ledger.accept(message(message_id, *to)).values()
     return ledger.claim(submission_ids)[0].msg_id
 
@@ -142,7 +142,7 @@ def test_a_replay_of_nothing_or_of_too_much_is_refused(given: tuple[object, ...]
 def test_a_replay_tells_what_is_not_there_and_does_the_rest(ledger: Ledger) -> None:
     push_id = ledger.push(b"no xml")
     replayed = sms("pushes", "replay", push_id, 99)
-    assert (replayed.exit_code, "there is no push 99" in replayed.stderr) == (1, True)
+    assert (replayed.exit_code, "not replayed: 99. A push must exist" in replayed.stderr) == (1, True)
     assert sms_json("pushes")[0]["state"] == "received"
 
 

@@ -26,7 +26,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 def made_unknown(
     ledger: Ledger, message_id: str, *to: str, lane: str = "notice", tips: str = "no response came"
 ) -> int:
-    """A message of one call that nobody knows the end of; its msgId."""
+    """Adds a message of one call that is unknown. Returns its msgId."""
     [submission_ids] = ledger.accept(message(message_id, *to, lane=lane)).values()
     [call] = ledger.claim(submission_ids)
     ledger.record(Recorded(call.id, call.attempt, State.UNKNOWN, None, None, tips))
@@ -87,9 +87,7 @@ def test_an_empty_list_says_so(ledger: Ledger) -> None:
 def test_a_message_is_sent_again_by_its_id_without_a_question(ledger: Ledger) -> None:
     made_unknown(ledger, "m")
     made_unknown(ledger, "n")
-    assert (
-        sms("unknown", "resolve", "m", "--resend").stdout == "calls that are made again at the next tick of beat: 1\n"
-    )
+    assert sms("unknown", "resolve", "m", "--resend").stdout == "1 call will be queued again within a second\n"
     assert ledger.states() == {"held": 1, "unknown": 1}
     assert len(ledger.pull(datetime.now(UTC) + timedelta(seconds=1)).claimed) == 1
 
@@ -101,7 +99,9 @@ def test_a_recipient_is_settled_by_the_word_of_who_is_there_and_show_says_whose(
     first, second = sms_json("show", "m")["recipients"]
     assert "`sms unknown resolve`" in first["reason"]
     assert (second["status"], second["reason"]) == ("delivered", "operator:alice said so")
-    assert sms("unknown", "resolve", "m", "--failed").stdout == "recipients undelivered, as operator:alice said: 1\n"
+    assert (
+        sms("unknown", "resolve", "m", "--failed").stdout == "1 recipient is now undelivered, set by operator:alice\n"
+    )
     assert sms_json("show", "m")["counts"] == {"delivered": 1, "undelivered": 1}
 
 

@@ -1,4 +1,4 @@
-"""A push that somebody forged is revoked: what it said counts no more, and what others said of the same does."""
+"""A forged push is revoked: what it said counts no more, and what other pushes said about the same recipients does."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ def process(ledger: Ledger, push_id: int) -> None:
 
 
 def submitted(ledger: Ledger, *mobiles: str) -> int:
-    """The msgId of a call that was made."""
+    """Adds a message that was called. Returns its msgId."""
     [submission_ids] = ledger.accept(message("m", *mobiles)).values()
     [claimed] = ledger.claim(submission_ids)
     return claimed.msg_id
@@ -41,7 +41,7 @@ def test_what_a_revoked_push_said_is_gone_and_what_a_later_one_said_of_the_same_
     done = sms("pushes", "revoke", str(forged))
     assert done.stdout.splitlines() == [
         f"push {forged} is revoked: 2 reports and 0 replies taken back",
-        "0 back on marketing",
+        "0 mobiles removed from the opt-out list",
         "1 push will be read again at the next tick of beat: they said the same",
     ]
     with ledger.engine.begin() as connection:
@@ -57,7 +57,7 @@ def test_what_a_revoked_push_said_is_gone_and_what_a_later_one_said_of_the_same_
 
 def test_a_revocation_that_was_broken_off_has_what_others_said_read_again_when_it_is_done_anew(ledger: Ledger) -> None:
     msg_id = submitted(ledger, mobile(1))
-    # It has a lower number, and came later.
+    # This push has a lower id, and came later.
     with ledger.engine.begin() as connection:
         body = status_push((mobile(1), msg_id, 1)).encode()
         true = pushes.add(connection, body, source="s", received_at=NOW + MINUTE)
@@ -77,7 +77,7 @@ def test_a_revoked_push_takes_no_effect_again(ledger: Ledger) -> None:
         {"id": forged, "reports": 0, "replies": 1, "optouts": 1, "optouts_kept": 0, "read_again": 0}
     ]  # fmt: skip
     replayed = sms("pushes", "replay", str(forged))
-    assert (replayed.exit_code, "it is revoked" in replayed.stderr) == (1, True)
+    assert (replayed.exit_code, f"not replayed: {forged}. A push must exist" in replayed.stderr) == (1, True)
     process(ledger, forged)  # a task that was on its way
     assert (ledger.rows(t.replies), ledger.rows(t.optouts)) == ([], [])
     assert sms_json("pushes", "revoke", str(forged)) == [
@@ -101,7 +101,7 @@ def test_a_push_that_waits_to_be_read_can_be_revoked_and_is_read_no_more(ledger:
 
 
 def test_what_a_push_said_while_it_is_revoked_is_all_taken_back(ledger: Ledger) -> None:
-    """Whoever processes it holds its row, and the other waits."""
+    """The thread that processes the push holds its row, and the other thread waits."""
     ledger.sent_to(mobile(1))
     push_id = ledger.push(reply_push((mobile(1), "7", "TD")))
     with ledger.engine.begin() as connection:

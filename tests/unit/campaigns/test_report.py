@@ -1,4 +1,4 @@
-"""The page that a campaign is reported on."""
+"""The page with the report of a campaign."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -76,7 +76,7 @@ def page(campaign: Campaign = CAMPAIGN, report: CampaignReport = REPORT, runs: S
 
 
 def read(text: str) -> etree._Element:
-    """The page as a strict reader has it, to whom what is not well-formed is an error."""
+    """The page as a strict parser reads it: anything that is not well-formed is an error."""
     return etree.fromstring(text)
 
 
@@ -114,7 +114,7 @@ def test_members_never_sent_to_are_shown_with_the_reason_that_was_given() -> Non
     figures = replace(FIGURES, statuses=FIGURES.statuses | {"cancelled": 100}, members=1100)
     cancelled = replace(CAMPAIGN, state=CampaignState.CANCELLED, reason="wrong price")
     text = words(page(cancelled, replace(REPORT, figures=figures)))
-    assert "cancelled 100 The campaign was called off before it was their turn. It was said: wrong price." in text
+    assert "cancelled 100 The campaign was called off before it was their turn. Reason: wrong price." in text
 
 
 def test_nothing_that_anybody_wrote_is_markup() -> None:

@@ -25,7 +25,9 @@ def vulnerable(name, fixed):
 
 @pytest.fixture
 def service():
-    """Answers as OSV does: `answers` is what it says of a package, `asked` what it was asked, `status` its HTTP status."""
+    """A service that answers as OSV does. `answers` has its answers by package, `asked` what it was asked, `status` its
+    HTTP status.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -70,7 +72,7 @@ def test_a_known_vulnerability_fails_and_is_told_with_its_names_and_the_version_
     code, out, _ = audited(service.server_port)
     assert code == 1
     [line, sum_] = out.splitlines()
-    assert re.fullmatch(r"jinja2 +[\d.]+ +CVE-jinja2, GHSA-jinja2; mended in 99\.0", line)
+    assert re.fullmatch(r"jinja2 +[\d.]+ +CVE-jinja2, GHSA-jinja2; fixed in 99\.0", line)
     assert sum_.endswith(" Known vulnerabilities: 1.")
 
 

@@ -111,14 +111,14 @@ def test_a_line_that_pins_nothing_by_a_hash_is_told(line):
         list(sbom.pins(f"{line}\n"))
 
 
-def test_the_check_tells_of_a_stale_or_missing_file_and_writes_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(sbom, "SBOM", tmp_path / "sbom.json")
-    for write in (lambda: None, lambda: (tmp_path / "sbom.json").write_text("{}\n")):
+def test_the_check_tells_of_a_stale_or_missing_file_and_writes_none(tmp_path):
+    path = tmp_path / "sbom.json"
+    for write in (lambda: None, lambda: path.write_text("{}\n")):
         write()
-        assert "`python3 run.py lock` makes it anew" in sbom.main(["--check"])
-    assert (tmp_path / "sbom.json").read_text() == "{}\n"
-    assert sbom.main([]) is None
-    assert (tmp_path / "sbom.json").read_text() == Path(sbom.REPO, "deploy", "sbom.json").read_text()
+        assert "`python3 run.py lock` makes it anew" in sbom.main(["--check"], path)
+    assert path.read_text() == "{}\n"
+    assert sbom.main([], path) is None
+    assert path.read_text() == Path(sbom.REPO, "deploy", "sbom.json").read_text()
 
 
 def test_it_is_made_with_the_standard_library_alone():

@@ -1,4 +1,4 @@
-"""The parts of a zip archive from a stranger, unpacked as a stream.
+"""The parts of an untrusted zip archive, unpacked as a stream.
 
 An archive that unpacks to too much is refused while it unpacks: what it says of its own size is not believed.
 """
@@ -23,7 +23,7 @@ A part takes about 100 bytes, and a workbook has tens of parts.
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a file may cost. The defaults are those for files of strangers."""
+    """What a file may cost. The defaults are those for untrusted files."""
 
     least_unpacked: int = 16 << 20
     """Bytes that every file may unpack to, however small it is."""

@@ -17,7 +17,7 @@ It has no decimals, whatever its format.
 """
 
 _NO_MOMENT = "#VALUE!"
-"""What Excel shows for a number that its format takes for a time, and that is not one."""
+"""What Excel shows for a number that has the format of a time, and is not a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def _is_moment(number_format: str) -> bool:
 
 @cache
 def _shown(number_format: str) -> _Format | None:
-    """Returns the format of a number as Python has it. None where it says nothing of digits, or more than that."""
+    """Returns the format of a number in Python's form. None where the format has no digits, or more than digits."""
     match = _FORMAT.fullmatch(number_format)
     if not match:
         return None

@@ -13,7 +13,7 @@ from worker.domain.formula import of_cell
 ENCODINGS = ("utf-8-sig", "gb18030")
 """Tried in this order; with a BOM or without. Excel in China writes GBK, which the second reads."""
 DELIMITERS = "\t;,"
-"""Where a header has as many of two, the first is taken: names have commas in them before they have tabs."""
+"""Where a header has as many of one as of another, the first here counts: a name may have commas, but hardly tabs."""
 BLOCK = 1 << 20
 
 _QUOTED = re.compile(r'(?<![^,;\t\r\n])"[^"]*(?:""[^"]*)*"')

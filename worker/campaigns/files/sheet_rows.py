@@ -1,6 +1,6 @@
 """The rows of a sheet of an Excel workbook (.xlsx), its cells as the text that a person sees.
 
-The file is a stranger's. Its cost is bounded by count and by size while it unpacks.
+The file is untrusted. Its cost is bounded by count and by size while it unpacks.
 """
 
 import zlib

@@ -43,7 +43,7 @@ def open_table(path: Path, *, column: str | None = None, sheet: str | None = Non
     with file:
         with _names_file(path):
             rows = _rows(file, sheet)
-        # Closed before the file that they read from.
+        # The rows are closed before the file that they read from.
         with closing(rows):
             with _names_file(path):
                 header = _header(rows)

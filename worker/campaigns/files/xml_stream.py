@@ -1,4 +1,4 @@
-"""The XML of a workbook from a stranger as a stream of elements and texts.
+"""The XML of an untrusted workbook, as a stream of elements and texts.
 
 No tree is built, so it takes the same memory whatever is in the file.
 """
@@ -11,7 +11,7 @@ from worker.campaigns.files.archive import BLOCK
 from worker.domain.campaigns.audience import AudienceError
 
 MAX_DEPTH = 100
-"""Elements in each other; in a workbook there are about ten."""
+"""The most elements within one another. A workbook has about ten."""
 MAX_NAMES = 10_000
 MAX_NAMES_SIZE = 1 << 20
 """Different names of elements, attributes and namespaces, and their characters. The parser keeps each name.

@@ -16,7 +16,7 @@ from worker.domain.status import Report, State
 from worker.gateway.codes import BY_NUMBER
 
 CHART_HEIGHT = 180
-"""Of the chart over time, in pixels."""
+"""The height of the chart over time, in pixels."""
 _DAY = timedelta(days=1)
 
 
@@ -78,7 +78,7 @@ class TimeChart:
 
 
 def percent(part: int, whole: int) -> str:
-    """`12.3%`; a dash of nothing."""
+    """Returns a share like `12.3%`, or a dash where the whole is 0."""
     if not whole:
         return "–"
     return "<0.1%" if 0 < part / whole < 0.0005 else f"{part / whole:.1%}"

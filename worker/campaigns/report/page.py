@@ -68,7 +68,7 @@ def _template() -> Template:
 
 
 def _printable(value: object) -> object:
-    # Strangers wrote some of the text, and no page may have certain characters.
+    # Some of the text is untrusted, and no page may have certain characters.
     return escaped(value, keep="\t\n\r") if type(value) is str else value
 
 
@@ -104,5 +104,5 @@ def _left_out(campaign: Campaign, runs: Sequence[Run], figures: Figures) -> Iter
             yield (
                 status,
                 count,
-                " ".join([MEMBERS_LEFT_OUT[status], *(f"It was said: {reason}." for reason in reasons)]),
+                " ".join([MEMBERS_LEFT_OUT[status], *(f"Reason: {reason}." for reason in reasons)]),
             )

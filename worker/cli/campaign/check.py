@@ -59,7 +59,10 @@ def check(
         campaign = find_campaign(connection, name)
         audience = audiences.find(connection, campaign.audience)
         if audience is None or not audience.ready:
-            raise Failed(f"audience {campaign.audience!r} is not whole; import it again with `sms audience import`")
+            raise Failed(
+                f"audience {campaign.audience!r} is not ready: an import or removal is under way or broke off;"
+                " run `sms audience import` again"
+            )
         with rows_file(refusals, "--refusals", ("line", "mobile", "reason")) as write:
 
             def note(row: Unrenderable) -> None:

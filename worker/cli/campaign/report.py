@@ -77,7 +77,7 @@ def _write_page(connection: Connection, status: CampaignStatus, results: Campaig
     campaign = status.campaign
     audience = audiences.find(connection, campaign.audience)
     if audience is None:
-        raise Failed(f"audience {campaign.audience!r} of {campaign.name} is gone")
+        raise Failed(f"audience {campaign.audience!r} of {campaign.name} is gone; --csv and --json work without it")
     with whole_file(path, "--html") as file:
         file.write(page(campaign, audience, status.runs, results, now=status.at))
 

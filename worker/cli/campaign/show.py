@@ -34,7 +34,7 @@ def show(
         bool, typer.Option("--watch", help="Show it live until it is over or you press Ctrl-C; needs a terminal.")
     ] = False,
     wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Wait so long until it is over and reported, then show it.")
+        float, typer.Option(min=0, metavar="SECONDS", help="Seconds to wait until it is over and reported.")
     ] = 0,
     json: AsJson = False,
 ) -> None:

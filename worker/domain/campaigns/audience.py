@@ -13,7 +13,7 @@ from enum import StrEnum
 from worker.domain.mobile import MobileFault, NotAMobile, normalise
 
 MAX_ROW = 10_000
-"""Characters of a row's values. A longer row is not a person, and the bound tells what a thousand rows may weigh."""
+"""The most characters of a row's values. A longer row is not a person, and the bound limits the memory of many rows."""
 MAX_COLUMNS = 1000
 """Each row that is kept has a value for every column."""
 

@@ -40,14 +40,14 @@ class Preflight:
     """What a campaign would do if it went now."""
 
     members: int
-    """Of its audience. Each is unrenderable, opted out, capped or a recipient."""
+    """The members of its audience. Each is unrenderable, opted out, capped or a recipient."""
     unrenderable: dict[str, int]
-    """How many make no text that can be sent, by reason, the most common first."""
+    """How many members make no text that can be sent, by reason, the most common first."""
     examples: list[Unrenderable]
     """The first few of each reason."""
     opted_out: int
     capped: int | None
-    """How many were sent to as often as the lane allows.
+    """How many members were sent to as often as the lane allows.
 
     None where the caps are not known: they are among `recipients`.
     """
@@ -55,7 +55,7 @@ class Preflight:
     personal: bool
     """Whether the text differs from one recipient to another."""
     segments: int
-    """Of all texts, with the signature. This is the number that is paid for."""
+    """The segments of all texts, with the signature. This is the number that is paid for."""
     least: int
     mean: float
     most: int

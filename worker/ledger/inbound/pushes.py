@@ -23,7 +23,7 @@ STRAY_AFTER = timedelta(seconds=30)
 OVERHEAD = 1000
 """Bytes that a push of a few words takes up."""
 BODIES = 10
-"""Read at once: each may have 4 MiB."""
+"""The bodies that are read at once: each may have 4 MiB."""
 
 RECEIVED, PROCESSED, QUARANTINED = "received", "processed", "quarantined"
 

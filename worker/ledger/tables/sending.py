@@ -25,7 +25,7 @@ accounts = Table(
     metadata,
     Column("id", SmallInteger().with_variant(Integer(), "sqlite"), primary_key=True),
     Column("name", String(64), nullable=False, unique=True),
-    # The next block of msgIds begins here (see msg_ids).
+    # The next block of msgIds begins here (see `ledger.sending.accounts.MsgIds`).
     Column("next_msg_id", BigInteger, nullable=False),
     # Whether the account may send now. A closed gate has a reason, the time, the next probe (never, if closed by hand)
     # and who closed it.

@@ -19,7 +19,7 @@ from worker.present.reasons import closed_since, how_it_opens
 
 RECENT = timedelta(days=1)
 LEAST_FREE_BYTES = 16_000_000
-"""On the disk of a SQLite ledger, whose write-ahead log alone takes four megabytes."""
+"""The free bytes that the disk of a SQLite ledger needs. Its write-ahead log alone takes four megabytes."""
 HELD_UP = "a closed gate, the account's rate or the hours of the lane hold them; if none does, add workers"
 
 
