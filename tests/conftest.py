@@ -25,7 +25,7 @@ from worker.ledger.schema import migrate
 FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 """Settings of a server whose machine will not fail. Its commits survive its own end, but not the machine's."""
 ROOM_MB = 2_000
-"""What the tests of one process write at most, and some more."""
+"""More megabytes than the tests of one process ever write."""
 
 # How fast inputs come says something of the machine, nothing of the code.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,7 +33,7 @@ settings.load_profile("here")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has the tests' files in memory where there is room, for each of them that writes waits for its disk otherwise."""
+    """Keeps the tests' files in memory where there is room: otherwise each test that writes waits for the disk."""
     folder = memory_folder(ROOM_MB)
     if folder:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
@@ -42,7 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def postgres_uri() -> Iterator[str]:
     """A PostgreSQL server, with a database `template_ledger` that holds an empty ledger; ends with the tests."""
-    # Each line of its log says what went wrong (SQLSTATE), for whom and in which database. Its files may be in memory: few of WAL.
+    # Each line of its log says what went wrong (SQLSTATE), for whom and in which database. Its files may be in memory,
+    # so it keeps little WAL.
     settings = {**FORGETFUL, "log_line_prefix": "%e %u@%d ", "max_wal_size": "128MB"}
     with running_postgres(settings=settings, folder=memory_folder(ROOM_MB)) as server:
         with create_engine(_psycopg(server.get_uri()), isolation_level="AUTOCOMMIT").connect() as connection:

@@ -30,7 +30,8 @@ _END_OTHERS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHER
 
 
 class EmptyLedgers:
-    """Those of one server that has the database TEMPLATE, an empty ledger. `uri` is that of the server's own database.
+    """The empty ledgers of one server, whose database TEMPLATE is an empty ledger. `uri` is that of the server's own
+    database.
 
     It speaks to the server without SQLAlchemy, for that would cost as much as the emptying.
     """
@@ -64,7 +65,7 @@ class EmptyLedgers:
         self._server.close()
 
     def _is_emptied(self, name: str) -> bool:
-        """Whether it is as new again. Where its form was changed, it is left as it is."""
+        """Empties the ledger, and returns True. Returns False, and empties nothing, where its form was changed."""
         try:
             with psycopg.connect(self._of(name), autocommit=True) as connection:
                 connection.execute(_END_OTHERS)

@@ -30,14 +30,14 @@ from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 
 MEMORY_MB = 32
-"""A process that has read a tenth of the inputs may grow by so much while it reads the rest."""
+"""A process that has read a tenth of the inputs may grow by this much while it reads the rest."""
 
 PARSE_SECONDS = 1
 HTTP_SECONDS = 30
 PROCESSED_SECONDS = 600
 
 OWN_ANSWERS = (501, 505)
-"""Of the 5xx those with which a server refuses what is no HTTP/1.1 that it knows."""
+"""The 5xx statuses with which a server refuses a method or a version of HTTP that it does not know."""
 
 SAMPLES = [(Path(__file__).parent / "samples" / name).read_bytes() for name in ("push-status.xml", "push-reply.xml")]
 FIELD = re.compile(rb"<(\w+)>([^<]*)</\1>")
@@ -69,7 +69,7 @@ def input_of(seed: int, number: int) -> bytes:
 
 
 def _changed_field(body: bytes, random: Random) -> bytes:
-    """An element without children gone, there twice, under another name or with another text."""
+    """Removes an element without children, repeats it, renames it, or changes its text."""
     element = random.choice([*FIELD.finditer(body)] or [None])
     if element is None:
         return body
@@ -116,7 +116,7 @@ def _changed(body: bytes, random: Random) -> bytes:  # noqa: PLR0911 - a way to 
 
 @dataclass
 class Result:
-    """What became of the inputs: how many ended how, the longest, how much memory grew, and what was found."""
+    """What became of the inputs: how many ended how, which took longest, how much memory grew, and what was found."""
 
     ends: Counter[str] = field(default_factory=Counter)
     longest_seconds: float = 0
@@ -184,7 +184,7 @@ def _sent(stack: Stack, seed: int, number: int) -> tuple[bytes, int, float]:
     address = urlsplit(stack.callback_url)
     answer = b""
     with socket.create_connection((address.hostname, address.port), HTTP_SECONDS) as connection:
-        # It may have refused and hung up before it was told all.
+        # The app may refuse and hang up before it has read everything.
         with suppress(ConnectionError):
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)

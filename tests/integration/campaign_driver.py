@@ -1,4 +1,4 @@
-"""A campaign to test with: an audience of so many, the verbs that beat and the workers do, and a clock that is told."""
+"""A campaign to test with: its audience, the verbs that beat and the workers call, and a clock that the test sets."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -38,7 +38,7 @@ SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hou
 AT_2059 = datetime(2026, 11, 22, 12, 59, tzinfo=UTC)
 AT_2100 = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
 AT_0800 = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
-"""In UTC; the names are the hours in ZONE."""
+"""The time in UTC; the name has the hour in ZONE."""
 
 
 def window_of(campaign: Campaign, at: datetime) -> Window | None:
@@ -54,7 +54,7 @@ class Campaigns:
         self.rung: list[str] = []
 
     def audience(self, count: int, name: str = "people", fields: Sequence[Sequence[str]] = ()) -> None:
-        """An audience of so many mobiles, on the lines from 2 on, with a name each unless they are given."""
+        """Adds an audience of that many mobiles, on the lines from 2 on. Each has a name, unless `fields` are given."""
         given = fields or [(mobile(number), f"客户{number}") for number in range(count)]
         header = ("mobile", "姓名", *(f"c{number}" for number in range(2, len(given[0]))))
         people = [Member(line, row[0], tuple(row)) for line, row in enumerate(given, 2)]
@@ -102,7 +102,7 @@ class Campaigns:
             return campaigns.cancel(connection, campaign_id, reason="closed", by="alice", now=now)
 
     def tick(self, now: datetime = NOW) -> None:
-        """What beat has done of campaigns every second."""
+        """Does for campaigns what beat has a worker do every second."""
         start_due(self.engine, window=window_of, now=now)
         with self.engine.connect() as connection:
             running = runs.running(connection, now=now)
@@ -135,7 +135,7 @@ class Campaigns:
         return accept(reception, messages, now=now, only_if=only_if)
 
     def mobiles(self) -> list[str]:
-        """Who has become a recipient."""
+        """The mobiles that have become recipients."""
         with self.engine.connect() as connection:
             return list(connection.execute(select(t.recipients.c.mobile)).scalars())
 
@@ -156,7 +156,7 @@ class Campaigns:
             return list(find_replies(connection, campaign, of_campaign, report_wait=REPORT_WAIT, now=NOW))
 
     def start_personal(self, count: int, **changes: object) -> None:
-        """A campaign under way, with a text of its own for each of so many members."""
+        """Starts a campaign of that many members, with a text of its own for each."""
         self.audience(count)
         self.start(replace(PERSONAL, **changes))
         self.tick()

@@ -1,4 +1,4 @@
-"""A campaign that is in a ledger at once, with nothing but what a test says of it."""
+"""A campaign as rows of a ledger, with only the values that a test gives."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ def add_campaign(
     ready: bool = True,
     **values: object,
 ) -> None:
-    """The campaign of that name, in place of the one before. Each of the people is a row, the mobile first, from line 2 on."""
+    """Adds the campaign NAME, in place of an earlier one. Each of `people` is a row, from line 2 on, with the mobile
+    first.
+    """
     with ledger.engine.begin() as connection:
         for table in (t.campaigns, t.members, t.audiences):
             connection.execute(delete(table))

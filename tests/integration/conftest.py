@@ -14,7 +14,7 @@ def ledger(engine: Engine) -> Ledger:
 
 @pytest.fixture
 def statements(engine: Engine) -> Iterator[list[str]]:
-    """Every statement that is sent to the ledger, as it is sent."""
+    """The statements that are sent to the ledger within the test, in order."""
     sent: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:

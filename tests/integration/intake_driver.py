@@ -1,4 +1,4 @@
-"""What waits in the intake is taken into the ledger, as a worker does it."""
+"""Takes what waits in the intake into the ledger, as a worker does."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime

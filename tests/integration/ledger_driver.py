@@ -1,4 +1,4 @@
-"""A ledger to test with: an account, messages of a few words, and what stands in it afterwards."""
+"""A ledger to test with: an account, short messages, and what the ledger has afterwards."""
 
 import random
 from collections import Counter
@@ -73,7 +73,9 @@ class Ledger:
         room: Room = lambda wanted: dict.fromkeys(wanted, 1_000_000),
         count: Count = len,
     ) -> dict[str, list[int]]:
-        """The numbers of the submissions made, under the id of each message that was not there before."""
+        """Accepts messages. Returns the ids of the new submissions, by the id of each message that was not there
+        before.
+        """
         before = {row["public_id"] for row in self.rows(t.messages)}
         rules = policy(self.account_ids, max_mobiles=max_mobiles, lanes=lanes)
         accept(Reception(self.engine, self.msg_ids, rules, room, count), new, now=now)
@@ -90,7 +92,7 @@ class Ledger:
         return submission_ids
 
     def sent_to(self, *mobiles: str) -> None:
-        """The account had a notice for each of them."""
+        """Accepts a notice to each of the mobiles, so that the account has sent to them."""
         self.accept(message("sent", *mobiles))
 
     def claim(self, submission_ids: Sequence[int], now: datetime = NOW) -> list[Claimed]:
@@ -160,7 +162,7 @@ class Ledger:
 
 
 def status_push(*items: tuple[str, int, int], kind: int = 1) -> str:
-    """A push of reports: (mobile, msgId, status) each, as in the vendor's document."""
+    """A push of reports, each (mobile, msgId, status), as in the vendor's document."""
     forms = "".join(
         f"<pushStatusForm><eprId>1</eprId><mobile>{to}</mobile><msgId>{msg_id}</msgId>"
         f"<status>{status}</status><userId>sword123</userId></pushStatusForm>"
@@ -170,7 +172,7 @@ def status_push(*items: tuple[str, int, int], kind: int = 1) -> str:
 
 
 def reply_push(*items: tuple[str, str, str]) -> str:
-    """A push of replies: (mobile, msgId, content) each, as in the vendor's document."""
+    """A push of replies, each (mobile, msgId, content), as in the vendor's document."""
     forms = "".join(
         f"<pushSmsForm><eprId>1</eprId><mobile>{to}</mobile><msgId>{msg_id}</msgId>"
         f"<content>{content}</content><userId>sword123</userId></pushSmsForm>"

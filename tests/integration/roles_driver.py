@@ -12,7 +12,7 @@ from worker.ledger.roles import role_names
 
 @contextmanager
 def as_role(url: str, role: str) -> Iterator[Engine]:
-    """The ledger, as the user with that role."""
+    """The ledger as the user with that role sees it."""
     parts = make_url(url)
     engine = open_engine(parts.set(username=role_names(str(parts.database))[role]))
     yield engine
@@ -20,7 +20,7 @@ def as_role(url: str, role: str) -> Iterator[Engine]:
 
 
 def make_and_migrate(url: str) -> None:
-    """What a superuser does, and then the owner."""
+    """Makes the roles as a superuser, and then migrates as the owner."""
     admin = open_engine(url)
     schema.make_roles(admin, {})
     admin.dispose()

@@ -267,7 +267,7 @@ def test_of_many_messages_the_error_says_which_are_enqueued_and_which_perhaps(re
         yield from ({"to": "13800138000", "content": f"第 {n} 条"} for n in range(PUT_AT_ONCE + 7))
 
     class Stops(SmsClient):
-        """Redis falls silent when the first of the parts is in."""
+        """A client whose Redis falls silent once it has the first of the parts."""
 
         def _ring(self, lanes: Iterable[str]) -> None:
             stopping.enter_context(silent(redis))

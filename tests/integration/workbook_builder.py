@@ -1,4 +1,4 @@
-"""Workbooks as strangers write them, part by part."""
+"""Untrusted workbooks, built part by part."""
 
 import zipfile
 from collections.abc import Iterable
@@ -34,13 +34,13 @@ def workbook(path: Path, compression: int = zipfile.ZIP_DEFLATED, **filled: Iter
 
 
 def many(piece: str, size: int) -> Iterable[str]:
-    """So many bytes of the same."""
+    """The piece, again and again, up to that many bytes."""
     whole = piece * (MIB // len(piece.encode()))
     return [whole] * (size // MIB)
 
 
 def row(*texts: str) -> str:
-    """A row of these texts, which are in its cells themselves."""
+    """A row of these texts, which stand in the cells themselves."""
     cells = (f"<c t='inlineStr'><is><t>{text}</t></is></c>" for text in texts)
     return f"<row>{''.join(cells)}</row>"
 

@@ -12,7 +12,7 @@ def _process() -> Iterator[Simulator]:
 
 @pytest.fixture
 def sim(_process: Simulator) -> Simulator:
-    """The real process, as if just started."""
+    """The real process, in the state of one that has just started."""
     _process.post("reset")
     return _process
 

@@ -23,7 +23,7 @@ HOSTILE = {
     "http_proxy": "http://127.0.0.1:1",
     "ALL_PROXY": "http://127.0.0.1:1",
 }
-"""What a user's own shell may have set."""
+"""Variables that a user's own shell may have set."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def running_in(directory: Path) -> list[psutil.Process]:
     processes = []
     for process in psutil.process_iter():
         try:
-            # That of a directory that is gone has a remark behind it.
+            # The kernel puts a remark behind a directory that is gone.
             if process.cwd().startswith(str(directory)) and process.status() != psutil.STATUS_ZOMBIE:
                 processes.append(process)
         except psutil.Error:

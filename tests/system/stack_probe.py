@@ -1,4 +1,4 @@
-"""What a running stack says of itself: the gateway's sums, and where the submissions stand."""
+"""Questions to a running stack: the sums of its gateway, and the states of its submissions."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,12 +11,12 @@ from worker.ledger.engine import NOT_PERMITTED, open_engine, reading
 
 
 def simulator(stack: Stack, what: str) -> int:
-    """A sum of the simulator's."""
+    """One of the sums of the simulator."""
     return int(stack.ask_simulator("summary")[what])
 
 
 def states(stack: Stack) -> Counter[str]:
-    """How many submissions stand in each state."""
+    """The number of submissions in each state."""
     engine = open_engine(stack.ledger_url)
     with reading(engine) as connection:
         counts = Counter(connection.execute(select(t.submissions.c.state)).scalars())
@@ -25,7 +25,7 @@ def states(stack: Stack) -> Counter[str]:
 
 
 def refused_rights(ledger_url: str) -> list[str]:
-    """What the server of the tests has refused anybody in that database for want of a right, as its log has it."""
+    """The statements in that database that the server refused for want of a right, by its log."""
     url = make_url(ledger_url)
     if url.get_backend_name() == "sqlite":
         return []

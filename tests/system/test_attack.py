@@ -1,4 +1,4 @@
-"""`run.py attack`: what was once tried with success is held."""
+"""`run.py attack`: attacks that once succeeded are held."""
 
 import re
 import subprocess

@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def _bench(name: str, tmp_path: Path, options: str) -> tuple[list[dict[str, Any]], str]:
-    """The runs of a benchmark, and what it printed."""
+    """Runs a benchmark. Returns its runs, and what it printed."""
     results = tmp_path / f"{name}.json"
     command = [sys.executable, "-m", "bench", name, *options.split(), "--json", str(results)]
     ran = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -25,7 +25,7 @@ def test_bench_push_applies_every_report_just_once_on_both_ledgers(tmp_path: Pat
 
 @pytest.mark.timeout(300)
 def test_bench_ledger_measures_the_same_with_an_empty_ledger_and_a_filled_one(tmp_path: Path) -> None:
-    # Enough of each that its CPU time is several ticks of the clock that counts it.
+    # There are enough pushes of each kind that their CPU time is several ticks of the clock that counts it.
     options = ["--recipients", "5000", "--messages", "100", "--items", "5000", "--seconds", "0.2", "--concurrency", "4"]
     printed, (*runs, last) = _bench("ledger", [*options, "--repeat", "2"], tmp_path)
     assert [(run["round"], run["ledger"], run["recipients"]) for run in runs] == [
@@ -46,7 +46,7 @@ def test_bench_ledger_measures_the_same_with_an_empty_ledger_and_a_filled_one(tm
 
 
 def _bench(name: str, options: list[str], tmp_path: Path) -> tuple[str, list[dict]]:
-    """What it prints, and the runs that it writes."""
+    """Runs the benchmark. Returns what it prints, and the runs that it writes."""
     results = tmp_path / f"{name}.json"
     command = [sys.executable, "-m", "bench", name, *options, "--json", str(results)]
     ran = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)

@@ -29,7 +29,7 @@ SUCCESS = (200, b"SUCCESS")
 
 
 def ask(stack: Stack, request: bytes, *, source: str = "127.0.0.1", hang_up: bool = False) -> tuple[int, bytes]:
-    """What the callback app answers to these bytes: the status, 0 where there is none, and the body."""
+    """Sends these bytes to the callback app. Returns the status, 0 where there is none, and the body."""
     address = urlsplit(stack.callback_url)
     with socket.create_connection((address.hostname, address.port), 10, (source, 0)) as connection:
         connection.sendall(request)
@@ -43,7 +43,7 @@ def ask(stack: Stack, request: bytes, *, source: str = "127.0.0.1", hang_up: boo
 def received(connection: socket.socket) -> bytes:
     """All that comes until the other side closes."""
     answer = b""
-    # What it had not read of a body too large for it makes of its close a reset.
+    # Where the app closes before it has read all of a large body, the close becomes a reset.
     with suppress(ConnectionResetError):
         while part := connection.recv(65536):
             answer += part
@@ -70,7 +70,7 @@ def chunked(body: bytes, size: int = 100) -> bytes:
 
 
 class Kept:
-    """What the ledger has, of the pushes since a test began."""
+    """The pushes that the ledger has since a test began, and what they brought."""
 
     def __init__(self, stack: Stack, ledger: Engine) -> None:
         self._stack, self._ledger = stack, ledger
@@ -156,7 +156,7 @@ def test_a_push_by_get_is_its_whole_query_string(
 
 
 def test_a_push_by_get_may_be_as_raw_as_a_request_line_can_be(stack: Stack, kept: Kept) -> None:
-    # Without white space; of what is not ASCII, Gunicorn takes nothing raw (RFC 9112, 3.2).
+    # A request line has no white space, and Gunicorn takes no raw byte beyond ASCII there (RFC 9112, 3.2).
     query = "".join(STATUS.decode().split())
     assert ask(stack, head(f"{path(stack)}?{query}", method="GET")) == SUCCESS
     assert kept.bodies() == [query.encode()]

@@ -1,4 +1,6 @@
-"""Who wants the callback app no good: pushes made to be dear, and requests that never end. The others are answered meanwhile."""
+"""Attacks on the callback app: pushes that are made to be costly, and requests that never end. Others are answered
+meanwhile.
+"""
 
 import socket
 import time
@@ -32,7 +34,7 @@ def of_size(piece: str) -> str:
     return piece * (len(MEGABYTES) // len(piece))
 
 
-# How to make it, and how the reason begins; without one it is read, for all its weight.
+# How to make each push, and how the reason begins. A push without a reason is read, for all its weight.
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "billion laughs": (lambda: with_dtd(LAUGHS, "&l11;"), "it has a DTD"),
     "billion laughs in an attribute": (
@@ -155,7 +157,7 @@ def test_a_body_of_100_megabytes_in_chunks_is_refused_after_what_may_be(stack: S
 
 
 def unfinished(stack: Stack) -> Iterator[bytes]:
-    """What a client sends that goes no further: half a body, no body, half a head, half a chunk, nothing."""
+    """What a client sends before it stalls: half a body, no body, half a head, half a chunk, or nothing."""
     length = f"Content-Length: {len(STATUS)}"
     while True:
         yield head(path(stack), length) + STATUS[:50]

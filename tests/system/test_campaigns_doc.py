@@ -1,4 +1,6 @@
-"""docs/campaigns.md, its script run as it stands there on a stack like the one of `sms up`; and the report against the gateway's log."""
+"""The script of docs/campaigns.md, run as it stands there on a stack like that of `sms up`. The report is compared with
+the gateway's log.
+"""
 
 import csv
 import json
@@ -27,7 +29,7 @@ TEST_NUMBERS = {"13800138000", "13900139000"}
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder that the paths of the script are good in, and that its files go to."""
+    """A folder in which the paths of the script lead somewhere, and which gets its files."""
     (tmp_path / "tests").symlink_to(REPO / "tests")
     return tmp_path
 

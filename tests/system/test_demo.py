@@ -73,7 +73,7 @@ def end_it(demo: subprocess.Popen[str], number: signal.Signals, directory: Path)
 
 
 def ended(process: subprocess.Popen[str]) -> bool:
-    """Whether it has ended, after a moment in which it may have."""
+    """Whether the process has ended, or ends within a moment."""
     with suppress(subprocess.TimeoutExpired):
         process.wait(0.01)
     return process.returncode is not None

@@ -1,4 +1,4 @@
-"""One worker for everything, and more to send than it can: OTPs, pushes and ticks have their turn all the same."""
+"""One worker for everything, and more messages than it can send: OTPs, pushes and ticks still have their turn."""
 
 import threading
 import time
@@ -34,11 +34,11 @@ PROBES = 12
 SECONDS_OF_A_PROBE = 1.0
 SOON_SECONDS = 5
 OTP_SECONDS = 2
-"""A second is the promise; the machine of the tests has its cores full of what floods it."""
+"""The promise is a second, but the flood keeps all cores of the test machine busy."""
 SETTINGS = {"SMS_CONNECT_TIMEOUT": "2", "SMS_READ_TIMEOUT": "20"}
 CAMPAIGNS = 40
 MEMBERS = 3_000
-"""More than are made of a run ahead of need."""
+"""More members than are fed ahead of need."""
 PUSH = (
     "<returnForm><type>1</type><count>1</count><list><pushStatusForm><eprId>1</eprId><mobile>13800138000</mobile>"
     "<msgId>{}</msgId><status>1</status><userId>sword123</userId></pushStatusForm></list></returnForm>"
@@ -59,7 +59,7 @@ def flooded(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iter
 
 @contextmanager
 def singles(redis_url: str) -> Iterator[None]:
-    """Notices that are sent one by one, as fast as can be, within the block."""
+    """Sends notices one by one within the block, as fast as possible."""
     over = threading.Event()
 
     def send_on(thread: int) -> None:
@@ -141,7 +141,7 @@ def test_forty_campaigns_that_begin_at_once_keep_no_push_waiting_with_one_thread
 
 
 def start_campaigns(engine: Engine) -> None:
-    """Campaigns with a text for each of their members, all due now."""
+    """Starts campaigns with a text for each member, all due now."""
     now = datetime.now(UTC)
     people = [Member(line, f"138{line:08}", (f"138{line:08}", f"客户{line}")) for line in range(2, MEMBERS + 2)]
     with engine.begin() as connection:

@@ -1,4 +1,4 @@
-"""What is in the queues and in the intake and was not put there by a client: a real worker goes on, and people see it."""
+"""Frames in the queues and items in the intake that no client put there: a real worker goes on, and people see them."""
 
 import json
 import time
@@ -29,7 +29,7 @@ MOBILE, TEXT = "13812345678", "您的验证码是 987123"
 
 
 def kept(stack: Stack, ledger: Engine, message_id: str) -> Any:
-    """What the ledger has of a message that was refused, as soon as it has it."""
+    """The row of a refused message, as soon as the ledger has it."""
 
     def row() -> Any:
         with reading(ledger) as connection:
@@ -44,7 +44,7 @@ def goes_on(stack: Stack, ledger: Engine) -> None:
 
 
 def task(**changes: Any) -> dict[str, Any]:
-    """A task as Celery writes it, but for what is changed; {} takes a part out."""
+    """A task as Celery writes it, with these changes. The change {} removes a part."""
     whole = {
         "body": [[], {"message": {"to": [MOBILE], "content": TEXT}}, {}],
         "headers": {"task": "sms.send", "id": str(uuid4()), "lang": "py"},
@@ -121,7 +121,7 @@ def test_a_task_that_cannot_be_done_is_kept_as_refused_and_its_text_is_in_no_log
 
 
 ODD: tuple[Any, ...] = ({"a": [1]}, ["x"], [], 7, 0, 1.5, True, None, "", "x", "\ud83d")
-"""What may stand in a field that is meant for something else."""
+"""Values for fields that are meant for something else."""
 HEADERS = (
     *("origin", "eta", "expires", "retries", "timelimit", "group", "group_index", "root_id", "parent_id", "argsrepr"),
     *("kwargsrepr", "lang", "shadow", "ignore_result", "stamped_headers", "stamps", "groups", "replaced_task_nesting"),

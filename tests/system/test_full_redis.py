@@ -19,7 +19,7 @@ MAXMEMORY = 6_000_000
 AT_ONCE = 200
 TEXT = "您的订单已发货，请注意查收。"
 REFUSALS = 3
-"""Of a worker's commands, of which a lost connection is one."""
+"""The refused commands that the test waits for. A lost connection would be only one."""
 
 pytestmark = [
     pytest.mark.beside,
@@ -45,7 +45,7 @@ def send(client: SmsClient, first: int, count: int) -> list[str]:
 
 
 def all_sent(stack: Stack, redis: Redis, count: int) -> None:
-    """Waits until they all went out, each once, by workers that never ended."""
+    """Waits until all messages went out, each once, from workers that never ended."""
     stack.wait_for("an empty intake", lambda: not sum(intake.depth(redis).values()))
     stack.wait_for("all of them sent", lambda: simulator(stack, "mobiles_taken") >= count)
     assert simulator(stack, "mobiles_taken") == count

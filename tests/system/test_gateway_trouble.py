@@ -1,4 +1,6 @@
-"""A gateway in trouble burns a few calls and not all that is due; a worker that alone cannot reach it stops, and the others go on."""
+"""A gateway in trouble costs a few calls, and not all that is due. A worker that alone cannot reach it stops, and the
+others go on.
+"""
 
 import json
 import socket
@@ -37,7 +39,7 @@ AT_ONCE = CONCURRENCY * CALLS_AT_ONCE
 FEWER = 3_000
 TROUBLE_SECONDS = 12
 PROBES = 3
-"""After 3, 6 and 12 seconds."""
+"""The probes, after 3, 6 and 12 seconds."""
 
 
 def states(ledger: Engine) -> Counter[str]:
@@ -97,7 +99,7 @@ def test_a_worker_that_alone_cannot_reach_the_gateway_stops_itself_and_the_other
         stack.wait_for("it stops", lambda: "takes nothing until it does" in stack.log("sick").read_text())
         stack.wait_for("all are out", lambda: states(ledger) == {"accepted": FEWER}, seconds=60)
         assert is_open(ledger)
-        # Those that it had under way when it noticed, and those before that told it.
+        # The calls under way when the worker noticed, and those before, by which it noticed.
         assert IN_A_ROW <= attempts(ledger) - FEWER <= IN_A_ROW + AT_ONCE
         assert stack.log("sick").read_text().count("takes nothing until it does") == 1
         assert "takes nothing until it does" not in stack.log("worker").read_text()
@@ -128,13 +130,14 @@ def test_a_worker_with_a_proxy_that_answers_for_the_gateway_stops_itself_and_the
         client, numbers = SmsClient(stack.redis_url), count()
 
         def stops() -> bool:
-            """Sends on, for the worker finds out by its own calls."""
+            """Sends more messages, because the worker finds out by its own calls. Returns whether it has stopped."""
             client.send_many({"to": f"139{next(numbers):08}", "content": f"第 {n} 条"} for n in range(3))
             return "takes nothing until it does" in stack.log("sick").read_text()
 
         stack.wait_for("it stops", stops, seconds=60)
         stack.wait_for("all others are out", lambda: not states(ledger).keys() - {"accepted", lost}, seconds=60)
-        # Those that it had under way when it noticed, those before, and one at a time to see whether it is answered now.
+        # The calls under way when the worker noticed, those before, and one at a time to see whether it is answered
+        # now.
         assert IN_A_ROW <= states(ledger)[lost] <= IN_A_ROW + AT_ONCE + 10
         assert len(sick_in_doctor(stack)) == 1
         ledger.dispose()
@@ -153,7 +156,7 @@ def sick_in_doctor(stack: Stack) -> list[str]:
 
 @contextmanager
 def no_way_yet(stack: Stack) -> Iterator[tuple[str, Callable[[], None]]]:
-    """An address at which nobody listens, and what opens the way from it to the gateway."""
+    """An address at which nobody listens, and a function that connects it to the gateway."""
     gateway = urlsplit(stack.environment["SMS_GATEWAY_URL"])
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -1,4 +1,6 @@
-"""Why the intake exists: a task is lost now and then, when a worker is killed or a queue is, and a message must not go with it."""
+"""Why the intake exists: tasks are lost when a worker is killed or a queue is deleted, and no message may be lost with
+them.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +33,7 @@ LEASE_SECONDS = 19
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A system of its own: the worker in it does not live long."""
+    """A system of its own, because the tests kill its worker."""
     with running_stack(tmp_path, concurrency=CONCURRENCY, settings=TIMEOUTS) as stack:
         yield stack
 
@@ -44,7 +46,7 @@ def ledger(stack: Stack) -> Iterator[Engine]:
 
 
 def states(ledger: Engine) -> dict[str, int]:
-    """How many submissions are in each state."""
+    """The number of submissions in each state."""
     with reading(ledger) as connection:
         counted = select(t.submissions.c.state, func.count()).group_by(t.submissions.c.state)
         return {state: count for state, count in connection.execute(counted)}  # noqa: C416 - mypy needs it spelt out
@@ -107,7 +109,7 @@ def test_a_saturated_worker_is_killed_again_and_again_and_takes_no_message_with_
     log = stack.ask_simulator(f"calls?limit={2 * MESSAGES}")["calls"]
     times_called = Counter(mobile for call in log for mobile in call["mobiles"])
     assert set(times_called.values()) == {1}
-    # Unknown is what was being called at the moment of a kill, and nothing else.
+    # Only submissions that were being called at the moment of a kill are unknown.
     unknown = submissions_in(ledger, State.UNKNOWN)
     assert unknown <= called
     assert set(sent.values()) - times_called.keys() <= mobiles_of(ledger, unknown)

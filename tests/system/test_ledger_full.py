@@ -1,4 +1,6 @@
-"""A ledger that answers and can be written no more, its disk full or set read-only: what is sent waits, and goes once it can."""
+"""A ledger that answers and takes no writes, because its disk is full or it is read-only. Messages wait, and go once it
+takes writes.
+"""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -30,7 +32,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def set_full(stack: Stack) -> SetFull:
-    """Has the worker's ledger take no more writes, or take them again."""
+    """Returns a function that makes the worker's ledger refuse writes, or take them again."""
     return _files_grow_no_more(stack) if stack.ledger_url.startswith("sqlite") else _database_is_read_only(stack)
 
 

@@ -1,4 +1,4 @@
-"""The ledger killed or frozen with calls in flight: no task is burnt, no outcome forgotten, and all goes on by itself."""
+"""The ledger is killed or frozen with calls in flight: no task and no outcome is lost, and all goes on by itself."""
 
 import re
 import time
@@ -42,7 +42,7 @@ def stack(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def busy(stack: Stack) -> Stack:
-    """A worker with as many calls in flight as it makes at a time, and more messages than that."""
+    """A stack whose worker has as many calls in flight as it makes at a time, and more messages wait."""
     stack.ask_simulator("reset", {})
     stack.ask_simulator("behave", {"latency_ms": 1000})
     send(stack, MESSAGES)
@@ -58,7 +58,7 @@ def send(stack: Stack, count: int) -> None:
 
 
 def goes_on(stack: Stack, messages: int) -> None:
-    """Waits until so many messages are sent and recorded; none is unknown, and none was called twice."""
+    """Waits until that many messages are sent and recorded. None is unknown, and none was called twice."""
     stack.wait_for(
         "everything sent and recorded",
         lambda: simulator(stack, "mobiles_taken") >= messages and set(states(stack)) == {"accepted"},

@@ -21,13 +21,13 @@ OTPS = 4
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A system of its own, for the settings of its worker change."""
+    """A system of its own, because the tests change the settings of its worker."""
     with running_stack(tmp_path, concurrency=4) as stack:
         yield stack
 
 
 def arrived(stack: Stack) -> dict[str, float]:
-    """When the call to each mobile arrived."""
+    """The time when the call to each mobile arrived."""
     return {mobile: call["arrived_at"] for call in stack.ask_simulator("calls")["calls"] for mobile in call["mobiles"]}
 
 

@@ -39,9 +39,9 @@ def later():
     redis.incr("backend:later")
 """
 AGE_SECONDS = 1000
-"""Longer than our visibility timeout, and shorter than the hour of Celery's own."""
+"""The age of a lost task: longer than our visibility timeout, and shorter than Celery's own, an hour."""
 COUNTDOWN_SECONDS = 12
-"""Longer than our workers take to look for what was lost, every 5 s."""
+"""The countdown is longer than the 5 s after which our workers look for lost tasks."""
 
 
 @contextmanager

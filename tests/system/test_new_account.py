@@ -1,4 +1,4 @@
-"""A rolling deploy that brings an account: workers with old settings run beside those that know it."""
+"""A rolling deploy that adds an account: workers with old settings run beside workers that know the account."""
 
 import json
 from collections.abc import Iterator

@@ -23,7 +23,7 @@ REPO = Path(__file__).parents[2]
 CONF = REPO / "deploy" / "nginx.conf"
 TLS = REPO / "deploy" / "nginx-tls.conf"
 CERTIFICATE = REPO / "tests" / "samples" / "self-signed.pem"
-"""With its key, for 127.0.0.1."""
+"""A certificate for 127.0.0.1, with its key."""
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 TOKEN = "0123456789abcdef"
 GATEWAY, OTHER, STRANGER = "203.0.113.7", "203.0.113.8", "198.51.100.9"
@@ -54,7 +54,7 @@ class Door:
             return status(connection)
 
     def buffered(self) -> int:
-        """Bytes of bodies in files, in use or not."""
+        """The bytes of bodies that nginx keeps in files, in use or not."""
         return sum(self._body_file_sizes())
 
     def _body_file_sizes(self) -> Iterator[int]:
@@ -72,7 +72,7 @@ def head(path: str, length: int, sender: str) -> bytes:
 
 
 def status(connection: socket.socket) -> int:
-    """Of the answer; 0 if the connection ends without one."""
+    """The status of the answer; 0 if the connection ends without one."""
     try:
         said = connection.recv(65536)
     except ConnectionError:

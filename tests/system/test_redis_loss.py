@@ -22,23 +22,25 @@ from worker.redis_store import intake
 
 GOES_ON_WITHIN = 20
 NEW_CONNECTIONS_WITHIN = 60
-"""Where every connection is dead without a word: each is given up for itself, after the 5 s that an answer may take."""
+"""The time for new connections where all are dead without a word. Each is given up by itself, after the 5 s that an
+answer may take.
+"""
 CONCURRENCY = 4
 IN_HAND = CONCURRENCY * CALLS_AT_ONCE
-"""Calls under way: what a worker has in hand."""
+"""The calls that a worker has under way."""
 MOBILES = 4 * IN_HAND
-"""More than that: the rest waits for a call that is over."""
+"""More mobiles than that: the rest waits until a call is over."""
 FEW = IN_HAND // 2
-"""Half of that: the worker could call more."""
+"""Half of the calls: the worker could make more."""
 KILLS = 3
 MANY = 1500
-"""So many that what is claimed, and not called yet, is some of it at any moment."""
+"""So many mobiles that at any moment some are claimed and not called yet."""
 AWAY_SECONDS = 7
-"""Long enough for a wait between tries to connect that grows to have grown."""
+"""Redis is away for so long that a growing wait between two tries would have grown."""
 SOON = 4
 """Twice the longest wait between tries to connect (worker/redis_store/celery_connection.py)."""
 SILENT_SECONDS = 12
-"""Longer than a socket is waited for (5 s), and than a BRPOP without an answer is (1 + 5 s)."""
+"""Longer than the wait for a socket (5 s), and for a BRPOP without an answer (1 + 5 s)."""
 
 pytestmark = [pytest.mark.beside, pytest.mark.timeout(180)]
 long = pytest.mark.long("waits for answers of a Redis that is away, silent or another one, for ten seconds and more")
@@ -53,13 +55,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def busy(stack: Stack) -> Stack:
-    """A worker amid the calls of its tasks, and a message that beat is to release in a moment."""
+    """A stack whose worker is amid its calls, with a message that beat is to release in a moment."""
     return put_to_work(stack, MOBILES)
 
 
 def put_to_work(stack: Stack, mobiles: int) -> Stack:
     stack.ask_simulator("reset", {})
-    # All of them are under way at once for as long as one takes, and have to be seen so.
+    # All calls are under way at once only for as long as one takes, and the test has to see them then.
     stack.ask_simulator("behave", {"latency_ms": 1500})
     client = SmsClient(stack.redis_url)
     client.send("13900000000", "您的包裹已签收。", at=datetime.now(UTC) + timedelta(seconds=3))
@@ -69,7 +71,7 @@ def put_to_work(stack: Stack, mobiles: int) -> Stack:
 
 
 def send_one(stack: Stack, mobile: str) -> str:
-    """Sends a message as soon as Redis is there; its id."""
+    """Sends a message as soon as Redis is there. Returns its id."""
     client = SmsClient(stack.redis_url)
 
     def is_sent() -> str | None:
@@ -81,7 +83,7 @@ def send_one(stack: Stack, mobile: str) -> str:
 
 
 def pause(stack: Stack, seconds: float) -> None:
-    """Lets the time pass, in which every process is to stay alive."""
+    """Lets time pass. Every process must stay alive in it."""
     until = time.monotonic() + seconds
     stack.wait_for("the end of a pause", lambda: time.monotonic() > until)
 
@@ -177,10 +179,9 @@ def test_work_goes_on_after_the_network_has_forgotten_every_connection(
 
 
 def relay(stack: Stack) -> Callable[[], None]:
-    """Puts a relay between Redis and the worker and beat.
-
-    What it returns makes the relay drop, without a word and for good, all that comes on the connections there are: as a
-    firewall does that has lost its table. New connections are served.
+    """Puts a relay between Redis and the worker and beat. Returns a function that makes the relay drop, without a word
+    and for good, all that comes on its present connections. A firewall that has lost its table does the same. New
+    connections are served.
     """
     generation = 0
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What is written to the logs of a whole system at DEBUG, while it sends, fails and is given what nobody can read: no secret."""
+"""A whole system writes no secret to its logs at DEBUG, while it sends, fails and is given what nobody can read."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def test_no_log_of_a_system_in_trouble_shows_a_secret_a_text_or_a_whole_mobile(s
 
 
 def shown(said: str, passwords: list[str]) -> list[str]:
-    """What of all that was planted is in that log, or of the passwords of the roles."""
+    """The planted secrets and the passwords of the roles that are in that log."""
     planted = (PASSWORD, LEDGER, TOKEN, "验证码", "%E9%AA%8C%E8%AF%81%E7%A0%81", "a-wrong-token-4715")
     secrets = [secret for secret in (*planted, *passwords) if secret in said]
     return secrets + re.findall(r"Q\d{4}Z", said)[:3] + re.findall(r"1381234\d{4}|13911112222", said)[:3]

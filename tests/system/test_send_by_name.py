@@ -34,7 +34,7 @@ for kwargs in json.load(sys.stdin):
 
 
 def send_by_name(stack: Stack, directory: Path, *kwargs: dict[str, Any]) -> list[str]:
-    """Has a stranger send a task with each of these keyword arguments; the ids of the tasks."""
+    """Sends a task with each of these keyword arguments, from a foreign program. Returns the ids of the tasks."""
     # -I and -S: neither the directory, nor the environment, nor what installed the project here has a say.
     command = [sys.executable, "-I", "-S", "-c", STRANGER, sysconfig.get_path("purelib"), stack.redis_url]
     ran = subprocess.run(

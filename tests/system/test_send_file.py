@@ -1,4 +1,4 @@
-"""A text to the column of a real export: who can be sent to is, each once, and who cannot is told."""
+"""A text to the column of a real export: it goes once to each mobile that can be sent to, and the others are listed."""
 
 import subprocess
 from collections import Counter

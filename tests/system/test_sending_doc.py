@@ -1,4 +1,4 @@
-"""docs/sending.md, its examples run as they stand there on a stack like the one of `sms up`."""
+"""The examples of docs/sending.md, run as they stand there on a stack like that of `sms up`."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def run(command: list[str], stack: Stack) -> str:
 
 
 def shown(stack: Stack, message_id: str, status: str) -> dict[str, Any]:
-    """What `sms show` says once the message has recipients of that status alone."""
+    """Returns what `sms show` prints once all recipients of the message have that status."""
 
     def answer() -> Any:
         command = [*SMS, "show", message_id, "--json"]
@@ -50,7 +50,7 @@ def test_the_many_of_the_docs_are_sent_now_and_later(stack: Stack) -> None:
 
 
 def sent_by_name(example: str, stack: Stack) -> str:
-    """Sends the task of an example; the id of its message."""
+    """Sends the task of an example. Returns the id of its message."""
     message_id: str = eval(example, {"app": Celery(broker=stack.redis_url, set_as_current=False)}).id
     return message_id
 

@@ -1,4 +1,4 @@
-"""A worker that is told to end, or is killed, with its hands full: calls are recorded, or unknown, and none is made twice."""
+"""A busy worker is told to end, or is killed: its calls are recorded or unknown, and none is made twice."""
 
 import signal
 from collections import Counter
@@ -20,7 +20,9 @@ LEASE_SECONDS = 21.5
 
 @pytest.fixture
 def full(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterator[Stack]:
-    """A worker with a hundred calls in flight, ten of each task that it can do at a time, and nine hundred more to make."""
+    """A stack whose worker has a hundred calls in flight, ten for each task that it can run at once. Nine hundred more
+    wait.
+    """
     directory = tmp_path_factory.mktemp("stack")
     with running_stack(directory, ledger_url=postgres_url, concurrency=CONCURRENCY, settings=SETTINGS) as stack:
         stack.ask_simulator("behave", {"latency_ms": 4000})
@@ -31,7 +33,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterato
         assert simulator(stack, "calls_taken") == IN_FLIGHT
         under_way = {"submitting": IN_FLIGHT, "queued": MESSAGES - IN_FLIGHT}
         stack.wait_for("all the others in the ledger", lambda: states(stack) == under_way, seconds=3)
-        # Those that another worker makes afterwards.
+        # The calls that another worker makes afterwards.
         stack.ask_simulator("behave", {"latency_ms": 0})
         yield stack
 
@@ -51,7 +53,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_calls_and_leaves_the_rest_to_
 def test_of_a_killed_worker_each_call_is_unknown_after_its_lease_and_none_is_made_again(full: Stack) -> None:
     full.stop("worker", kill=True)
     start_worker(full, "next", CONCURRENCY)
-    # The rest does not wait for the leases of what was being called.
+    # The rest does not wait for the leases of the calls under way.
     meanwhile = {"submitting": IN_FLIGHT, "accepted": MESSAGES - IN_FLIGHT}
     full.wait_for("the rest", lambda: states(full) == meanwhile, seconds=15)
     settled = {"unknown": IN_FLIGHT, "accepted": MESSAGES - IN_FLIGHT}

@@ -1,4 +1,4 @@
-"""`sms up`: what it tells, that another shell can work with it, and how it ends."""
+"""`sms up`: what it prints, that another shell can work with it, and how it ends."""
 
 import re
 import signal
@@ -37,7 +37,7 @@ STARTED = "Ctrl-C stops it all.\n"
 
 
 def introduction(up: subprocess.Popen[str]) -> str:
-    """What it says once everything is ready."""
+    """Returns what `sms up` prints once everything is ready."""
     assert up.stdout is not None
     said = ""
     while not said.endswith(STARTED):
@@ -48,7 +48,7 @@ def introduction(up: subprocess.Popen[str]) -> str:
 
 
 def in_another_shell(settings: str, program: str, *args: str) -> str:
-    """What a Python program prints in a shell where these lines were pasted."""
+    """Returns what a Python program prints in a shell where these lines were pasted."""
     command = ["bash", "-euc", f'{settings}\nexec "$@"', "bash", sys.executable, "-c", program, *args]
     return subprocess.run(command, env={}, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -89,7 +89,7 @@ def test_it_keeps_its_secrets_in_a_file_and_its_directory_to_itself(tmp_path: Pa
         assert f"a stack is running in {tmp_path / '.sms'} already" in errors
         assert "Traceback" not in errors
 
-        # A process of it that dies ends it all, and it says which and why.
+        # A process that dies ends `sms up`, which says which process it was, and why.
         (callback,) = (child for child in psutil.Process(up.pid).children() if "gunicorn" in child.cmdline())
         callback.kill()
         _, errors = up.communicate(timeout=20)

@@ -45,7 +45,7 @@ def set_clock(stack: Stack, offset: str) -> None:
 
 
 def other_clock(stack: Stack) -> list[str]:
-    """Variables by which a process' clock is what `set_clock` says: libfaketime stands between it and the system's, at each look."""
+    """Variables that give a process the clock that `set_clock` sets: libfaketime answers each look at the clock."""
     package = importlib.util.find_spec("libfaketime")
     assert package is not None
     assert package.origin is not None
@@ -67,7 +67,7 @@ def start_worker_on_another_machine(stack: Stack) -> None:
 
 
 def clocks(stack: Stack) -> tuple[str, str]:
-    """What doctor says of clocks: its state, and what it found."""
+    """The state of doctor's check of the clocks, and its finding."""
     run = subprocess.run([*SMS, "doctor", "--json"], env=stack.environment, capture_output=True, text=True, check=False)
     (clock_check,) = [check for check in json.loads(run.stdout) if check["name"] == "clocks"]
     return clock_check["state"], clock_check["found"]

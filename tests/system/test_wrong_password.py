@@ -1,4 +1,4 @@
-"""A wrong password: the account's gate closes, nothing is burnt, and all goes out once it is put right."""
+"""A wrong password: the account's gate closes, no message is lost, and all go out once the password is right."""
 
 import time
 from collections import Counter
@@ -35,7 +35,7 @@ def is_open(ledger: Engine) -> bool:
 
 
 def let_a_minute_pass(ledger: Engine) -> None:
-    """The gate may be probed now."""
+    """Sets the time of the next probe of a closed gate to now."""
     with ledger.begin() as connection:
         connection.execute(update(t.accounts).where(t.accounts.c.gate == "closed").values(gate_until=datetime.now(UTC)))
 
@@ -50,18 +50,18 @@ def test_all_messages_wait_and_go_out_once_the_password_is_right(tmp_path: Path)
         )
         stack.wait_for("the gate is closed", lambda: not is_open(ledger))
         stack.wait_for("all wait", lambda: _waiting(ledger) == MESSAGES)
-        # Those that were under way when the first came back, and no others: not one call for each message.
+        # Only the calls under way when the first came back were made: not one call for each message.
         refused = stack.ask_simulator("summary")["calls_refused"]
         assert 0 < refused <= AT_ONCE
         assert states(ledger)["held"] == refused
-        # Nor do those that are due again try the closed gate.
+        # Submissions that are due again do not try the closed gate either.
         until = time.monotonic() + BACKOFF_FIRST.total_seconds() + 1
         stack.wait_for("them due again", lambda: time.monotonic() > until)
         assert stack.ask_simulator("summary")["calls_refused"] == refused
         assert stack.ask_simulator("summary")["calls_taken"] == 0
         assert _waiting(ledger) == MESSAGES
 
-        # A probe with the password that is wrong still is one call.
+        # A probe with the same wrong password is one call.
         let_a_minute_pass(ledger)
         stack.wait_for("a probe", lambda: stack.ask_simulator("summary")["calls_refused"] > refused, seconds=5)
         stack.wait_for("all wait", lambda: _waiting(ledger) == MESSAGES)

@@ -135,7 +135,7 @@ def test_every_file_that_is_named_is_there(document: Path) -> None:
 
 
 def is_there(name: str) -> bool:
-    """From the repo, or within worker/, as docs/architecture.md writes it; or by its own name alone."""
+    """Whether the file is in the repo, or in worker/ as docs/architecture.md writes it. A bare name may be anywhere."""
     if "/" in name:
         return (REPO / name).exists() or (REPO / "worker" / name).exists()
     return (REPO / name).exists() or any(next((REPO / folder).rglob(name), None) for folder in OURS)
@@ -156,7 +156,7 @@ def without_code(document: Path) -> str:
 
 
 def paragraphs(text: str) -> Iterator[list[str]]:
-    """Paragraphs, items of lists and cells of tables, each as its lines."""
+    """Yields paragraphs, items of lists and cells of tables, each as its lines."""
     for block in re.split(r"\n\s*\n|\n(?=#)|\n(?=\s*(?:[-*]|\d+\.) )", text):
         lines = [line for line in block.splitlines() if line.strip() and not line.startswith("#")]
         cells = [cell for line in lines if line.startswith("|") for cell in re.split(r"(?<!\\)\|", line)]
@@ -165,5 +165,5 @@ def paragraphs(text: str) -> Iterator[list[str]]:
 
 
 def plain(text: str) -> str:
-    """Without the marks of Markdown: a piece of code is a word, a link its text."""
+    """The text without the marks of Markdown: a piece of code is a word, a link its text."""
     return re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "X", text))

@@ -29,7 +29,7 @@ def ran(repo, *args, **options):
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory):
-    """Its path has a blank and a quote in it: neither may end up bare in a script."""
+    """A repo whose path has a blank and a quote: neither may end up bare in a script."""
     pytest.importorskip("ensurepip", reason="Debian's Python without python3-venv: only uv makes environments here")
     folder = tmp_path_factory.mktemp("it's a repo")
     shutil.copy(REPO / "run.py", folder)
@@ -107,7 +107,7 @@ def test_a_set_up_that_fails_is_told_and_made_anew_at_the_next_start(repo):
 
 @pytest.fixture
 def deploy(repo):
-    """The folder of that name, in a repo where every check of lint finds all well."""
+    """The folder deploy/, in a repo where every check of lint succeeds."""
     folder = repo / "deploy"
     folder.mkdir(exist_ok=True)
     (folder / "requirements.lock").write_text("")

@@ -78,7 +78,7 @@ def is_empty(ledger: Ledger) -> bool:
 
 
 def leave_behind(ledger: Ledger, count: int) -> None:
-    """What an import leaves that was killed after so many members."""
+    """Leaves an audience behind, as an import does that was killed after that many members."""
     with ledger.engine.begin() as connection:
         audience_id = audiences.begin(
             connection, "spring", Origin("people.csv", ("m", "name"), "m"), by="alice", now=NOW

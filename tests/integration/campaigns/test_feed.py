@@ -1,4 +1,4 @@
-"""A campaign from draft to done, as beat and the workers have it go; the time is an argument."""
+"""A campaign from draft to done, by the verbs that beat and the workers call; the time is an argument."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

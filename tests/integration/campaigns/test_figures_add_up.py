@@ -18,7 +18,7 @@ from worker.ledger.engine import reading
 from worker.ledger.sending.claims import Claimed
 from worker.ledger.sending.submissions import Recorded
 
-# What may happen to a campaign, in any order; the number says to whom, or what becomes of it.
+# What may happen to a campaign, in any order. The number says which member it happens to, or how it ends.
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from(["tick", "call", "report", "optout", "pause", "resume", "cancel", "unreport", "expire"]),

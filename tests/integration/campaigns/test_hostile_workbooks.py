@@ -18,7 +18,7 @@ from worker.ledger.engine import open_engine
 pytestmark = [pytest.mark.long("packs, unpacks and parses a gigabyte"), pytest.mark.beside]
 
 MEMORY = 256 * MIB
-# Only for what would never end: the slowest takes a tenth of it.
+# Only a command that would never end takes so long: the slowest takes a tenth of it.
 SECONDS = 60
 _LIMITED = f"""
 import resource
@@ -35,14 +35,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def imported(url: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """What the command says that imports the file as an audience."""
+    """Runs the command that imports the file as an audience, in little memory."""
     command = [sys.executable, "-c", _LIMITED, "audience", "import", "spring", str(path), "--column", "mobile"]
     environment = os.environ | {"SMS_LEDGER_URL": url}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def assert_refused(url: str, path: Path, said: str) -> None:
-    """In a sentence, with nothing left of it."""
+    """Asserts that the file is refused in one sentence, and leaves nothing in the ledger."""
     result = imported(url, path)
     assert result.returncode == 1, result.stdout
     assert said in result.stderr

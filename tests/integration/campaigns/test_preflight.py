@@ -1,4 +1,4 @@
-"""What a campaign would do, told before it does it."""
+"""What a campaign would do, before it does it."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`sms account`: who may send, and closing and opening by hand."""
+"""`sms account`: which accounts may send, and closing and opening gates by hand."""
 
 from datetime import timedelta
 

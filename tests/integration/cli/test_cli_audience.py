@@ -111,7 +111,7 @@ def test_a_refused_value_is_no_formula_to_a_spreadsheet_and_is_read_again_as_it_
     path.write_text(f"mobile\n{mobile(1)}\n" + "".join(f"{value}\n" for value in values))
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     assert sms("audience", "import", "spring", path, "--refusals", first).exit_code == 0
-    # To none of these can be sent.
+    # No message can be sent to any of these.
     sms("audience", "import", "again", first, "--column", "value", "--refusals", second)
     for file in (first, second):
         assert file.stat().st_mode & 0o777 == 0o600

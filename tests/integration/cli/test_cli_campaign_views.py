@@ -27,7 +27,9 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 
 @pytest.fixture
 def spring(ledger: Ledger) -> Campaigns:
-    """A campaign of ten in one call: three are delivered, one is not, two replied and one of them opted out."""
+    """A campaign of ten recipients in one call: three are delivered, one is undelivered. Two replied, and one of these
+    opted out.
+    """
     people = Campaigns(ledger)
     people.audience(10)
     people.start(SPEC)

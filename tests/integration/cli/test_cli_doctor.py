@@ -32,12 +32,12 @@ from worker.redis_store.sick_workers import Sick
 from worker.runtime.process import process_name
 
 CERTIFICATE = Path(__file__).parents[2] / "samples" / "self-signed.pem"
-"""For 127.0.0.1, and signed by nobody but itself."""
+"""A certificate for 127.0.0.1, signed by nobody but itself."""
 
 
 @pytest.fixture
 def gateway_url() -> Iterator[str]:
-    """Something that listens, and fails the test if it is sent to."""
+    """A gateway that listens, and fails the test if anything is sent to it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/api/webservice"
         listener.settimeout(1)
@@ -56,7 +56,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str, redis: Redis, red
 
 
 def findings(exit_code: int) -> dict[str, tuple[str, str]]:
-    """State and finding of each check."""
+    """The state and the finding of each check, by its name."""
     result = sms("doctor", "--json")
     assert result.exit_code == exit_code, result.output
     return {

@@ -32,7 +32,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 def submitted(
     ledger: Ledger, message_id: str, *to: str, state: State = State.ACCEPTED, **said: str | None
 ) -> list[int]:
-    """A message of one call, which ended in this state; its msgIds."""
+    """Adds a message whose calls ended in this state. Returns their msgIds."""
     [submission_ids] = ledger.accept(message(message_id, *to)).values()
     claimed = ledger.claim(submission_ids)
     ledger.record(

@@ -34,7 +34,7 @@ def waitable(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
 
 
 def lying(redis: Redis) -> dict[str, Message]:
-    """What lies in the intake."""
+    """The messages in the intake, by id."""
     texts = [text for lane in LANES for text in redis.hvals(f"sms:intake:{lane}")]
     return {message.id: message for message in map(from_json, texts)}
 
@@ -219,7 +219,9 @@ def id_today(key: str, account: str = "default") -> str:
 
 
 def settled(ledger: Ledger, key: str, *to: str, state: State = State.ACCEPTED) -> None:
-    """A message that was sent under this key before: its first recipient has it, the others stand where the call left them."""
+    """Adds a message that was sent under this key before. Its first recipient has it, the others stand where the call
+    left them.
+    """
     [submission_ids] = ledger.accept(message(id_today(key), *to)).values()
     [claimed] = ledger.claim(submission_ids)
     ledger.record(Recorded(claimed.id, claimed.attempt, state, None, None, None))

@@ -30,7 +30,7 @@ def http(body: bytes = TAKEN, status: str = "200 OK", *headers: str) -> bytes:
 
 
 def read_request(connection: socket.socket) -> bytes:
-    """One whole request; b"" when the client has closed."""
+    """Reads one whole request. Returns b"" when the client has closed."""
     data = b""
     while b"\r\n\r\n" not in data:
         if not (more := connection.recv(65536)):
@@ -137,7 +137,7 @@ def stall_in_the_body(connection: socket.socket) -> None:
 
 
 def drip(data: bytes) -> Callable[[socket.socket], None]:
-    """A byte every twentieth of the read timeout: a socket's own timeout would never run out."""
+    """Sends a byte every twentieth of the read timeout: a socket's own timeout would never run out."""
 
     def answer(connection: socket.socket) -> None:
         for position in range(len(data)):
@@ -191,7 +191,7 @@ WRITTEN = {
     "a header that drips": (drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000), Verdict.UNKNOWN),
     "a flood": (flood, Verdict.UNKNOWN),
 }
-"""What the server does once it has the request, and what is known then."""
+"""The answer of the server once it has the request, and the verdict then."""
 
 
 def refused() -> Iterator[str]:
@@ -264,4 +264,4 @@ UNREACHED = [
     reset_in_the_handshake,
     silent_in_the_handshake,
 ]
-"""Places where no request arrives."""
+"""Addresses where no request arrives."""

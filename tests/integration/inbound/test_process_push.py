@@ -1,4 +1,4 @@
-"""What pushes do to the ledger: in effect once, in any order, whatever is odd about them."""
+"""What pushes do to the ledger: each takes effect once, in any order, whatever is odd about it."""
 
 import logging
 import re
@@ -25,7 +25,7 @@ from worker.runtime import log_filter
 
 
 def accepted(ledger: Ledger, *to: str, message_id: str = "m") -> int:
-    """A message that the gateway took; its msgId."""
+    """Adds a message that the gateway took. Returns its msgId."""
     (submission_id,) = ledger.accept(message(message_id, *to))[message_id]
     (claimed,) = ledger.claim([submission_id])
     ledger.record(Recorded(submission_id, 1, State.ACCEPTED, None, "1", "成功"))

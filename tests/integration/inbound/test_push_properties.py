@@ -1,7 +1,7 @@
 """The ledger is a function of the pushes: any order, any repetition and any split of the same pushes leaves the same ledger.
 
-One bound of what is promised: a split keeps together what is one reply several times. Twice in one push is twice, while once in
-each of two pushes is once.
+The promise has one limit: a split keeps equal replies together. Two equal replies in one push count as two, but one in
+each of two pushes counts as one.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Item = tuple[str, int, int] | tuple[str, str, str]
 
 REPORT = st.tuples(st.integers(1, 4).map(mobile), st.sampled_from([100, 101, 999]), st.sampled_from([1, -1]))
 REPLY = st.tuples(st.integers(1, 2).map(mobile), st.sampled_from(["100", "x"]), st.sampled_from(["T", "退订", "好"]))
-# Any time, and often those that are just as far apart as the window is long, or by so little more or less.
+# Any time, and often times that are just as far apart as the window is long, or a little more or less.
 TIME = st.builds(
     lambda windows, micros: NOW + windows * REPEAT_WINDOW / 4 + timedelta(microseconds=micros),
     st.integers(0, 12),
@@ -64,14 +64,14 @@ def comings(draw: st.DrawFn) -> tuple[list[Coming], Comings]:
 
 
 def left_by(ledger: Ledger, come: Comings) -> tuple[object, ...]:
-    """What is in the ledger after these pushes, and nothing else."""
+    """Processes these pushes and no others. Returns what the ledger has then."""
     with ledger.engine.begin() as connection:
         for table in (t.reports, t.replies, t.optouts, t.pushes):
             connection.execute(delete(table))
         push_ids = [
             pushes.add(connection, coming.body, source="127.0.0.1", received_at=coming.at) for coming, _ in come
         ]
-    # Those that are processed again are so after all others.
+    # The pushes that are processed twice are processed again after all others.
     for turn in (1, 2):
         for push_id, (_, times) in zip(reversed(push_ids), reversed(come), strict=True):
             if turn <= times:

@@ -1,5 +1,6 @@
-"""Accounts in the ledger: what starting costs them, that nobody waits for a row of theirs, and that what is in flight stays theirs
-where they are given another name, changed or removed."""
+"""Accounts in the ledger: what the start of a worker costs them, and that nobody waits for their rows. What is in
+flight stays theirs where they are renamed, changed or removed.
+"""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -66,7 +67,9 @@ def test_messages_that_are_being_accepted_do_not_delay_who_reserves_msg_ids(post
 
 
 def test_no_row_that_comes_by_the_thousand_refers_to_one_that_all_of_them_share() -> None:
-    """Each insert would lock that row, and of a row that many lock at once PostgreSQL keeps a list: the numbers of those run out."""
+    """Each insert would lock that row. PostgreSQL keeps a list of those who lock a row at once, and the numbers of
+    these lists run out.
+    """
     references = {
         (key.parent.table.name, key.column.table.name)
         for table in t.metadata.tables.values()
@@ -91,7 +94,7 @@ def test_a_process_that_starts_uses_up_no_number_for_an_account(engine: Engine) 
 
 
 def started(engine: Engine, settings: Keys) -> dict[str, int]:
-    """What a worker does with its accounts when it starts; the number of each account of its settings."""
+    """Does what a worker does with its accounts when it starts. Returns the id of each account of its settings."""
     with engine.begin() as connection:
         accounts.refuse_renames(connection, settings)
         numbers = accounts.register(connection, settings, first_msg_id=100, now=NOW)

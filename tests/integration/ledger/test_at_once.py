@@ -59,7 +59,7 @@ def process_at_once(ledger: Ledger, push_ids: list[int]) -> None:
 
 
 def kept(engine: Engine, *bodies: str) -> list[int]:
-    """Pushes that nobody has read; their numbers."""
+    """Keeps pushes that nobody has read. Returns their ids."""
     with engine.begin() as connection:
         return [pushes.add(connection, body.encode(), source="127.0.0.1", received_at=NOW) for body in bodies]
 

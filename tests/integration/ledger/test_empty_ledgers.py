@@ -1,4 +1,4 @@
-"""What the tests stand on: a ledger on PostgreSQL that one test leaves to the next."""
+"""The ledger on PostgreSQL that one test leaves to the next."""
 
 import pytest
 from empty_ledgers import EmptyLedgers

@@ -1,4 +1,4 @@
-"""What an error of the ledger says: what went wrong and in which statement, never what the statement carried."""
+"""An error of the ledger says what went wrong and in which statement, but never a value of the statement."""
 
 import logging
 import threading

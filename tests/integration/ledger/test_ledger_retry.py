@@ -1,4 +1,4 @@
-"""What is waited for while the ledger is away, and what is not."""
+"""Which errors make a thread wait while the ledger is away, and which do not."""
 
 from collections.abc import Callable
 
@@ -67,7 +67,7 @@ def test_a_ledger_that_takes_no_writes_is_waited_for(ledger_url: str, engine: En
 
 
 def make_read_only(engine: Engine, read_only: bool) -> None:
-    """So that the connections made from now on are, until it is taken back: an operator's maintenance, or a standby."""
+    """Makes new connections read-only, or writable again: as in an operator's maintenance, or on a standby."""
     if engine.dialect.name == "sqlite":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(f"PRAGMA query_only = {int(read_only)}"))

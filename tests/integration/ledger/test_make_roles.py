@@ -1,4 +1,4 @@
-"""`sms migrate --roles`: a ledger of one user becomes one of roles, whoever it belonged to and whoever uses it meanwhile."""
+"""`sms migrate --roles`: a ledger of one user gets roles, whoever owned it and whoever uses it meanwhile."""
 
 import time
 from collections.abc import Iterator

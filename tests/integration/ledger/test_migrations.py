@@ -25,7 +25,7 @@ Row = tuple[int, datetime, str]
 
 
 def go_back(engine: Engine, version: str) -> None:
-    """An empty ledger of that version in place of the empty one that there is."""
+    """Puts an empty ledger of that version in place of the empty one that is there."""
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     with engine.begin() as connection:
@@ -38,7 +38,7 @@ def go_back(engine: Engine, version: str) -> None:
 
 
 def keep_as_0001_did(connection: Connection, rows: Iterable[Row]) -> None:
-    """Pushes with replies, in the order in which version 0001 kept them."""
+    """Adds pushes with replies, in the order in which version 0001 kept them."""
     zone = "+00" if connection.dialect.name == "postgresql" else ""
     replies = [(push_no, f"{at:%Y-%m-%d %H:%M:%S.%f}{zone}", content) for push_no, at, content in rows]
     connection.execute(
@@ -178,7 +178,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
         connection.execute(text("SET statement_timeout = '1s'"))
         with other.begin() as writing:
             writing.execute(text("LOCK recipients IN ROW EXCLUSIVE MODE"))
-            with pytest.raises(OperationalError):  # it waits for who writes, and is broken off
+            with pytest.raises(OperationalError):  # it waits for a writer, and is broken off
                 connection.execute(text("CREATE INDEX CONCURRENTLY ix_recipients_mobile ON recipients (mobile)"))
     writing = other.connect()
     writing.execute(text("LOCK recipients IN ROW EXCLUSIVE MODE"))
@@ -187,7 +187,7 @@ def test_large_indexes_are_built_beside_those_who_write_and_one_that_was_broken_
         with third.connect() as connection:
             while not connection.scalar(text(WAITS)):
                 connection.rollback()
-            # The one who builds waits already; nobody waits behind him.
+            # The process that builds the index waits already; nobody waits behind it.
             connection.execute(text("SET lock_timeout = '1ms'"))
             connection.execute(text("LOCK recipients IN ROW EXCLUSIVE MODE"))
             connection.rollback()

@@ -1,4 +1,4 @@
-"""Who opted out gets no marketing: from when a message is accepted until the moment before it is called."""
+"""People who opted out get no marketing: a message looks for them when it is accepted, and just before its call."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -51,7 +51,7 @@ def fates(ledger: Ledger) -> dict[str, dict[str, int]]:
 
 
 def reasons(ledger: Ledger) -> dict[str, object]:
-    """Why each recipient is left out that is."""
+    """The reason of each recipient that was left out."""
     return {str(row["mobile"]): row["suppressed"] for row in ledger.rows(t.recipients) if row["suppressed"]}
 
 
@@ -196,7 +196,7 @@ def test_who_opted_out_by_a_push_that_is_undone_is_back_unless_he_says_so_later_
         mobile(2): NOW + MINUTE,
         mobile(3): NOW,
     }
-    # Nor does it come back by itself.
+    # Nor does the opt-out come back by itself.
     process_push(ledger.engine, forged, {ACCOUNT_KEYS: ledger.account_ids["default"]}, optout_words=OPTOUT_WORDS)
     assert mobile(4) not in opted_out(ledger)
     assert {row["push_id"] for row in ledger.rows(t.optouts)} == {1, later, None}
@@ -446,7 +446,7 @@ def test_who_opts_out_while_submissions_are_pulled_is_either_called_or_left_out_
 
 
 def explained(engine: Engine, statement: Any, **values: object) -> list[str]:
-    """How the rows are found."""
+    """The plan by which the database finds the rows."""
     asked = statement.params(**values).compile(engine, compile_kwargs={"literal_binds": True})
     explain = "EXPLAIN " if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
     with engine.connect() as connection:

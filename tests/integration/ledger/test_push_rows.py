@@ -1,4 +1,4 @@
-"""What a push brought is written many rows at a time: none is lost on the way, and none comes out changed."""
+"""The reports and replies of a push are written many rows at a time: no row is lost or changed."""
 
 import pytest
 from ledger_driver import Ledger, mobile, reply_push, status_push

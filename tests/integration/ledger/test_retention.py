@@ -1,4 +1,4 @@
-"""What is kept no longer: texts of codes, old bodies of pushes, refused messages."""
+"""The ledger wipes texts of codes, old bodies of pushes and old refused messages."""
 
 from datetime import timedelta
 

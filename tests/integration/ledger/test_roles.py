@@ -1,4 +1,4 @@
-"""Who may do what in a ledger on PostgreSQL: each role does its own work, by the functions that do it, and no more."""
+"""The roles of a ledger on PostgreSQL: each can do its own work, by the functions for it, and no more."""
 
 import re
 import time
@@ -53,7 +53,7 @@ def url(postgres_uri: str) -> Iterator[str]:
 
 
 def fill(engine: Engine) -> None:
-    """What a worker and `sms` do in a day: each statement is one that the role `worker` has to be allowed."""
+    """Does what a worker and `sms` do in a day. The role `worker` needs the right to each of these statements."""
     ledger = Ledger(engine)
     ids_by_message = ledger.accept(message("a", mobile(1), mobile(2)), message("b", mobile(3), lane="otp"))
     for claimed in ledger.claim(
@@ -98,13 +98,13 @@ EXPLODED = text("""
     CROSS JOIN aclexplode(coalesce(a.attacl, acldefault('r', c.relowner))) e
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p', 'S')
 """)
-"""What anybody may do with a table, a view, a sequence, or a column of one, as PostgreSQL has it."""
+"""The rights of each role on tables, views, sequences and their columns, as PostgreSQL has them."""
 
 Right = tuple[str, str, str, str]
 
 
 def written() -> set[Right]:
-    """What RIGHTS says, in the same form."""
+    """The rights in RIGHTS, in the same form."""
     grants: set[Right] = set()
     for table, rights in RIGHTS.items():
         for role, said in asdict(rights).items():

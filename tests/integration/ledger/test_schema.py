@@ -1,4 +1,4 @@
-"""The schema: made by the migrations, the same as the tables say, on both databases."""
+"""The schema: the migrations make the same as the tables say, on both databases."""
 
 import pytest
 from alembic.autogenerate import compare_metadata

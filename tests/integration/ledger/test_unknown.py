@@ -1,4 +1,6 @@
-"""What is unknown: sent again where the lane or a person says so, settled by a report or by a person; and what is unreported."""
+"""Unknown submissions: resent where the lane or a person says so, or settled by a report or a person. And unreported
+ones.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -22,7 +24,7 @@ EVERYTHING = UnknownFilter()
 
 
 def called(ledger: Ledger, message_id: str, *to: str, **fields: object) -> Claimed:
-    """A message of one call, which is being made."""
+    """Adds a message of one call, and claims that call."""
     [submission_ids] = ledger.accept(message(message_id, *to, **fields)).values()
     return ledger.claim(submission_ids)[0]
 

@@ -20,7 +20,7 @@ LATER = NOW + timedelta(minutes=10)
 
 
 def call(ledger: Ledger, n: int, state: State, *, lane: str = "notice", at: datetime | None = None) -> tuple[int, int]:
-    """A call that ended so, a second for each after NOW; the number of its submission and its msgId."""
+    """Adds a call that ended in that state, `n` seconds after NOW. Returns the id of its submission, and its msgId."""
     at = at or NOW + timedelta(seconds=n)
     [submission_ids] = ledger.accept(message(f"m{n}", mobile(2 * n), mobile(2 * n + 1), lane=lane), now=at).values()
     [claimed] = ledger.claim(submission_ids, at)
@@ -29,7 +29,9 @@ def call(ledger: Ledger, n: int, state: State, *, lane: str = "notice", at: date
 
 
 def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
-    """Calls in a row: `a` was taken and is reported on 5 seconds later, `s` was taken and is not, `u` is unknown. Those unknown."""
+    """Adds calls in a row. `a` was taken, with a report 5 seconds later; `s` was taken, without one; `u` is unknown.
+    Returns the unknown ones.
+    """
     unknown = {}
     for n, state in enumerate(states):
         submission_id, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)  # type: ignore[arg-type]
@@ -113,7 +115,9 @@ def test_the_neighbours_are_found_by_an_index_however_large_the_ledger_is(
 
 
 def many_unknown(ledger: Ledger, number: int) -> list[int]:
-    """So many calls that were probably not taken, of which no two are close together; what lies between is in no ledger."""
+    """Adds that many calls that were probably not taken. No two of them are close together, and the ledger has nothing
+    in between.
+    """
     unknown = list(calls(ledger, "aaa" + "u" * number + "aaa").values())
     with ledger.engine.begin() as connection:
         rows = connection.execute(

@@ -1,4 +1,4 @@
-"""Upkeep after an outage: what has piled up is caught up with in one tick, in transactions that are short."""
+"""Maintenance after an outage: one tick works off what has piled up, in short transactions."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -25,12 +25,12 @@ HOUR = timedelta(hours=1)
 
 
 def stands_still() -> float:
-    """A clock by which a batch takes no time: however slow the machine is, what can be caught up with is."""
+    """A clock by which a batch takes no time: a tick works off all it can, however slow the machine is."""
     return 0.0
 
 
 def fill(ledger: Ledger, state: State, rows: int = MANY, *, due_at: datetime | None = None, first: int = 1) -> None:
-    """So many submissions in that state since NOW, whose validity ends an hour later."""
+    """Adds that many submissions in that state since NOW. Their validity ends an hour later."""
     row = {
         "account_id": ledger.account_ids["default"], "lane": "notice", "state": state, "caller": "", "mobiles": 1,
         "due_at": due_at, "expires_at": NOW + HOUR, "attempt": 1, "resent": False, "called_off": False, "updated_at": NOW,
@@ -89,7 +89,7 @@ def test_all_that_was_given_to_workers_that_were_lost_waits_again(redis: Redis) 
 
 @pytest.fixture
 def seconds() -> Iterator[float]:
-    """What a clock shows that goes on by a third of the time that there is, each time that it is looked at."""
+    """A clock. Each reading is later by a third of the time that a step has."""
     return count(0, BATCHES_SECONDS / 3)
 
 

@@ -21,7 +21,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 class Machine:
-    """A machine's clock, and what it counts besides; `off` is how wrong the clock is set."""
+    """A machine's clock, and its monotonic count. `off` is how wrong the clock is set."""
 
     off = timedelta(0)
     passed = 0.0

@@ -1,4 +1,4 @@
-"""The upkeep tick: whatever lost its task gets a new one."""
+"""The tick: whatever lost its task gets a new one."""
 
 import json
 from base64 import b64decode
@@ -39,7 +39,7 @@ class Published:
         self.settings.lanes["marketing"] = replace(LANES["marketing"], resend_unknown="once")
 
     def tick(self, now: datetime) -> list[tuple[str, object]]:
-        """The tasks that it put into each queue, each with its argument; but for the one of every minute."""
+        """The tasks that the tick put into the queues, each with its argument, without the task of every minute."""
         tick.tick(
             self.ledger.engine,
             self.redis,
@@ -176,7 +176,7 @@ def test_a_message_of_an_account_that_this_worker_does_not_know_waits_for_one_th
         known = ledger_accounts.register(connection, ["default", "shop"], first_msg_id=100, now=NOW)
     intake.put(beat.redis, [message("m", account="shop"), message("n")], now=NOW)
     assert taken_in(beat.ledger, beat.redis)
-    # It is not taken again: whoever takes in goes on until there is nothing more.
+    # The parked message is not taken again: else a worker, which takes in until nothing more waits, would never end.
     assert not taken_in(beat.ledger, beat.redis)
     assert not taken_in(beat.ledger, beat.redis, now=NOW + timedelta(seconds=30))
     assert [row["public_id"] for row in beat.ledger.rows(t.messages)] == ["n"]

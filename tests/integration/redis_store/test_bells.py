@@ -25,7 +25,7 @@ def test_a_bell_is_what_celery_itself_would_publish(redis: Redis, redis_url: str
 
 
 def same_in(ours: dict[str, Any], its: dict[str, Any]) -> bool:
-    """Whether all of ours is in its, but for what is new in each; and whatever it has besides is empty or says who sent it."""
+    """Whether Celery's task (`its`) has the same fields as ours. Fields that differ in each task do not count."""
     return all(
         name in OF_ITS_OWN
         or (same_in(value, its[name]) if isinstance(value, dict) else value == its[name] or name == "ignore_result")

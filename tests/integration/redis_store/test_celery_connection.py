@@ -1,4 +1,4 @@
-"""Celery's connection to a Redis that takes nothing more: what was popped and could not be noted is not lost with its note."""
+"""Celery's connection to a Redis that takes nothing more: a task that was popped and could not be noted is not lost."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,9 @@ def connection(redis: Redis, redis_url: str) -> Iterator[Connection]:
 
 
 def popped(redis: Redis, connection: Connection, count: int = 1) -> list[Any]:
-    """The messages that were taken from a Redis that took nothing more, and that lie nowhere in it."""
+    """Sends tasks, and takes them from a Redis that has no room to note them. Returns the messages, which lie nowhere
+    in Redis then.
+    """
     app = Celery(broker=connection.as_uri(include_password=True), set_as_current=False)
     for number in range(count):
         app.send_task("sms.send", kwargs={"message": {"to": "13800138000", "content": f"{number}"}}, queue=NAME)

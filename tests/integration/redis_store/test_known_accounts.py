@@ -1,4 +1,4 @@
-"""The accounts that workers tell each other and the clients."""
+"""The accounts that workers announce to each other and to the clients."""
 
 from datetime import timedelta
 

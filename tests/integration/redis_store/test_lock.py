@@ -1,4 +1,4 @@
-"""Of all the workers one does what the others would do in vain."""
+"""A lock lets one worker do what the others would do in vain."""
 
 from redis import Redis
 
@@ -9,7 +9,7 @@ def test_one_does_a_thing_and_the_next_when_it_is_done(redis: Redis) -> None:
     with lock(redis, "wait", lost_seconds=2) as first, lock(redis, "launch", lost_seconds=2) as of_another_thing:
         with lock(redis, "wait", lost_seconds=2) as second:
             assert (first, of_another_thing, second) == (True, True, False)
-        # Who was not the one does not end what the one does.
+        # A worker that does not have the lock does not release it.
         with lock(redis, "wait", lost_seconds=2) as third:
             assert not third
     with lock(redis, "wait", lost_seconds=2) as next_one:

@@ -36,7 +36,7 @@ end}
 
 
 class RedisAtATime(Redis):
-    """A client for which it is `now`, in microseconds, when a script asks."""
+    """A client whose scripts see the time `now`, in microseconds."""
 
     now = round(START * 1_000_000)
 
@@ -323,7 +323,7 @@ def test_the_wait_is_never_less_than_a_millisecond(clocked: RedisAtATime) -> Non
 
 @dataclass
 class Model:
-    """The same rule in exact arithmetic, written from what is promised. Amounts are (calls, mobiles); no expiry."""
+    """The same rule in exact arithmetic, from the promise alone. Amounts are (calls, mobiles). Nothing expires."""
 
     at: int = 0
     tokens: tuple[Fraction, ...] | None = None
@@ -331,7 +331,7 @@ class Model:
     debtor: Fraction = Fraction(1)
 
     def take(self, now: int, rate: Rate, floor: Fraction, sizes: Sequence[int]) -> tuple[int, int]:
-        """How many are granted, and the microseconds to wait at least."""
+        """Returns how many calls are granted, and the least microseconds to wait."""
         rates = [Fraction(rate.calls or 10**9), Fraction(rate.mobiles or 10**9)]
         holds = [max(Fraction(2), rate / 5) for rate in rates]
         usable = [(1 - floor) * hold for hold in holds]

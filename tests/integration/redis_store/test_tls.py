@@ -1,4 +1,4 @@
-"""Redis behind TLS: who connects requires a certificate that it can verify, unless the URL says otherwise."""
+"""Redis behind TLS: each connection requires a certificate that it can verify, unless the URL says otherwise."""
 
 import socket
 import ssl
@@ -20,14 +20,14 @@ from worker.redis_store.celery_connection import AMQP
 from worker.redis_store.connect import open_redis
 
 CERTIFICATE = Path(__file__).parents[2] / "samples" / "self-signed.pem"
-"""For 127.0.0.1, and signed by nobody but itself."""
+"""A certificate for 127.0.0.1, signed by nobody but itself."""
 TRUSTING = {"no options": "", "hostnames only": "?ssl_check_hostname=true"}
 KNOWING = {"the certificate": f"?ssl_ca_certs={CERTIFICATE}", "whatever it is": "?ssl_cert_reqs=none"}
 
 
 @pytest.fixture
 def tls(redis_url: str) -> Iterator[str]:
-    """The address of that Valkey through TLS: the wheel's own cannot do it."""
+    """The address of that Valkey behind a TLS proxy: the Valkey of the wheel has no TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     valkey = urlsplit(redis_url)
@@ -65,7 +65,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 
 def workers_connection(url: str, monkeypatch: pytest.MonkeyPatch) -> Celery:
-    """An app as workers and beat have it."""
+    """A Celery app as workers and beat have it."""
     monkeypatch.setenv("SMS_REDIS_URL", url)
     app = Celery("worker", amqp=AMQP, set_as_current=False)
     app.add_defaults(celery_settings)

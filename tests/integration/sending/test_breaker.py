@@ -1,4 +1,6 @@
-"""The gate of an account: closed by the gateway's answers or by hand, probed by one, and nothing is burnt meanwhile."""
+"""The gate of an account: the gateway's answers or a person close it, one submission probes it, and no message is lost
+meanwhile.
+"""
 
 import logging
 from dataclasses import replace
@@ -28,11 +30,11 @@ def gate(ledger: Ledger) -> Gate:
 
 
 NOT_IN_A_ROW = InARow(count=lambda _claimed, _now: None, end=lambda _account_id: None)
-"""No call before was unknown."""
+"""A counter for which no earlier call was unknown."""
 
 
 def fails(ledger: Ledger, claimed: Claimed, now: datetime, outcome: Outcome = WRONG_PASSWORD) -> None:
-    """The call's outcome is written down as `submit` does it, for a verdict that holds the submission."""
+    """Records the outcome as `submit` does, for a verdict after which the submission is held."""
     ledger.record(
         Recorded(claimed.id, claimed.attempt, State.HELD, now + BACKOFF_FIRST, outcome.result, outcome.tips), now=now
     )
@@ -46,7 +48,7 @@ def to_be_probed(ledger: Ledger, now: datetime) -> list[int]:
 
 @pytest.fixture
 def closed(ledger: Ledger) -> list[int]:
-    """Five submissions of an account whose password was just found to be wrong by the first of them."""
+    """Five submissions of an account. The first of them has just shown that the password is wrong."""
     submission_ids = ledger.accept(message("m", *map(mobile, range(5))), max_mobiles=1)["m"]
     (first,) = ledger.claim(submission_ids[:1])
     fails(ledger, first, NOW)
@@ -209,7 +211,7 @@ FEW = 3
 
 
 def counted(ledger: Ledger, redis: Redis) -> InARow:
-    """As a process of its own counts."""
+    """A counter of unknown calls, as each process has its own."""
     names = {number: name for name, number in ledger.account_ids.items()}
     return unknown_in_a_row(ledger.engine, redis, names, most=FEW, lease=LEASE)
 

@@ -18,7 +18,7 @@ TASK_ID = "0ddba11f-0000-4000-8000-000000000001"
 def by_name(
     ledger: Ledger, redis: Redis, fields: object, task_id: str = TASK_ID, caller: str = "shop", queue: str | None = None
 ) -> str:
-    """Has a message by name accepted, or refused; its lane."""
+    """Puts a message by name into the intake, and takes it in: it is accepted or refused. Returns its lane."""
     lane = put_by_name(redis, fields, task_id, caller=caller, queue=queue, now=NOW)
     taken_in(ledger, redis, lane)
     assert intake.depth(redis)[lane] == 0

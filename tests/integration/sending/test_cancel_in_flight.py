@@ -37,7 +37,9 @@ def call(campaign: Campaigns) -> Claimed:
 
 
 def held(call: Claimed, *, resent: bool = False) -> Recorded:
-    """As after 429, -3 or a connection that did not come about; `resent` as after no answer, in a lane that resends."""
+    """The record of a call after 429, -3 or a failed connection. With `resent`, after no answer, in a lane that
+    resends.
+    """
     return Recorded(call.id, call.attempt, State.HELD, LATER, None, None, resent)
 
 
@@ -129,7 +131,7 @@ def test_what_is_claimed_while_its_campaign_is_being_cancelled_is_called_once_at
 
 
 def at_once(engine: Engine, first: Callable[[Connection], object], second: Callable[[Connection], object]) -> None:
-    """The second begins when the first has done its work, which commits once the second waits for it."""
+    """Runs both. The second begins when the first has done its work; the first commits once the second waits for it."""
     other = open_engine(engine.url)
 
     def do_second() -> None:

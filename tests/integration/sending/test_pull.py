@@ -25,7 +25,7 @@ def two_accounts(ledger: Ledger) -> Ledger:
 
 
 def many(ledger: Ledger, name: str, count: int, **fields: object) -> None:
-    """So many messages of a text of their own."""
+    """Accepts that many messages, each with a text of its own."""
     ledger.accept(*(message(f"{name}{n:04}", mobile(n), content=f"{name} {n}", **fields) for n in range(count)))  # type: ignore[arg-type]
 
 

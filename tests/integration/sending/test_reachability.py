@@ -1,4 +1,6 @@
-"""A process that gets no connection to the gateway stops itself, says so, looks for itself, and goes on."""
+"""A process without a connection to the gateway stops itself and reports it. It tries to connect, and goes on once it
+can.
+"""
 
 import logging
 import queue
@@ -21,7 +23,7 @@ ANSWERS = sorted(set(Verdict) - {Verdict.NOT_SENT})
 
 
 class Process:
-    """What a process has: a way to the gateway that is open or not, and a pause that lasts until it is told."""
+    """A process: it reaches the gateway or does not, and its pause lasts until the test ends it."""
 
     def __init__(self) -> None:
         self.why: str | Exception | None = "no connection: ConnectionRefusedError"

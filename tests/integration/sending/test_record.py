@@ -20,7 +20,7 @@ DEADLINE = 10
 
 @contextmanager
 def held(engine: Engine, submission_id: int) -> Iterator[None]:
-    """Somebody has changed the row of that submission, or is about to, and does not commit."""
+    """Holds the row of that submission in another transaction, which does not commit."""
     with engine.connect() as connection:
         connection.execute(select(t.submissions.c.id).where(t.submissions.c.id == submission_id).with_for_update())
         yield

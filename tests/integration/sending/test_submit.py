@@ -37,7 +37,7 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def full_port() -> Iterator[int]:
-    """Where nobody accepts: the queue of connections is full, so that the next is not answered."""
+    """A port where nobody accepts: the queue of connections is full, so the next connection is not answered."""
     with socket.socket() as server, ExitStack() as waiting:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -52,7 +52,7 @@ def full_port() -> Iterator[int]:
 def worker(
     simulator: Simulator, sqlite_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Parts]:
-    """The real parts of a worker, for a gateway that is asked so."""
+    """Makes the real parts of a worker, which calls the gateway by that method and format."""
     simulator.post("reset")
 
     def build(**settings: str) -> Parts:
@@ -73,7 +73,7 @@ def worker(
 
 
 def send(worker: Parts, message_id: str = "m") -> int:
-    """Accepts one message and submits it once; the number of its submission."""
+    """Accepts one message and submits it once. Returns the id of its submission."""
     message = read_message(
         {"to": "13800138000", "content": "您的验证码是 123456", "id": message_id},
         now=datetime.now(UTC),

@@ -141,7 +141,7 @@ def test_a_count_that_cannot_be_made_is_told_and_stops_nothing(
     away = open_redis("redis://127.0.0.1:1/0", patience_seconds=0.2)
     ledger.accept(code("m"), lanes=ONCE_A_MINUTE, room=room, count=counter(away, settings.lanes, lambda: NOW))
     assert "1 recipients are sent to and not counted by the caps" in caplog.text
-    # As if each had looked before the other had counted.
+    # This is as if each worker had looked before the other had counted.
     for message_id in ("n", "o"):
         ledger.accept(
             code(message_id),

@@ -1,4 +1,6 @@
-"""What is taken out of the intake: each message becomes rows of the ledger, and all else is refused with its reason."""
+"""Workers take in what waits in the intake: a message becomes rows of the ledger, and all else is refused with its
+reason.
+"""
 
 import json
 from collections.abc import Sequence
@@ -130,7 +132,7 @@ def test_one_message_that_the_ledger_cannot_hold_is_refused_and_the_400_beside_i
         tries.append(len(messages))
         ledger.accept(*messages)
 
-    # As a fault of ours would have it: what is read could not become such a message.
+    # Only a fault of ours can make such a message: no item of the intake is read as one.
     bad = replace(message("bad"), **fault)
     good = [message(f"m{n}") for n in range(400)]
     accept_each(accept, partial(refuse, ledger.engine), [*good[:200], bad, *good[200:]], now=NOW)

@@ -4,7 +4,7 @@ from worker.cli.campaign.show import watch_live
 
 
 class Watched:
-    """A campaign that is over when it has been looked at so often; each look takes so many seconds."""
+    """A campaign that is over after that many looks. Each look takes that many seconds."""
 
     def __init__(self, looks: int, takes: float) -> None:
         self.looks, self.takes = looks, takes

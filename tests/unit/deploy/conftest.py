@@ -8,7 +8,7 @@ from deploy_files import REPO, make_secrets
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory):
-    """What make-secrets makes, somewhere else."""
+    """The files that make-secrets makes, in another folder."""
     root = tmp_path_factory.mktemp("root")
     for name in ("deploy/make-secrets", "worker/redis_store/redis.acl"):
         (root / name).parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What docker-compose.yml and deploy/ say, held against the programs that read it and the code it starts."""
+"""docker-compose.yml and deploy/, compared with the programs that read them and the code that they start."""
 
 import importlib.util
 import logging
@@ -28,7 +28,7 @@ NGINX = (DEPLOY / "nginx.conf").read_text()
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "sms-worker"}
 ROLES = {"worker": "worker", "beat": "beat", "callback": "callback", "migrate": "ledger", "roles": "ledger"}
 ONCE = {"roles", "migrate"}
-"""What does its work and ends."""
+"""The services that do their work and end."""
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 

@@ -1,4 +1,4 @@
-"""What production installs: all that it imports, and nothing that was not tested."""
+"""The lock of production: all that production imports, in the versions that were tested, and nothing else."""
 
 import re
 import runpy
@@ -79,7 +79,7 @@ cli.main()
 
 @pytest.fixture(scope="module")
 def in_production(tmp_path_factory):
-    """Runs this Python without the packages that production lacks; returns its exit code, and what it said."""
+    """Runs this Python without the packages that production lacks. Returns its exit code and its output."""
     folder = tmp_path_factory.mktemp("production")
     lacking = {
         module for module, names in packages_distributions().items() if not {canonical(name) for name in names} & LOCKED

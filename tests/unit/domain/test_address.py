@@ -1,4 +1,4 @@
-"""Addresses of a Redis, and what is said of one that is none."""
+"""Addresses of a Redis, and the error for a text that is none."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When a clock is wrong: by what others told between two looks at it."""
+"""When a clock is wrong, by the other clocks that were read between two looks at it."""
 
 from datetime import UTC, datetime, timedelta
 

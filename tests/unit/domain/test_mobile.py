@@ -1,4 +1,4 @@
-"""What passes for a mainland mobile, and what is said of the rest."""
+"""What counts as a mainland mobile, and the reason why other texts do not."""
 
 import pytest
 from hypothesis import given

@@ -15,7 +15,7 @@ T, OTHER = Reply("13800000001", "7", "T"), Reply("13800000001", "8", "T")
 
 
 def first(*pushes: tuple[float, int]) -> list[float]:
-    """Of pushes at so many minutes with so many T each, when there was a new one."""
+    """The minutes at which a reply was new. Each push is its minute, and its number of replies T."""
     replies = first_replies((NOW + timedelta(minutes=at), [T] * times) for at, times in pushes)
     return [(at - NOW) / timedelta(minutes=1) for at, _ in replies]
 

@@ -1,4 +1,4 @@
-"""How submissions move, and what that makes of a recipient."""
+"""How submissions move from state to state, and the status of a recipient that follows."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pushes that are not XML: what of them is read, and what is named."""
+"""Pushes that are not XML: which items are read, and which faults are named."""
 
 import time
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Turns: one thread for several things, a part of one after the other; what waits already is not done twice."""
+"""Turns: one thread does several jobs, a part of each in turn. A job that waits already is not added twice."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 10
 
 
 class Done:
-    """What was done, in order: `do` tells whether a thing has another part."""
+    """The parts that were done, in order. `do` returns whether a job has another part."""
 
     def __init__(self, do: Callable[[str], bool]) -> None:
         self.did: SimpleQueue[str] = SimpleQueue()

@@ -1,4 +1,6 @@
-"""Serving a lane: what there is to do is done from one bell on, and another worker is told where there is more."""
+"""Serving a lane: one bell starts all the work that there is, and a second bell tells another worker where there is
+more.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +31,7 @@ def calls(*submission_ids: int) -> Sequence[Claimed]:
 
 
 class Lane:
-    """A lane that is served with these answers to its pulls, and then has nothing more; what was done stands in `did`."""
+    """A lane whose pulls return these answers, and then nothing more. `did` has what was done."""
 
     def __init__(
         self,
@@ -85,7 +87,7 @@ class Lane:
         self.did.put(claimed.id)
 
     def until(self, what: object, times: int = 1) -> list[object]:
-        """What it does, up to this."""
+        """Waits until it has done that, and returns all that it has done."""
         done: list[object] = []
         while done.count(what) < times:
             done.append(self.did.get(timeout=PATIENCE_SECONDS))

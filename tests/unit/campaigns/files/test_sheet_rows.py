@@ -61,7 +61,7 @@ def read(path: Path, sheet: str | None = None) -> list[Row]:
 
 
 def read_within(path: Path, bounds: Bounds) -> list[Row]:
-    """All rows of the first sheet, its header too."""
+    """Returns all rows of the first sheet, with its header."""
     with path.open("rb") as file:
         return list(sheet_rows(file, None, bounds))
 

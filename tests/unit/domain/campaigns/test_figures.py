@@ -12,7 +12,7 @@ from worker.domain.status import STATUSES
 
 GOOD = 50
 NO_CALLS = CallTimes(None, None, 0)
-# Of each run so many members were made recipients, and so many refused; the rest is still to come, or never will.
+# For each run: how many members became recipients, and how many were refused. The rest comes later, or never.
 WALKS = st.lists(
     st.builds(
         lambda state, expanded, refused: Walk(state, *((0, 0) if state is RunState.SKIPPED else (expanded, refused))),
