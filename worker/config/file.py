@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from worker.config.gaps import Gap, details
+from worker.config.gaps import Gap, details, sentence
 from worker.config.settings import ACCOUNT_OPTIONS, Account, LaneOptions
 from worker.domain.lane import LANES, Lane
 
@@ -63,14 +63,14 @@ class ConfigFile:
 
     def _add_faults(self, where: str, error: ValidationError, options: Collection[str]) -> None:
         for path, fault in _faults(error, options):
-            self._add(f"{where} {path}: {fault}")
+            self._add(f"{where}{' ' * bool(path)}{path}: {fault}")
 
 
 def _faults(error: ValidationError, options: Collection[str]) -> Iterator[tuple[str, str]]:
     for fault in details(error):
         path = ".".join(map(str, fault["loc"]))
         if fault["type"] != "extra_forbidden":
-            yield path, fault["msg"]
+            yield path, sentence(fault)
             continue
         close = difflib.get_close_matches(str(fault["loc"][-1]), options, 1)
         meant = f"did you mean {close[0]}?" if close else f"the settings are: {', '.join(options)}"

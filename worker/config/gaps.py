@@ -1,10 +1,13 @@
 """What is missing from the settings or wrong with them, as data and in words."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
+_SHOULD = re.compile("^(Input|String|List|Dictionary) should\\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,22 @@ class ConfigError(ValueError):
         self.gaps = tuple(gaps)
 
 
+_SENTENCES = {
+    "missing": "is missing",
+    "float_parsing": "write a number, like 50 or 0.5",
+    "int_parsing": "write a whole number",
+    "int_from_float": "write a whole number",
+    "bool_parsing": "write true or false",
+}
+"""What to say instead of pydantic's words, by the type of its fault."""
+
+
 def details(error: ValidationError) -> list[ErrorDetails]:
     """The faults that pydantic found, without the values: one may be a secret."""
     return error.errors(include_input=False, include_url=False)
+
+
+def sentence(fault: ErrorDetails) -> str:
+    """What is wrong with a value, and how to write it. The name of the setting stands before it."""
+    message = fault["msg"].removeprefix("Value error, ")
+    return _SENTENCES.get(fault["type"]) or _SHOULD.sub("must", message)

@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 from worker.config.addresses import wrong_addresses
 from worker.config.environment import read_secret_files, unknown_variables
 from worker.config.file import ConfigFile
-from worker.config.gaps import ConfigError, Gap, details
+from worker.config.gaps import ConfigError, Gap, details, sentence
 from worker.config.needs import NEEDS, NO_ACCOUNT, Role, is_given, missing
 from worker.config.settings import CREDENTIALS, OPTIONS, Account, Settings, variable
 from worker.domain.message import MAX_ACCOUNT
@@ -23,7 +23,7 @@ def load_settings(*roles: Role) -> Settings:
     try:
         settings = _with_file(Settings(**secrets), gaps)  # type: ignore[arg-type]  # pydantic makes them SecretStr
     except ValidationError as error:
-        names = [(variable(str(fault["loc"][0])), fault["msg"]) for fault in details(error)]
+        names = [(variable(str(fault["loc"][0])), sentence(fault)) for fault in details(error)]
         raise ConfigError([*gaps, *(Gap(name, f"{name}: {fault}") for name, fault in names)]) from None
     gaps += [*_wrong_accounts(settings), *wrong_addresses(settings, needs)]
     if "accounts" in needs and _lacks_account(settings, os.environ, gaps):

@@ -23,7 +23,7 @@ PREFIX = "SMS_"
 DEFAULT_GATEWAY = "http://client.sms10000.com/api/webservice"
 """The address in the vendor's document."""
 
-SIGNATURE_PATTERN = r"^(【[^【】]+】)?$"
+_Signature = Annotated[str, Field(max_length=32), AfterValidator(values.check_signature)]
 
 
 class Account(BaseModel):
@@ -36,7 +36,7 @@ class Account(BaseModel):
     password: SecretStr
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
-    signature: str = Field(default="", max_length=32, pattern=SIGNATURE_PATTERN)
+    signature: _Signature = ""
     time_zone: Annotated[ZoneInfo, BeforeValidator(values.read_zone)] = ZoneInfo("Asia/Shanghai")
     not_taken: Annotated[frozenset[int], BeforeValidator(values.read_statuses)] = NOT_TAKEN_STATUSES
 
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr | None = None
     ledger_url: SecretStr | None = None
-    gateway_url: str = Field(default=DEFAULT_GATEWAY, pattern=r"^https?://\S+$")
+    gateway_url: Annotated[str, AfterValidator(values.check_url)] = DEFAULT_GATEWAY
     gateway_ca: Path | None = None
     gateway_method: Literal["post", "get"] = "post"
     gateway_format: Literal["json", "xml"] = "json"
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     read_timeout: float = Field(default=30, gt=0, le=300)
     rate: float | None = Field(default=None, gt=0, le=100_000)
     mobile_rate: float | None = Field(default=None, gt=0, le=1_000_000)
-    signature: str = Field(default="", max_length=32, pattern=SIGNATURE_PATTERN)
+    signature: _Signature = ""
     not_taken: Annotated[frozenset[int], NoDecode, BeforeValidator(values.read_statuses)] = NOT_TAKEN_STATUSES
     optout_words: Annotated[frozenset[str], NoDecode, BeforeValidator(values.read_words)] = OPTOUT_WORDS
     callers: Annotated[frozenset[str], NoDecode, BeforeValidator(values.read_callers)] = frozenset()

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,6 +16,7 @@ from worker.domain.optout import normalised
 
 Network = IPv4Network | IPv6Network
 
+EXAMPLE = "https://sms.example.com/api/webservice"
 LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 
 
@@ -27,13 +28,32 @@ def read_secret(path: str) -> str:
         raise ValueError(f"the secret file {path} cannot be read: {why}") from why
 
 
+def check_url(value: str) -> str:
+    if not re.fullmatch(r"https?://\S+", value):
+        raise ValueError(f"write an address that begins with http:// or https://, like {EXAMPLE}")
+    return value
+
+
+def check_signature(value: str) -> str:
+    if value and not re.fullmatch("【[^【】]+】", value):
+        raise ValueError("write it within 【 and 】, like 【某某银行】")
+    return value
+
+
 def read_networks(value: Any) -> Any:
     if not isinstance(value, str):
         return value
+    return tuple(_network(part.strip()) for part in value.split(","))
+
+
+def _network(text: str) -> Network:
     try:
-        return tuple(ip_network(part.strip()) for part in value.split(","))
+        network = ip_network(text, strict=False)
     except ValueError as why:
         raise ValueError(f"{why}; write CIDRs with commas between them, like 203.0.113.0/24") from why
+    if "/" in text and ip_address(text.partition("/")[0]) != network.network_address:
+        raise ValueError(f"{text} is an address within a network; write {network} for all of it")
+    return network
 
 
 def check_tokens(value: SecretStr) -> SecretStr:
