@@ -89,6 +89,8 @@ def main(args: list[str]) -> int:
     command, rest = (args[0], args[1:]) if args else ("", [])
     if command not in ("demo", "test", "lint", "bench", "chaos", "attack", "fuzz", "sms", "lock", "audit"):
         asked = command in ("-h", "--help")
+        if command and not asked:
+            print(f"run.py: there is no command {command!r}", file=sys.stderr)
         print(USAGE, file=sys.stdout if asked else sys.stderr)
         return 0 if asked else 2
     if not supported(tuple(sys.version_info[:2])):

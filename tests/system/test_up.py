@@ -47,26 +47,32 @@ def introduction(up: subprocess.Popen[str]) -> str:
     return said
 
 
+def source_line(up: subprocess.Popen[str]) -> str:
+    """Returns the line that `sms up` prints for another shell."""
+    line = re.search(r"^\. .*", introduction(up), re.MULTILINE)
+    assert line is not None
+    return line[0]
+
+
 def in_another_shell(settings: str, program: str, *args: str) -> str:
-    """Returns what a Python program prints in a shell where these lines were pasted."""
-    command = ["bash", "-euc", f'{settings}\nexec "$@"', "bash", sys.executable, "-c", program, *args]
+    """Returns what a Python program prints in a shell where this line was pasted."""
+    command = ["sh", "-euc", f'{settings}\nexec "$@"', "sh", sys.executable, "-c", program, *args]
     return subprocess.run(command, env={}, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def test_another_shell_can_send_and_see_what_came_of_it_and_the_next_up_goes_on_with_it(tmp_path: Path) -> None:
     with sms("up", "--directory", "my files", cwd=tmp_path) as up:
-        exports = "\n".join(re.findall("^export .*", introduction(up), re.MULTILINE))
-        message_id = in_another_shell(exports, SEND)
-        assert in_another_shell(exports, SHOW, message_id) == "delivered"
+        source = source_line(up)
+        message_id = in_another_shell(source, SEND)
+        assert in_another_shell(source, SHOW, message_id) == "delivered"
         up.send_signal(signal.SIGINT)
         assert up.communicate(timeout=20) == ("", "")
         assert up.returncode == 0
     assert running_in(tmp_path) == []
     with sms("up", "--directory", "my files", cwd=tmp_path) as up:
-        source = re.search("^source .*", introduction(up), re.MULTILINE)
-        assert source is not None
-        assert in_another_shell(source[0], SHOW, message_id) == "delivered"
-        assert in_another_shell(source[0], SHOW, in_another_shell(source[0], SEND)) == "delivered"
+        source = source_line(up)
+        assert in_another_shell(source, SHOW, message_id) == "delivered"
+        assert in_another_shell(source, SHOW, in_another_shell(source, SEND)) == "delivered"
         up.terminate()
         assert up.wait(timeout=20) == 0
     assert running_in(tmp_path) == []

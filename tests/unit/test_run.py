@@ -45,7 +45,9 @@ def test_it_tells_its_commands_with_the_standard_library_alone(args, code):
         [sys.executable, "-I", "-S", REPO / "run.py", *args], capture_output=True, text=True, check=False
     )
     assert done.returncode == code
-    assert (done.stderr if code else done.stdout).startswith("usage: python3 run.py COMMAND")
+    said = done.stderr if code else done.stdout
+    assert said.removeprefix("run.py: there is no command 'unknown'\n").startswith("usage: python3 run.py COMMAND")
+    assert ("there is no command" in said) == (args == ["unknown"])
 
 
 @pytest.mark.parametrize(

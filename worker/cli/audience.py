@@ -150,7 +150,9 @@ def _print(match: Audience, campaigns: list[str], first: list[Member]) -> None:
     listed = table("line", "mobile", "what the row has", fixed={"mobile": 11})
     for member in first:
         listed.add_row(str(member.line), member.mobile, shortened(", ".join(member.fields), SHOWN))
-    screen.print(listed)
+    if first:
+        screen.print(f"the first {len(first)}:")
+        screen.print(listed)
 
 
 @audience.command("remove")

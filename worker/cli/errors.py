@@ -35,7 +35,7 @@ EXPECTED = (
 
 
 _LEDGER_REMEDIES: dict[str | None, str] = {
-    NOT_PERMITTED: "Grant its role what it lacks, or name another one in SMS_LEDGER_URL.",
+    NOT_PERMITTED: "Name a user that may do this in SMS_LEDGER_URL: sms_owner for `sms migrate`, sms_worker for the rest.",
     NO_LOCK: "Another session has locked a table: look for it in pg_stat_activity, and try again when it is over.",
 }
 """What to do, by the SQLSTATE of PostgreSQL."""

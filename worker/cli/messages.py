@@ -72,7 +72,7 @@ def _show(messages: Sequence[MessageView], as_json: bool) -> None:
             f"{message.lane}\n{clean(message.account)}",
             styled(counted(message.counts, "\n")),
         )
-    console().print(listed if messages else "no such message")
+    console().print(listed if messages else "no messages")
 
 
 def _show_refused(messages: Sequence[RefusedView], as_json: bool) -> None:

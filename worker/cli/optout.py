@@ -87,7 +87,7 @@ def list_optouts(
             str(optout.push_id or ""), shortened(optout.why, SHOWN),
         )  # fmt: skip
     screen = console()
-    screen.print(listed if newest else "no such opt-out")
+    screen.print(listed if newest else "no opt-outs")
     if count > len(newest):
         screen.print(f"and {count - len(newest):,} more: see --limit, and `sms optout export`")
 

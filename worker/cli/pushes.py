@@ -84,7 +84,7 @@ def list_pushes(state: _OnlyState = None, limit: Limit = 20, as_json: AsJson = F
             "revoked" if push.revoked_at else styled(push.state),
             _number(push.items), _number(push.unmatched), shortened(push.reason or "", SHOWN),
         )  # fmt: skip
-    console().print(listed if newest else "no such push")
+    console().print(listed if newest else "no pushes")
 
 
 @pushes.command("show")

@@ -44,4 +44,4 @@ def replies(
     for reply in newest:
         answered = reply.message or f"msgId {clean(reply.msg_id)}, which we did not send"
         listed.add_row(utc(reply.received_at), clean(reply.mobile), f"{clean(reply.content)}\n{answered}")
-    console().print(listed if newest else "no such reply" if mobile or since else "nobody has replied yet")
+    console().print(listed if newest else "no replies")

@@ -2,7 +2,6 @@
 
 import shlex
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -57,16 +56,15 @@ def _write_environment(stack: Stack) -> Path:
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     settings = {name: value for name, value in stack.environment.items() if name.startswith("SMS_")}
-    path.write_text(_exports(settings), encoding="utf-8")
+    path.write_text(
+        "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()), encoding="utf-8"
+    )
     return path
 
 
 def _introduction(stack: Stack, environment: Path) -> str:
+    # Printed lines may end up in a log, so passwords stay in the file.
     ledger = make_url(stack.environment["SMS_LEDGER_URL"])
-    # Printed lines may end up in a log, so passwords stay in the file. This Redis needs no password.
-    pasted = {"SMS_REDIS_URL": stack.redis_url}
-    if ledger.password is None:
-        pasted["SMS_LEDGER_URL"] = stack.environment["SMS_LEDGER_URL"]
     return f"""\
 Redis        {stack.redis_url}
 Ledger       {ledger.render_as_string()}
@@ -74,12 +72,7 @@ Simulator    {stack.simulator_url} (the calls it took: /sim/calls)
 Callback     {stack.callback_url}
 Files, logs  {stack.directory}
 
-For another shell:
-{_exports(pasted)}or, with the secrets:
-source {shlex.quote(str(environment))}
+For another shell, and again after each `sms up`, which takes other ports:
+. {shlex.quote(str(environment))}
 
 Ctrl-C stops it all."""
-
-
-def _exports(settings: Mapping[str, str]) -> str:
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())

@@ -194,7 +194,9 @@ def _locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(f"a stack is running in {directory} already; end it, or take another directory") from None
+            raise StackError(
+                f"a stack is running in {directory} already; end it with Ctrl-C in its shell, or take another directory"
+            ) from None
         yield
 
 

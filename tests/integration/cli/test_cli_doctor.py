@@ -234,9 +234,9 @@ def test_a_role_that_may_not_even_read_is_told_in_words() -> None:
     checks = findings(exit_code=1)
     assert checks["ledger"][0] == "wrong"
     assert "permission denied" in checks["ledger"][1]
-    assert "Grant its role what it lacks, or name another one in SMS_LEDGER_URL" in checks["ledger"][1]
+    assert "Name a user that may do this in SMS_LEDGER_URL" in checks["ledger"][1]
     assert "gateway" in checks
-    assert "Grant its role what it lacks, or name another one in SMS_LEDGER_URL" in sms("messages").stderr
+    assert "Name a user that may do this in SMS_LEDGER_URL" in sms("messages").stderr
 
 
 @pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)

@@ -99,7 +99,7 @@ def test_the_list_is_narrowed_and_says_how_many_more_there_are(ledger: Ledger) -
     shown = sms("optout", "list", "--limit", 1).stdout
     assert mobile(0) in shown
     assert "and 2 more" in shown
-    assert sms("optout", "list", "--account", "nobody").stdout == "no such opt-out\n"
+    assert sms("optout", "list", "--account", "nobody").stdout == "no opt-outs\n"
     assert sms("optout", "list", "--mobile", "123").exit_code == 2
 
 

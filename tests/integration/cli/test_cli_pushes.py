@@ -170,6 +170,6 @@ def test_replies_are_narrowed_by_number_in_any_writing_and_by_age(ledger: Ledger
 
 
 def test_an_empty_list_is_told_to_people_and_is_an_empty_list_to_programs(ledger: Ledger) -> None:
-    assert sms("replies").stdout == "nobody has replied yet\n"
-    assert sms("replies", "--since", "1h").stdout == "no such reply\n"
+    assert sms("replies").stdout == "no replies\n"
+    assert sms("replies", "--since", "1h").stdout == "no replies\n"
     assert json.loads(sms("pushes", "--json").stdout) == []

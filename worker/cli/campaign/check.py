@@ -217,7 +217,7 @@ def _when(campaign: Campaign, result: Preflight) -> Iterator[tuple[str, str]]:
     if_started = "" if campaign.next_at or campaign.cron else ", if it is started now"
     yield "begins", local(forecast.starts_at, campaign) + if_started
     if forecast.takes is None:
-        yield "takes", "not known: the rate of the account is not set here"
+        yield "takes", "not known: the rate of the account is not set here; give SMS_RATE"
         return
     yield "takes", f"{duration_in_words(forecast.takes)} of sending, if nothing else is sent"
     yield "ends", local(forecast.ends_at, campaign) if forecast.ends_at else "not within a year"
