@@ -69,8 +69,8 @@ def main() -> None:
     given = parser.parse_args()
     try:
         sys.exit(0 if attack(given.ledger, given.row or [], given.directory) else 1)
-    except StackError as why:
-        sys.exit(f"attack: {why}")
+    except StackError as error:
+        sys.exit(f"attack: {error}")
     except Signalled as signal:
         sys.exit(128 + signal.number)
 
@@ -111,8 +111,8 @@ def _tried(stack: Stack, attacks: list[Attack]) -> Iterator[tuple[Attack, Result
             progress.update(trying, description=attack.name)
             try:
                 yield attack, attack.attempt(stack)
-            except FAILED as why:
-                yield attack, Result(False, f"{type(why).__name__}: {why}".splitlines()[0])
+            except FAILED as error:
+                yield attack, Result(False, f"{type(error).__name__}: {error}".splitlines()[0])
             progress.advance(trying)
 
 

@@ -32,8 +32,8 @@ def _is_refused(url: str, statement: str) -> bool:
     try:
         with reading(engine) as connection:
             connection.exec_driver_sql(statement)
-    except DBAPIError as why:
-        return getattr(why.orig, "sqlstate", None) == NOT_PERMITTED
+    except DBAPIError as error:
+        return getattr(error.orig, "sqlstate", None) == NOT_PERMITTED
     finally:
         engine.dispose()
     return False

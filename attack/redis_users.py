@@ -50,6 +50,6 @@ def is_refused(redis: Redis, what: str) -> bool:
     """Whether Redis refuses the command because the user has no right to it."""
     try:
         redis.execute_command(*FORBIDDEN[what])  # type: ignore[no-untyped-call]  # redis-py has no type hints there
-    except ResponseError as why:
-        return "permission" in str(why).lower()
+    except ResponseError as error:
+        return "permission" in str(error).lower()
     return False

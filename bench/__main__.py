@@ -37,8 +37,8 @@ def main() -> None:
     bench, options, results = given.pop("bench"), given.pop("options"), given.pop("json")
     try:
         bench(options(**given), results)
-    except StackError as why:
-        sys.exit(f"bench: {why}")
+    except StackError as error:
+        sys.exit(f"bench: {error}")
     except Signalled as signal:
         sys.exit(128 + signal.number)
 

@@ -105,8 +105,8 @@ def _pushes(inbox: Inbox, access: _Access) -> Blueprint:
             abort(413)
         except CutShort:
             abort(400)
-        except BudgetSpent as why:
-            log.warning("a push was refused with 503, and the gateway must repeat it: %s", why)
+        except BudgetSpent as error:
+            log.warning("a push was refused with 503, and the gateway must repeat it: %s", error)
             abort(503)
         except NotDurable:
             log.exception("neither the ledger nor Redis could keep a push, and the gateway must repeat it")
@@ -188,6 +188,6 @@ def _answer(future: Future[Any]) -> str:
         future.result(READY_SECONDS)
     except LateError:
         return f"no answer within {READY_SECONDS} s"
-    except (SQLAlchemyError, RedisError) as why:
-        return f"away: {type(why).__name__}"
+    except (SQLAlchemyError, RedisError) as error:
+        return f"away: {type(error).__name__}"
     return "ok"

@@ -63,8 +63,8 @@ def keep(inbox: Inbox, body: bytes, source: str) -> None:
                     "the ledger has taken as many bytes of pushes within an hour as SMS_PUSH_HOURLY_MIB says"
                 )
             push_id = pushes.add(connection, body, source=source, received_at=now)
-    except SQLAlchemyError as why:
-        log.warning("the ledger is away (%s), so the push goes to Redis", type(why).__name__)
+    except SQLAlchemyError as error:
+        log.warning("the ledger is away (%s), so the push goes to Redis", type(error).__name__)
         _keep_in_redis(inbox, body, source, now)
     else:
         # Behind so many tasks the tick finds the push in time: a flood of pushes must not become a flood of tasks.
@@ -81,8 +81,8 @@ def _now(inbox: Inbox) -> datetime:
 def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> None:
     try:
         kept = intake_pushes.put(inbox.redis, str(uuid.uuid4()), body, source=source, now=now)
-    except RedisError as why:
-        raise NotDurable from why
+    except RedisError as error:
+        raise NotDurable from error
     if not kept:
         raise BudgetSpent(
             f"the ledger is away, and {MOST_PUSH_BYTES // 1024**2} MiB of pushes wait for it in Redis already"
@@ -93,6 +93,6 @@ def _keep_in_redis(inbox: Inbox, body: bytes, source: str, now: datetime) -> Non
 def _publish(inbox: Inbox, task: str, *arguments: int, fewer_than: int) -> None:
     try:
         bells.ring(inbox.redis, task, *arguments, queue=PUSH_QUEUE, fewer_than=fewer_than)
-    except RedisError as why:
+    except RedisError as error:
         # The push is kept: the tick finds it and publishes its task.
-        log.warning("a push is kept, but its task was not published: %s", type(why).__name__)
+        log.warning("a push is kept, but its task was not published: %s", type(error).__name__)

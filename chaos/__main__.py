@@ -27,8 +27,8 @@ a bad gateway, and shows each figure beside its bound"""
 def main() -> None:
     try:
         sys.exit(0 if _run(_parser().parse_args()) else 1)
-    except StackError as why:
-        sys.exit(f"chaos: {why}")
+    except StackError as error:
+        sys.exit(f"chaos: {error}")
     except Signalled as signal:
         sys.exit(128 + signal.number)
 

@@ -31,8 +31,8 @@ def causes(engine: Engine, redis: Redis, *, now: datetime) -> list[str]:
     try:
         with engine.connect() as connection:
             return [*_of_ledger(connection, now), *_of_redis(redis, now)]
-    except (SQLAlchemyError, RedisError) as why:
-        return [f"the stores cannot be asked why: {type(why).__name__}"]
+    except (SQLAlchemyError, RedisError) as error:
+        return [f"the stores cannot be asked why: {type(error).__name__}"]
 
 
 def _of_ledger(connection: Connection, now: datetime) -> Iterator[str]:

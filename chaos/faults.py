@@ -83,8 +83,8 @@ def _flush(world: World) -> None:
             pipeline.hvals(f"sms:intake:{intake_keys.PUSHES}")
             pipeline.flushall()
             *lanes, pushes, _ = pipeline.execute()
-    except RedisError as why:
-        world.log(f"    not emptied: {why!r}")
+    except RedisError as error:
+        world.log(f"    not emptied: {error!r}")
         return
     messages = {message_id.decode() for lane in lanes for message_id in lane}
     items = [item.body for text in pushes for item in parse_push(base64.b64decode(json.loads(text)["body"])).items]

@@ -120,8 +120,8 @@ class Workload:
                 ids = self._call(messages)
             except Unavailable:
                 self.history.raised += 1
-            except Exception as why:  # noqa: BLE001 - anything else that it raises is a fault of the client
-                self.history.faults.append(f"send raised {why!r}")
+            except Exception as error:  # noqa: BLE001 - anything else that it raises is a fault of the client
+                self.history.faults.append(f"send raised {error!r}")
                 again = False
             else:
                 self._note(ids, messages, began)

@@ -50,8 +50,8 @@ def main(options: list[str]) -> int:
     asked = list(pins(LOCK.read_text()))
     try:
         judgements = [judged(ask(packages, options)) for packages in rounds(asked)]
-    except Failed as why:
-        typer.echo(f"audit: pip-audit failed:\n{why}", err=True)
+    except Failed as error:
+        typer.echo(f"audit: pip-audit failed:\n{error}", err=True)
         return 2
     known = [each for judgement in judgements for each in judgement.known]
     gaps = dict.fromkeys(gap for judgement in judgements for gap in judgement.gaps)  # each once, in order

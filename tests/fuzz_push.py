@@ -142,7 +142,7 @@ def fuzz_parser(numbers: Iterable[int], seed: int, *, warm_after: int) -> Result
         try:
             push = parse_push(body)
         except Unreadable:
-            result.ends["unreadable"] += 1
+            result.ends["unrerrorable"] += 1
         except Exception as why:  # noqa: BLE001 - that is what is looked for
             result.findings.append((f"the parser raised {why!r}", body))
         else:

@@ -121,17 +121,17 @@ class SmsClient:
             raise Refused(faults)
         try:
             return self._enqueue(read, now)
-        except KeyUsed as why:
-            faults_at = zip(why.positions, why.faults, strict=True)
+        except KeyUsed as error:
+            faults_at = zip(error.positions, error.faults, strict=True)
             placed = {position: Fault(f"[{position}].{fault.field}", fault.text) for position, fault in faults_at}
-            raise KeyUsed(placed, enqueued=why.enqueued) from None
+            raise KeyUsed(placed, enqueued=error.enqueued) from None
 
     def _read(self, fields: Mapping[str, Any], now: datetime) -> Message:
         account = fields.get("account") or "default" if isinstance(fields, Mapping) else None
         try:
             accounts = self._accounts.names(account)
-        except RedisError as why:
-            raise unavailable(why) from why
+        except RedisError as error:
+            raise unavailable(error) from error
         if accounts is None:
             self._warn_without_workers()
         if self._caller is not None and isinstance(fields, Mapping):
@@ -155,8 +155,8 @@ class SmsClient:
     def _now(self) -> datetime:
         try:
             return self._clock.now()
-        except RedisError as why:
-            raise unavailable(why) from why
+        except RedisError as error:
+            raise unavailable(error) from error
 
     def _enqueue(self, messages: Sequence[Message], now: datetime) -> list[str]:
         day = day_of(now)
@@ -174,24 +174,24 @@ class SmsClient:
         try:
             self._check_connection()
             self._refuse_if_full(len(part), enqueued)
-        except RedisError as why:
-            raise unavailable(why, enqueued=enqueued) from why
+        except RedisError as error:
+            raise unavailable(error, enqueued=enqueued) from error
         try:
             return intake.put(self._redis, part, now=now)
-        except KeyUsed as why:
-            faults_at = zip(why.positions, why.faults, strict=True)
+        except KeyUsed as error:
+            faults_at = zip(error.positions, error.faults, strict=True)
             placed = {len(enqueued) + position: fault for position, fault in faults_at}
             raise KeyUsed(placed, enqueued=enqueued) from None
-        except RedisError as why:
-            raise unavailable(why, enqueued=enqueued, asked=part) from why
+        except RedisError as error:
+            raise unavailable(error, enqueued=enqueued, asked=part) from error
 
     def _ring(self, part: Sequence[Message]) -> None:
         try:
             for lane in dict.fromkeys(message.lane for message in part):
                 bells.ring_lane(self._redis, LANES[lane])
-        except RedisError as why:
+        except RedisError as error:
             # The messages are kept: the tick finds them in the intake.
-            log.warning("%d messages are kept, but no bell told a worker of them: %s", len(part), why)
+            log.warning("%d messages are kept, but no bell told a worker of them: %s", len(part), error)
 
     def _check_keys(self, messages: Sequence[Message], now: datetime) -> None:
         """Checks that no key belongs to another message, before the first of several parts is enqueued."""
@@ -200,10 +200,10 @@ class SmsClient:
         for part in _parts(keyed) if len(messages) > PUT_AT_ONCE else ():
             try:
                 intake.check_keys(self._redis, [message for _, message in part], now=now)
-            except KeyUsed as why:
-                faults |= {part[index][0]: fault for index, fault in zip(why.positions, why.faults, strict=True)}
-            except RedisError as why:
-                raise unavailable(why) from why
+            except KeyUsed as error:
+                faults |= {part[index][0]: fault for index, fault in zip(error.positions, error.faults, strict=True)}
+            except RedisError as error:
+                raise unavailable(error) from error
         if faults:
             raise KeyUsed(faults)
 

@@ -105,8 +105,8 @@ def _send(client: SmsClient, mobile: str, content: str, lane: str = "notice") ->
     """A line for the file: the id and the mobile, or what was raised. Redis is up and has room all the time."""
     try:
         return f"{client.send(mobile, content, lane=lane)} {mobile}\n"
-    except Exception as why:  # noqa: BLE001 - whatever it raises is a fault, and shown at the end
-        return f"! {why!r}\n"
+    except Exception as error:  # noqa: BLE001 - whatever it raises is a fault, and shown at the end
+        return f"! {error!r}\n"
 
 
 @dataclass

@@ -64,8 +64,8 @@ class Watch:
                 last = now
                 try:
                     self.looks.append(self._look(redis, engine, now))
-                except (RedisError, SQLAlchemyError) as why:
-                    self.failed.append(repr(why)[:200])
+                except (RedisError, SQLAlchemyError) as error:
+                    self.failed.append(repr(error)[:200])
 
     def _look(self, redis: Redis, engine: Engine, now: float) -> Look:
         tick = heartbeat.last_tick(redis)

@@ -103,8 +103,8 @@ def test_a_push_made_to_be_dear_is_parsed_within_a_second(hostile: tuple[bytes, 
     before, began = psutil.Process().memory_info().rss, time.thread_time()
     try:
         push = parse_push(body)
-    except Unreadable as why:
-        said = str(why)
+    except Unreadable as error:
+        said = str(error)
     else:
         said = "; ".join([*push.faults, push.note or ""])
     assert time.thread_time() - began < 1

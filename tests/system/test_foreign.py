@@ -193,9 +193,9 @@ def test_whatever_stands_in_a_field_of_a_task_it_is_sent_or_refused_and_never_va
 
     try:
         stack.wait_for("all of them sent or refused", lambda: not lost(), seconds=60)
-    except StackError as why:
+    except StackError as error:
         # Which they are is not in what it says.
-        why.add_note("\n".join(lost()))
+        error.add_note("\n".join(lost()))
         raise
     goes_on(stack, ledger)
     assert TEXT not in stack.log("worker").read_text()

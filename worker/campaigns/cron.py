@@ -23,9 +23,9 @@ def next_time(line: str, zone: ZoneInfo, after: datetime) -> datetime:
         if len(line.split()) != 5:
             raise CronSimError("it has not five fields")  # cronsim would take a sixth for seconds
         return next(CronSim(line, after.astimezone(zone))).astimezone(UTC)
-    except (CronSimError, StopIteration) as why:
-        reason = str(why).lower() or "it never comes"
+    except (CronSimError, StopIteration) as error:
+        reason = str(error).lower() or "it never comes"
         raise BadCron(
             f"{line!r} is not a cron line ({reason}); "
             "write one like `0 9 * * 1-5`: minute, hour, day of the month, month, day of the week"
-        ) from why
+        ) from error

@@ -122,8 +122,8 @@ def _audience(connection: Connection, spec: CampaignSpec, faults: list[Fault]) -
         return None
     try:
         refusal = _refused_by_all(connection, audience.id, compile_text(spec.content, audience.header))
-    except TemplateFault as why:
-        faults += [Fault("--text", fault) for fault in why.faults]
+    except TemplateFault as error:
+        faults += [Fault("--text", fault) for fault in error.faults]
     else:
         if refusal is not None:
             faults.append(Fault("--text", f"makes no text of any row: {refusal}"))
@@ -136,8 +136,8 @@ def _refused_by_all(connection: Connection, audience_id: int, text: CompiledText
     for member in audiences.members_after(connection, audience_id, 0, most=TRIED):
         try:
             text.render(member.fields)
-        except RowRefused as why:
-            reason = reason or f"line {member.line}: {why}"
+        except RowRefused as error:
+            reason = reason or f"line {member.line}: {error}"
         else:
             return None
     return reason

@@ -134,8 +134,8 @@ def _rendered(text: CompiledText, page: Sequence[Member], tally: Tally, watch: W
     for member in page:
         try:
             rendered.append((member, text.render(member.fields)))
-        except RowRefused as why:
-            unrenderable = Unrenderable(member.line, member.mobile, str(why))
+        except RowRefused as error:
+            unrenderable = Unrenderable(member.line, member.mobile, str(error))
             watch.unrenderable(unrenderable)
             add_unrenderable(tally, unrenderable)
     return rendered

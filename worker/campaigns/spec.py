@@ -46,8 +46,8 @@ def read_own_hours(spec: CampaignSpec, faults: list[Fault]) -> Hours | None:
     """Returns the campaign's own hours where it has some, or adds a fault."""
     try:
         return read_hours(spec.hours) if spec.hours else None
-    except ValueError as why:
-        faults.append(Fault("--hours", f"{spec.hours!r}: {why}"))
+    except ValueError as error:
+        faults.append(Fault("--hours", f"{spec.hours!r}: {error}"))
         return None
 
 
@@ -58,8 +58,8 @@ def read_time(spec: CampaignSpec, zone: ZoneInfo, now: datetime, faults: list[Fa
     if spec.cron:
         try:
             next_time(spec.cron, zone, now)
-        except BadCron as why:
-            faults.append(Fault("--cron", str(why)))
+        except BadCron as error:
+            faults.append(Fault("--cron", str(error)))
     return _at(spec.at, zone, now, faults) if spec.at else None
 
 

@@ -34,8 +34,8 @@ def refusals_file(path: Path | None) -> Iterator[Callable[[Refusal], object]]:
     with rows_file(path, "--refusals", ("line", "value", "reason")) as write:
         try:
             yield lambda refusal: write((refusal.line, refusal.value, refusal.reason))
-        except NobodyLeft as why:
-            nobody = why
+        except NobodyLeft as error:
+            nobody = error
     if nobody:
         raise nobody
 

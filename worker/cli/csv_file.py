@@ -80,8 +80,8 @@ def whole_file(path: Path, option: str, *, encoding: str = "utf-8") -> Iterator[
             finally:
                 with suppress(FileNotFoundError):
                     written.unlink()
-    except OSError as why:
-        raise Failed(f"{path} cannot be written: {why.strerror}; give {option} another path") from why
+    except OSError as error:
+        raise Failed(f"{path} cannot be written: {error.strerror}; give {option} another path") from error
 
 
 def _write(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[object]], total: int | None) -> None:

@@ -64,13 +64,13 @@ def _check_redis(settings: Settings) -> Iterator[Check]:
     try:
         with redis_of(settings) as redis:
             yield from checks.check_redis(redis, engine, lambda: datetime.now(UTC))
-    except AuthenticationError as why:
-        yield Check("Redis", WRONG, str(why), "correct the user and the password in SMS_REDIS_URL")
-    except NoPermissionError as why:
+    except AuthenticationError as error:
+        yield Check("Redis", WRONG, str(error), "correct the user and the password in SMS_REDIS_URL")
+    except NoPermissionError as error:
         remedy = "connect as the user worker: the user in SMS_REDIS_URL may not look at all of it"
-        yield Check("Redis", WRONG, str(why), remedy)
-    except RedisError as why:
-        yield Check("Redis", WRONG, str(why), "start Redis, or correct SMS_REDIS_URL")
+        yield Check("Redis", WRONG, str(error), remedy)
+    except RedisError as error:
+        yield Check("Redis", WRONG, str(error), "start Redis, or correct SMS_REDIS_URL")
     finally:
         if engine is not None:
             engine.dispose()
@@ -85,10 +85,10 @@ def _check_ledger(settings: Settings, now: datetime) -> Iterator[Check]:
             yield checks.ledger.check_write(engine)
             with reading(engine) as connection:
                 yield from checks.check_ledger(connection, settings, known_accounts(settings), now)
-    except OperationalError as why:
-        if is_locked(why):
-            yield Check("ledger: questions", LOOK, "not all could be asked", in_words(why))
+    except OperationalError as error:
+        if is_locked(error):
+            yield Check("ledger: questions", LOOK, "not all could be asked", in_words(error))
         else:
-            yield Check("ledger", WRONG, "cannot be used", in_words(why))
+            yield Check("ledger", WRONG, "cannot be used", in_words(error))
     finally:
         engine.dispose()

@@ -98,9 +98,9 @@ def _passwords(directory: Path, named: Mapping[str, str]) -> dict[str, str]:
             continue
         try:
             url = make_url(path.read_text(encoding="utf-8").strip())
-        except (ArgumentError, ValueError, OSError) as why:
+        except (ArgumentError, ValueError, OSError) as error:
             # Not chained: the cause may quote the file.
-            raise Failed(f"{path} cannot be read as the URL of a database ({type(why).__name__}); {URL}") from None
+            raise Failed(f"{path} cannot be read as the URL of a database ({type(error).__name__}); {URL}") from None
         if url.username != name or not url.password:
             raise Failed(f"{path} has to name the user {name} and a password; {URL}")
         passwords[role] = url.password

@@ -33,8 +33,8 @@ PART = 5000
 def _number(text: str) -> str:
     try:
         return normalise(text)
-    except NotAMobile as why:
-        raise typer.BadParameter(f"{text!r} {why}") from why
+    except NotAMobile as error:
+        raise typer.BadParameter(f"{text!r} {error}") from error
 
 
 optout = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
@@ -224,8 +224,8 @@ def _numbers(written: Iterable[str]) -> list[str]:
     for text in written:
         try:
             mobiles[normalise(text)] = None
-        except NotAMobile as why:
-            faults.append(f"{clean(text)!r} {why}")
+        except NotAMobile as error:
+            faults.append(f"{clean(text)!r} {error}")
     if faults:
         raise Failed(f"{'; '.join(faults)}; nothing was changed")
     return list(mobiles)

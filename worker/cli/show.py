@@ -97,10 +97,10 @@ def _in_intake(settings: Settings, message_id: str, limit: int | None) -> dict[s
             if message is None:
                 return None
             parked_until = intake_parked.until(redis, message)
-    except RedisError as why:
+    except RedisError as error:
         raise Failed(
-            f"no message {message_id} is in the ledger, and the intake cannot be asked: {str(why).rstrip('.')}. Try again later."
-        ) from why
+            f"no message {message_id} is in the ledger, and the intake cannot be asked: {str(error).rstrip('.')}. Try again later."
+        ) from error
     expiry = expires_at(message, settings.lanes[message.lane])
     return intake_message_json(message, expiry, limit, parked_until)
 

@@ -54,10 +54,10 @@ def _wrong_authorities(settings: Settings) -> Iterator[Gap]:
         return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=settings.gateway_ca)
-    except OSError as why:  # an SSLError is one
+    except OSError as error:  # an SSLError is one
         yield Gap(
             "SMS_GATEWAY_CA",
-            f"SMS_GATEWAY_CA: {settings.gateway_ca} cannot be read as a PEM file of certificates: {why}",
+            f"SMS_GATEWAY_CA: {settings.gateway_ca} cannot be read as a PEM file of certificates: {error}",
         )
 
 

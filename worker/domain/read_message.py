@@ -174,8 +174,8 @@ def _read_mobiles(to: Any, add_fault: AddFault) -> tuple[str, ...]:
             continue
         try:
             mobiles[normalise(text)] = None
-        except NotAMobile as why:
-            add_fault(f"to[{position}]", f"{_quoted(text)} {why}")
+        except NotAMobile as error:
+            add_fault(f"to[{position}]", f"{_quoted(text)} {error}")
     return tuple(mobiles)
 
 
@@ -228,8 +228,8 @@ def _read_metadata(metadata: Any, add_fault: AddFault) -> Mapping[str, Any] | No
     except RecursionError:
         add_fault("metadata", f"is nested deeper than {MAX_METADATA_DEPTH} levels; flatten it")
         return None
-    except (TypeError, ValueError) as why:
-        add_fault("metadata", f"is not JSON ({why}); use names, strings, numbers, lists, true, false and null")
+    except (TypeError, ValueError) as error:
+        add_fault("metadata", f"is not JSON ({error}); use names, strings, numbers, lists, true, false and null")
         return None
     if size > MAX_METADATA_BYTES:
         add_fault(

@@ -39,10 +39,10 @@ def parse_push(body: bytes) -> Push:
     """Reads the raw body of a push. Raises Unreadable, and no other error, whatever the bytes are."""
     try:
         return _whole(etree.fromstring(body, _parser()))
-    except (etree.XMLSyntaxError, ValueError) as why:
-        if isinstance(why, Unreadable):
+    except (etree.XMLSyntaxError, ValueError) as error:
+        if isinstance(error, Unreadable):
             raise
-        fault = f"it is not XML: {str(why)[:200]}"
+        fault = f"it is not XML: {str(error)[:200]}"
     # Without a declared encoding XML is UTF-8; some gateways write GBK all the same.
     text = decoded(body)
     mended = repaired(text)
@@ -84,8 +84,8 @@ def _by_pieces(text: str, fault: str) -> Push:
 def _element(text: str, parser: etree.XMLParser) -> etree._Element | Unreadable:
     try:
         return etree.fromstring(text.encode(), parser)
-    except (etree.XMLSyntaxError, ValueError) as why:
-        return Unreadable(f"it is not XML: {str(why)[:_LONGEST_FIELD]}")
+    except (etree.XMLSyntaxError, ValueError) as error:
+        return Unreadable(f"it is not XML: {str(error)[:_LONGEST_FIELD]}")
 
 
 def _kind(head: Mapping[str, str]) -> str:
@@ -114,8 +114,8 @@ def _items(
             item = _item(element, kind)
             if mended and UNREADABLE in "".join((item.epr_id, item.user_id, item.body.mobile, str(item.body.msg_id))):
                 raise Unreadable("characters of it cannot be read")
-        except Unreadable as why:
-            faults.append(f"item {number}: {why}")
+        except Unreadable as error:
+            faults.append(f"item {number}: {error}")
             continue
         items.append(item)
         if mended and isinstance(item.body, Reply) and UNREADABLE in item.body.content:

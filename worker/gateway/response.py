@@ -66,8 +66,8 @@ def _outcome_of_body(status: int, text: str, *, is_too_long: bool) -> Outcome:
         if is_too_long:
             raise _Unreadable("too long")
         number, tips = _fields(text)
-    except _Unreadable as why:
-        return Outcome(Verdict.UNKNOWN, tips=f"HTTP {status}, and the body cannot be read ({why}): {_words(text)}")
+    except _Unreadable as error:
+        return Outcome(Verdict.UNKNOWN, tips=f"HTTP {status}, and the body cannot be read ({error}): {_words(text)}")
     code = BY_NUMBER.get(number)
     if code is None:
         return Outcome(Verdict.REJECTED, str(number), text)

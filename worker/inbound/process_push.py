@@ -75,8 +75,8 @@ def process_push(engine: Engine, push_id: int, account_ids: AccountIds, *, optou
             if not _finish(connection, push_id, push):
                 return
             opted_out = _apply(connection, push_id, raw, by_account, optout_words)
-    except OperationalError as why:
-        if not is_locked(why):
+    except OperationalError as error:
+        if not is_locked(error):
             raise
         log.warning(
             "push %d is put back and read again within %d s, for somebody holds a lock on what it adds to: see pg_locks and"
@@ -91,8 +91,8 @@ def _read(engine: Engine, body: bytes, account_ids: AccountIds) -> tuple[Push, B
     """Returns the push with all its faults, and the items that are for accounts of ours."""
     try:
         push = parse_push(body)
-    except Unreadable as why:
-        push = Push(items=(), faults=(str(why),))
+    except Unreadable as error:
+        push = Push(items=(), faults=(str(error),))
     if any((item.epr_id, item.user_id) not in account_ids for item in push.items):
         # Other workers may know it, or the settings no longer have it. What it sent is in the ledger.
         with reading(engine) as connection:

@@ -66,8 +66,8 @@ def announcing(
             return
         try:
             announce(redis, accounts, now=clock())
-        except RedisError as why:
-            log.warning("Redis is away, so this worker cannot announce its accounts to clients: %s", why)
+        except RedisError as error:
+            log.warning("Redis is away, so this worker cannot announce its accounts to clients: %s", error)
         else:
             announced_at = monotonic()
 

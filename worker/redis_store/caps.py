@@ -66,8 +66,8 @@ def counter(
     def count_sent(sent: Sequence[CapKey]) -> None:
         try:
             beyond = count(redis, lanes, sent, now=clock())
-        except RedisError as why:
-            log.warning("%d recipients are sent to and not counted by the caps: %s", len(sent), why)
+        except RedisError as error:
+            log.warning("%d recipients are sent to and not counted by the caps: %s", len(sent), error)
             return
         if beyond:
             log.warning(

@@ -103,9 +103,11 @@ class QoS(kombu.transport.redis.QoS):
         try:
             yield
             self._is_noted = True
-        except ResponseError as why:
+        except ResponseError as error:
             if self._is_noted:
-                log.warning("Redis does not note which tasks are in hand; this worker runs them all the same: %s", why)
+                log.warning(
+                    "Redis does not note which tasks are in hand; this worker runs them all the same: %s", error
+                )
             self._is_noted = False
             otherwise()
 
@@ -118,8 +120,8 @@ class Channel(foreign.Channel):
     def _answer(self, read: Callable[..., Any], connection: Any, command: str, **options: Any) -> Any:
         try:
             return super()._answer(read, connection, command, **options)
-        except ResponseError as why:
-            if command != "BRPOP" or not _is_wrong_type(why):
+        except ResponseError as error:
+            if command != "BRPOP" or not _is_wrong_type(error):
                 raise
             self._make_way(self.active_queues)
             # As if nothing had come in time.
@@ -128,8 +130,8 @@ class Channel(foreign.Channel):
     def _size(self, queue: str) -> Any:
         try:
             return super()._size(queue)
-        except ResponseError as why:
-            if not _is_wrong_type(why):
+        except ResponseError as error:
+            if not _is_wrong_type(error):
                 raise
             self._make_way([queue])
             return super()._size(queue)
@@ -149,9 +151,9 @@ class Channel(foreign.Channel):
     def _queue_bind(self, *args: Any) -> None:
         try:
             super()._queue_bind(*args)
-        except OutOfMemoryError as why:
+        except OutOfMemoryError as error:
             # A consumer does not need the binding, and tasks reach a queue by its name without one.
-            log.warning("Redis does not note the binding of queue %s: %s", args[-1], why)
+            log.warning("Redis does not note the binding of queue %s: %s", args[-1], error)
 
 
 class Transport(kombu.transport.redis.Transport):

@@ -61,8 +61,8 @@ def keep(queue: str, name: str | None, frame: bytes, fault: str) -> bool:
     item_id = name if name is not None and is_id(name) else id_of(frame)
     try:
         intake.put_foreign(_redis(), lane, item_id, frame, [Fault("what came", fault)], now=datetime.now(UTC))
-    except RedisError as why:
-        log.warning("a frame of %d bytes in %s can be neither run nor kept: %s", len(frame), queue, why)
+    except RedisError as error:
+        log.warning("a frame of %d bytes in %s can be neither run nor kept: %s", len(frame), queue, error)
         return False
     log.error("a frame in %s cannot be run: it %s; see `sms show %s`", queue, fault, item_id)
     return True
@@ -106,8 +106,8 @@ class Consumer(celery.worker.consumer.Consumer):  # type: ignore[misc]  # it has
                     self._keep(message, fault)
                 else:
                     run(message)
-            except UNREADABLE as why:
-                self._keep(message, f"cannot be read ({type(why).__name__})")
+            except UNREADABLE as error:
+                self._keep(message, f"cannot be read ({type(error).__name__})")
 
         return run_or_keep
 

@@ -67,9 +67,9 @@ def _read(item: bytes, now: datetime) -> KeptPush:
         if received_at.utcoffset() is None:
             raise ValueError("it has no time zone")
         return KeptPush(base64.b64decode(fields["body"]), str(fields["source"])[:64], received_at)
-    except (ValueError, TypeError, LookupError, RecursionError) as why:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         log.warning(
-            "an item in the intake is not a push; it is kept as a push that cannot be read: %r", type(why).__name__
+            "an item in the intake is not a push; it is kept as a push that cannot be read: %r", type(error).__name__
         )
         return KeptPush(item, "the intake", now)
 

@@ -59,8 +59,8 @@ def allowance(redis: Redis, rates: Mapping[int, tuple[str, Rate]]) -> Callable[[
         name, rate = rates[account_id]
         try:
             return take(redis, name, rate, lane.floor, sizes)
-        except RedisError as why:
-            log.warning("nothing is sent while Redis cannot be asked for tokens: %s", why)
+        except RedisError as error:
+            log.warning("nothing is sent while Redis cannot be asked for tokens: %s", error)
             return Grant(0, ASK_AGAIN_SECONDS)
 
     return allow

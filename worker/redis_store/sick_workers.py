@@ -37,8 +37,8 @@ def report_health(redis: Redis, sick: Sick | None) -> None:
             withdraw(redis, _SICK, process_name())
         else:
             complain(redis, _SICK, sick.worker, f"{sick.lasts.total_seconds():.0f} {sick.reason}", kept=SEEN_FOR)
-    except RedisError as why:
-        log.warning("Redis is away, so this worker cannot report its state to `sms doctor`: %s", why)
+    except RedisError as error:
+        log.warning("Redis is away, so this worker cannot report its state to `sms doctor`: %s", error)
 
 
 def sick_workers(redis: Redis) -> list[Sick]:

@@ -48,13 +48,13 @@ class CallThreads:
         thread = Thread(target=self._make_calls, name=f"{self._name}-{self._threads + 1}", daemon=True)
         try:
             thread.start()
-        except RuntimeError as why:
+        except RuntimeError as error:
             # The worker claims no more calls than it has threads, until it is restarted.
             self._most = max(self._threads, 1)
             log.error(  # noqa: TRY400 - the traceback says no more than this
                 "%s: %s, so it makes at most %d calls at a time from now on; raise the limit of processes (pids_limit, "
                 "ulimit -u) or lower --concurrency, and restart the worker",
-                self._name, why, self._most,
+                self._name, error, self._most,
             )  # fmt: skip
             return False
         self._threads += 1

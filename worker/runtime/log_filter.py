@@ -68,8 +68,8 @@ def _record(*args: Any, **kwargs: Any) -> logging.LogRecord:
     try:
         text, exception = escaped(cleaned(_text(record)).rstrip("\n")), _exception(record)
         stack = record.stack_info and _indented(record.stack_info)
-    except Exception as why:  # noqa: BLE001 - logging must not fail, and a text that cannot be read is not shown
-        text, exception, stack = f"a record that cannot be shown ({type(why).__name__})", None, None
+    except Exception as error:  # noqa: BLE001 - logging must not fail, and a text that cannot be read is not shown
+        text, exception, stack = f"a record that cannot be shown ({type(error).__name__})", None, None
         record.exc_info = None
     record.msg, record.args, record.exc_text, record.stack_info = text, (), exception, stack
     return record

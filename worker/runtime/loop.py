@@ -50,10 +50,10 @@ class Loop:
                 return
             try:
                 self._run()
-            except Exception as why:
-                if not self._is_away(why):
+            except Exception as error:
+                if not self._is_away(error):
                     raise
-                log.warning("%s waits for Redis, the ledger or its clock: %s", self._name, why)
+                log.warning("%s waits for Redis, the ledger or its clock: %s", self._name, error)
 
 
 class RoundRobin(Generic[Name]):

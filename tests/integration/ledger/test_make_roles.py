@@ -172,8 +172,8 @@ def connects(url: str, role: str, password: str) -> bool:
     engine = create_engine(parts.set(username=role_names(str(parts.database))[role], password=password))
     try:
         engine.connect().close()
-    except OperationalError as why:
-        assert "password authentication failed" in str(why)
+    except OperationalError as error:
+        assert "password authentication failed" in str(error)
         return False
     finally:
         engine.dispose()

@@ -257,7 +257,7 @@ def _makes_a_text_or_is_refused(content: str, row: tuple[str, ...]) -> None:
     try:
         with warnings.catch_warnings(action="error"):
             text = compile_text(content, HEADER).render(row)
-    except (TemplateFault, RowRefused) as why:
-        assert str(why)
+    except (TemplateFault, RowRefused) as error:
+        assert str(error)
     else:
         assert content_faults(text) == []

@@ -32,12 +32,12 @@ def csv_rows(file: BinaryIO) -> Iterator[Row]:
         for row in rows:
             yield line, [of_cell(cell) for cell in row]
             line = rows.line_num + 1
-    except csv.Error as why:
+    except csv.Error as error:
         raise AudienceError(
-            f"is not a CSV file: {why}, in the row on line {line}; mend that, or export it anew"
-        ) from why
-    except UnicodeDecodeError as why:
-        raise AudienceError("was changed while it was read; do it again") from why
+            f"is not a CSV file: {error}, in the row on line {line}; mend that, or export it anew"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise AudienceError("was changed while it was read; do it again") from error
     finally:
         # Without it the wrapper would close the file, which the caller closes.
         text.detach()

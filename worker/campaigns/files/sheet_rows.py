@@ -60,10 +60,10 @@ def sheet_rows(file: BinaryIO, sheet: str | None, bounds: Bounds = BOUNDS) -> It
             reader.rows.clear()
     except AudienceError:
         raise
-    except _BROKEN as why:
+    except _BROKEN as error:
         raise AudienceError(
-            f"is not an Excel workbook that can be read ({why!r}); save it anew as .xlsx, or as CSV"
-        ) from why
+            f"is not an Excel workbook that can be read ({error!r}); save it anew as .xlsx, or as CSV"
+        ) from error
 
 
 def _part(workbook: Workbook, name: str | None) -> str:

@@ -91,12 +91,12 @@ def _header(rows: Iterator[Row]) -> tuple[str, ...]:
 def _names_file(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as why:
+    except OSError as error:
         raise AudienceError(
-            f"{path} cannot be read: {why.strerror or why}; give the path of a CSV or Excel file"
-        ) from why
-    except AudienceError as why:
-        raise AudienceError(f"{path} {why}") from why
+            f"{path} cannot be read: {error.strerror or error}; give the path of a CSV or Excel file"
+        ) from error
+    except AudienceError as error:
+        raise AudienceError(f"{path} {error}") from error
 
 
 def _naming(path: Path, rows: Iterator[Row]) -> Iterator[Row]:

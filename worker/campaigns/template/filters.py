@@ -42,8 +42,8 @@ def _number(kind: type[int] | type[float], value: Any, reason: str) -> int | flo
         number = kind(value)
         if isfinite(number):
             return number
-    except (ValueError, OverflowError) as why:
-        raise RowRefused(reason) from why
+    except (ValueError, OverflowError) as error:
+        raise RowRefused(reason) from error
     raise RowRefused(reason)
 
 

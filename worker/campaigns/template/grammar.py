@@ -101,8 +101,8 @@ class Translation(NodeTransformer):
                 raise TypeError("* is not for texts")
             named = {str(argument.key): argument for argument in node.kwargs}
             signature(FILTERS[node.name]).bind(node.node, *arguments, **named)
-        except TypeError as why:
-            return self._fault(node, f"|{node.name} is not used so: {why}")
+        except TypeError as error:
+            return self._fault(node, f"|{node.name} is not used so: {error}")
         super().generic_visit(node)
         node.args = [*arguments[: len(arguments) - len(node.args)], *node.args]
         return node

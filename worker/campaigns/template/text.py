@@ -57,8 +57,8 @@ def compile_text(content: str, header: Sequence[str]) -> CompiledText:
         return CompiledText(True, make)
     try:
         return _for_all(make(()))
-    except RowRefused as why:
-        raise TemplateFault([f"in every row {why}"]) from why
+    except RowRefused as error:
+        raise TemplateFault([f"in every row {error}"]) from error
 
 
 def _for_all(content: str) -> CompiledText:
@@ -74,12 +74,12 @@ def _fill(template: Template, places: Iterable[tuple[str, int]], fields: Sequenc
         # Not Template.render: it writes a traceback anew for each row that is refused, which takes ten times as long as
         # a text.
         return "".join(template.root_render_func(template.new_context(values, shared=True)))
-    except UndefinedError as why:
-        raise RowRefused(f"its text cannot be made: {why}") from why
-    except TypeError as why:
+    except UndefinedError as error:
+        raise RowRefused(f"its text cannot be made: {error}") from error
+    except TypeError as error:
         raise RowRefused(
-            f"a word is used as a number; write {{{{ column|int }}}} or {{{{ column|float }}}} ({why})"
-        ) from why
+            f"a word is used as a number; write {{{{ column|int }}}} or {{{{ column|float }}}} ({error})"
+        ) from error
 
 
 def _parse(content: str) -> nodes.Template:
@@ -87,12 +87,12 @@ def _parse(content: str) -> nodes.Template:
         raise TemplateFault([f"the template has {len(content)} characters, more than {MAX_TEMPLATE}; shorten it"])
     try:
         tree = ENVIRONMENT.parse(content)
-    except TemplateSyntaxError as why:
+    except TemplateSyntaxError as error:
         remedy = 'write {{ column }}, {{ column or "…" }} or {% if column %}…{% endif %}, with straight quotes'
         remedy += '; a column whose name is not a plain word is {{ row["…"] }}'
-        raise TemplateFault([f"line {why.lineno}: {why.message}; {remedy}"]) from why
-    except RecursionError as why:
-        raise TemplateFault(["the template has too many brackets within each other; make it simpler"]) from why
+        raise TemplateFault([f"line {error.lineno}: {error.message}; {remedy}"]) from error
+    except RecursionError as error:
+        raise TemplateFault(["the template has too many brackets within each other; make it simpler"]) from error
     if _is_deeper(tree, MAX_DEPTH):
         raise TemplateFault([f"the template has more than {MAX_DEPTH} things within each other; make it simpler"])
     return tree

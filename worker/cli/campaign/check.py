@@ -101,8 +101,8 @@ def _preflight(
                 random=random.random,
                 now=datetime.now(UTC),
             )
-        except TemplateFault as why:
-            raise Failed(f"the text of {campaign.name} cannot be made: {why}") from why
+        except TemplateFault as error:
+            raise Failed(f"the text of {campaign.name} cannot be made: {error}") from error
 
 
 @contextmanager

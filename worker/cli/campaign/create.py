@@ -82,13 +82,13 @@ def _keep(spec: CampaignSpec) -> None:
     with ledger_engine(settings) as engine, engine.begin() as connection:
         try:
             draft(connection, spec, lanes=settings.lanes, zones=zones, by=operator(), now=datetime.now(UTC))
-        except BadCampaign as why:
-            raise Failed(str(why)) from why
+        except BadCampaign as error:
+            raise Failed(str(error)) from error
 
 
 def _read(path: Path) -> str:
     try:
         # An editor puts a line end at the end of a file: it does not belong to the text.
         return path.read_text(encoding="utf-8-sig").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as why:
-        raise Failed(f"{path} cannot be read: {why}; give --text-file the path of a text in UTF-8") from why
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failed(f"{path} cannot be read: {error}; give --text-file the path of a text in UTF-8") from error

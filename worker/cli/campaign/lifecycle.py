@@ -34,8 +34,8 @@ def start(
     def change(connection: Connection, campaign: Campaign, by: str, now: datetime) -> bool:
         try:
             next_at = now if at_once else start_time(campaign, now=now)
-        except BadCampaign as why:
-            raise Failed(str(why)) from why
+        except BadCampaign as error:
+            raise Failed(str(error)) from error
         return campaigns.start(connection, campaign.id, next_at=next_at, by=by, now=now)
 
     started = _change(name, "draft", change)

@@ -180,8 +180,8 @@ def good_rows(
         else:
             try:
                 yield line, normalise(written), values
-            except NotAMobile as why:
-                refuse(_refusal(line, written, why.fault))
+            except NotAMobile as error:
+                refuse(_refusal(line, written, error.fault))
 
 
 def _fitted(row: Sequence[str], width: int) -> Sequence[str]:

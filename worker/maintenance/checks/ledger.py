@@ -27,8 +27,8 @@ def check_schema(engine: Engine) -> Check:
     """The ledger's version. Raises OperationalError where the ledger cannot be asked."""
     try:
         schema.check(engine)
-    except schema.WrongSchema as why:
-        return Check("ledger", WRONG, f"version {schema.version(engine)}", str(why))
+    except schema.WrongSchema as error:
+        return Check("ledger", WRONG, f"version {schema.version(engine)}", str(error))
     return Check("ledger", OK, f"{engine.dialect.name}, version {schema.wanted_version()}")
 
 
@@ -39,9 +39,9 @@ def check_write(engine: Engine) -> Check:
     remedy = f"make room on the disk of {place}, or make it writable; accepted messages wait meanwhile"
     try:
         health.check_writable(engine)
-    except OperationalError as why:
-        state, remedy = _judge_failed_write(getattr(why.orig, "sqlstate", None), remedy)
-        return Check("ledger: a write", state, f"{place} takes none: {why.orig}".strip(), remedy)
+    except OperationalError as error:
+        state, remedy = _judge_failed_write(getattr(error.orig, "sqlstate", None), remedy)
+        return Check("ledger: a write", state, f"{place} takes none: {error.orig}".strip(), remedy)
     if file is None:
         return Check("ledger: a write", OK, f"{place} took a megabyte")
     free = shutil.disk_usage(Path(file).parent).free
