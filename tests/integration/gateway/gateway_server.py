@@ -17,7 +17,7 @@ from worker.devstack.loopback import held_ports
 from worker.domain.outcome import Outcome, Verdict
 from worker.gateway.client import Call, Credentials, Endpoint, Line, send
 
-READ_TIMEOUT = 0.2
+READ_TIMEOUT = 0.4
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 CREDENTIALS = Credentials(epr_id=7, user_id="sword123", password=SecretStr("geheim-pass"))
 CALL = Call(msg_id=42, mobiles=("13025452766", "13800138000"), content="验证码 1+1=2 & more")
