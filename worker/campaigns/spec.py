@@ -66,10 +66,11 @@ def read_time(spec: CampaignSpec, zone: ZoneInfo, now: datetime, faults: list[Fa
 def _at(written: str, zone: ZoneInfo, now: datetime, faults: list[Fault]) -> datetime | None:
     try:
         at = datetime.fromisoformat(written)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=zone)
+        at.astimezone(UTC)
+    except (ValueError, OverflowError):
         faults.append(Fault("--at", f"{written!r} is not a time; write one like 2026-12-01T09:00"))
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=zone)
     if at < now - PAST_GRACE:
         past = f"{at.isoformat()} is past; give a time to come, or leave it out to start it by hand"
         faults.append(Fault("--at", past))

@@ -19,11 +19,11 @@ def moment(text: str) -> datetime:
         return datetime.now(UTC) - timedelta(**{_UNITS[age[2]]: int(age[1])})
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{text!r} is neither an age such as 90s, 30m, 1h, 7d nor a time in ISO 8601"
         ) from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def split_mobiles(texts: Iterable[str]) -> list[str]:

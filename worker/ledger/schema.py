@@ -87,6 +87,8 @@ def _in_one_transaction(
             with engine.begin() as connection:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
+                    # Of two that come at once, the second finds what the first has done.
+                    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('sms: schema'))"))
                 change(connection)
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in IN_USE:

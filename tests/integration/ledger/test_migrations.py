@@ -25,7 +25,7 @@ Row = tuple[int, datetime, str]
 
 
 def go_back(engine: Engine, version: str) -> None:
-    """Puts an empty ledger of that version in place of the empty one that is there."""
+    """Puts an empty ledger of that version in place of the empty one that is there; one without tables for `base`."""
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     with engine.begin() as connection:
@@ -34,7 +34,8 @@ def go_back(engine: Engine, version: str) -> None:
         t.metadata.drop_all(connection)
         connection.execute(text("DROP TABLE alembic_version"))
         config.attributes["connection"] = connection
-        command.upgrade(config, version)
+        if version != "base":
+            command.upgrade(config, version)
 
 
 def keep_as_0001_did(connection: Connection, rows: Iterable[Row]) -> None:
@@ -236,15 +237,28 @@ def test_what_version_0005_held_after_its_campaign_was_cancelled_is_cancelled(en
 
 def test_columns_are_not_renamed_under_a_worker_that_has_yet_to_record_a_call(engine: Engine) -> None:
     go_back(engine, "0009")
+    until = datetime.now(UTC) + timedelta(minutes=1)
     with engine.begin() as connection:
-        connection.execute(text(A_CALL_OF_0009), {"until": datetime.now(UTC) + timedelta(minutes=1)})
-    with pytest.raises(schema.LedgerInUse, match=r"1 calls to the gateway are under way.*\nStop the workers"):
+        connection.execute(text(A_CALL_OF_0009), {"until": until})
+    sentence = rf"calls to the gateway are under way \(1\).*\nStop the workers.* again after {until:%H:%M:%S} UTC"
+    with pytest.raises(schema.LedgerInUse, match=sentence):
         schema.migrate(engine, pause=lambda _: True)
     assert schema.version(engine) == "0009"
     with engine.begin() as connection:
         connection.execute(text("UPDATE submissions SET due_at = '2026-11-22 04:00:00' WHERE no = 7"))
     schema.migrate(engine)
     assert [row["id"] for row in Ledger(engine).rows(t.submissions)] == [7]
+
+
+@pytest.mark.parametrize("begun_at", [None, "0009"], ids=["an empty ledger", "a ledger of 0009"])
+def test_of_migrations_that_are_run_at_once_each_ends_well(postgres_url: str, begun_at: str | None) -> None:
+    engines = [open_engine(postgres_url) for _ in range(3)]
+    go_back(engines[0], begun_at or "base")
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(schema.migrate, engines))
+    schema.check(engines[0])
+    for engine in engines:
+        engine.dispose()
 
 
 def test_on_postgresql_every_name_of_an_upgraded_ledger_is_that_of_a_new_one(postgres_url: str) -> None:

@@ -8,6 +8,8 @@ A worker of an older version writes to the old names: what its call came to coul
 while a call is under way.
 """
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -59,7 +61,16 @@ INDEXES = (
 )
 NUMBERED = ("messages", "submissions", "pushes", "replies", "audiences", "campaigns", "runs")
 
-CALLS_UNDER_WAY = "SELECT count(*) FROM submissions WHERE state = 'submitting' AND due_at > CURRENT_TIMESTAMP"
+
+def _calls_under_way(connection: sa.Connection) -> tuple[int, datetime | None]:
+    """Returns how many calls are under way, and when the last lease of theirs ends."""
+    submissions = sa.table("submissions", sa.column("state"), sa.column("due_at", sa.DateTime(timezone=True)))
+    due_at = submissions.c.due_at
+    query = sa.select(sa.func.count(), sa.func.max(due_at)).where(
+        submissions.c.state == "submitting", due_at > sa.func.current_timestamp()
+    )
+    calls, until = connection.execute(query).one()
+    return calls, until
 
 
 def upgrade() -> None:
@@ -67,10 +78,12 @@ def upgrade() -> None:
     for table, old, new in COLUMNS:
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
     # Asked for once the table is locked: no call can begin any more.
-    if calls := connection.execute(sa.text(CALLS_UNDER_WAY)).scalar_one():
+    calls, until = _calls_under_way(connection)
+    if until:
         raise LedgerInUse(
-            f"{calls} calls to the gateway are under way, and the workers that make them could not record what comes of them;"
+            f"calls to the gateway are under way ({calls}), and their workers could not record what comes of them;"
             " the ledger was not changed.\nStop the workers, wait until they have ended, then do it again."
+            f" If they were killed, do it again after {_in_utc(until):%H:%M:%S} UTC."
         )
     if connection.dialect.name == "sqlite":
         _rename_in_schema_of_sqlite(connection)
@@ -83,6 +96,11 @@ def upgrade() -> None:
         op.execute(f"ALTER INDEX {old} RENAME TO {new}")
     for table in NUMBERED:
         op.execute(f"ALTER SEQUENCE {table}_no_seq RENAME TO {table}_id_seq")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """SQLite keeps times without their zone, UTC."""
+    return moment.astimezone(UTC) if moment.tzinfo else moment
 
 
 def _rename_in_schema_of_sqlite(connection: sa.Connection) -> None:
