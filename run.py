@@ -185,6 +185,8 @@ def ensure_venv() -> None:
 
 
 def make_venv(uv: str | None) -> None:
+    if VENV.is_symlink():
+        raise Stop(f"{VENV} is a link, and is not what {LOCK.name} asks for: remove the link, and run this again.")
     print(f"run.py: making {VENV} from {LOCK.name}, this once ...", file=sys.stderr)
     if VENV.exists():
         # The stamp goes first and comes last, so whatever interrupts this leaves a .venv that is seen to be half-made.

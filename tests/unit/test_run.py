@@ -194,3 +194,17 @@ def test_the_long_tests_can_be_run_alone_and_other_arguments_are_pytests(repo):
     (repo / "pytest.py").write_text(PYTEST)
     assert ran(repo, "test", "--long")[1].splitlines() == LONG
     assert ran(repo, "test", "-k", "one")[1] == "-k one\n"
+
+
+def test_an_environment_that_is_a_link_to_another_is_left_as_it_is(repo, tmp_path):
+    other = tmp_path / "of another clone"
+    other.mkdir()
+    (other / "complete").write_text("what it was made from")
+    link = repo / ".venv"
+    own = link.rename(repo / "own")
+    link.symlink_to(other)
+    code, _, err = ran(repo, "sms")
+    link.unlink()
+    own.rename(link)
+    assert (code, "is a link" in err, "Traceback" in err) == (2, True, False)
+    assert (other / "complete").read_text() == "what it was made from"

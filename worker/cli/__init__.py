@@ -4,9 +4,12 @@ A module is loaded when its command is called. So `sms --help` loads none of the
 packages of `demo` and `up`, can run all the others.
 """
 
+import errno
 import logging
+import sys
 from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -95,7 +98,17 @@ def sms() -> None:
 def main() -> None:
     """The entry point of `sms`."""
     logging.setLogRecordFactory(_first_record)
-    app(prog_name="sms")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that does not know a character gets its number.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="sms")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # The ledger's and Redis' have words of their own: this is what we print to, or write.
+        raise SystemExit(f"Error: the disk is full, and what was to be written is not whole: {error}") from None
 
 
 def _first_record(*args: Any, **kwargs: Any) -> logging.LogRecord:

@@ -55,7 +55,8 @@ def import_file(
     """Imports an audience from a CSV file or an Excel workbook (.xlsx) whose first line names the columns.
 
     Rows with a number that cannot be sent to are left out and listed; of repeats the first counts. The other columns
-    are kept, so that the text of a campaign can name them. If the import breaks off, nothing stays.
+    are kept, so that the text of a campaign can name them. If the import fails, nothing stays; if it is
+    killed, the next import of that name replaces what is there.
 
     \b
     Example:

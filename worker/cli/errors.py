@@ -36,9 +36,10 @@ EXPECTED = (
 
 _LEDGER_REMEDIES: dict[str | None, str] = {
     NOT_PERMITTED: "Name a user that may do this in SMS_LEDGER_URL: sms_owner for `sms migrate`, sms_worker for the rest.",
+    "SQLITE_BUSY": "Another process writes to the file: try again when it is done.",
     NO_LOCK: "Another session has locked a table: look for it in pg_stat_activity, and try again when it is over.",
 }
-"""What to do, by the SQLSTATE of PostgreSQL."""
+"""What to do, by the SQLSTATE of PostgreSQL or the error of SQLite."""
 
 
 def in_words(error: Any) -> str:
@@ -55,9 +56,8 @@ def _sentence(error: Any) -> str:
             remedy = "Correct the user and the password in" if refused else "Start Redis or correct"
             return f"Redis cannot be used: {error}\n{remedy} SMS_REDIS_URL; `sms doctor` says more."
         case OperationalError():
-            remedy = _LEDGER_REMEDIES.get(
-                getattr(error.orig, "sqlstate", None), "Start the database or correct SMS_LEDGER_URL."
-            )
+            code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+            remedy = _LEDGER_REMEDIES.get(code, "Start the database or correct SMS_LEDGER_URL.")
             return f"the ledger cannot be used: {error.orig}\n{remedy}"
         case CommandError():
             return f"the ledger cannot be migrated: {error}\nThe ledger may be newer than this program: install the newer version."

@@ -20,6 +20,11 @@ _LEDGER = re.compile(
 """The databases that `ledger.engine` opens, written as SQLAlchemy reads them."""
 
 
+def is_ledger_address(url: str) -> bool:
+    """Whether `ledger.engine` can open a database at an address like this."""
+    return _LEDGER.fullmatch(url) is not None
+
+
 def wrong_addresses(settings: Settings, needs: Collection[str]) -> Iterator[Gap]:
     """What is wrong with the addresses of the ledger, the gateway and Redis, and with the gateway's authorities."""
     ledger = settings.ledger_url and settings.ledger_url.get_secret_value()
@@ -27,7 +32,7 @@ def wrong_addresses(settings: Settings, needs: Collection[str]) -> Iterator[Gap]
         yield Gap(
             "SMS_LEDGER_URL", "SMS_LEDGER_URL is not the address of a database; write postgresql:// for postgres://"
         )
-    elif ledger and not _LEDGER.fullmatch(ledger):
+    elif ledger and not is_ledger_address(ledger):
         yield Gap(
             "SMS_LEDGER_URL",
             "SMS_LEDGER_URL is not the address of a database; write it like postgresql://sms:…@postgres/sms"

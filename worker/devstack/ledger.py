@@ -4,8 +4,9 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
+from worker.config.addresses import is_ledger_address
 from worker.devstack.errors import StackError
 from worker.ledger import roles
 from worker.ledger.engine import open_engine, reading
@@ -13,11 +14,24 @@ from worker.ledger.schema import make_roles, migrate
 
 
 def absolute(ledger_url: str) -> str:
-    """The URL with the absolute path of a SQLite file: the processes run in another directory than ours."""
-    url = make_url(ledger_url)
-    if url.get_backend_name() == "sqlite" and url.database:
-        url = url.set(database=str(Path(url.database).absolute()))
-    return url.render_as_string(hide_password=False)
+    """The URL with the absolute path of a SQLite file: the processes run in another directory than ours.
+
+    Raises StackError if it is not the URL of a ledger.
+    """
+    url = make_url(ledger_url) if is_ledger_address(ledger_url) else None
+    if url is None or not url.database:
+        raise StackError(
+            "the ledger's address is not one of a database; write it like postgresql://USER:PASSWORD@HOST/DATABASE"
+            " or sqlite:///ledger.db, with %40 for an @ in its password"
+        )
+    return (
+        at_file(Path(url.database)) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=False)
+    )
+
+
+def at_file(path: Path) -> str:
+    """The URL of the SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string()
 
 
 def role_passwords(directory: Path, ledger_url: str) -> dict[str, str]:

@@ -162,7 +162,7 @@ def running_stack(
     """
     directory = directory.absolute()
     with _locked(directory), held_ports(3) as ports:
-        url = ledger.absolute(ledger_url) if ledger_url else f"sqlite:///{directory / 'ledger.db'}"
+        url = ledger.absolute(ledger_url) if ledger_url else ledger.at_file(directory / "ledger.db")
         stack = _new_stack(directory, ports, url, settings or {}, raise_if_interrupted)
         try:
             _start_all(stack, concurrency, simulator_options)

