@@ -16,8 +16,8 @@ pytestmark = pytest.mark.beside
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()
-ELSEWHERE = {"campaigns.md", "security.md"}
-"""Their commands are run by test_campaigns_doc.py and tests/integration/test_security_doc.py."""
+ELSEWHERE = {"campaigns.md", "security.md", "simulator.md"}
+"""Their commands are run by test_campaigns_doc.py, tests/integration/test_security_doc.py and test_simulator_doc.py."""
 DOCUMENTS = [README, *(path.read_text() for path in sorted((REPO / "docs").glob("*.md")) if path.name not in ELSEWHERE)]
 SHELL = [
     line
@@ -54,8 +54,8 @@ def test_the_other_commands_of_the_documents_are_those_of_run_py() -> None:
         "python3 run.py demo",
         "python3 run.py test",
         "python3 run.py sms up",
-        "source .sms/environment",
-        "source .venv/bin/activate",
+        ". .sms/environment",
+        ". .venv/bin/activate",
     }
 
 

@@ -44,13 +44,13 @@ def up(
             raise_if_interrupted=raise_if_interrupted,
         ) as stack,
     ):
-        typer.echo(_introduction(stack, _write_environment(stack)))
+        typer.echo(_introduction(stack, write_environment(stack)))
         while True:
             stack.check()
             time.sleep(0.2)
 
 
-def _write_environment(stack: Stack) -> Path:
+def write_environment(stack: Stack) -> Path:
     """Writes the stack's settings, with the secrets, to a file for a shell. Only its owner can read it."""
     path = stack.directory / "environment"
     path.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def _introduction(stack: Stack, environment: Path) -> str:
     return f"""\
 Redis        {stack.redis_url}
 Ledger       {ledger.render_as_string()}
-Simulator    {stack.simulator_url} (the calls it took: /sim/calls)
+Simulator    {stack.simulator_url} (the calls it took: /sim/calls; to make it misbehave: docs/simulator.md)
 Callback     {stack.callback_url}
 Files, logs  {stack.directory}
 
