@@ -59,7 +59,7 @@ def test_the_script_of_the_docs_sends_two_campaigns_and_reports_what_the_gateway
         calls += page
     taken = {
         "bills": [call for call in calls if "账单" in call["content"] and not TEST_NUMBERS & set(call["mobiles"])],
-        "news": [call for call in calls if "会员日" in call["content"]],
+        "news": [call for call in calls if "客服热线" in call["content"]],
     }
     assert len(taken["news"]) == -(-GOOD // 50)
     assert all(len(call["mobiles"]) == 1 for call in taken["bills"])
