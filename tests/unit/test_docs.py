@@ -7,8 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from worker.config import SECRETS, VARIABLES, load_settings
+from worker.config.needs import NEEDS
+from worker.config.settings import CREDENTIALS, variable
 from worker.domain.caller import MAX_CALLER
 from worker.domain.lane import LANES, QUEUES
 from worker.domain.message import MAX_RECIPIENTS, MAX_VALID_FOR
@@ -52,8 +55,25 @@ def test_the_file_of_accounts_and_lanes_is_one_that_the_settings_take(
             assert getattr(settings.lanes[name], option) == getattr(LANES[name], option), "the default, as it says"
 
 
-def test_the_worker_that_is_started_takes_from_every_queue() -> None:
-    assert f"-Q {','.join(QUEUES)} " in (DOCS / "running.md").read_text()
+def test_the_worker_that_is_started_takes_from_every_queue_and_is_started_as_compose_does() -> None:
+    running = (DOCS / "running.md").read_text()
+    assert f"-Q {','.join(QUEUES)} " in running
+    services = yaml.safe_load((REPO / "docker-compose.yml").read_text())["services"]
+    for service in ("worker", "beat"):
+        assert f"`{services[service]['command'].removesuffix(' --loglevel INFO')}`" in running
+
+
+def test_the_least_settings_of_each_process_are_those_that_it_needs() -> None:
+    table = (DOCS / "running.md").read_text().partition("| process | settings | its URLs |")[2].partition("\n\n")[0]
+    said = {
+        row[0]: set(re.findall("`(SMS_\\w+)`", row[1]))
+        for row in re.findall(r"^\| (.*?) \| (.*?) \|", table, re.MULTILINE)
+    }
+    needed = {
+        process: {variable(name) for need in NEEDS[role] for name in (CREDENTIALS if need == "accounts" else (need,))}
+        for process, role in (("worker", "worker"), ("beat", "beat"), ("callback app", "callback"))
+    }
+    assert said == needed
 
 
 def test_the_glossary_explains_every_status() -> None:
