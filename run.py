@@ -47,11 +47,11 @@ SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4")
 WITH_ONE_MORE = ("-n", str(min((os.cpu_count() or 1) + 1, 5)))
 SHORT_TESTS = (
     (*SIDE_BY_SIDE, "--dist", "worksteal", "--ignore", "tests/system", "-m", "not long"),
-    (*WITH_ONE_MORE, "--dist", "loadfile", "tests/system", "-m", "beside and not long"),
+    (*WITH_ONE_MORE, "--dist", "worksteal", "tests/system", "-m", "beside and not long"),
     ("tests/system", "-m", "not beside and not long"),
 )
 LONG_TESTS = (
-    (*WITH_ONE_MORE, "--dist", "loadfile", "-m", "beside and long"),
+    (*WITH_ONE_MORE, "--dist", "worksteal", "-m", "beside and long"),
     ("tests/system", "-m", "not beside and long"),
 )
 TESTS = {(): SHORT_TESTS, ("--long",): LONG_TESTS, ("--all",): SHORT_TESTS + LONG_TESTS}

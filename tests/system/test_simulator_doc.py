@@ -16,6 +16,8 @@ from worker.devstack.stack import Stack
 
 pytestmark = [
     pytest.mark.beside,
+    # The simulator is the same beside either ledger.
+    pytest.mark.parametrize("stack", ["sqlite"], indirect=True),
     pytest.mark.skipif(not shutil.which("curl"), reason="curl is not on this machine"),
 ]
 
@@ -60,6 +62,7 @@ def message_in(place: Path, shown: str) -> dict[str, Any]:
     return message
 
 
+@pytest.mark.usefixtures("stack")
 def test_every_block_is_run_here() -> None:
     assert [heading for heading, blocks in BLOCKS.items() if blocks] == [
         "How to reach it",

@@ -171,11 +171,11 @@ PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ign
 ONE_MORE = f"-n {min(os.cpu_count() + 1, 5)}"
 SHORT = [
     "-n logical --maxprocesses 4 --dist worksteal --ignore tests/system -m not long",
-    f"{ONE_MORE} --dist loadfile tests/system -m beside and not long",
+    f"{ONE_MORE} --dist worksteal tests/system -m beside and not long",
     "tests/system -m not beside and not long",
 ]
 LONG = [
-    f"{ONE_MORE} --dist loadfile -m beside and long",
+    f"{ONE_MORE} --dist worksteal -m beside and long",
     "tests/system -m not beside and long",
 ]
 
