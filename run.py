@@ -42,16 +42,15 @@ LOCK = REPO / "requirements.lock"
 PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
 
 # docs/testing.md describes the kinds of tests and the marks.
-SIDE_BY_SIDE = ("-n", "logical", "--maxprocesses", "4")
-# Whole systems wait for one another now and then: one process more than there are cores keeps these busy.
-WITH_ONE_MORE = ("-n", str(min((os.cpu_count() or 1) + 1, 5)))
+# Tests wait for servers now and then: one process more than there are cores keeps these busy.
+SIDE_BY_SIDE = ("-n", str(min((os.cpu_count() or 1) + 1, 5)), "--dist", "worksteal")
 SHORT_TESTS = (
-    (*SIDE_BY_SIDE, "--dist", "worksteal", "--ignore", "tests/system", "-m", "not long"),
-    (*WITH_ONE_MORE, "--dist", "worksteal", "tests/system", "-m", "beside and not long"),
+    (*SIDE_BY_SIDE, "--ignore", "tests/system", "-m", "not long"),
+    (*SIDE_BY_SIDE, "tests/system", "-m", "beside and not long"),
     ("tests/system", "-m", "not beside and not long"),
 )
 LONG_TESTS = (
-    (*WITH_ONE_MORE, "--dist", "worksteal", "-m", "beside and long"),
+    (*SIDE_BY_SIDE, "-m", "beside and long"),
     ("tests/system", "-m", "not beside and long"),
 )
 TESTS = {(): SHORT_TESTS, ("--long",): LONG_TESTS, ("--all",): SHORT_TESTS + LONG_TESTS}

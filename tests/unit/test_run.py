@@ -168,14 +168,14 @@ def test_lock_makes_both_lock_files_then_the_sbom_and_stops_where_something_fail
 
 
 PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('--ignore' in sys.argv and pathlib.Path('fails').exists())\n"
-ONE_MORE = f"-n {min(os.cpu_count() + 1, 5)}"
+SIDE_BY_SIDE = f"-n {min(os.cpu_count() + 1, 5)} --dist worksteal"
 SHORT = [
-    "-n logical --maxprocesses 4 --dist worksteal --ignore tests/system -m not long",
-    f"{ONE_MORE} --dist worksteal tests/system -m beside and not long",
+    f"{SIDE_BY_SIDE} --ignore tests/system -m not long",
+    f"{SIDE_BY_SIDE} tests/system -m beside and not long",
     "tests/system -m not beside and not long",
 ]
 LONG = [
-    f"{ONE_MORE} --dist worksteal -m beside and long",
+    f"{SIDE_BY_SIDE} -m beside and long",
     "tests/system -m not beside and long",
 ]
 

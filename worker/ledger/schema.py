@@ -66,7 +66,8 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
     Then it raises LedgerInUse, with nothing changed.
     """
     _in_one_transaction(engine, _upgrade, pause)
-    _build_indexes(engine)
+    # Of two that build the same index, PostgreSQL ends one as a deadlock.
+    _again_while_in_use(engine, partial(_build_indexes, engine), pause)
 
 
 def make_roles(
@@ -82,14 +83,21 @@ def make_roles(
 def _in_one_transaction(
     engine: Engine, change: Callable[[Connection], None], pause: Callable[[float], bool | None]
 ) -> None:
+    def run() -> None:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
+                # Of two that come at once, the second finds what the first has done.
+                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('sms: schema'))"))
+            change(connection)
+
+    _again_while_in_use(engine, run, pause)
+
+
+def _again_while_in_use(engine: Engine, run: Callable[[], None], pause: Callable[[float], bool | None]) -> None:
     for _ in range(TRIES):
         try:
-            with engine.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'"))
-                    # Of two that come at once, the second finds what the first has done.
-                    connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('sms: schema'))"))
-                change(connection)
+            run()
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in IN_USE:
                 raise
