@@ -14,6 +14,7 @@ from redis import Redis
 
 from worker.devstack.stack import Stack
 from worker.domain.lane import UPKEEP_QUEUE
+from worker.maintenance.strange_queues import strange_queues
 from worker.redis_store import bells
 from worker.redis_store.celery_connection import UNACKED_KEY
 
@@ -111,3 +112,11 @@ def test_what_a_backend_broadcasts_to_its_workers_does_not_reach_ours(stack: Sta
     with backend_worker(stack, tmp_path) as backend:
         answered = [name for reply in backend.control.ping(timeout=3) for name in reply]
         assert [name.partition("@")[0] for name in answered] == ["backend"]
+
+
+def test_the_worker_looks_for_strange_queues_at_no_list_of_a_backend(stack: Stack, redis: Redis) -> None:
+    redis.rpush("backend:list", "x")
+    redis.rpush("sms.opt", "x")
+    with Redis.from_url(stack.redis_url_of("worker")) as worker:
+        assert [queue.name for queue in strange_queues(worker)] == ["sms.opt"]
+    redis.delete("backend:list", "sms.opt")

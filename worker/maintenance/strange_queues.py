@@ -18,6 +18,8 @@ LOOKED_AT = 100
 KEYS_AT_ONCE = 1000
 LOOKS_SECONDS = 5
 NO_TASK = "no task"
+WORKER = "worker"
+"""The user of Redis (worker/redis_store/redis.acl) that `sms doctor` connects as, where there are users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,11 @@ class Strange:
 
 
 def strange_queues(redis: Redis) -> list[Strange]:
-    """The strange queues whose name is like ours, or that have a task of ours. The search ends after LOOKS_SECONDS."""
+    """The strange queues whose name is like ours, or that have a task of ours. The search ends after LOOKS_SECONDS.
+
+    The user `worker` may look at keys of our names alone, so it finds no task of ours in another app's queue.
+    """
+    sees_all = redis.acl_whoami() != WORKER
     queues: dict[str, Strange] = {}
     until, cursor = time.monotonic() + LOOKS_SECONDS, 0
     while True:
@@ -51,7 +57,7 @@ def strange_queues(redis: Redis) -> list[Strange]:
         for key in keys:
             name = key.decode("utf-8", "replace")
             # kombu keeps tasks with a priority beside their queue, under such a name.
-            if name.partition("\x06\x16")[0] not in QUEUES:
+            if name.partition("\x06\x16")[0] not in QUEUES and (sees_all or name.startswith(OURS)):
                 queue = Strange(name, *_look(redis, key))
                 if queue.length and (name.startswith(OURS) or queue.has_ours):
                     queues[name] = queue
