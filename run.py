@@ -44,11 +44,7 @@ PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
 # docs/testing.md describes the kinds of tests and the marks.
 # Tests wait for servers now and then: one process more than there are cores keeps these busy.
 SIDE_BY_SIDE = ("-n", str(min((os.cpu_count() or 1) + 1, 5)), "--dist", "worksteal")
-SHORT_TESTS = (
-    (*SIDE_BY_SIDE, "--ignore", "tests/system", "-m", "not long"),
-    (*SIDE_BY_SIDE, "tests/system", "-m", "beside and not long"),
-    ("tests/system", "-m", "not beside and not long"),
-)
+SHORT_TESTS = ((*SIDE_BY_SIDE, "-m", "not long"),)
 LONG_TESTS = (
     (*SIDE_BY_SIDE, "-m", "beside and long"),
     ("tests/system", "-m", "not beside and long"),

@@ -20,8 +20,6 @@ from worker.ledger.engine import reading
 from worker.ledger.inbound import push_queries, pushes
 from worker.ledger.inbound.push_queries import PushView
 
-pytestmark = pytest.mark.beside
-
 SAMPLES = Path(__file__).parents[1] / "samples"
 STATUS, REPLY = ((SAMPLES / name).read_bytes() for name in ("push-status.xml", "push-reply.xml"))
 SAMPLE_MSG_ID, SAMPLE_MOBILE = "123423433", "13025452766"

@@ -13,8 +13,6 @@ from processes import HOSTILE, running_in, sms
 
 from worker.cli.demo import REPLY, _checks, _Seen, _Sent
 
-pytestmark = pytest.mark.beside
-
 PROCESSES = {"valkey", "worker", "callback", "beat", "simulator"}
 
 

@@ -23,8 +23,6 @@ from worker.ledger.engine import reading
 from worker.ledger.sending import message_queries
 from worker.redis_store import bells, heartbeat
 
-pytestmark = pytest.mark.beside
-
 MOBILE, TEXT = "13812345678", "您的验证码是 987123"
 
 

@@ -22,7 +22,6 @@ REFUSALS = 3
 """The refused commands that the test waits for. A lost connection would be only one."""
 
 pytestmark = [
-    pytest.mark.beside,
     pytest.mark.timeout(180),
 ]
 

@@ -16,7 +16,6 @@ from worker.devstack.stack import Stack, running_stack
 MESSAGES = 50
 
 pytestmark = [
-    pytest.mark.beside,
     pytest.mark.timeout(180),
 ]
 

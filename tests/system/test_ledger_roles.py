@@ -10,8 +10,6 @@ from worker.devstack.stack import Stack
 from worker.ledger.engine import open_engine
 from worker.ledger.roles import role_names
 
-pytestmark = pytest.mark.beside
-
 
 @pytest.mark.parametrize(("process", "role"), [("worker", "worker"), ("callback", "callback"), ("beat", None)])
 def test_a_process_is_given_the_url_of_its_own_role_alone(stack: Stack, process: str, role: str | None) -> None:

@@ -32,7 +32,7 @@ def test_while_the_reports_are_locked_codes_go_out_and_the_tick_is_done(tmp_path
             stack.wait_for("pushes in hand", lambda: "is put back" in stack.log("worker").read_text())
             begun = time.time()
             SmsClient(stack.redis_url).send("13900139000", "您的验证码是 123456", lane="otp")
-            stack.wait_for("the code", lambda: states(stack)["accepted"], seconds=2)
+            stack.wait_for("the code", lambda: states(stack)["accepted"], seconds=4)
             stack.wait_for(
                 "ticks", lambda: (tick := heartbeat.last_tick(redis)) and tick.timestamp() > begun + 1, seconds=4
             )

@@ -18,8 +18,6 @@ from worker.maintenance.strange_queues import strange_queues
 from worker.redis_store import bells
 from worker.redis_store.celery_connection import UNACKED_KEY
 
-pytestmark = pytest.mark.beside
-
 BACKEND = """
 import os
 from celery import Celery

@@ -18,8 +18,6 @@ from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 from worker.redis_store import bells, intake, intake_keys, intake_parked
 
-pytestmark = pytest.mark.beside
-
 SHOP = {"epr_id": 2, "user_id": "shop", "password": "shop-password"}
 NOTHING = dict.fromkeys(intake_keys.PLACES, 0)
 

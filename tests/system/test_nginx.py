@@ -31,7 +31,6 @@ BODY = b"<push/>"
 LIMIT = int(MAX_BODY_BYTES)
 
 pytestmark = [
-    pytest.mark.beside,
     pytest.mark.skipif(not NGINX, reason="nginx is not on this machine: `apt-get install nginx-light` brings it"),
 ]
 

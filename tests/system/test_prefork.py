@@ -12,8 +12,6 @@ from worker.devstack.stack import running_stack
 from worker.domain.lane import CALLS_AT_ONCE, QUEUES
 from worker.redis_store import bells, heartbeat
 
-pytestmark = pytest.mark.beside
-
 CONCURRENCY = 2
 
 

@@ -6,13 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from processes import SMS
 from sqlalchemy import Engine, text
 
 from worker.devstack.stack import Stack
-
-pytestmark = pytest.mark.beside
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text()

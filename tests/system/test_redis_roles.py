@@ -9,8 +9,6 @@ from stack_probe import simulator
 from worker.client import SmsClient
 from worker.devstack.stack import Stack
 
-pytestmark = pytest.mark.beside
-
 
 def test_an_app_that_may_only_put_sends_by_client_and_by_name(stack: Stack) -> None:
     url = stack.redis_url_of("producer")

@@ -21,8 +21,6 @@ from worker.domain.lane import QUEUES
 from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 
-pytestmark = pytest.mark.beside
-
 MESSAGES = 1000
 PASSWORD, LEDGER, TOKEN = "gateway-key-4711", "ledger-password-4713", "push-token-4714-abcdef"
 STRANGE = "13911112222"

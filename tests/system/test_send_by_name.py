@@ -16,8 +16,6 @@ from worker.ledger import tables as t
 from worker.ledger.engine import reading
 from worker.ledger.sending import message_queries
 
-pytestmark = pytest.mark.beside
-
 STRANGER = """
 import json, sys
 sys.path.append(sys.argv[1])

@@ -4,13 +4,10 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from processes import SMS
 
 from worker.cli.send_file import read_file
 from worker.devstack.stack import Stack
-
-pytestmark = pytest.mark.beside
 
 AUDIENCE = Path(__file__).parents[1] / "samples" / "audience.csv"
 SEND = (

@@ -7,12 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 from processes import SMS
 
 from worker.devstack.stack import Stack
-
-pytestmark = pytest.mark.beside
 
 REPO = Path(__file__).parents[2]
 DOC = (REPO / "docs" / "sending.md").read_text()

@@ -38,6 +38,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> Iterato
         yield stack
 
 
+@pytest.mark.long("has a hundred calls under way within four seconds, for which it needs the machine to itself")
 def test_a_worker_that_is_told_to_end_finishes_its_calls_and_leaves_the_rest_to_the_next(full: Stack) -> None:
     worker = full.processes.pop("worker")
     worker.send_signal(signal.SIGTERM)

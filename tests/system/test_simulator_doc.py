@@ -15,7 +15,6 @@ from worker.cli.up import write_environment
 from worker.devstack.stack import Stack
 
 pytestmark = [
-    pytest.mark.beside,
     # The simulator is the same beside either ledger.
     pytest.mark.parametrize("stack", ["sqlite"], indirect=True),
     pytest.mark.skipif(not shutil.which("curl"), reason="curl is not on this machine"),

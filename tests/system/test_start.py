@@ -12,8 +12,6 @@ from sqlalchemy import text
 from worker.ledger.engine import open_engine
 from worker.ledger.sending import accounts
 
-pytestmark = pytest.mark.beside
-
 CELERY = [sys.executable, "-m", "celery", "-A", "worker.app"]
 WORKER = [*CELERY, "worker", "--pool", "threads", "-c", "1"]
 COMMANDS = {

@@ -13,8 +13,6 @@ from processes import running_in, sms
 
 from worker.devstack.processes import setpriv
 
-pytestmark = pytest.mark.beside
-
 SEND = """
 import os, sys
 from worker.client import SmsClient

@@ -16,8 +16,6 @@ from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
 from worker.ledger.sending import gates
 
-pytestmark = pytest.mark.beside
-
 MESSAGES = 500
 CONCURRENCY = 4
 AT_ONCE = CONCURRENCY * CALLS_AT_ONCE
