@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from processes import SMS
+from redis import Redis
 from simulator_driver import CallbackServer
 from sqlalchemy import Engine, func, select
 
 from worker.client import SmsClient
 from worker.config import Settings
 from worker.devstack.stack import Stack, running_stack, start_worker
+from worker.devstack.valkey import waiting_clients
 from worker.domain.lane import CALLS_AT_ONCE
 from worker.ledger import tables as t
 from worker.ledger.engine import open_engine, reading
@@ -94,7 +96,7 @@ def test_a_worker_that_alone_cannot_reach_the_gateway_stops_itself_and_the_other
     with running_stack(tmp_path / "stack", concurrency=CONCURRENCY) as stack, no_way_yet(stack) as (nowhere, let_out):
         ledger = open_engine(stack.ledger_url)
         stack.environment["SMS_GATEWAY_URL"] = nowhere
-        start_worker(stack, "sick", CONCURRENCY)
+        start_sick_worker(stack)
         send(stack, FEWER)
         stack.wait_for("it stops", lambda: "takes nothing until it does" in stack.log("sick").read_text())
         stack.wait_for("all are out", lambda: states(ledger) == {"accepted": FEWER}, seconds=60)
@@ -126,7 +128,7 @@ def test_a_worker_with_a_proxy_that_answers_for_the_gateway_stops_itself_and_the
         send(stack, 100, "138")
         stack.wait_for("the gateway takes some", lambda: states(ledger)["accepted"] == 100)
         stack.environment["SMS_GATEWAY_URL"] = proxy.url
-        start_worker(stack, "sick", CONCURRENCY)
+        start_sick_worker(stack)
         client, numbers = SmsClient(stack.redis_url), count()
 
         def stops() -> bool:
@@ -141,6 +143,13 @@ def test_a_worker_with_a_proxy_that_answers_for_the_gateway_stops_itself_and_the
         assert IN_A_ROW <= states(ledger)[lost] <= IN_A_ROW + AT_ONCE + 10
         assert len(sick_in_doctor(stack)) == 1
         ledger.dispose()
+
+
+def start_sick_worker(stack: Stack) -> None:
+    """Starts one more worker, and returns once it takes tasks: the other one may be done with all before."""
+    start_worker(stack, "sick", CONCURRENCY)
+    with Redis.from_url(stack.redis_url) as redis:
+        stack.wait_for("the sick worker", lambda: waiting_clients(redis) >= 2)
 
 
 def sick_in_doctor(stack: Stack) -> list[str]:
