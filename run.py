@@ -46,7 +46,8 @@ PRODUCTION_LOCK = REPO / "deploy" / "requirements.lock"
 SIDE_BY_SIDE = ("-n", str(min((os.cpu_count() or 1) + 1, 5)), "--dist", "worksteal")
 SHORT_TESTS = ((*SIDE_BY_SIDE, "-m", "not long"),)
 LONG_TESTS = (
-    (*SIDE_BY_SIDE, "-m", "beside and long"),
+    # No more than there are cores: each keeps one busy, and some wait for a system to recover in time.
+    ("-n", "logical", "--maxprocesses", "4", "--dist", "worksteal", "-m", "beside and long"),
     ("tests/system", "-m", "not beside and long"),
 )
 TESTS = {(): SHORT_TESTS, ("--long",): LONG_TESTS, ("--all",): SHORT_TESTS + LONG_TESTS}

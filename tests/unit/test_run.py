@@ -171,7 +171,7 @@ PYTEST = "import pathlib, sys\nprint(*sys.argv[1:], flush=True)\nsys.exit('not l
 SIDE_BY_SIDE = f"-n {min(os.cpu_count() + 1, 5)} --dist worksteal"
 SHORT = [f"{SIDE_BY_SIDE} -m not long"]
 LONG = [
-    f"{SIDE_BY_SIDE} -m beside and long",
+    "-n logical --maxprocesses 4 --dist worksteal -m beside and long",
     "tests/system -m not beside and long",
 ]
 
