@@ -79,7 +79,7 @@ def create_app(
     """
     app = _App("callback_app", static_folder=None)
     if trusted_proxies:
-        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign, assignment]  # Flask wraps it so
+        app.wsgi_app = _behind(app.wsgi_app, trusted_proxies, proxy_networks)  # type: ignore[method-assign, assignment]  # as Flask documents it
     app.register_blueprint(_pushes(inbox, _Access(tokens, allow)))
     app.register_blueprint(_probes(inbox))
     return app

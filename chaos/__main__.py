@@ -88,7 +88,7 @@ def _run(given: argparse.Namespace) -> bool:
 def _options(kind: type[T], given: argparse.Namespace, **defaults: object) -> T:
     """The options of this kind, from the command line."""
     values = defaults | vars(given)
-    return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]  # argparse has seen to the types
+    return kind(**{field.name: values[field.name] for field in fields(kind)})  # type: ignore[arg-type]  # argparse has checked the types
 
 
 def _above_zero(text: str) -> float:

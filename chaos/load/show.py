@@ -19,7 +19,7 @@ def status_line(watch: Watch, taken: int) -> str:
     if not watch.looks:
         return "nothing was seen yet"
     look = watch.looks[-1]
-    gate = "closed" if look.gate_shut else "open"
+    gate = "closed" if look.gate_closed else "open"
     return f"waiting {look.waiting:,}, taken {taken:,}, tick {look.tick:.1f} s, push {look.push:.1f} s, gate {gate}"
 
 

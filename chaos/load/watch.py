@@ -28,7 +28,7 @@ SLOW_SECONDS = 2
 # Not by the statements of the system under test.
 _OLDEST_PUSH = text("SELECT min(received_at) FROM pushes WHERE due_at IS NOT NULL")
 _TO_BE_SENT = text("SELECT count(*) FROM submissions WHERE state IN ('held', 'queued')")
-_SHUT = text("SELECT count(*) FROM accounts WHERE gate <> 'open'")
+_CLOSED = text("SELECT count(*) FROM accounts WHERE gate <> 'open'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Look:
     """The age of the oldest push that is not processed; 0 if there is none."""
     waiting: int
     """Messages in the intake, and submissions that are to be sent."""
-    gate_shut: bool
+    gate_closed: bool
     bells: int = 0
     """Tasks in the longest queue of a lane."""
 
@@ -77,7 +77,7 @@ class Watch:
                 tick=now - (tick.timestamp() if tick else self._began),
                 push=max([0.0, *(now - at for at in received)]),
                 waiting=in_redis + int(connection.scalar(_TO_BE_SENT) or 0),
-                gate_shut=bool(connection.scalar(_SHUT)),
+                gate_closed=bool(connection.scalar(_CLOSED)),
                 bells=max(int(redis.llen(lane.queue)) for lane in LANES.values()),
             )
 

@@ -4,9 +4,10 @@ import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, FromClause, select
 
 from worker.domain.lane import LANES, Lane
 from worker.domain.message import Message
@@ -150,9 +151,9 @@ class Ledger:
         process_push(self.engine, push_id, {ACCOUNT_KEYS: self.account_ids["default"]}, optout_words=OPTOUT_WORDS)
         return push_id
 
-    def rows(self, table: object) -> list[dict[str, object]]:
+    def rows(self, table: FromClause) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(select(table)).mappings()]  # type: ignore[call-overload]
+            return [dict(row) for row in connection.execute(select(table)).mappings()]
 
     def states(self) -> Counter[str]:
         return Counter(str(row["state"]) for row in self.rows(t.submissions))

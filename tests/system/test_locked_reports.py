@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from urllib.request import Request, build_opener
 
+import pytest
 from redis import Redis
 from sqlalchemy import text
 from stack_probe import states
@@ -21,6 +22,7 @@ PUSH = (
 )
 
 
+@pytest.mark.long("measures how long a code waits while the reports are locked")
 def test_while_the_reports_are_locked_codes_go_out_and_the_tick_is_done(tmp_path: Path, postgres_url: str) -> None:
     with running_stack(tmp_path, ledger_url=postgres_url, concurrency=CONCURRENCY) as stack:
         engine = open_engine(postgres_url)
@@ -32,7 +34,7 @@ def test_while_the_reports_are_locked_codes_go_out_and_the_tick_is_done(tmp_path
             stack.wait_for("pushes in hand", lambda: "is put back" in stack.log("worker").read_text())
             begun = time.time()
             SmsClient(stack.redis_url).send("13900139000", "您的验证码是 123456", lane="otp")
-            stack.wait_for("the code", lambda: states(stack)["accepted"], seconds=4)
+            stack.wait_for("the code", lambda: states(stack)["accepted"], seconds=2)
             stack.wait_for(
                 "ticks", lambda: (tick := heartbeat.last_tick(redis)) and tick.timestamp() > begun + 1, seconds=4
             )

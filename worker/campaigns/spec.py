@@ -67,7 +67,7 @@ def _at(written: str, zone: ZoneInfo, now: datetime, faults: list[Fault]) -> dat
     try:
         at = datetime.fromisoformat(written)
         at = at if at.tzinfo else at.replace(tzinfo=zone)
-        at.astimezone(UTC)
+        at.astimezone(UTC)  # A time before the year 1 or after 9999 in UTC cannot be stored.
     except (ValueError, OverflowError):
         faults.append(Fault("--at", f"{written!r} is not a time; write one like 2026-12-01T09:00"))
         return None

@@ -107,7 +107,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        # The ledger's and Redis' have words of their own: this is what we print to, or write.
+        # Errors of the ledger and of Redis have types of their own. This one is of stdout, or of a file that we write.
         raise SystemExit(f"Error: the disk is full, and what was to be written is not whole: {error}") from None
 
 

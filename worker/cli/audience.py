@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from worker.campaigns.files.table import PeopleTable, open_table
 from worker.campaigns.import_audience import free_name, import_audience, remove_audience
-from worker.cli.audience_file import counts_in_words, print_left_out, refusals_file, summarise, watched
+from worker.cli.audience_file import NOT_READY, counts_in_words, print_left_out, refusals_file, summarise, watched
 from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.errors import Failed
 from worker.cli.options import Column, Sheet
@@ -24,7 +24,6 @@ FIRST = 5
 """How many members `show` shows."""
 SHOWN = 200
 """How many characters of a member's row the table shows; JSON has all of it."""
-NOT_READY = "not ready: an import or removal is under way or broke off; run `sms audience import` again"
 
 audience = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="The audience, as the list names it.", show_default=False)]

@@ -13,6 +13,7 @@ from worker.cli.output import clean, console, table
 from worker.domain.campaigns.audience import NobodyLeft, Refusal, Row, RowFault, RowsLeftOut
 
 ROWS_A_LOOK = 1000
+NOT_READY = "not ready: an import or removal is under way or broke off; run `sms audience import` again"
 
 
 def watched(rows: PeopleTable, progress: Progress) -> Iterator[Row]:

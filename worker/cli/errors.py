@@ -35,7 +35,8 @@ EXPECTED = (
 
 
 _LEDGER_REMEDIES: dict[str | None, str] = {
-    NOT_PERMITTED: "Name a user that may do this in SMS_LEDGER_URL: sms_owner for `sms migrate`, sms_worker for the rest.",
+    NOT_PERMITTED: "Name a user that may do this in SMS_LEDGER_URL:"
+    " that of ledger_url_owner for `sms migrate`, of ledger_url_worker for the rest.",
     "SQLITE_BUSY": "Another process writes to the file: try again when it is done.",
     NO_LOCK: "Another session has locked a table: look for it in pg_stat_activity, and try again when it is over.",
 }

@@ -14,7 +14,7 @@ from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.csv_file import STDOUT, write_sheet
 from worker.cli.errors import Failed
 from worker.cli.options import Column, Limit, OnlyAccount, Since
-from worker.cli.output import AsJson, clean, console, print_json, progress, shortened, table, utc
+from worker.cli.output import AsJson, clean, console, plural, print_json, progress, shortened, table, utc
 from worker.cli.send_file import read_file
 from worker.config import load_settings
 from worker.domain.mobile import NotAMobile, normalise
@@ -131,7 +131,7 @@ def remove(mobiles: _Mobiles, account: _Account = "default") -> None:
                     " `sms optout list --mobile MOBILE` shows who did"
                 )
             optouts.remove(connection, account_id, wanted)
-    typer.echo(f"{_mobiles(len(wanted))} removed from the opt-out list of {clean(account)}")
+    typer.echo(f"{plural(len(wanted), 'mobile')} removed from the opt-out list of {clean(account)}")
 
 
 @optout.command("undo")
@@ -164,8 +164,8 @@ def undo(
 
 def undone_in_words(undone: Undone) -> str:
     """What became of the opt-outs of a push."""
-    kept = f"; {_mobiles(undone.kept)} opted out again later and stayed on it" if undone.kept else ""
-    return f"{_mobiles(undone.back)} removed from the opt-out list{kept}"
+    kept = f"; {plural(undone.kept, 'mobile')} opted out again later and stayed on it" if undone.kept else ""
+    return f"{plural(undone.back, 'mobile')} removed from the opt-out list{kept}"
 
 
 @optout.command("import")
@@ -252,8 +252,4 @@ def _add(engine: Engine, account_id: int, mobiles: Sequence[str], reason: str) -
 
 def _added_in_words(new: int, given: int, account: str) -> str:
     before = f"; {given - new:,} had opted out before" if given > new else ""
-    return f"{_mobiles(new)} added to the opt-out list of {clean(account)}{before}"
-
-
-def _mobiles(count: int) -> str:
-    return "1 mobile" if count == 1 else f"{count:,} mobiles"
+    return f"{plural(new, 'mobile')} added to the opt-out list of {clean(account)}{before}"

@@ -1,6 +1,8 @@
 """What commands print: tables for people, JSON for programs. Only a terminal gets colours; Rich heeds NO_COLOR too."""
 
+import codecs
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -59,8 +61,12 @@ def progress(label: str, total: int | None) -> Iterator[Callable[[int], object]]
 
 
 def as_json(value: Any, *, indent: int | None = None) -> str:
-    """The value as JSON, with control characters escaped; times are ISO 8601."""
-    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent, default=datetime.isoformat))
+    """The value as JSON, with control characters escaped; times are ISO 8601.
+
+    A stdout that is not UTF-8 gets ASCII: it would escape what it does not know in a way that JSON has not.
+    """
+    ascii_only = codecs.lookup(sys.stdout.encoding).name != "utf-8"
+    return escaped_json(json.dumps(value, ensure_ascii=ascii_only, indent=indent, default=datetime.isoformat))
 
 
 def print_json(value: Any) -> None:
@@ -104,6 +110,11 @@ def utc(moment: datetime) -> str:
 def counted(counts: Mapping[str, int], separator: str = ", ") -> str:
     """`delivered 3, unknown 1`"""
     return separator.join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 call`, `2,000 calls`"""
+    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def styled(text: str) -> Text:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from worker.cli.connections import ledger, ledger_engine, operator
 from worker.cli.errors import Failed
 from worker.cli.options import Limit, OnlyAccount, OnlyLane, Since
-from worker.cli.output import AsJson, clean, console, print_json, shortened, table, utc, wrapped
+from worker.cli.output import AsJson, clean, console, plural, print_json, shortened, table, utc, wrapped
 from worker.config import load_settings
 from worker.domain.lane import LANES, Lane
 from worker.domain.mobile import NotAMobile, normalise
@@ -141,15 +141,11 @@ def resolve(  # noqa: PLR0913 - its options are the command's
 
 def _in_words(done: Mapping[str, Any]) -> str:
     if "submissions" in done:
-        return f"{_counted(done['submissions'], 'call')} will be queued again within a second"
+        return f"{plural(done['submissions'], 'call')} will be queued again within a second"
     count = done["recipients"]
     return (
-        f"{_counted(count, 'recipient')} {'is' if count == 1 else 'are'} now {done['status']}, set by {done['said_by']}"
+        f"{plural(count, 'recipient')} {'is' if count == 1 else 'are'} now {done['status']}, set by {done['said_by']}"
     )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _named(engine: Engine, names: Sequence[str], resend: bool) -> UnknownFilter:

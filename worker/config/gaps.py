@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-_SHOULD = re.compile("^(Input|String|List|Dictionary) should\\b")
-
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -40,6 +38,8 @@ _SENTENCES = {
     "bool_parsing": "write true or false",
 }
 """What to say instead of pydantic's words, by the type of its fault."""
+_SHOULD = re.compile("^(Input|String|List|Dictionary) should\\b")
+"""How pydantic's words begin where we keep the rest of them."""
 
 
 def details(error: ValidationError) -> list[ErrorDetails]:

@@ -21,12 +21,12 @@ def absolute(ledger_url: str) -> str:
     url = make_url(ledger_url) if is_ledger_address(ledger_url) else None
     if url is None or not url.database:
         raise StackError(
-            "the ledger's address is not one of a database; write it like postgresql://USER:PASSWORD@HOST/DATABASE"
-            " or sqlite:///ledger.db, with %40 for an @ in its password"
+            "the ledger's address is not the address of a database; write it like"
+            " postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///ledger.db, with %40 for an @ in its password"
         )
-    return (
-        at_file(Path(url.database)) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=False)
-    )
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=str(Path(url.database).absolute()))
+    return url.render_as_string(hide_password=False)
 
 
 def at_file(path: Path) -> str:

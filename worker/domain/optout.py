@@ -16,7 +16,7 @@ OPTOUT_WORDS = frozenset(map(normalised, ("TD", "T", "N", "R", "退订", "退"))
 
 
 def is_optout(content: str, words: Collection[str] = OPTOUT_WORDS) -> bool:
-    """Whether a reply is one of `words` (folded) and nothing else: a T within a sentence is only a letter."""
+    """Whether a reply is one of `words` (normalised) and nothing else: a T within a sentence is only a letter."""
     return normalised(content) in words
 
 

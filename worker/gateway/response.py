@@ -1,4 +1,7 @@
-"""Reads a response of the gateway: status, headers and body become an Outcome. It is pure, and no response makes it raise."""
+"""Reads a response of the gateway: status, headers and body become an Outcome.
+
+It is pure, and no response makes it raise.
+"""
 
 import json
 import re
@@ -45,9 +48,9 @@ def read_response(
 ) -> Outcome:
     """Returns what is known after a response, by the table of docs/architecture.md.
 
-    `headers` finds names in any case. `now` (aware) is when the response came. `hide` maps each secret that the body may
-    repeat to the text that the tips show instead. `not_taken` has the statuses, from 400 on, that say that the gateway
-    did not take the call.
+    `headers` finds names in any case. `now` (aware) is when the response came. `hide` maps each secret that the body
+    may repeat to the text that the tips show instead. `not_taken` has the statuses, from 400 on, that say that the
+    gateway did not take the call.
     """
     skew = _skew(headers, now)
     text = _decode(body)

@@ -1,8 +1,8 @@
 """Connections to the gateway. They are kept alive, have time limits, and say whether a request left before a failure.
 
-The exceptions of requests do not tell whether it left. A timeout in a TLS handshake and one in the wait for the response
-are both a ReadTimeout; a reset in either is a ConnectionError. So the place of the error decides: in `connect`, or
-after.
+The exceptions of requests do not tell whether it left. A timeout in a TLS handshake and one in the wait for the
+response are both a ReadTimeout; a reset in either is a ConnectionError. So the place of the error decides: in `connect`,
+or after.
 """
 
 import io

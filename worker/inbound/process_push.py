@@ -57,7 +57,7 @@ def keep_pushes(engine: Engine, redis: Redis, *, now: datetime) -> list[int]:
 
 
 def process_push(engine: Engine, push_id: int, account_ids: AccountIds, *, optout_words: Collection[str]) -> None:
-    """Applies the reports and replies of a push. Replying one of the `optout_words` (folded) opts the sender out.
+    """Applies the reports and replies of a push. Replying one of the `optout_words` (normalised) opts the sender out.
 
     What cannot be used is quarantined with its reason: the whole push, or some of its items. Where the tables are
     locked for too long (`engine.with_lock_wait`), the push is left as it is: the tick gives it out again.

@@ -152,8 +152,6 @@ def make(connection: Connection, passwords: Mapping[str, str]) -> None:
 
     The roles and superusers may connect to the database, and nobody else. The tables and their rows stay as they are.
     """
-    # Without the lock, two that do it at the same time would change the same row of the catalogue, and one would fail.
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('sms: roles'))")
     quoted = _quoted(connection)
     database = _quote(connection, connection.execute(text("SELECT current_database()")).scalar_one())
     existing = _existing_roles(connection)
@@ -225,8 +223,6 @@ def grant(connection: Connection) -> None:
     }
     del quoted[OWNER]
     everybody = ", ".join(("PUBLIC", *quoted.values()))
-    # Without the lock, two that do it at the same time would change the same row of the catalogue, and one would fail.
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('sms: roles'))")
     connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA public FROM {everybody}")
     connection.exec_driver_sql(f"REVOKE ALL ON {', '.join(RIGHTS)} FROM {everybody}")
     connection.exec_driver_sql(f"REVOKE ALL ON SEQUENCE {', '.join(SEQUENCES.values())} FROM {everybody}")

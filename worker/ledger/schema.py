@@ -34,8 +34,8 @@ class WrongSchema(RuntimeError):
 
 
 class LedgerInUse(RuntimeError):
-    """The ledger could not be migrated, because others use it. Nothing was changed. The text says which process uses
-    it, and what to do.
+    """The ledger could not be migrated, because others use it. What was under way was not changed. The text says
+    which process uses it, and what to do.
     """
 
 
@@ -63,7 +63,7 @@ def migrate(engine: Engine, *, pause: Callable[[float], bool | None] = time.slee
 
     On PostgreSQL it waits at most LOCK_WAIT for each lock, because others that come to the table wait behind it. Then
     it lets the others go on, and tries again after a pause. It gives up where `pause` returns True, or after TRIES.
-    Then it raises LedgerInUse, with nothing changed.
+    Then it raises LedgerInUse: the migration is done as a whole or not at all, and the indexes may be missing.
     """
     _in_one_transaction(engine, _upgrade, pause)
     # Of two that build the same index, PostgreSQL ends one as a deadlock.
@@ -107,7 +107,7 @@ def _again_while_in_use(engine: Engine, run: Callable[[], None], pause: Callable
         if pause(TRY_AGAIN_SECONDS):
             break
     raise LedgerInUse(
-        f"the ledger is in use and was not changed; {_who_uses(engine)}."
+        f"the ledger is in use, so nothing more was changed; {_who_uses(engine)}."
         "\nEnd the process that takes long (a dump, a report, an open session) or stop the workers, then try again."
     )
 

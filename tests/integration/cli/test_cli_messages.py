@@ -7,7 +7,7 @@ import pytest
 from ledger_driver import NOW, Ledger, message, mobile, status_push
 from redis import Redis
 from rich.cells import cell_len
-from sms_command import sms, sms_json
+from sms_command import sms, sms_json, sms_process
 
 from worker.domain.lane import LANES
 from worker.domain.message import Refused
@@ -47,6 +47,13 @@ def refuse(ledger: Ledger, message_id: str) -> None:
         read_message(fields, now=NOW, default_id=message_id)
     faults = [str(fault) for fault in refused.value.faults]
     keep_refused(ledger.engine, message_id, faults, json.dumps(fields), NOW)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "latin-1", "ascii"])
+def test_json_is_json_whatever_characters_the_output_knows(ledger: Ledger, ledger_url: str, encoding: str) -> None:
+    submitted(ledger, "m", mobile(1), result="1", tips="é 成功 😀")
+    done = sms_process("show", "m", "--json", SMS_LEDGER_URL=ledger_url, PYTHONIOENCODING=encoding)
+    assert json.loads(done.stdout)["recipients"][0]["tips"] == "é 成功 😀"
 
 
 def test_show_tells_each_recipient_in_the_shape_that_programs_rely_on(ledger: Ledger) -> None:

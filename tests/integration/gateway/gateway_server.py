@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 from urllib.parse import parse_qs
 
 import requests
@@ -92,8 +93,8 @@ def serving(answer: Callable[[socket.socket], None] | bytes, tls: ssl.SSLContext
         yield server
 
 
-def endpoint(url: str, method: str = "post") -> Endpoint:
-    return Endpoint(url, method, "json", connect_timeout_seconds=READ_TIMEOUT, read_timeout_seconds=READ_TIMEOUT)  # type: ignore[arg-type]
+def endpoint(url: str, method: Literal["post", "get"] = "post") -> Endpoint:
+    return Endpoint(url, method, "json", connect_timeout_seconds=READ_TIMEOUT, read_timeout_seconds=READ_TIMEOUT)
 
 
 class Pauses(list[float]):

@@ -118,7 +118,7 @@ def test_every_report_and_optout_is_there_with_its_earliest_push_and_the_replies
     opted_out: dict[str, tuple[datetime, str, str]] = {}
     for coming in come[0]:
         if isinstance(coming.items[0][2], str):
-            said.append((coming.at, [Reply(*item) for item in coming.items]))  # type: ignore[arg-type]
+            said.append((coming.at, [Reply(*item) for item in coming.items]))  # type: ignore[arg-type]  # texts, as the first says
             for reply in said[-1][1]:
                 if reply.content != "好":
                     first = (coming.at, reply.content, reply.msg_id)

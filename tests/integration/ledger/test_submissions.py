@@ -89,7 +89,7 @@ def test_a_fresh_message_shares_no_call_with_one_that_is_about_to_expire(ledger:
     ]
     fresh = message("o", mobile(8)), message("p", mobile(9), valid_for=86400)
     ledger.accept(old, near, *short, *fresh)
-    expiries = {row["expires_at"] - NOW: row["mobiles"] for row in ledger.rows(t.submissions)}  # type: ignore[operator]
+    expiries = {row["expires_at"] - NOW: row["mobiles"] for row in ledger.rows(t.submissions)}
     assert {after: expiries[after] for after in sorted(expiries) if after > timedelta(seconds=12)} == {
         timedelta(minutes=1): 1,
         timedelta(minutes=10): 1,

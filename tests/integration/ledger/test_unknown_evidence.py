@@ -3,6 +3,7 @@
 import json
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from ledger_driver import NOW, Ledger, message, mobile, status_push
@@ -28,13 +29,13 @@ def call(ledger: Ledger, n: int, state: State, *, lane: str = "notice", at: date
     return claimed.id, claimed.msg_id
 
 
-def calls(ledger: Ledger, states: str, **fields: object) -> dict[int, int]:
+def calls(ledger: Ledger, states: str, **fields: Any) -> dict[int, int]:
     """Adds calls in a row. `a` was taken, with a report 5 seconds later; `s` was taken, without one; `u` is unknown.
     Returns the unknown ones.
     """
     unknown = {}
     for n, state in enumerate(states):
-        submission_id, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)  # type: ignore[arg-type]
+        submission_id, msg_id = call(ledger, n, State.UNKNOWN if state == "u" else State.ACCEPTED, **fields)
         if state == "a":
             ledger.push(status_push((mobile(2 * n), msg_id, 1)), NOW + timedelta(seconds=n + 5))
         elif state == "u":

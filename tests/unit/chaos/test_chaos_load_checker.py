@@ -43,7 +43,7 @@ def call(msg_id: int, mobile: str, at: float) -> dict[str, Any]:
 
 
 def look(at: float, **seen: Any) -> Look:
-    return Look(at=at, **{"tick": 1.0, "push": 0.5, "waiting": BEYOND, "gate_shut": False, **seen})
+    return Look(at=at, **{"tick": 1.0, "push": 0.5, "waiting": BEYOND, "gate_closed": False, **seen})
 
 
 GOOD = Evidence(
@@ -77,7 +77,7 @@ def test_a_run_in_which_all_went_well_is_within_all_bounds() -> None:
         ({"looks": [look(1000, tick=84)]}, "oldest tick"),
         ({"looks": [look(1000, push=41)]}, "oldest push"),
         ({"looks": [look(1000, bells=21)]}, "tasks in a lane's queue"),
-        ({"looks": [look(1000 + n, gate_shut=True) for n in range(3)]}, "gate closed, the gateway well"),
+        ({"looks": [look(1000 + n, gate_closed=True) for n in range(3)]}, "gate closed, the gateway well"),
         ({"looks": [look(1000, waiting=BEYOND - 1)]}, "waited at most, the gateway well"),
         ({"accepted": {**GOOD.accepted, "c": "13000000002"}}, "lost"),
         ({"rows": replace(ROWS, said_taken={1, 2, 3})}, "lost"),

@@ -28,4 +28,5 @@ def test_what_is_no_address_of_a_ledger_is_refused_in_a_sentence(url: str) -> No
 def test_a_file_is_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert absolute("sqlite:///ledger.db") == f"sqlite:///{tmp_path}/ledger.db"
+    assert absolute("sqlite:///ledger.db?timeout=9") == f"sqlite:///{tmp_path}/ledger.db?timeout=9"
     assert absolute("postgresql://sms:a@host/sms") == "postgresql://sms:a@host/sms"

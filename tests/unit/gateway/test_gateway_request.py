@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from worker.gateway.request import Call, Credentials, parameters, timestamp
+from worker.gateway.request import Call, Credentials, ResponseFormat, parameters, timestamp
 
 CREDENTIALS = Credentials(epr_id=7, user_id="sword123", password=SecretStr("geheim密"))
 CALL = Call(msg_id=123423433, mobiles=("13025452766", "13800138000"), content="您的验证码是 1 & 2")
@@ -32,8 +32,8 @@ def test_a_call_carries_every_parameter_of_the_document_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(("response_format", "number"), [("json", "1"), ("xml", "2")])
-def test_the_format_is_asked_for_by_its_number(response_format: str, number: str) -> None:
-    assert parameters(CREDENTIALS, CALL, response_format, AT)["format"] == number  # type: ignore[arg-type]
+def test_the_format_is_asked_for_by_its_number(response_format: ResponseFormat, number: str) -> None:
+    assert parameters(CREDENTIALS, CALL, response_format, AT)["format"] == number
 
 
 def test_the_timestamp_is_the_same_moment_in_every_zone() -> None:

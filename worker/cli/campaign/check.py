@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from worker.campaigns.preflight import Rules, Watch, preflight
 from worker.campaigns.template import TemplateFault
+from worker.cli.audience_file import NOT_READY
 from worker.cli.campaign.format import local
 from worker.cli.campaign.options import Name, find_campaign
 from worker.cli.connections import ledger, redis_of
@@ -59,10 +60,7 @@ def check(
         campaign = find_campaign(connection, name)
         audience = audiences.find(connection, campaign.audience)
         if audience is None or not audience.ready:
-            raise Failed(
-                f"audience {campaign.audience!r} is not ready: an import or removal is under way or broke off;"
-                " run `sms audience import` again"
-            )
+            raise Failed(f"audience {campaign.audience!r} is {NOT_READY}")
         with rows_file(refusals, "--refusals", ("line", "mobile", "reason")) as write:
 
             def note(row: Unrenderable) -> None:

@@ -29,7 +29,7 @@ class OverTime:
 
 @dataclass(frozen=True, slots=True)
 class ByResult:
-    """How many recipients the gateway answered for with this code and these tips. both are None where no response came."""
+    """How many recipients the gateway answered for with this code and these tips. Both are None where no response came."""
 
     result: str | None
     tips: str | None

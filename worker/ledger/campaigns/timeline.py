@@ -61,13 +61,13 @@ def called_by_step(connection: Connection, span: Span, scale: Scale, *, report_w
     """Returns how many recipients were called in each step."""
     row = t.submissions.c
     waited = case((row.state == State.UNREPORTED, int(report_wait.total_seconds())), else_=0)
-    place = scale.number_of(second_of(connection, row.updated_at) - waited)
+    step = scale.number_of(second_of(connection, row.updated_at) - waited)
     query = (
-        select(place, func.sum(row.mobiles))
+        select(step, func.sum(row.mobiles))
         .where(*submissions_of(span.run_ids, span.submissions), row.state.in_((*CALLED, State.UNREPORTED)))
-        .group_by(place)
+        .group_by(step)
     )
-    return {step: int(count) for step, count in connection.execute(query)}
+    return {number: int(count) for number, count in connection.execute(query)}
 
 
 def over_time(scale: Scale, called: Mapping[int, int], reported: Counter[tuple[str, int]]) -> OverTime:

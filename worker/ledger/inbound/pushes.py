@@ -40,7 +40,7 @@ class Raw:
 # Built once: to build such a statement anew costs as much as to run it.
 _ADD = t.pushes.insert().returning(t.pushes.c.id)
 _READ = select(t.pushes.c.body, t.pushes.c.received_at, t.pushes.c.source).where(t.pushes.c.id == bindparam("of_id"))
-_TAKEN_IN = select(func.coalesce(func.sum(t.pushes.c.size + OVERHEAD), 0)).where(
+_STORED_SINCE = select(func.coalesce(func.sum(t.pushes.c.size + OVERHEAD), 0)).where(
     t.HAS_BODY, t.pushes.c.received_at >= bindparam("since")
 )
 _FINISH = (
@@ -71,8 +71,8 @@ def stored_bytes(size: int) -> int:
 
 def stored_since(connection: Connection, *, since: datetime) -> int:
     """Returns the bytes that pushes take up which came since then and still have their bodies."""
-    taken: int = connection.execute(_TAKEN_IN, {"since": since}).scalar_one()
-    return taken
+    stored: int = connection.execute(_STORED_SINCE, {"since": since}).scalar_one()
+    return stored
 
 
 def read(connection: Connection, push_id: int) -> Raw | None:
@@ -185,11 +185,11 @@ def find_first_replies(connection: Connection, reply_ids: Collection[int], *, re
     A reply counts if it came after its account first had a message for the mobile, by a push that was not undone.
     """
     asked = {"ids": list(reply_ids), "before": received_at, "since": received_at - REPEAT_WINDOW}
-    return list(connection.execute(_which_repeat_none(connection.dialect.name), asked).scalars())
+    return list(connection.execute(_first_replies(connection.dialect.name), asked).scalars())
 
 
 @cache
-def _which_repeat_none(dialect: str) -> Select[Any]:
+def _first_replies(dialect: str) -> Select[Any]:
     earlier = t.replies.alias("earlier")
     first_message = (
         select(func.min(t.messages.c.accepted_at))

@@ -121,7 +121,7 @@ def sent_to(connection: Connection, account_id: int, mobiles: Collection[str]) -
 def undo(connection: Connection, push_ids: Collection[int], words: Collection[str], *, now: datetime) -> Undone:
     """Takes mobiles off the list that opted out by those pushes alone.
 
-    A later reply that opts out (one of `words`, folded) takes their place, unless its push was undone too.
+    A later reply that opts out (one of `words`, normalised) takes their place, unless its push was undone too.
     """
     _lock_list(connection, shared=False)
     connection.execute(update(t.pushes).where(t.pushes.c.id.in_(push_ids)).values(undone_at=now))
